@@ -1,0 +1,53 @@
+"""SimCLR and SimCLRv2 on the command line: `python run.py --help`."""
+
+import logging as std_logging
+import sys
+
+from absl import flags as absl_flags
+from absl import logging
+
+from tf_simclr import flags
+from tf_simclr.config import UserError
+
+
+def run(settings):
+    """Does what the configuration asks for."""
+    from tf_simclr import evaluate, train  # late: --help and a wrong flag need no TensorFlow
+    from tf_simclr.experiment import Experiment
+
+    experiment = Experiment(settings)
+    if settings.train.mode != "eval":
+        train.fit(experiment)
+    if settings.train.mode == "train_then_eval":
+        evaluate.evaluate_and_export(experiment)
+    elif settings.train.mode == "eval":
+        evaluate.evaluate_run(experiment)
+
+
+def main(argv):
+    """Runs the command line `argv`; returns the exit status."""
+    if any(argument in ("-h", "--help", "--helpfull") for argument in argv[1:]):
+        print(flags.help_text())
+        return 0
+    logging.use_absl_handler()
+    logging.set_verbosity(logging.INFO)
+    handler = logging.get_absl_handler()
+    handler.setFormatter(std_logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    handler.addFilter(lambda record: record.levelno >= std_logging.WARNING or "tensorflow" not in record.pathname)
+    try:
+        flags.define(absl_flags.FLAGS)
+        settings, notes = flags.parse(argv, absl_flags.FLAGS)
+        for note in notes:
+            logging.info("%s", note)
+        run(settings)
+    except UserError as error:
+        print(f"run.py: {error}", file=sys.stderr)
+        return error.status
+    except KeyboardInterrupt:
+        print("run.py: interrupted; the last checkpoint is kept, the same command goes on from there", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

@@ -1,0 +1,42 @@
+"""Two logical CPU devices for every test, and the small things most of them need."""
+
+import tf_simclr  # noqa: F401  isort: skip  sets the environment before TensorFlow is imported
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tf_simclr import config
+
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
+
+TINY = {
+    "dataset": "digits", "eval_split": "test", "image_size": 16, "resnet_depth": 18, "width_multiplier": 0.07,
+    "proj_out_dim": 8, "train_batch_size": 8, "train_steps": 3, "optimizer": "adam", "learning_rate": 0.01,
+    "use_blur": False, "warmup_epochs": 0, "knn_k": 5,
+}
+
+
+@pytest.fixture
+def settings(tmp_path):
+    """A function: flags -> a tiny configuration in a fresh run directory."""
+    return lambda **values: config.build({**TINY, "model_dir": str(tmp_path / "run"), **values})
+
+
+@pytest.fixture(scope="session")
+def two_replicas():
+    """MirroredStrategy over two CPU devices; one a process, since two would collide in their collectives."""
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(autouse=True)
+def _float32():
+    keras.config.set_dtype_policy("float32")
+    keras.utils.set_random_seed(0)

@@ -1,0 +1,103 @@
+"""Saving, resuming, and starting from another run. Any variable that is not found is an error that names it."""
+
+import tensorflow as tf
+from absl import logging
+
+from tf_simclr import distribute
+from tf_simclr.config import UserError
+
+PREFIX = "ckpt"
+_VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
+
+
+class Checkpointer:
+    """Checkpoints of (objective, optimizer, step) in one directory, by the paths of the variables.
+
+    A dict of variables instead of the Keras objects: TensorFlow does not see Keras layers held in lists, and loses them
+    without a word.
+    """
+
+    def __init__(self, directory, objective, optimizer, strategy, keep=None):
+        self.objective, self.strategy = objective, strategy
+        self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
+        self._checkpoint = tf.train.Checkpoint(
+            model={v.path: v.value for v in objective.variables},
+            optimizer={v.path: v.value for v in optimizer.variables}, step=self.step)
+        self._manager = tf.train.CheckpointManager(self._checkpoint, str(directory), max_to_keep=keep or None, checkpoint_name=PREFIX)
+
+    def latest(self):
+        """Prefix of the newest checkpoint, or None."""
+        return self._manager.latest_checkpoint
+
+    def save(self):
+        """Writes a checkpoint of the current step, on the chief; the other workers wait."""
+        if distribute.is_chief(self.strategy) and self.latest_step() != int(self.step):
+            self._manager.save(checkpoint_number=int(self.step))
+        distribute.barrier(self.strategy)
+
+    def latest_step(self):
+        """Step of the newest checkpoint, or None."""
+        return int(self.latest().rsplit("-", 1)[1]) if self.latest() else None
+
+    def resume(self, prefix=None):
+        """Restores `prefix` (the newest checkpoint if it is None); False where there is none.
+
+        Raises:
+            UserError: the checkpoint is damaged or belongs to another network.
+        """
+        prefix = prefix or self.latest()
+        if prefix is None:
+            return False
+        try:
+            status = self._checkpoint.restore(prefix)
+            status.assert_existing_objects_matched()
+            status.assert_consumed()
+        except (tf.errors.OpError, ValueError, AssertionError) as error:
+            raise UserError(f"checkpoint {prefix} can't be restored: {_first_line(error)}") from None
+        return True
+
+
+def latest_in(path):
+    """The newest checkpoint prefix that `path` (a run directory, a directory of checkpoints, a prefix) stands for."""
+    found = tf.train.latest_checkpoint(str(path)) if tf.io.gfile.isdir(str(path)) else None
+    if found is None and tf.io.gfile.glob(str(path) + ".index"):
+        found = str(path)
+    if found is None:
+        exists = tf.io.gfile.exists(str(path))
+        raise UserError(f"--checkpoint={path}: {'there is no checkpoint in it' if exists else 'no such file or directory'}; "
+                        "give a run directory, a directory of checkpoints or a checkpoint's prefix (…/ckpt-100)")
+    return found
+
+
+def initialise(objective, path):
+    """Gives `objective.inherited()` the values they have in the checkpoint at `path`.
+
+    Raises:
+        UserError: no checkpoint, a damaged one, or a variable that is missing or has another shape.
+    """
+    prefix = latest_in(path)
+    inherited = objective.inherited()
+    try:
+        reader = tf.train.load_checkpoint(prefix)
+        shapes = reader.get_variable_to_shape_map()
+        stored = {_key(v.path): v for v in inherited}
+        for key, v in stored.items():
+            mine, theirs = tuple(v.shape), tuple(shapes[key]) if key in shapes else "missing"
+            if mine != theirs:
+                raise UserError(f"--checkpoint={path}: {v.path} is {theirs} there and {mine} here; "
+                                "network and checkpoint must agree in depth, width, SK, SE and projection head")
+        for key, v in stored.items():
+            v.assign(reader.get_tensor(key))
+    except (tf.errors.OpError, ValueError) as error:
+        raise UserError(f"--checkpoint={path}: {prefix} can't be read: {_first_line(error)}") from None
+    own = {id(v) for v in inherited}
+    new = [v.path for v in objective.variables if id(v) not in own]
+    logging.info("started from %s: %d variables restored, new: %s", prefix, len(inherited), ", ".join(new) or "none")
+
+
+def _key(path):
+    return "model/" + path.replace("/", ".S") + _VALUE  # how TensorFlow writes a dict key that has slashes
+
+
+def _first_line(error):
+    return (str(getattr(error, "message", error)).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,102 @@
+"""Evaluates a run: figures to the log, TensorBoard and JSON files."""
+
+import time
+
+import tensorflow as tf
+from absl import logging
+
+from tf_simclr import distribute, export, optimizers, report
+from tf_simclr.config import UserError
+from tf_simclr.evaluation import EVALUATIONS, NEED_TRAINING_FEATURES, features
+
+ENDPOINTS = ("final_avg_pool", "logits_sup")
+UNTRAINED = "untrained.json"
+SECONDS_BETWEEN_LOOKS = 5
+
+
+def evaluate_run(experiment):
+    """Evaluates and exports the newest checkpoint, then each newer one as long as the run is in training.
+
+    Raises:
+        UserError: the run directory has no checkpoint.
+    """
+    checkpoints, done, waited = experiment.checkpoints, None, time.monotonic()
+    while True:
+        latest = tf.train.latest_checkpoint(str(experiment.directory.path))
+        if latest is None and done is None and not _waiting(experiment, waited):
+            raise UserError(f"--model_dir={experiment.directory.path}: it has no checkpoint to evaluate; train first, e.g. with --mode=train_then_eval")
+        if latest is not None and latest != done:
+            checkpoints.resume(latest)
+            done = latest
+            evaluate_and_export(experiment)
+            waited = time.monotonic()
+        if int(checkpoints.step) >= experiment.num_steps or not _waiting(experiment, waited):
+            return
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+
+
+def _waiting(experiment, since):
+    return experiment.directory.in_training() or time.monotonic() - since < experiment.settings.eval.eval_timeout
+
+
+def evaluate_and_export(experiment):
+    """Figures and SavedModel of the weights as they are."""
+    step = int(experiment.checkpoints.step)
+    figures = evaluate(experiment)
+    if distribute.is_chief(experiment.strategy):
+        write(experiment, step, figures)
+        export.export(experiment.objective, step, experiment.directory.path / "saved_model", experiment.settings.export.keep_hub_module_max)
+    distribute.barrier(experiment.strategy)
+
+
+def evaluate(experiment):
+    """{figure name: value} of the objective's current weights on the evaluation split."""
+    figures = {"eval/regularization_loss": float(optimizers.penalty(experiment.settings, experiment.objective))}
+    if not experiment.train_source.num_labeled or not experiment.eval_source.num_labeled:
+        logging.info("no labels to evaluate with: accuracies are left out")
+        return figures
+    bank, test = _bank(experiment), _test(experiment)
+    figures |= {f"eval/{name}": value for name, value in _figures(experiment, experiment.objective, bank, test, "evaluating").items()}
+    if experiment.settings.eval.untrained_baseline and bank is not None:
+        untrained = experiment.directory.read(UNTRAINED)
+        if untrained is None:
+            untrained = _figures(experiment, experiment.make_objective(), bank, test, "evaluating the untrained network")
+            untrained.pop("label_top_1_accuracy", None), untrained.pop("label_top_5_accuracy", None)
+            if distribute.is_chief(experiment.strategy):
+                experiment.directory.write(UNTRAINED, untrained)
+        figures |= {f"untrained/{name}": value for name, value in untrained.items()}
+    return figures
+
+
+def _test(experiment):
+    options, source = experiment.settings.eval, experiment.eval_source.labeled()
+    return source.at_most(options.eval_steps * options.eval_batch_size) if options.eval_steps else source
+
+
+def _bank(experiment):
+    """Labelled training examples for k-NN and probe, a seeded draw of `knn_examples`; None if there are none."""
+    options = experiment.settings.eval
+    source = experiment.train_source.labeled()
+    return source.at_most(options.knn_examples, experiment.settings.train.seed) if options.knn_examples else None
+
+
+def _figures(experiment, objective, bank, test, what):
+    def arrays(source):
+        return features.extract(objective, source, ENDPOINTS, experiment.settings.eval.eval_batch_size, experiment.strategy, f"{what}, {source.split}")
+
+    train = arrays(bank) if bank is not None else None
+    held_out = arrays(test)
+    chosen = [name for name in EVALUATIONS if train is not None or name not in NEED_TRAINING_FEATURES]
+    return {figure: value for name in chosen for figure, value in EVALUATIONS[name](train, held_out, experiment.settings.eval)}
+
+
+def write(experiment, step, figures):
+    """result.json, result_<step>.json, TensorBoard events and a table in the log."""
+    directory, name = experiment.directory, experiment.settings.eval.eval_name or "eval"
+    result = {**figures, "global_step": step}
+    directory.write(f"result_{step}.json", result)
+    directory.write("result.json", result)
+    with tf.summary.create_file_writer(str(directory.path / name)).as_default(step):
+        for figure, value in figures.items():
+            tf.summary.scalar(figure, value)
+    logging.info("step %d, %s split %s:\n\n%s\n", step, experiment.settings.data.dataset, experiment.settings.data.eval_split, report.results_table(result))

@@ -1,0 +1,37 @@
+"""A network and a source -> arrays."""
+
+import numpy as np
+import tensorflow as tf
+
+from tf_simclr.data import pipeline
+from tf_simclr.progress import Progress
+
+
+def extract(objective, source, names, batch_size, strategy, what):
+    """Runs the network in inference mode over all examples of `source`.
+
+    Args:
+        names: endpoints to keep, see `Objective.call`; those it does not have are left out.
+        what: name of the work, for the progress.
+
+    Returns:
+        {"label": int64 [N], and for each name: float32 [N, ...]}.
+    """
+
+    def replica_step(batch):
+        outputs = objective(batch["image"], training=False)
+        kept = {name: tf.cast(outputs[name], tf.float32) for name in names if name in outputs}
+        return {"label": batch["label"], "weight": batch["weight"], **kept}
+
+    @tf.function
+    def step(batch):
+        return strategy.run(replica_step, args=(batch,))
+
+    chunks = []
+    with Progress(what, source.num_examples) as progress:
+        for batch in pipeline.evaluation(source, objective.eval_example, batch_size, strategy):
+            outputs = {name: strategy.gather(value, axis=0).numpy() for name, value in step(batch).items()}
+            real = outputs.pop("weight") > 0
+            chunks.append({name: value[real] for name, value in outputs.items()})
+            progress.update(int(real.sum()))
+    return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}

@@ -1,0 +1,144 @@
+"""Command line and YAML -> Config; the help text and the flag tables of README. No TensorFlow here."""
+
+import json
+import pathlib
+
+from absl import flags
+
+from tf_simclr import config as config_lib
+from tf_simclr.config import UserError, nearest
+
+CONFIG_DIR = pathlib.Path(__file__).resolve().parent.parent / "official_configs"
+QUICK_START = "digits_quickstart"
+SAVED = "flags.json"  # a run directory's own configuration
+USAGE = """\
+SimCLR and SimCLRv2: contrastive pretraining, fine-tuning, evaluation, export.
+
+  python run.py --mode=train_then_eval                      the quick start: scikit-learn's digits, a few minutes on a CPU
+  python run.py --mode=train_then_eval --config=NAME        a recipe of official_configs/, or the path of a YAML file
+  python run.py --mode=train_then_eval --dataset=folder:PATH --model_dir=RUN
+  python run.py --mode=eval --model_dir=RUN                 an existing run, with its own configuration
+"""
+
+
+def define(flag_values):
+    """Defines --config and every field of the configuration as an absl flag."""
+    flags.DEFINE_string("config", "", "a recipe of official_configs/ or the path of a YAML file; flags override it", flag_values=flag_values)
+    for name, field in config_lib.fields().items():
+        if field.type is bool:
+            flags.DEFINE_bool(name, field.default, field.help, flag_values=flag_values)
+        else:  # the text is converted by config.coerce, in one place for YAML and command line
+            flags.DEFINE_string(name, _text(field.default), field.help, flag_values=flag_values)
+
+
+def parse(argv, flag_values):
+    """The configuration a command line asks for.
+
+    Returns:
+        (Config, notes): what was decided for the user, as lines to log.
+
+    Raises:
+        UserError: unknown flag or key, value out of range, missing or unreadable YAML file.
+    """
+    try:
+        rest = flag_values(argv)[1:]
+    except flags.UnrecognizedFlagError as error:
+        raise UserError(f"unknown flag --{error.flagname}.{nearest(error.flagname, ['config', *config_lib.fields()])}") from None
+    except flags.Error as error:
+        raise UserError(" ".join(str(error).split())) from None
+    if rest:
+        raise UserError(f"unexpected argument '{rest[0]}': write flags as --name=value")
+    given = {name: flag_values[name].value for name in config_lib.fields() if flag_values[name].present}
+    base, name, notes = _base(flag_values["config"].value, given)
+    settings = config_lib.build({**base, **given})
+    if not settings.train.model_dir:
+        settings = settings.replace(model_dir=f"runs/{name or _slug(settings)}")
+    return settings, notes
+
+
+def _base(config, given):
+    """What the flags override: (values, name of the configuration, notes)."""
+    if config:
+        path = find(config)
+        return read(path), path.stem, []
+    if "dataset" in given:
+        return {}, "", []
+    saved = pathlib.Path(given.get("model_dir", ""), SAVED)
+    if given.get("model_dir") and saved.is_file():
+        return read(saved), "", [f"neither --config nor --dataset is given: going on with the configuration of this run, {saved}"]
+    return read(find(QUICK_START)), QUICK_START, [f"neither --config nor --dataset is given: this is the quick start, --config={QUICK_START}"]
+
+
+def find(name):
+    """The path of the recipe `name`, or of the file `name`."""
+    path = pathlib.Path(name)
+    for candidate in (path, CONFIG_DIR / f"{name}.yaml", CONFIG_DIR / name):
+        if candidate.is_file():
+            return candidate
+    recipes = sorted(path.stem for path in CONFIG_DIR.glob("*.yaml"))
+    raise UserError(f"--config={name}: no such file, and no such recipe in official_configs ({', '.join(recipes)}).{nearest(path.stem, recipes)}")
+
+
+def read(path):
+    """{flag name: value} of a YAML (or JSON) file, every key and value checked."""
+    import yaml  # late: it is not needed by --help
+
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: can't be read as YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: lines of `name: value` are expected, got {type(values).__name__}")
+    try:
+        config_lib.build(values)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    return values
+
+
+def dump(settings):
+    """The configuration as the text of `flags.json`; --config reads it back."""
+    return json.dumps(settings.flat(), indent=2) + "\n"
+
+
+def help_text():
+    """What `run.py --help` prints."""
+    lines = [USAGE, "  --config: a recipe of official_configs/ or the path of a YAML file; flags override it"]
+    for section, rows in _sections().items():
+        lines.append(f"\n{section}")
+        lines += [f"  --{name}={_text(field.default)}: {_help(field)}" for name, field in rows]
+    return "\n".join(lines)
+
+
+def markdown():
+    """The flags as Markdown tables by section, as they stand in README."""
+    lines = []
+    for section, rows in _sections().items():
+        lines += [f"**{section}**", "", "| flag | default | meaning |", "|---|---|---|"]
+        lines += [f"| `{name}` | {_cell(field.default)} | {_help(field)} |" for name, field in rows]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _sections():
+    sections = {}
+    for name, field in config_lib.fields().items():
+        sections.setdefault(field.section, []).append((name, field))
+    return sections
+
+
+def _help(field):
+    return field.help + (f" ({', '.join(map(str, field.choices))})" if field.choices else "")
+
+
+def _cell(default):
+    return f"`{_text(default)}`" if _text(default) else ""
+
+
+def _text(value):
+    return ",".join(f"{v:g}" for v in value) if isinstance(value, tuple) else str(value)
+
+
+def _slug(settings):
+    dataset = settings.data.dataset.rstrip("/").replace("folder:", "").split("/")[-1]
+    return f"{dataset or 'folder'}_{settings.objective.train_mode}"

@@ -1,0 +1,47 @@
+"""Projection head and supervised head (SimCLR sec. 4.2, SimCLRv2 sec. 2)."""
+
+import keras
+import tensorflow as tf
+
+from tf_simclr.models.layers import BatchNorm
+
+
+def _normal():
+    return keras.initializers.RandomNormal(stddev=0.01)
+
+
+class ProjectionHead(keras.layers.Layer):
+    """g: features h [B, C] -> [h, after layer 1, ..., output z [B, out_dim]].
+
+    Each layer is dense without bias and batch norm; the middle ones keep the width C and end in ReLU, the last has
+    no beta and no ReLU. `mode` none has no layer (z = h), linear one. With `keep` only the first layers are built.
+    """
+
+    def __init__(self, mode="nonlinear", out_dim=128, num_layers=3, keep=None, batch_norm_decay=0.9, global_bn=True, name="projection_head", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.out_dim = out_dim
+        self.num_layers = {"none": 0, "linear": 1, "nonlinear": num_layers}[mode]
+        self.norms = [
+            BatchNorm(batch_norm_decay, global_bn, center=layer < self.num_layers - 1, name=f"norm{layer + 1}")
+            for layer in range(self.num_layers)][:keep]
+
+    def build(self, shape):
+        width = shape[-1]
+        sizes = [width] * (self.num_layers - 1) + [self.out_dim]
+        self.dense = [
+            keras.layers.Dense(size, use_bias=False, kernel_initializer=_normal(), name=f"dense{layer + 1}")
+            for layer, size in enumerate(sizes[:len(self.norms)])]
+
+    def call(self, features, training=False):
+        outputs = [features]
+        for layer, (dense, norm) in enumerate(zip(self.dense, self.norms), start=1):
+            x = norm(dense(outputs[-1]), training=training)
+            outputs.append(x if layer == self.num_layers else tf.nn.relu(x))
+        return outputs
+
+
+class SupervisedHead(keras.layers.Dense):
+    """The linear classifier: features [B, C] -> logits [B, num_classes], always float32."""
+
+    def __init__(self, num_classes, zero_init=False, name="supervised_head", **kwargs):
+        super().__init__(num_classes, kernel_initializer="zeros" if zero_init else _normal(), name=name, dtype="float32", **kwargs)

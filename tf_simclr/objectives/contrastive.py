@@ -1,0 +1,135 @@
+"""Contrastive pretraining with NT-Xent (SimCLR sec. 2.1, eq. 1; SimCLRv2 sec. 2)."""
+
+import math
+
+import tensorflow as tf
+
+from tf_simclr import distribute
+from tf_simclr.data import augment
+from tf_simclr.objectives import memory
+from tf_simclr.objectives.base import Objective, make_encoder, make_projection_head
+from tf_simclr.objectives.supervised import classification
+
+MASKED = 1e9  # subtracted from a logit that must not count; float32 holds it, float16 would not
+COLLAPSED = 0.1  # share of the healthy 1/sqrt(d) below which the spread of the embeddings is a collapse
+
+
+def nt_xent(queries, keys, temperature, negatives=None):
+    """Normalised temperature-scaled cross-entropy, summed over the two directions.
+
+    That is twice the mean of eq. 1 over all ordered positive pairs, the value that the papers' code trains on. The
+    candidates of a query are all keys of the other view, all keys of its own view but its own, and `negatives`.
+
+    Args:
+        queries: float [B, 2, d], this replica's views. keys: float [N, 2, d], all replicas' views in replica order
+            (the same embeddings gathered with gradient, or those of a key network). Both already normalised if
+            similarity is to be the cosine.
+        negatives: optional (float [K, d], bool [K]), further keys and which of them count.
+
+    Returns:
+        (loss of this replica's queries, {"contrast_loss", "contrast_acc", "contrast_entropy", "contrast_chance"}):
+        `contrast_acc` is how often the positive ranks first of the N keys of the other view, for view 0.
+    """
+    queries, keys = tf.cast(queries, tf.float32), tf.cast(keys, tf.float32)
+    batch, total = queries.shape[0], keys.shape[0]
+    labels = distribute.replica_id() * batch + tf.range(batch)  # row of each query's own keys
+    itself = tf.one_hot(labels, total) * MASKED  # [B, N]
+    candidates = tf.cast(2 * total - 1, tf.float32)
+    if negatives is not None:
+        candidates += tf.reduce_sum(tf.cast(negatives[1], tf.float32))
+
+    losses, across = [], []
+    for view in (0, 1):
+        query = queries[:, view] / temperature  # [B, d]
+        across.append(tf.matmul(query, keys[:, 1 - view], transpose_b=True))  # [B, N]
+        logits = [across[view], tf.matmul(query, keys[:, view], transpose_b=True) - itself]
+        if negatives is not None:
+            absent = tf.cast(tf.logical_not(negatives[1]), tf.float32) * MASKED  # [K]
+            logits.append(tf.matmul(query, negatives[0], transpose_b=True) - absent)
+        losses.append(tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, tf.concat(logits, 1))))
+    loss = losses[0] + losses[1]
+
+    log_p = tf.nn.log_softmax(across[0])
+    return loss, {
+        "contrast_loss": loss,
+        "contrast_acc": tf.reduce_mean(tf.cast(tf.argmax(across[0], 1, tf.int32) == labels, tf.float32)),
+        "contrast_entropy": -tf.reduce_mean(tf.reduce_sum(tf.exp(log_p) * log_p, 1)),
+        "contrast_chance": 2 * tf.math.log(candidates),
+    }
+
+
+class Contrastive(Objective):
+    """Two augmented views of each image attract, all other views repel; a linear classifier learns on the side."""
+
+    def __init__(self, settings, num_classes):
+        super().__init__(settings, num_classes if settings.objective.lineareval_while_pretraining else 0)
+        self.embedding_dim = settings.model.proj_out_dim if self.projection_head.num_layers else self.encoder.feature_dim
+        self.key_network = None
+        if settings.objective.memory_size:
+            self.queue = memory.MemoryQueue(settings.objective.memory_size, self.embedding_dim)
+            self.key_network = memory.KeyNetwork(make_encoder(settings), make_projection_head(settings), settings.objective.memory_momentum)
+
+    def build_variables(self):
+        super().build_variables()
+        if self.key_network is not None:
+            size = self.settings.data.image_size
+            self.key_network(tf.zeros([1, size, size, 3]))
+            self.key_network.hold()
+            self.queue.build()
+
+    def example(self, image, label, seed):
+        views = [augment.pretrain_view(image, view_seed, self.settings.data.image_size, self.settings.augment)
+                 for view_seed in tf.unstack(tf.random.experimental.stateless_split(seed, 2))]
+        return {"views": tf.stack(views), "label": label}  # [2, S, S, 3]
+
+    def loss(self, batch, training=True):
+        views = batch["views"]  # [B, 2, S, S, 3]
+        images = tf.reshape(views, [-1, *views.shape[2:]])  # [2B, S, S, 3]
+        features = self.projection_head(self.encoder(images, training=training)["final_avg_pool"], training=training)
+        queries = self._embed(features[-1])
+        if self.key_network is None:
+            loss, metrics = nt_xent(queries, distribute.all_gather(queries), self.settings.objective.temperature)
+        else:
+            loss, metrics = self._loss_with_memory(images, queries, training)
+        spread = tf.math.reduce_std(tf.math.l2_normalize(tf.reshape(queries, [-1, queries.shape[-1]]), -1), 0)
+        metrics["embedding_std"] = tf.reduce_mean(spread)
+        if self.supervised_head is not None:
+            inputs = tf.stop_gradient(features[self.settings.model.ft_proj_selector])
+            extra, more = classification(self.supervised_head(inputs), tf.repeat(batch["label"], 2))
+            loss, metrics = loss + extra, {**metrics, **more}
+        return loss, metrics
+
+    def _embed(self, projections):
+        """[2B, d] -> float32 [B, 2, d], normalised if `hidden_norm`."""
+        z = tf.cast(projections, tf.float32)
+        if self.settings.objective.hidden_norm:
+            z = tf.math.l2_normalize(z, -1)
+        return tf.reshape(z, [z.shape[0] // 2, 2, z.shape[1]])
+
+    def _loss_with_memory(self, images, queries, training):
+        if training:
+            self.key_network.follow(self._query_variables())
+        keys = memory.gather_keys(self._embed(self.key_network(images, training=training)))  # [N, 2, d]
+        loss, metrics = nt_xent(queries, keys, self.settings.objective.temperature, self.queue.negatives())
+        if training:
+            self.queue.enqueue(tf.reshape(keys, [-1, keys.shape[-1]]))
+        return loss, metrics
+
+    def _query_variables(self):
+        return self.encoder.variables + self.projection_head.variables
+
+    def inherited(self):
+        own = [] if self.key_network is None else self.key_network.variables + self.queue.variables
+        own = {id(v) for v in own}
+        return [v for v in self.variables if id(v) not in own]
+
+    def start(self):
+        if self.key_network is not None:
+            self.key_network.copy(self._query_variables())
+
+    def warning(self, metrics):
+        healthy = 1 / math.sqrt(self.embedding_dim)
+        if metrics["embedding_std"] < COLLAPSED * healthy:
+            return (f"the embeddings have collapsed: their std is {metrics['embedding_std']:.2g}, healthy is about {healthy:.2g}; "
+                    "try a smaller learning rate, more warm-up or a higher temperature")
+        return None

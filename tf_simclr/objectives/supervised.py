@@ -1,0 +1,45 @@
+"""Training on labels: the whole network, or what `fine_tune_after_block` leaves free (SimCLRv2 sec. 2)."""
+
+import tensorflow as tf
+
+from tf_simclr import distribute
+from tf_simclr.data import augment
+from tf_simclr.data.sources import UNLABELED
+from tf_simclr.objectives.base import Objective
+
+
+def classification(logits, labels):
+    """Cross-entropy and accuracy over the labelled examples of all replicas.
+
+    Args:
+        logits: float32 [B, C]. labels: int64 [B], -1 where unknown; such examples do not count.
+
+    Returns:
+        (loss, {"supervised_loss", "supervised_acc"}), this replica's part of the global mean.
+    """
+    known = tf.cast(labels != UNLABELED, tf.float32)
+    targets = tf.maximum(labels, 0)
+    loss = distribute.weighted_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits), known)
+    correct = tf.cast(tf.argmax(logits, -1) == targets, tf.float32)
+    return loss, {"supervised_loss": loss, "supervised_acc": distribute.weighted_mean(correct, known)}
+
+
+class Supervised(Objective):
+    """Cross-entropy on logits from layer `ft_proj_selector` of the projection head; later layers are left out."""
+
+    needs_labels = True
+
+    def __init__(self, settings, num_classes):
+        selector = settings.model.ft_proj_selector
+        self.head_layers = None if selector < 0 else selector
+        super().__init__(settings, num_classes)
+
+    def example(self, image, label, seed):
+        return {"image": augment.crop_and_flip(image, seed, self.settings.data.image_size, self.settings.augment), "label": label}
+
+    def loss(self, batch, training=True):
+        return classification(self(batch["image"], training=training)["logits_sup"], batch["label"])
+
+    def inherited(self):
+        head = {id(v) for v in self.supervised_head.variables}
+        return [v for v in self.variables if id(v) not in head]

@@ -1,0 +1,96 @@
+"""The run directory: whose configuration it holds, who trains in it, its small files."""
+
+import json
+
+from absl import logging
+from etils import epath
+
+from tf_simclr import config as config_lib
+from tf_simclr import flags
+from tf_simclr.config import UserError
+
+LOCK = "training.lock"
+
+
+class RunDirectory:
+    """`model_dir` of a run; local, or in a bucket (gs://...).
+
+    Raises:
+        UserError: it holds a run with another configuration.
+    """
+
+    def __init__(self, settings):
+        self.path = epath.Path(settings.train.model_dir)
+        self._settings = settings
+        if self.path.exists() and not self.path.is_dir():
+            raise UserError(f"--model_dir={self.path}: it is a file; give a directory")
+        self.exists = (self.path / flags.SAVED).exists()
+        if self.exists:
+            self._check_same()
+
+    def _check_same(self):
+        fixed = {name for name, field in config_lib.fields().items() if field.fixed}
+        mine = self._settings.flat()
+        theirs = {name: config_lib.coerce(name, value) for name, value in self.read(flags.SAVED).items() if name in fixed}
+        different = [f"{name} is {theirs[name]} there, {mine[name]} here" for name in sorted(theirs) if theirs[name] != mine[name]]
+        if different:
+            raise UserError(f"--model_dir={self.path}: it holds a run with another configuration ({'; '.join(different)}); "
+                            "give another --model_dir, or the same flags to go on with that run")
+
+    def commit(self):
+        """Makes the directory this configuration's own."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            (self.path / flags.SAVED).write_text(flags.dump(self._settings))
+        except OSError as error:
+            raise UserError(f"--model_dir={self.path}: it can't be written to ({error.strerror or error})") from None
+        self.exists = True
+
+    def read(self, name):
+        """The content of a JSON file of the directory, or None."""
+        path = self.path / name
+        try:
+            return json.loads(path.read_text()) if path.exists() else None
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path}: it can't be read ({error}); repair it, or give another --model_dir") from None
+
+    def write(self, name, content):
+        """Writes `content` as a JSON file, whole or not at all."""
+        partial = self.path / f"{name}.partial"
+        partial.write_text(json.dumps(content, indent=2) + "\n")
+        partial.replace(self.path / name)
+
+    def lock(self):
+        """Keeps other processes on this machine from training here, until this one ends.
+
+        Raises:
+            UserError: another process does.
+        """
+        self._lock = _try_lock(self.path / LOCK)
+        if self._lock is None:
+            raise UserError(f"--model_dir={self.path}: another process is training there; wait for it or give another --model_dir")
+
+    def in_training(self):
+        """Whether a process on this machine holds the lock."""
+        if not (self.path / LOCK).exists():
+            return False
+        lock = _try_lock(self.path / LOCK)
+        return lock is None
+
+
+def _try_lock(path):
+    """The open file that holds the lock, None if another process has it. The system frees it when a process dies."""
+    try:
+        import fcntl
+    except ImportError:
+        logging.info("no file locks on this system: two processes in one run directory are not noticed")
+        return True
+    if "://" in str(path):
+        return True  # buckets have no locks
+    file = open(path, "a")  # noqa: SIM115  it stays open as long as the lock is held
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return file
+    except OSError:
+        file.close()
+        return None

@@ -1,0 +1,167 @@
+"""The training loop: step, progress, checkpoints, interruption."""
+
+import math
+import signal
+
+import tensorflow as tf
+from absl import logging
+
+from tf_simclr import checkpoint, optimizers
+from tf_simclr.config import Diverged, Interrupted
+from tf_simclr.data import pipeline
+from tf_simclr.progress import Progress
+
+STEPS_BETWEEN_SUMMARIES = 10
+SHOWN_IMAGES = 16
+
+
+def make_train_step(objective, optimizer, settings, strategy):
+    """A compiled function: distributed batch -> {name: scalar}, after one update of the weights."""
+    variables = objective.trainable_variables
+    replicas = strategy.num_replicas_in_sync
+    float16 = settings.model.precision == "float16"
+
+    def replica_step(batch):
+        with tf.GradientTape() as tape:
+            loss, metrics = objective.loss(batch, training=True)
+            decay = optimizers.penalty(settings, objective)
+            total = loss + decay
+            scaled = optimizer.scale_loss(total / replicas) if float16 else total / replicas
+        gradients = tape.gradient(scaled, variables)
+        if float16:
+            gradients = _agree_on_overflow(gradients)
+        else:
+            metrics["gradient_norm"] = tf.linalg.global_norm(gradients)
+        optimizer.apply(gradients, variables)  # sums over the replicas
+        return {"total_loss": total, "weight_decay": decay, **metrics}
+
+    @tf.function
+    def train_step(batch):
+        metrics = strategy.run(replica_step, args=(batch,))
+        return {name: strategy.reduce("MEAN", value, axis=None) for name, value in metrics.items()}
+
+    return train_step
+
+
+def _agree_on_overflow(gradients):
+    """Gradients that are not finite on every replica if they are not on one: Keras' loss scaling looks at one only."""
+    context = tf.distribute.get_replica_context()
+    bad = sum(tf.reduce_sum(tf.cast(~tf.math.is_finite(g), tf.float32)) for g in gradients)
+    bad = context.all_reduce(tf.distribute.ReduceOp.SUM, bad)
+    return [g + tf.cast(tf.where(bad > 0, math.nan, 0.0), g.dtype) for g in gradients]
+
+
+class Interrupts:
+    """While active, SIGINT and SIGTERM are noted instead of obeyed; a second SIGINT interrupts at once."""
+
+    def __enter__(self):
+        self.received = None
+        self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *unused):
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number, frame):
+        if self.received == signal.SIGINT == number:
+            raise KeyboardInterrupt
+        self.received = number
+        logging.info("%s: finishing this step, then saving (Ctrl-C again: stop at once)", signal.Signals(number).name)
+
+
+def fit(experiment):
+    """Trains until the last step, from the newest checkpoint of the run directory if it has one.
+
+    Raises:
+        Interrupted: SIGINT or SIGTERM came; a checkpoint was written.
+        Diverged: a loss or gradient is not finite; the last checkpoint is of an earlier step.
+    """
+    settings, checkpoints, total = experiment.settings, experiment.checkpoints, experiment.num_steps
+    start = _start(experiment)
+    if start >= total:
+        logging.info("training is complete: step %d of %d", start, total)
+        return
+    batch_size = settings.train.train_batch_size
+    save_every = settings.train.checkpoint_steps or max(settings.train.checkpoint_epochs * experiment.train_source.num_examples // batch_size, 1)
+    train_step = make_train_step(experiment.objective, experiment.optimizer, settings, experiment.strategy)
+    batches = iter(pipeline.training(
+        experiment.train_source, experiment.objective.example, settings.train.seed, batch_size, start, experiment.strategy))
+    summaries = Summaries(experiment)
+    with Interrupts() as interrupts, Progress("training", total * batch_size, start * batch_size) as progress:
+        for step in range(start + 1, total + 1):
+            batch = next(batches)
+            metrics = {name: float(value) for name, value in train_step(batch).items()}
+            _check_finite(metrics, step, checkpoints)
+            progress.update(batch_size, _describe(metrics))
+            last = step == total or interrupts.received
+            if step % STEPS_BETWEEN_SUMMARIES == 1 or last:
+                summaries.scalars(step, metrics)
+                _warn(experiment, step, metrics)
+            if step == start + 1:
+                summaries.images(step, batch)
+            if step % save_every == 0 or last:
+                checkpoints.step.assign(step)
+                checkpoints.save()
+            if interrupts.received and step < total:
+                raise Interrupted(f"interrupted at step {step} of {total}, which is saved in {experiment.directory.path}; the same command goes on from there", interrupts.received)
+
+
+def _start(experiment):
+    """Restores what there is and returns the number of steps done."""
+    experiment.prepare_directory()
+    if experiment.checkpoints.resume():
+        step = int(experiment.checkpoints.step)
+        logging.info("resuming from %s", experiment.checkpoints.latest())
+        return step
+    if experiment.settings.objective.checkpoint:
+        checkpoint.initialise(experiment.objective, experiment.settings.objective.checkpoint)
+    experiment.objective.start()
+    return 0
+
+
+def _check_finite(metrics, step, checkpoints):
+    bad = [name for name, value in metrics.items() if not math.isfinite(value)]
+    if bad:
+        saved = checkpoints.latest() or "none yet"
+        raise Diverged(f"step {step}: not finite: {', '.join(bad)}; the last good checkpoint is {saved}. "
+                       "Try a smaller --learning_rate, more --warmup_epochs, a higher --temperature, or --precision=float32")
+
+
+def _describe(metrics):
+    """The few metrics worth watching, as text."""
+    parts = []
+    if "contrast_loss" in metrics:
+        parts.append(f"loss {metrics['contrast_loss']:.3f} (chance {metrics['contrast_chance']:.2f}), positives found {metrics['contrast_acc']:.0%}")
+    if "supervised_acc" in metrics:
+        parts.append(f"label accuracy {metrics['supervised_acc']:.0%}")
+    return ", ".join(parts) or f"loss {metrics['total_loss']:.3f}"
+
+
+def _warn(experiment, step, metrics):
+    warning = experiment.objective.warning(metrics)
+    if warning:
+        logging.warning("step %d: %s", step, warning)
+
+
+class Summaries:
+    """TensorBoard events of the training, in the run directory."""
+
+    def __init__(self, experiment):
+        self._writer = tf.summary.create_file_writer(str(experiment.directory.path))
+        self._schedule, self._strategy = experiment.schedule, experiment.strategy
+
+    def scalars(self, step, metrics):
+        """train/<name> for all metrics, and the learning rate of the step."""
+        with self._writer.as_default(step):
+            for name, value in metrics.items():
+                tf.summary.scalar(f"train/{name}", value)
+            tf.summary.scalar("learning_rate", self._schedule(step - 1))
+        self._writer.flush()
+
+    def images(self, step, batch):
+        """Some augmented images of a batch; views of one image stand side by side."""
+        images = self._strategy.experimental_local_results(batch.get("views", batch.get("image")))[0]
+        images = tf.reshape(images, [-1, *images.shape[-3:]])[:SHOWN_IMAGES]
+        with self._writer.as_default(step):
+            tf.summary.image("image", images, max_outputs=SHOWN_IMAGES)
