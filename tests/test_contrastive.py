@@ -48,7 +48,7 @@ def test_equal_embeddings_give_the_chance_level():
     z = np.ones((8, 2, 4), np.float32) / 2
     loss, metrics = nt_xent(tf.constant(z), tf.constant(z), 0.1)
     np.testing.assert_allclose(loss, metrics["contrast_chance"], rtol=1e-6)
-    assert loss == pytest.approx(2 * np.log(15), rel=1e-6)
+    assert float(loss) == pytest.approx(2 * np.log(15), rel=1e-6)
 
 
 def test_gradient_by_differences(rng):

@@ -8,6 +8,7 @@ from tf_simclr.config import UserError
 
 PREFIX = "ckpt"
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
+_DAMAGED = (tf.errors.OpError, ValueError, IndexError, RuntimeError)  # what TensorFlow raises for a file that is not whole
 
 
 class Checkpointer:
@@ -18,7 +19,7 @@ class Checkpointer:
     """
 
     def __init__(self, directory, objective, optimizer, strategy, keep=None):
-        self.objective, self.strategy = objective, strategy
+        self.objective, self.optimizer, self.strategy = objective, optimizer, strategy
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
         self._checkpoint = tf.train.Checkpoint(
             model={v.path: v.value for v in objective.variables},
@@ -49,10 +50,11 @@ class Checkpointer:
         if prefix is None:
             return False
         try:
-            status = self._checkpoint.restore(prefix)
-            status.assert_existing_objects_matched()
-            status.assert_consumed()
-        except (tf.errors.OpError, ValueError, AssertionError) as error:
+            reader = tf.train.load_checkpoint(prefix)
+            parts = (("model", self.objective.variables), ("optimizer", self.optimizer.variables))
+            _read(reader, {_key(part, v.path): v for part, variables in parts for v in variables})
+            self.step.assign(reader.get_tensor("step" + _VALUE))
+        except _DAMAGED as error:
             raise UserError(f"checkpoint {prefix} can't be restored: {_first_line(error)}") from None
         return True
 
@@ -78,25 +80,28 @@ def initialise(objective, path):
     prefix = latest_in(path)
     inherited = objective.inherited()
     try:
-        reader = tf.train.load_checkpoint(prefix)
-        shapes = reader.get_variable_to_shape_map()
-        stored = {_key(v.path): v for v in inherited}
-        for key, v in stored.items():
-            mine, theirs = tuple(v.shape), tuple(shapes[key]) if key in shapes else "missing"
-            if mine != theirs:
-                raise UserError(f"--checkpoint={path}: {v.path} is {theirs} there and {mine} here; "
-                                "network and checkpoint must agree in depth, width, SK, SE and projection head")
-        for key, v in stored.items():
-            v.assign(reader.get_tensor(key))
-    except (tf.errors.OpError, ValueError) as error:
-        raise UserError(f"--checkpoint={path}: {prefix} can't be read: {_first_line(error)}") from None
+        _read(tf.train.load_checkpoint(prefix), {_key("model", v.path): v for v in inherited})
+    except _DAMAGED as error:
+        raise UserError(f"--checkpoint={path}: {prefix} can't be restored: {_first_line(error)}") from None
     own = {id(v) for v in inherited}
     new = [v.path for v in objective.variables if id(v) not in own]
     logging.info("started from %s: %d variables restored, new: %s", prefix, len(inherited), ", ".join(new) or "none")
 
 
-def _key(path):
-    return "model/" + path.replace("/", ".S") + _VALUE  # how TensorFlow writes a dict key that has slashes
+def _read(reader, variables):
+    """Gives `variables` {key: variable} their values, after a look at all of them; ValueError names the first that is missing."""
+    shapes = reader.get_variable_to_shape_map()
+    for key, v in variables.items():
+        mine, theirs = tuple(v.shape), tuple(shapes[key]) if key in shapes else "missing"
+        if mine != theirs:
+            raise ValueError(f"{v.path} is {theirs} there and {mine} here; network and checkpoint must agree in depth, width, SK, SE and heads")
+    values = {key: reader.get_tensor(key) for key in variables}  # all are read before one is changed
+    for key, v in variables.items():
+        v.assign(values[key])
+
+
+def _key(part, path):
+    return f"{part}/" + path.replace("/", ".S") + _VALUE  # how TensorFlow writes a dict key that has slashes
 
 
 def _first_line(error):

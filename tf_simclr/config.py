@@ -14,6 +14,9 @@ class UserError(Exception):
 
     status = 2  # the program's exit status
 
+    def __init__(self, message):
+        super().__init__(" ".join(str(message).splitlines()))  # a value or file name may hold line breaks
+
 
 class Diverged(UserError):
     """The training can't go on: a loss or gradient is not finite."""
@@ -31,16 +34,24 @@ class Interrupted(UserError):
 
 def setting(default, help, *, choices=None, low=None, high=None, fixed=True):
     """A dataclass field with its help text and what values it accepts (`low` and `high` are inclusive)."""
+    if type(default) is int and choices is None and high is None:
+        high = MAX_INT
     return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "low": low, "high": high, "fixed": fixed})
 
 
 def nearest(name, names):
-    """` Did you mean 'x'?`, where x is the one of `names` spelled most like `name`."""
-    best = max(names, key=lambda other: difflib.SequenceMatcher(None, str(name).lower(), str(other).lower()).ratio())
+    """` Did you mean 'x'?`, where x is the one of `names` spelled most like `name`; of numbers the closest one."""
+    if not names:
+        return ""
+    if isinstance(name, int) and all(isinstance(other, int) for other in names):
+        best = min(names, key=lambda other: abs(other - name))
+    else:
+        best = max(names, key=lambda other: difflib.SequenceMatcher(None, str(name).lower(), str(other).lower()).ratio())
     return f" Did you mean '{best}'?"
 
 
 TINY = 1e-12  # lower bound of what has to be above zero
+MAX_INT = 2**31 - 1  # what TensorFlow takes as an int32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +128,7 @@ class Train:
     checkpoint_epochs: int = setting(1, "epochs between checkpoints", low=1, fixed=False)
     checkpoint_steps: int = setting(0, "steps between checkpoints; overrides checkpoint_epochs (0: unused)", low=0, fixed=False)
     keep_checkpoint_max: int = setting(5, "newest checkpoints that are kept (0: all)", low=0, fixed=False)
-    seed: int = setting(0, "seed of weights, data order, augmentation and of the labels that are kept", low=0, high=2**31 - 1)
+    seed: int = setting(0, "seed of weights, data order, augmentation and of the labels that are kept", low=0)
     deterministic: bool = setting(False, "use only deterministic kernels: the same run gives the same bits", fixed=False)
 
 
@@ -140,7 +151,8 @@ class Export:
 
 @dataclasses.dataclass(frozen=True)
 class Hardware:
-    strategy: str = setting("auto", "how to distribute; auto: a TPU that is named, else all GPUs, else the CPU", choices=("auto", "one_device", "mirrored", "multi_worker", "tpu"), fixed=False)
+    strategy: str = setting("auto", "how to distribute; auto: a TPU that is named, else all GPUs, else the CPU",
+                            choices=("auto", "one_device", "mirrored", "multi_worker", "tpu"), fixed=False)
     num_cpu_devices: int = setting(1, "logical CPU devices, to try distribution without GPUs", low=1, high=64, fixed=False)
     use_tpu: bool = setting(True, "let strategy=auto use the TPU of --tpu_name or --master", fixed=False)
     tpu_name: str = setting("", "name or grpc:// address of the Cloud TPU", fixed=False)
@@ -165,7 +177,7 @@ class Config:
 
     def __post_init__(self):
         for name, field in fields().items():
-            _check(name, field, getattr(getattr(self, field.section), name))
+            _check(name, field, coerce(name, getattr(getattr(self, field.section), name)))
         _check_together(self)
 
     def flat(self):
@@ -203,6 +215,9 @@ def fields():
     return _FIELDS
 
 
+BOOLS = {"true": True, "t": True, "1": True, "yes": True, "on": True, "false": False, "f": False, "0": False, "no": False, "off": False}
+
+
 def build(values):
     """Config from {flag name: value}; what is not named keeps its default.
 
@@ -225,7 +240,7 @@ def coerce(name, value):
         if kind is bool:
             if isinstance(value, bool):
                 return value
-            return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[str(value).lower()]
+            return BOOLS[str(value).lower()]
         if isinstance(value, bool) or value is None:
             raise ValueError
         if kind is int:
@@ -235,6 +250,8 @@ def coerce(name, value):
         if kind is float:
             return _finite(value)
         if kind is str:
+            if isinstance(value, (list, tuple, dict, set)):
+                raise ValueError
             return str(value)
         first, second = value.split(",") if isinstance(value, str) else value
         return (_finite(first), _finite(second))
@@ -245,26 +262,33 @@ def coerce(name, value):
 
 def _finite(value):
     number = float(value)
-    if not math.isfinite(number):
+    if isinstance(value, bool) or not math.isfinite(number):
         raise ValueError
     return number
 
 
 def _shown(value):
-    return ",".join(f"{v:g}" for v in value) if isinstance(value, tuple) else value
+    return ",".join(map(_shown, value)) if isinstance(value, tuple) else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _check(name, field, value):
     if field.choices is not None and value not in field.choices:
         accepted = ", ".join(str(choice) for choice in field.choices)
         raise UserError(f"--{name}={value}: accepted are {accepted}.{nearest(value, field.choices)}")
-    for number in value if isinstance(value, tuple) else (value,):
-        too_low = field.low is not None and number < field.low
-        if too_low or (field.high is not None and number > field.high):
-            low = "" if field.low is None else "more than 0" if field.low == TINY else f"at least {field.low:g}"
-            high = "" if field.high is None else f"at most {field.high:g}"
-            hint = (field.default if field.low == TINY else field.low) if too_low else field.high
-            raise UserError(f"--{name}={_shown(value)}: it has to be {' and '.join(filter(None, (low, high)))}, e.g. --{name}={_shown(hint)}")
+    numbers = value if isinstance(value, tuple) else (value,)
+    defaults = field.default if isinstance(value, tuple) else (field.default,)
+    near = tuple(_inside(field, number, default) for number, default in zip(numbers, defaults))
+    if near != numbers:
+        low = "" if field.low is None else "more than 0" if field.low == TINY else f"at least {_shown(field.low)}"
+        high = "" if field.high is None else f"at most {_shown(field.high)}"
+        raise UserError(f"--{name}={_shown(value)}: it has to be {' and '.join(filter(None, (low, high)))}, e.g. --{name}={_shown(tuple(sorted(near)))}")
+
+
+def _inside(field, number, default):
+    """`number` if the field accepts it, else an accepted one near it."""
+    if field.low is not None and number < field.low:
+        return default if field.low == TINY else field.low
+    return field.high if field.high is not None and number > field.high else number
 
 
 def _check_together(config):

@@ -17,7 +17,7 @@ LABELS = "labels.json"  # which labels a run may use
 
 
 class Experiment:
-    """Everything a run needs; nothing is written before `prepare_directory`.
+    """Everything a run needs; nothing is written before `commit_directory`.
 
     Args:
         settings: `config.Config`.
@@ -85,11 +85,15 @@ class Experiment:
                             f"{data.train_split} ({', '.join(self.train_source.class_names) or 'none'})")
         return source
 
-    def prepare_directory(self):
+    def lock_directory(self):
+        """Refuses to go on if another process trains in the run directory."""
+        if distribute.is_chief(self.strategy):
+            self.directory.lock()
+
+    def commit_directory(self):
         """Makes the run directory this run's own."""
         if distribute.is_chief(self.strategy):
             self.directory.commit()
-            self.directory.lock()
             if self._labels is not None:
                 self.directory.write(LABELS, self._labels)
         distribute.barrier(self.strategy)

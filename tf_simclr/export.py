@@ -8,7 +8,8 @@ def export(objective, step, directory, keep):
     """Writes `directory`/<step>, a SavedModel with the call of the papers' code, and removes all but the newest `keep`.
 
     `m = tf.saved_model.load(path); out = m(images, trainable=False)`: images float32 [B, H, W, 3] in [0, 1], already of
-    the training's size; `out` is the dict of `Objective.call`, float32. `trainable=True` runs batch norm in training mode.
+    the training's size; `out` is the dict of `Objective.call`, float32. `trainable=True` runs batch norm in training mode, which also
+    moves the statistics of the loaded model, as in the papers' code.
     No augmentation is inside.
 
     Args:

@@ -4,6 +4,7 @@ import json
 import pathlib
 
 from absl import flags
+from etils import epath
 
 from tf_simclr import config as config_lib
 from tf_simclr.config import UserError, nearest
@@ -27,6 +28,7 @@ def define(flag_values):
     for name, field in config_lib.fields().items():
         if field.type is bool:
             flags.DEFINE_bool(name, field.default, field.help, flag_values=flag_values)
+            flag_values[name].parser = flags.ArgumentParser()  # as text, like the others
         else:  # the text is converted by config.coerce, in one place for YAML and command line
             flags.DEFINE_string(name, _text(field.default), field.help, flag_values=flag_values)
 
@@ -44,8 +46,8 @@ def parse(argv, flag_values):
         rest = flag_values(argv)[1:]
     except flags.UnrecognizedFlagError as error:
         raise UserError(f"unknown flag --{error.flagname}.{nearest(error.flagname, ['config', *config_lib.fields()])}") from None
-    except flags.Error as error:
-        raise UserError(" ".join(str(error).split())) from None
+    except (flags.Error, ValueError) as error:
+        raise UserError(f"{error}; write flags as --name=value") from None
     if rest:
         raise UserError(f"unexpected argument '{rest[0]}': write flags as --name=value")
     given = {name: flag_values[name].value for name in config_lib.fields() if flag_values[name].present}
@@ -63,8 +65,8 @@ def _base(config, given):
         return read(path), path.stem, []
     if "dataset" in given:
         return {}, "", []
-    saved = pathlib.Path(given.get("model_dir", ""), SAVED)
-    if given.get("model_dir") and saved.is_file():
+    saved = epath.Path(given.get("model_dir", ""), SAVED)
+    if given.get("model_dir") and _is_file(saved):
         return read(saved), "", [f"neither --config nor --dataset is given: going on with the configuration of this run, {saved}"]
     return read(find(QUICK_START)), QUICK_START, [f"neither --config nor --dataset is given: this is the quick start, --config={QUICK_START}"]
 
@@ -73,20 +75,28 @@ def find(name):
     """The path of the recipe `name`, or of the file `name`."""
     path = pathlib.Path(name)
     for candidate in (path, CONFIG_DIR / f"{name}.yaml", CONFIG_DIR / name):
-        if candidate.is_file():
+        if _is_file(candidate):
             return candidate
     recipes = sorted(path.stem for path in CONFIG_DIR.glob("*.yaml"))
     raise UserError(f"--config={name}: no such file, and no such recipe in official_configs ({', '.join(recipes)}).{nearest(path.stem, recipes)}")
 
 
+def _is_file(path):
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that is too long, a folder that may not be read
+        return False
+
+
 def read(path):
-    """{flag name: value} of a YAML (or JSON) file, every key and value checked."""
+    """{flag name: value} of a YAML or JSON file, every key and value checked."""
     import yaml  # late: it is not needed by --help
 
+    parse = json.loads if path.suffix == ".json" else yaml.safe_load  # YAML reads JSON, but not all of its \u escapes
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: can't be read as YAML: {' '.join(str(error).split())}") from None
+        values = parse(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: can't be read as {path.suffix[1:].upper() or 'YAML'}: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise UserError(f"{path}: lines of `name: value` are expected, got {type(values).__name__}")
     try:

@@ -8,6 +8,7 @@ import tensorflow as tf
 from tf_simclr.models.layers import batch_norm_variables
 
 LARS_ETA = 0.001  # trust coefficient
+NAME = "optimizer"  # fixed: Keras would number the optimizers of a process, and checkpoints go by the names of variables
 
 
 class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
@@ -85,13 +86,13 @@ def make(settings, objective, learning_rate):
     """
     options, variables = settings.optimizer, objective.trainable_variables
     if options.optimizer == "lars":
-        optimizer = LARS(learning_rate, options.momentum, options.weight_decay, plain=_plain(objective))
+        optimizer = LARS(learning_rate, options.momentum, options.weight_decay, plain=_plain(objective), name=NAME)
     elif options.optimizer == "momentum":
-        optimizer = keras.optimizers.SGD(learning_rate, momentum=options.momentum, nesterov=True)
+        optimizer = keras.optimizers.SGD(learning_rate, momentum=options.momentum, nesterov=True, name=NAME)
     else:
-        optimizer = keras.optimizers.Adam(learning_rate)
+        optimizer = keras.optimizers.Adam(learning_rate, name=NAME)
     if settings.model.precision == "float16":
-        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer, name="loss_scale")
     optimizer.build(variables)  # before the first step: under a strategy it can't be done inside
     return optimizer
 

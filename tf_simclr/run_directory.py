@@ -1,6 +1,7 @@
 """The run directory: whose configuration it holds, who trains in it, its small files."""
 
 import json
+import time
 
 from absl import logging
 from etils import epath
@@ -10,6 +11,7 @@ from tf_simclr import flags
 from tf_simclr.config import UserError
 
 LOCK = "training.lock"
+LOCK_ATTEMPTS, SECONDS_BETWEEN_ATTEMPTS = 20, 0.05
 
 
 class RunDirectory:
@@ -22,28 +24,34 @@ class RunDirectory:
     def __init__(self, settings):
         self.path = epath.Path(settings.train.model_dir)
         self._settings = settings
-        if self.path.exists() and not self.path.is_dir():
-            raise UserError(f"--model_dir={self.path}: it is a file; give a directory")
-        self.exists = (self.path / flags.SAVED).exists()
+        self._lock = None
+        try:
+            if self.path.exists() and not self.path.is_dir():
+                raise UserError(f"--model_dir={self.path}: it is a file; give a directory")
+            self.exists = (self.path / flags.SAVED).exists()
+        except (OSError, ValueError) as error:
+            raise UserError(f"--model_dir={self.path}: it can't be read ({getattr(error, 'strerror', None) or error})") from None
         if self.exists:
             self._check_same()
 
     def _check_same(self):
         fixed = {name for name, field in config_lib.fields().items() if field.fixed}
         mine = self._settings.flat()
-        theirs = {name: config_lib.coerce(name, value) for name, value in self.read(flags.SAVED).items() if name in fixed}
+        saved = flags.read(self.path / flags.SAVED)
+        theirs = {name: config_lib.coerce(name, value) for name, value in saved.items() if name in fixed}
         different = [f"{name} is {theirs[name]} there, {mine[name]} here" for name in sorted(theirs) if theirs[name] != mine[name]]
         if different:
             raise UserError(f"--model_dir={self.path}: it holds a run with another configuration ({'; '.join(different)}); "
                             "give another --model_dir, or the same flags to go on with that run")
 
     def commit(self):
-        """Makes the directory this configuration's own."""
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            (self.path / flags.SAVED).write_text(flags.dump(self._settings))
-        except OSError as error:
-            raise UserError(f"--model_dir={self.path}: it can't be written to ({error.strerror or error})") from None
+        """Locks the directory and makes it this configuration's own.
+
+        Raises:
+            UserError: another process trains there, or it can't be written to.
+        """
+        self.lock()  # first: a process that is refused changes nothing
+        self.write(flags.SAVED, self._settings.flat())
         self.exists = True
 
     def read(self, name):
@@ -57,18 +65,31 @@ class RunDirectory:
     def write(self, name, content):
         """Writes `content` as a JSON file, whole or not at all."""
         partial = self.path / f"{name}.partial"
-        partial.write_text(json.dumps(content, indent=2) + "\n")
-        partial.replace(self.path / name)
+        try:
+            partial.write_text(json.dumps(content, indent=2) + "\n")
+            partial.replace(self.path / name)
+        except OSError as error:
+            raise self._unwritable(error) from None
+
+    def _unwritable(self, error):
+        return UserError(f"--model_dir={self.path}: it can't be written to ({getattr(error, 'strerror', None) or error})")
 
     def lock(self):
-        """Keeps other processes on this machine from training here, until this one ends.
+        """Makes the directory and keeps other processes on this machine from training in it, until this one ends.
 
         Raises:
             UserError: another process does.
         """
-        self._lock = _try_lock(self.path / LOCK)
-        if self._lock is None:
-            raise UserError(f"--model_dir={self.path}: another process is training there; wait for it or give another --model_dir")
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            for _ in range(LOCK_ATTEMPTS):  # `in_training` of another process holds the lock for an instant
+                self._lock = self._lock or _try_lock(self.path / LOCK)
+                if self._lock is not None:
+                    return
+                time.sleep(SECONDS_BETWEEN_ATTEMPTS)
+        except (OSError, ValueError) as error:
+            raise self._unwritable(error) from None
+        raise UserError(f"--model_dir={self.path}: another process is training there; wait for it or give another --model_dir")
 
     def in_training(self):
         """Whether a process on this machine holds the lock."""
@@ -91,6 +112,9 @@ def _try_lock(path):
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return file
-    except OSError:
+    except BlockingIOError:
         file.close()
         return None
+    except OSError:  # a file system without locks
+        file.close()
+        return True

@@ -30,7 +30,7 @@ def random_resized_crop(image, seed, size, area, aspect):
     """A crop of random area and aspect ratio, resized.
 
     Args:
-        image: uint8 [H, W, 3]. seed: int32 [2].
+        image: uint8 or float32 [H, W, 3] in the range of uint8. seed: int32 or int64 [2].
         area: (least, greatest) share of the image's area. aspect: the same of the crop's width/height.
 
     Returns:
@@ -47,7 +47,7 @@ def random_resized_crop(image, seed, size, area, aspect):
 def random_affine(image, u, max_rotation, max_shear):
     """Rotation by up to `max_rotation` degrees and horizontal shear by up to `max_shear`, about the centre.
 
-    Bilinear; what lies outside the image is its reflection. u: [2].
+    Bilinear; what lies outside the image is its reflection. The image may be uint8, the result is float32. u: [2].
     """
     angle = between(u[0], -1.0, 1.0) * (max_rotation * math.pi / 180)
     shear = between(u[1], -1.0, 1.0) * max_shear
@@ -57,7 +57,8 @@ def random_affine(image, u, max_rotation, max_shear):
     x, y = (tf.cast(width, tf.float32) - 1) / 2, (tf.cast(height, tf.float32) - 1) / 2
     transform = tf.stack([a, b, x - a * x - b * y, d, e, y - d * x - e * y, 0.0, 0.0])
     return tf.raw_ops.ImageProjectiveTransformV3(
-        images=image[None], transforms=transform[None], output_shape=[height, width], fill_value=0.0,
+        images=tf.cast(image, tf.float32)[None],  # on uint8 the op would round down
+        transforms=transform[None], output_shape=[height, width], fill_value=0.0,
         interpolation="BILINEAR", fill_mode="REFLECT")[0]
 
 
@@ -113,15 +114,16 @@ def crop_and_flip(image, seed, size, options):
     """The geometry of a training view, which fine-tuning uses alone: affine, crop, flip.
 
     Args:
-        image: uint8 [H, W, 3]. seed: int32 [2]. options: the augment section of the configuration.
+        image: uint8 [H, W, 3]. seed: int32 or int64 [2]. options: the augment section of the configuration.
 
     Returns:
         float32 [size, size, 3] in [0, 1].
     """
-    u = tf.random.stateless_uniform([3], seed)
+    numbers, crop = tf.unstack(tf.random.experimental.stateless_split(seed, 2))  # with one seed, the angle would follow from the aspect
+    u = tf.random.stateless_uniform([3], numbers)
     if options.max_rotation or options.max_shear:
         image = random_affine(image, u[:2], options.max_rotation, options.max_shear)
-    image = random_resized_crop(image, seed, size, options.crop_area, options.crop_aspect) if options.use_crop else resize(image, size)
+    image = random_resized_crop(image, crop, size, options.crop_area, options.crop_aspect) if options.use_crop else resize(image, size)
     if options.use_flip:
         image = random_flip(image, u[2])
     return tf.clip_by_value(tf.ensure_shape(image, [size, size, 3]) / 255, 0.0, 1.0)

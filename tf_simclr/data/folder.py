@@ -45,13 +45,15 @@ def scan(root):
 
 
 def _classes(path):
-    return tuple(sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith(".") and _images(entry)))
+    below = [pathlib.PurePath(file).relative_to(path).parts for file in _images(path)]
+    return tuple(sorted({parts[0] for parts in below if len(parts) > 1}))
 
 
 def _images(path):
-    """All image files below `path`, sorted; links to folders are not followed."""
+    """All image files below `path`, sorted; hidden ones are left out, links to folders are not followed."""
     found = []
-    for folder, _, names in os.walk(path):
+    for folder, folders, names in os.walk(path):
+        folders[:] = [name for name in folders if not name.startswith(".")]
         found += [os.path.join(folder, name) for name in names if name.lower().endswith(SUFFIXES) and not name.startswith(".")]
     return sorted(found)
 
@@ -70,11 +72,6 @@ def _files(root, split, class_names):
     return files, np.array(labels, np.int64)
 
 
-def join(root, file):
-    """The path of `file`, relative to `root`, for TensorFlow."""
-    return os.path.join(root, file)
-
-
 def readable(root, files):
     """Indices of the files that can be decoded; the others are counted and the first ten named in the log.
 
@@ -82,7 +79,7 @@ def readable(root, files):
         UserError: none is left.
     """
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        problems = list(pool.map(lambda file: _problem(join(root, file)), files))
+        problems = list(pool.map(lambda file: _problem(os.path.join(root, file)), files))
     bad = [i for i, problem in enumerate(problems) if problem]
     if bad:
         logging.warning("%d of %d images can't be read and are skipped:", len(bad), len(files))
@@ -97,10 +94,22 @@ def _problem(path):
     """Why the image can't be decoded, or None."""
     try:
         contents = tf.io.read_file(path)
+        if _has_palette(contents.numpy()):
+            return "a BMP file with a colour palette, which TensorFlow would read as grey; convert it to PNG"
         if tf.io.is_jpeg(contents):
             tf.io.decode_jpeg(contents, channels=3, ratio=8)  # an eighth of the size: finds what is broken in less time
         else:
             tf.io.decode_image(contents, expand_animations=False)
     except (tf.errors.OpError, ValueError) as error:
-        return str(getattr(error, "message", error)).splitlines()[0].split(" [Op:")[0]
+        return str(getattr(error, "message", error)).splitlines()[0].split(" [Op:")[0].split("}} ")[-1]
     return None
+
+
+def _has_palette(contents):
+    """Whether it is an 8-bit BMP whose palette is not the grey scale."""
+    if contents[:2] != b"BM" or contents[28:30] != (8).to_bytes(2, "little"):
+        return False
+    start, end = 14 + int.from_bytes(contents[14:18], "little"), int.from_bytes(contents[10:14], "little")
+    palette = np.frombuffer(contents[start:end][:1024], np.uint8)
+    colours = palette[:len(palette) // 4 * 4].reshape(-1, 4)[:, :3]
+    return bool(np.any(colours != np.arange(len(colours))[:, None]))

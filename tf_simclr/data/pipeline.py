@@ -2,9 +2,11 @@
 
 import tensorflow as tf
 
+_as_it_is = tf.autograph.experimental.do_not_convert  # nothing to convert, and half the time of tracing
+
 
 def fold(seed, *numbers):
-    """A seed (int32 [2]) for each combination of `seed` (an int) and `numbers` (integer tensors)."""
+    """A seed (int64 [2]) for each combination of `seed` (an int) and `numbers` (integer tensors)."""
     seed = tf.constant([seed, 0], tf.int32)
     for number in numbers:
         seed = tf.random.experimental.stateless_fold_in(seed, tf.cast(number, tf.int64))
@@ -27,7 +29,7 @@ def training(source, example, seed, batch_size, start_step, strategy):
             return example(source.decode(record), label, fold(seed, epoch, index))
 
         dataset = source.shuffled(seed, start_step * batch_size, batch_size, context)
-        dataset = dataset.map(prepare, tf.data.AUTOTUNE, deterministic=True)
+        dataset = dataset.map(_as_it_is(prepare), tf.data.AUTOTUNE, deterministic=True)
         dataset = dataset.batch(context.get_per_replica_batch_size(batch_size), drop_remainder=True)
         return dataset.prefetch(tf.data.AUTOTUNE)
 
@@ -46,7 +48,7 @@ def evaluation(source, example, batch_size, strategy):
 
     def make(context):
         def prepare(weight):
-            return lambda record, label: {**example(source.decode(record), label), "weight": tf.constant(weight)}
+            return _as_it_is(lambda record, label: {**example(source.decode(record), label), "weight": tf.constant(weight)})
 
         rows = source.ordered()
         filling = rows.take(1).repeat().map(prepare(0.0))

@@ -6,12 +6,14 @@ training resumes exactly. `Streamed` reads files too large for memory through a 
 
 import dataclasses
 import functools
+import os
 
 import numpy as np
 import tensorflow as tf
 from absl import logging
 
 from tf_simclr.config import UserError, nearest
+from tf_simclr.data import folder as folders
 
 UNLABELED = -1  # the label of an example whose label is unknown or must not be used
 MEMORY_LIMIT = 2**30  # bytes of encoded images that are kept in memory without asking
@@ -69,7 +71,12 @@ class Indexed(Source):
 
     def with_labels_of(self, ids):
         """The same examples; those outside `ids` are unlabelled from here on."""
-        kept = np.isin(self.example_ids()[0], ids)
+        mine = self.example_ids()[0]
+        kept = np.isin(mine, ids)
+        if kept.sum() != len(ids):
+            missing = np.setdiff1d(ids, mine)
+            raise UserError(f"{self.name}, split {self.split}: {len(missing)} of the {len(ids)} examples whose labels this run uses are not there any more, "
+                            f"e.g. {missing[0]}; bring them back, or start a new --model_dir")
         return dataclasses.replace(self, labels=np.where(kept, self.labels, UNLABELED))
 
     def labeled(self):
@@ -164,6 +171,7 @@ class Streamed(Source):
         files = self.read(context)
 
         def one_epoch(epoch):
+            tf.random.set_seed(1)  # of this function's graph: `shuffle` mixes it in, and fails where the process has set 0
             shuffled = files.shuffle(SHUFFLE_BUFFER, seed=epoch * 1_000_003 + seed, reshuffle_each_iteration=False)
             skipped = shuffled.skip(tf.where(epoch == position // share, tf.constant(position % share, tf.int64), 0))
             return skipped.map(lambda key, record, label: (epoch, tf.strings.to_hash_bucket_fast(key, 2**31 - 1), record, label))
@@ -190,8 +198,6 @@ def digits(data):
 
 def folder(data):
     """The user's own images, see `folder.scan`."""
-    from tf_simclr.data import folder as folders
-
     path = data.dataset.removeprefix("folder:")
     return {
         split: functools.partial(_folder_source, data, split, names, files, labels)
@@ -199,12 +205,10 @@ def folder(data):
 
 
 def _folder_source(data, split, class_names, files, labels):
-    from tf_simclr.data import folder as folders
-
     root = data.dataset.removeprefix("folder:")
     good = folders.readable(root, files)
     files = [files[i] for i in good]
-    paths = np.array([folders.join(root, file) for file in files])
+    paths = np.array([os.path.join(root, file) for file in files])
     if data.cache_dataset:
         records, read = [tf.io.read_file(path).numpy() for path in paths], decode
         return Indexed(data.dataset, split, class_names, read, np.array(records, object), labels[good], tuple(files))
@@ -258,7 +262,7 @@ def _tfds_source(builder, data, split):
     try:
         info = builder.info.splits[split]
     except ValueError as error:
-        raise UserError(f"split '{split}' of {data.dataset}: {' '.join(str(error).split())}") from None
+        raise UserError(f"--dataset={data.dataset}: no split '{split}': {' '.join(str(error).split())}") from None
 
     def read(context):
         def pick(example):
@@ -272,11 +276,13 @@ def _tfds_source(builder, data, split):
             dataset = dataset.shard(context.num_input_pipelines, context.input_pipeline_id)
         return dataset.map(pick)
 
-    if not data.cache_dataset and (info.num_bytes or 0) > MEMORY_LIMIT:
+    share = info.num_examples / max(builder.info.splits.total_num_examples, 1)  # the size of a slice is not known otherwise
+    if not data.cache_dataset and share * builder.info.dataset_size > MEMORY_LIMIT:
         return Streamed(data.dataset, split, names, decode, read, info.num_examples, info.num_examples if label else 0)
     rows = list(read(None).as_numpy_iterator())
     records = np.array([record for _, record, _ in rows], object)
-    return Indexed(data.dataset, split, names, decode, records, np.array([label for _, _, label in rows], np.int64))
+    ids = tuple(key.decode() for key, _, _ in rows)  # as Streamed has them: a label subset stays valid if the kind changes
+    return Indexed(data.dataset, split, names, decode, records, np.array([label for _, _, label in rows], np.int64), ids)
 
 
 SOURCES = {"digits": digits, "folder": folder}  # every other name is asked of tensorflow-datasets
@@ -292,7 +298,8 @@ def load(data, split):
     try:
         make = splits[split]
     except KeyError:
-        raise UserError(f"{data.dataset} has no split '{split}', only {', '.join(splits)}.{nearest(split, splits)}") from None
+        flag = "train_split" if split == data.train_split else "eval_split"
+        raise UserError(f"--{flag}={split}: {data.dataset} has no such split, only {', '.join(splits)}.{nearest(split, splits)}") from None
     source = make()
     labels = f"{source.num_classes} classes" if source.num_classes else "no labels"
     logging.info("%s, split %s: %d images, %s", data.dataset, split, source.num_examples, labels)

@@ -9,6 +9,6 @@ def evaluate(train, test, options):
         return
     logits, labels = test["logits_sup"], test["label"]
     own = np.take_along_axis(logits, labels[:, None], 1)  # [N, 1]
-    rank = (logits > own).sum(1) + ((logits == own).sum(1) - 1)  # a tie counts against the network
+    rank = (~(logits < own)).sum(1) - 1  # a tie, or what is not a number, counts against the network
     yield "label_top_1_accuracy", float(np.mean(rank < 1))
     yield "label_top_5_accuracy", float(np.mean(rank < 5))

@@ -23,7 +23,7 @@ def extract(objective, source, names, batch_size, strategy, what):
         kept = {name: tf.cast(outputs[name], tf.float32) for name in names if name in outputs}
         return {"label": batch["label"], "weight": batch["weight"], **kept}
 
-    @tf.function
+    @tf.function(autograph=False)
     def step(batch):
         return strategy.run(replica_step, args=(batch,))
 

@@ -51,6 +51,9 @@ class Objective(keras.layers.Layer):
         if len(set(paths)) != len(paths):
             raise AssertionError("variables share a path: " + ", ".join(sorted({p for p in paths if paths.count(p) > 1})))
 
+    def build(self, shape):
+        """Nothing: each part makes its variables when it is first called."""
+
     def call(self, images, training=False):
         """Images [B, H, W, 3] in [0, 1] -> dict of all named outputs, those of the encoder included."""
         endpoints = self.encoder(images, training=training)
@@ -61,7 +64,7 @@ class Objective(keras.layers.Layer):
         return endpoints
 
     def example(self, image, label, seed):
-        """One training example, inside tf.data: uint8 image [H, W, 3], label int64, seed int32 [2] -> dict of tensors."""
+        """One training example, inside tf.data: uint8 image [H, W, 3], label int64, seed int64 [2] -> dict of tensors."""
         raise NotImplementedError
 
     def eval_example(self, image, label):

@@ -1,0 +1,455 @@
+"""`run.py` as its users start it: whole runs, interruptions, resuming, exit statuses, files, and wrong input.
+
+Whole runs are processes of their own, in the background (BACKGROUND), while the other tests call `run.main` here.
+"""
+
+import concurrent.futures
+import fcntl
+import json
+import pathlib
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from absl import flags as absl_flags
+from PIL import Image
+from tensorboard.backend.event_processing import event_accumulator
+
+import run
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+DIGITS = ["--dataset=digits", "--eval_split=test"]
+TINY = ["--image_size=16", "--resnet_depth=18", "--width_multiplier=0.07", "--proj_out_dim=8", "--train_batch_size=64",
+        "--use_blur=False", "--warmup_epochs=0", "--knn_examples=0"]
+STEPS = 12
+WHOLE = [*DIGITS, *TINY, "--mode=train_then_eval", f"--train_steps={STEPS}", "--num_cpu_devices=2"]
+LONG_STEPS = 40
+LONG = [*DIGITS, *TINY, f"--train_steps={LONG_STEPS}", "--checkpoint_steps=2", "--memory_size=100", "--deterministic"]
+HERE = ["--strategy=one_device"]  # in this process, which has two devices
+OUTPUTS = {"initial_conv", "initial_max_pool", "block_group1", "block_group2", "block_group3", "block_group4",
+           "final_avg_pool", "logits_sup", "proj_head_input", "proj_head_output"}
+TAGS = {"train/weight_decay", "train/total_loss", "train/contrast_loss", "train/contrast_acc", "train/contrast_entropy",
+        "train/supervised_loss", "train/supervised_acc", "learning_rate", "image"}
+LOG_LINE = re.compile(r"\d\d:\d\d:\d\d |[IWEF]\d{4} \d\d:|WARNING: (All log messages before absl|Logging before flag)")
+SECONDS = 240  # after which a process hangs
+
+
+STARTED = []
+
+
+def start(*arguments):
+    command = [sys.executable, str(ROOT / "run.py"), *arguments]
+    STARTED.append(subprocess.Popen(command, stderr=subprocess.PIPE, text=True))
+    return STARTED[-1]
+
+
+def finish(process):
+    """(exit status, stderr) of a process, which is not left alone."""
+    try:
+        stderr = process.communicate(timeout=SECONDS)[1]
+    finally:
+        process.kill()
+    return process.returncode, stderr
+
+
+def messages(stderr):
+    """The lines of stderr that neither the log nor TensorFlow's C++ has written."""
+    return [line for line in stderr.splitlines() if line and not LOG_LINE.match(line)]
+
+
+def the_message(stderr):
+    lines = messages(stderr)
+    assert len(lines) == 1 and lines[0].startswith("run.py: "), stderr
+    return lines[0]
+
+
+def steps_saved(directory):
+    return sorted(int(path.stem.split("-")[1]) for path in directory.glob("ckpt-*.index"))
+
+
+def newest(directory):
+    return max(steps_saved(directory), default=0)
+
+
+def signal_after(process, directory, step, number):
+    """Sends a signal once a checkpoint of `step` or later is there; (exit status, stderr)."""
+    end = time.monotonic() + SECONDS
+    while newest(directory) < step and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.01)
+    process.send_signal(number)
+    return finish(process)
+
+
+def variables(directory):
+    """{key: value} of the newest checkpoint; not how often it was saved."""
+    reader = tf.train.load_checkpoint(str(directory))
+    names = [name for name in reader.get_variable_to_shape_map() if not name.startswith(("_", "save_counter"))]
+    return {name: np.asarray(reader.get_tensor(name)) for name in names}
+
+
+def snapshot(directory):
+    """What must not change: names, times and contents of all files."""
+    return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in directory.rglob("*") if path.is_file()}
+
+
+def undisturbed_run(folder):
+    status, stderr = finish(start(*LONG, "--checkpoint_steps=40", f"--model_dir={folder / 'undisturbed'}"))
+    assert status == 0, stderr
+    return folder / "undisturbed"
+
+
+def disturbed_run(folder):
+    """The same run, killed, terminated, interrupted, started again: (directory, [(status, stderr, step)])."""
+    directory, ends = folder / "disturbed", []
+    for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
+        step = random.randrange(2, 8) if number == signal.SIGKILL else newest(directory) + 1
+        status, stderr = signal_after(start(*LONG, f"--model_dir={directory}"), directory, step, number)
+        ends.append((status, stderr, newest(directory)))
+    status, stderr = finish(start(*LONG, f"--model_dir={directory}"))
+    return directory, [*ends, (status, stderr, newest(directory))]
+
+
+def whole_run(folder):
+    """Training, evaluation and export on two devices: (directory, result of the first start, of the second one)."""
+    directory = folder / "whole"
+    first = finish(start(*WHOLE, f"--model_dir={directory}"))
+    before = {path: content for path, content in snapshot(directory).items() if "ckpt" in path}
+    for step in (2, 10):
+        (directory / "saved_model" / str(step)).mkdir(parents=True)
+    second = finish(start(f"--model_dir={directory}", "--num_cpu_devices=1"))
+    unchanged = before == {path: content for path, content in snapshot(directory).items() if "ckpt" in path}
+    return directory, first, second, unchanged
+
+
+BACKGROUND = {"undisturbed": undisturbed_run, "disturbed": disturbed_run, "whole": whole_run}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def background(request, tmp_path_factory):
+    """{name: future} of those whole runs that the chosen tests need."""
+    wanted = {name for item in request.session.items for name in getattr(item, "fixturenames", ())}
+    folder = tmp_path_factory.mktemp("runs")
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        order = ["whole", "disturbed", "undisturbed"]
+        yield {name: pool.submit(BACKGROUND[name], folder) for name in order if name in wanted}
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in STARTED:  # after Ctrl-C or with -x they may still run
+            process.kill()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(background):
+    return background["undisturbed"].result()
+
+
+@pytest.fixture(scope="module")
+def disturbed(background):
+    return background["disturbed"].result()
+
+
+@pytest.fixture(scope="module")
+def whole(background):
+    return background["whole"].result()
+
+
+@pytest.fixture
+def main(monkeypatch, capsys):
+    """A function: arguments -> (exit status, stderr) of run.py in this process."""
+
+    def call(*arguments):
+        monkeypatch.setattr(absl_flags, "FLAGS", absl_flags.FlagValues())
+        capsys.readouterr()
+        status = run.main(["run.py", *map(str, arguments)])
+        return status, capsys.readouterr().err
+
+    return call
+
+
+@pytest.fixture
+def images(tmp_path):
+    """A function: (folder, count) -> PNG files in it."""
+
+    def make(folder, count=12):
+        folder.mkdir(parents=True)
+        for i in range(count):
+            noise = np.random.default_rng(i).integers(0, 256, (20 + i, 24, 3), dtype=np.uint8)
+            Image.fromarray(noise).save(folder / f"{i}.png")
+
+    return make
+
+
+# ---------------------------------------------------------------- wrong input that needs no TensorFlow
+
+
+@pytest.mark.parametrize(("arguments", "said"), [
+    (["--learning_rat=1"], "'learning_rate'"),
+    (["--optimizer=sgd"], "momentum, adam, lars"),
+    (["--train_batch_size=0"], "at least 1"),
+    (["--temperature=nan"], "--temperature=nan"),
+    (["--image_size=big"], "whole number"),
+    (["--use_blur=perhaps"], "true or false"),
+    (["--config=digits_quickstrat"], "'digits_quickstart'"),
+    (["--config={tmp}/bad.yaml"], "bad.yaml"),
+    (["digits"], "--name=value"),
+    (["--eval_name=a\nb", "--seed=c\nd"], "--seed=c d"),
+    (["--labels_per_class=3", "--label_fraction=0.1"], "leave one of them out"),
+    (["--crop_area=0.9,0.2"], "--crop_area=0.2,0.9"),
+])
+def test_wrong_input_before_tensorflow(tmp_path, main, arguments, said):
+    (tmp_path / "bad.yaml").write_text("seed: [1")
+    status, stderr = main(*[argument.format(tmp=tmp_path) for argument in arguments], f"--model_dir={tmp_path / 'run'}")
+    assert status == 2 and said in the_message(stderr)
+    assert not (tmp_path / "run").exists()
+
+
+# ---------------------------------------------------------------- wrong input that needs TensorFlow
+
+
+@pytest.mark.parametrize(("arguments", "said"), [
+    (["--dataset=folder:{tmp}/nowhere"], "no such folder"),
+    (["--dataset=folder:{tmp}/file"], "not a folder"),
+    (["--dataset=folder:{tmp}/empty"], "no image"),
+    (["--dataset=folder:{tmp}/broken"], "none of the 2 images can be read"),
+    (["--dataset=folder:{tmp}/flat", "--train_mode=finetune"], "no labels"),
+    (["--dataset=folder:{tmp}/flat", "--label_fraction=0.5"], "no labels"),
+    (["--dataset=digit"], "digits"),
+    (["--train_split=trian"], "'train'"),
+    (["--eval_split=tset", "--mode=train_then_eval"], "'test'"),
+    (["--labels_per_class=1000"], "at most that many"),
+    (["--model_dir={tmp}/file"], "it is a file"),
+    (["--model_dir={tmp}/file/run"], "--model_dir="),
+    (["--mode=eval"], "no checkpoint to evaluate"),
+    (["--strategy=multi_worker"], "TF_CONFIG"),
+    (["--checkpoint={tmp}/nowhere"], "no such file or directory"),
+    (["--checkpoint={tmp}/empty"], "there is no checkpoint in it"),
+])
+def test_wrong_input(tmp_path, main, images, monkeypatch, arguments, said):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "broken").mkdir()
+    for i in range(2):
+        (tmp_path / "broken" / f"{i}.png").write_bytes(b"\x89PNG\r\n\x1a\nno more")
+    if "flat" in str(arguments):
+        images(tmp_path / "flat")
+    arguments = [argument.format(tmp=tmp_path) for argument in arguments]
+    status, stderr = main(*DIGITS, *TINY, *HERE, "--train_steps=1", f"--model_dir={tmp_path / 'run'}", *arguments)
+    message = the_message(stderr)
+    assert status == 2 and said in message
+    assert re.split("[=/]", arguments[0])[-1] in message  # what was received
+    if "--checkpoint" not in arguments[0]:
+        assert not (tmp_path / "run").exists()
+
+
+def test_batch_that_the_replicas_cannot_share(tmp_path, main):
+    status, stderr = main(*DIGITS, *TINY, "--train_batch_size=63", f"--model_dir={tmp_path / 'run'}")
+    assert status == 2 and "--train_batch_size=64" in the_message(stderr)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("arguments", "said"), [
+    (["--dataset=folder:/none/there"], "no such folder"),
+    (["--learning_rat=1"], "'learning_rate'"),
+])
+def test_wrong_input_in_a_process(tmp_path, arguments, said):
+    status, stderr = finish(start(*arguments, f"--model_dir={tmp_path / 'run'}"))
+    assert status == 2 and said in the_message(stderr)
+    assert not (tmp_path / "run").exists()
+
+
+# ---------------------------------------------------------------- small runs in this process
+
+
+def test_folder_without_labels(tmp_path, main, images):
+    images(tmp_path / "photos")
+    status, stderr = main(f"--dataset=folder:{tmp_path / 'photos'}", *TINY, *HERE, "--mode=train_then_eval",
+                          "--train_batch_size=8", "--train_steps=2", f"--model_dir={tmp_path / 'run'}")
+    assert status == 0, stderr
+    assert "no labels" in stderr
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["global_step"] == 2 and not any("accuracy" in name for name in result)
+    module = tf.saved_model.load(str(tmp_path / "run" / "saved_model" / "2"))
+    assert set(module(tf.zeros([1, 16, 16, 3]), trainable=False)) == OUTPUTS - {"logits_sup"}
+
+
+def test_divergence_ends_the_run(tmp_path, main):
+    status, stderr = main(*DIGITS, *TINY, *HERE, "--learning_rate=1e30", "--optimizer=momentum", "--train_steps=9",
+                          "--checkpoint_steps=1", f"--model_dir={tmp_path / 'run'}")
+    message = the_message(stderr)
+    step = newest(tmp_path / "run") + 1
+    assert status == 1 and re.search(rf"step {step}: not finite: .*total_loss", message)
+    assert step > 1 and str(tmp_path / "run" / f"ckpt-{step - 1}") in message
+    values = variables(tmp_path / "run")
+    assert [name for name, value in values.items() if not np.isfinite(value).all()] == []
+
+
+# ---------------------------------------------------------------- the whole run
+
+
+def test_whole_run_writes_its_files(whole):
+    directory, (status, stderr), _, _ = whole
+    assert status == 0, stderr
+    assert "2 replica(s)" in stderr
+    result = json.loads((directory / "result.json").read_text())
+    assert result == json.loads((directory / f"result_{STEPS}.json").read_text())
+    assert result["global_step"] == STEPS == newest(directory)
+    keys = ("eval/label_top_1_accuracy", "eval/label_top_5_accuracy", "eval/regularization_loss")
+    assert all(0 <= result[key] <= 1 for key in keys)
+    saved = json.loads((directory / "flags.json").read_text())
+    assert saved["train_steps"] == STEPS and saved["dataset"] == "digits" and saved["use_blur"] is False
+
+
+def test_whole_run_writes_tensorboard_events(whole):
+    events = event_accumulator.EventAccumulator(str(whole[0]), {event_accumulator.TENSORS: 0}).Reload()
+    assert set(events.Tags()["tensors"]) >= TAGS
+    curves = {tag: {event.step: tf.make_ndarray(event.tensor_proto) for event in events.Tensors(tag)} for tag in TAGS}
+    assert list(curves["train/total_loss"]) == [1, 11, STEPS]
+    assert curves["learning_rate"][1] == pytest.approx(0.3 * 64 / 256)
+    for step in curves["train/total_loss"]:
+        parts = [curves[f"train/{name}"][step] for name in ("contrast_loss", "supervised_loss", "weight_decay")]
+        assert curves["train/total_loss"][step] == pytest.approx(sum(parts), rel=1e-5)
+    assert len(curves["image"][1]) > 2  # width, height, PNG files
+    evaluation = event_accumulator.EventAccumulator(str(whole[0] / "eval")).Reload()
+    assert "eval/label_top_1_accuracy" in evaluation.Tags()["tensors"]
+
+
+def test_second_start_of_a_complete_run(whole):
+    directory, _, (status, stderr), checkpoints_unchanged = whole
+    assert status == 0, stderr
+    assert f"training is complete: step {STEPS} of {STEPS}" in stderr
+    assert checkpoints_unchanged
+    assert [path.name for path in (directory / "saved_model").iterdir()] == [str(STEPS)]  # keep_hub_module_max=1
+
+
+def test_saved_model_loads_without_the_package(whole, tmp_path):
+    code = """
+import json, sys
+sys.modules["tf_simclr"] = None  # importing it fails
+import numpy as np, tensorflow as tf
+module = tf.saved_model.load(sys.argv[1])
+images = tf.constant(np.random.default_rng(0).random((3, 16, 16, 3)), tf.float32)
+one = module(images[:1], trainable=False)
+out = {trainable: module(images, trainable=trainable) for trainable in (False, True)}
+print(json.dumps({
+    "shapes": {str(mode): {name: value.shape.as_list() for name, value in out[mode].items()} for mode in out},
+    "dtypes": sorted({value.dtype.name for mode in out for value in out[mode].values()}),
+    "alone": float(tf.reduce_max(tf.abs(one["logits_sup"] - out[False]["logits_sup"][:1]))),
+    "differ": float(tf.reduce_max(tf.abs(out[True]["final_avg_pool"] - out[False]["final_avg_pool"]))),
+}))
+"""
+    command = [sys.executable, "-I", "-c", code, str(whole[0] / "saved_model" / str(STEPS))]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=SECONDS)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    for shapes in found["shapes"].values():
+        assert set(shapes) == OUTPUTS
+        assert shapes["logits_sup"] == [3, 10] and shapes["proj_head_output"] == [3, 8]
+        assert shapes["final_avg_pool"] == shapes["proj_head_input"] == [3, 35]
+        assert shapes["initial_conv"] == [3, 16, 16, 4]
+    assert found["dtypes"] == ["float32"]
+    assert found["alone"] < 1e-4 < found["differ"]  # batch norm: statistics of the training, of the batch
+
+
+def finetune(whole):
+    return [*DIGITS, *TINY, *HERE, "--train_mode=finetune", f"--checkpoint={whole[0]}", "--fine_tune_after_block=4",
+            "--zero_init_logits_layer=True", "--optimizer=momentum", "--learning_rate=0.1", "--weight_decay=0"]
+
+
+def test_linear_evaluation_leaves_the_encoder_alone(whole, tmp_path, main):
+    status, stderr = main(*finetune(whole), "--train_steps=3", "--mode=train_then_eval", f"--model_dir={tmp_path}")
+    assert status == 0, stderr
+    before, after = variables(whole[0]), variables(tmp_path)
+    encoder = {name for name in after if ".Sencoder.S" in name and name.startswith("model/")}
+    assert encoder == {name for name in before if ".Sencoder.S" in name and name.startswith("model/")}
+    assert sum("moving_" in name for name in encoder) == 42  # 21 batch norms
+    assert all(np.array_equal(before[name], after[name]) for name in encoder)
+    kernel = next(name for name in after if "supervised_head.Skernel" in name and name.startswith("model/"))
+    assert np.abs(after[kernel]).max() > 0
+    assert json.loads((tmp_path / "result.json").read_text())["global_step"] == 3
+
+
+@pytest.mark.parametrize(("arguments", "said"), [
+    (["--width_multiplier=0.1"], "(3, 3, 3, 4) there and (3, 3, 3, 6) here"),
+    (["--resnet_depth=34"], "missing there"),
+])
+def test_checkpoint_of_another_network(whole, tmp_path, main, arguments, said):
+    before = snapshot(whole[0])
+    status, stderr = main(*finetune(whole), "--train_steps=3", f"--model_dir={tmp_path / 'run'}", *arguments)
+    message = the_message(stderr)
+    assert status == 2 and said in message and str(whole[0]) in message
+    assert snapshot(whole[0]) == before
+
+
+def test_corrected_checkpoint_is_accepted_in_the_same_directory(whole, tmp_path, main):
+    typo = [*finetune(whole), "--train_steps=1", f"--model_dir={tmp_path}", f"--checkpoint={whole[0]}x"]
+    assert main(*typo)[0] == 2
+    status, stderr = main(*typo, f"--checkpoint={whole[0]}")
+    assert status == 0, stderr
+
+
+def test_truncated_checkpoint(whole, tmp_path, main):
+    shutil.copytree(whole[0], tmp_path / "copy")
+    data = tmp_path / "copy" / f"ckpt-{STEPS}.data-00000-of-00001"
+    data.write_bytes(data.read_bytes()[:1000])
+    before = snapshot(tmp_path / "copy")
+    status, stderr = main(f"--model_dir={tmp_path / 'copy'}", *HERE)
+    assert status == 2 and f"ckpt-{STEPS} can't be restored" in the_message(stderr)
+    assert {name: before[name] for name in before if "ckpt" in name}.items() <= snapshot(tmp_path / "copy").items()
+    status, stderr = main(*finetune(whole), f"--checkpoint={tmp_path / 'copy'}", f"--model_dir={tmp_path / 'new'}")
+    assert status == 2 and "Read less bytes" in the_message(stderr)
+
+
+@pytest.mark.parametrize(("arguments", "said"), [
+    (["--seed=1"], "seed is 0 there, 1 here"),
+    (["--learning_rate=1", "--temperature=1"], "learning_rate is 0.3 there, 1.0 here"),
+    (["--dataset=digits"], "train_steps is 12 there, 0 here"),
+])
+def test_run_directory_with_another_configuration(whole, main, arguments, said):
+    before = snapshot(whole[0])
+    status, stderr = main(f"--model_dir={whole[0]}", *HERE, *arguments)
+    assert status == 2 and said in the_message(stderr)
+    assert snapshot(whole[0]) == before
+
+
+def test_run_directory_in_use(whole, main):
+    with open(whole[0] / "training.lock", "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        before = snapshot(whole[0])
+        status, stderr = main(f"--model_dir={whole[0]}", *HERE, "--keep_checkpoint_max=1")
+    assert status == 2 and "another process is training there" in the_message(stderr)
+    assert snapshot(whole[0]) == before
+
+
+def test_broken_flags_json(whole, tmp_path, main):
+    (tmp_path / "flags.json").write_text((whole[0] / "flags.json").read_text()[:100])
+    status, stderr = main(f"--model_dir={tmp_path}")
+    assert status == 2 and str(tmp_path / "flags.json") in the_message(stderr)
+
+
+# ---------------------------------------------------------------- interruptions
+
+
+def test_signals(disturbed):
+    directory, (killed, terminated, interrupted, last) = disturbed
+    assert killed[0] == -signal.SIGKILL and 0 < killed[2] < LONG_STEPS
+    for (status, stderr, step), expected in ((terminated, 143), (interrupted, 130)):
+        assert status == expected, stderr
+        assert f"interrupted at step {step} of {LONG_STEPS}" in the_message(stderr)
+        assert step < LONG_STEPS
+    assert killed[2] < terminated[2] < interrupted[2]
+    assert last[0] == 0 and last[2] == LONG_STEPS, last[1]
+    assert f"resuming from {directory}/ckpt-{interrupted[2]}" in last[1]
+    assert len(steps_saved(directory)) <= 5  # keep_checkpoint_max
+
+
+def test_resumed_run_ends_in_the_same_bits(disturbed, undisturbed):
+    expected, got = variables(undisturbed), variables(disturbed[0])
+    assert expected.keys() == got.keys() and any("memory_queue" in name for name in got)
+    assert [name for name in got if got[name].tobytes() != expected[name].tobytes()] == []

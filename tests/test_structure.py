@@ -1,0 +1,63 @@
+"""BUILD against the imports of the code: imports only go down, and BUILD says what is true."""
+
+import ast
+import pathlib
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+def targets():
+    """{target: (its files, its deps)} of BUILD, whose language is close enough to Python."""
+    found = {}
+    for call in ast.walk(ast.parse((ROOT / "BUILD").read_text())):
+        if isinstance(call, ast.Call) and getattr(call.func, "id", "").startswith("py_"):
+            rule = {keyword.arg: keyword.value for keyword in call.keywords}
+            srcs = rule["srcs"]
+            patterns = [element.value for element in (srcs.args[0] if isinstance(srcs, ast.Call) else srcs).elts]
+            files = {path for pattern in patterns for path in ROOT.glob(pattern)}
+            found[rule["name"].value] = files, {dep.value.lstrip(":") for dep in rule["deps"].elts} if "deps" in rule else set()
+    return found
+
+
+def imports(path):
+    """The files of the project that `path` imports."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [f"{node.module}.{alias.name}" for alias in node.names] + [node.module]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        for name in names:
+            base = ROOT / name.replace(".", "/")
+            yield from (file for file in (base.with_suffix(".py"), base / "__init__.py") if file.exists())
+
+
+def test_every_file_has_one_target():
+    files = [path for files, _ in targets().values() for path in files]
+    assert sorted(files) == sorted([*ROOT.glob("tf_simclr/**/*.py"), ROOT / "run.py"])
+
+
+def test_deps_are_the_imports():
+    owner = {path: name for name, (files, _) in targets().items() for path in files}
+    root = ROOT / "tf_simclr" / "__init__.py"
+    for name, (files, deps) in targets().items():
+        used = {owner[file] for path in files for file in imports(path) if file != root} - {name}
+        assert used == deps - {"package"}, f"{name}: imports {sorted(used)}, BUILD says {sorted(deps)}"
+
+
+def test_no_cycles():
+    deps = {name: set(wanted) for name, (_, wanted) in targets().items()}
+    while deps:
+        leaves = {name for name, wanted in deps.items() if not wanted}
+        assert leaves, f"a cycle among {sorted(deps)}"
+        deps = {name: wanted - leaves for name, wanted in deps.items() if name not in leaves}
+
+
+def test_only_run_reads_global_flags():
+    for path in ROOT.glob("tf_simclr/**/*.py"):
+        assert "FLAGS" not in path.read_text(), path
+
+
+def test_what_must_not_import_tensorflow():
+    for name in ("config", "flags", "report", "run_directory", "progress"):
+        assert "tensorflow" not in (ROOT / "tf_simclr" / f"{name}.py").read_text().replace("tensorflow-datasets", "").replace("TensorFlow", "")

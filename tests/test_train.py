@@ -1,0 +1,212 @@
+"""Every objective builds, learns, saves, resumes, and gives the same on one replica and on two."""
+
+import itertools
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tf_simclr import checkpoint, config, optimizers, train
+from tf_simclr.data import pipeline, sources
+from tf_simclr.models import resnet
+from tf_simclr.objectives import OBJECTIVES
+from tf_simclr.objectives.supervised import classification
+
+VARIANTS = [{"train_mode": name} for name in OBJECTIVES] + [
+    {"memory_size": 20}, {"proj_head_mode": "linear"}, {"proj_head_mode": "none"}, {"sk_ratio": 0.0625, "resnet_depth": 50},
+    {"hidden_norm": False}, {"train_mode": "finetune", "ft_proj_selector": 1}, {"train_mode": "finetune", "ft_proj_selector": -1},
+    {"train_mode": "finetune", "fine_tune_after_block": 4}, {"lineareval_while_pretraining": False, "se_ratio": 0.25},
+]
+
+
+@pytest.fixture(autouse=True)
+def _shallow(monkeypatch):
+    """One block a group: half the time of tracing, and nothing here depends on the depth."""
+    for depth in (18, 50):
+        monkeypatch.setitem(resnet.FAMILY, depth, (resnet.FAMILY[depth][0], (1, 1, 1, 1)))
+
+
+def name_of(values):
+    return "-".join(f"{name}={value}" for name, value in values.items())
+
+
+class Training:
+    """The parts of a training, without a run directory."""
+
+    def __init__(self, settings, strategy=None, source=None):
+        self.settings, self.strategy = settings, strategy or tf.distribute.get_strategy()
+        keras.utils.set_random_seed(0)
+        self.source = source or sources.load(settings.data, "train")
+        with self.strategy.scope():
+            self.objective = OBJECTIVES[settings.objective.train_mode](settings, 10)
+            self.objective.build_variables()
+            self.optimizer = optimizers.make(settings, self.objective, optimizers.schedule(settings, self.source.num_examples))
+        self.objective.start()
+        self.step = train.make_train_step(self.objective, self.optimizer, settings, self.strategy)
+
+    def run(self, steps, start=0):
+        batches = pipeline.training(
+            self.source, self.objective.example, 0, self.settings.train.train_batch_size, start, self.strategy)
+        return [{name: float(value) for name, value in self.step(batch).items()} for batch in itertools.islice(batches, steps)]
+
+
+def values_of(objective):
+    return {v.path: v.numpy() for v in objective.variables}
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=name_of)
+def test_learns_eight_images(settings, variant):
+    """The loss falls on eight images seen again and again."""
+    options = settings(train_steps=30, use_crop=False, use_flip=False, color_jitter_strength=0.05, grayscale_probability=0, **variant)
+    digits = sources.load(options.data, "train")
+    training = Training(options, source=digits.take(np.arange(8)))
+    # With a memory the number of negatives grows during the first steps, and the loss with it.
+    history = training.run(30)[3 if "memory_size" in variant else 0:]
+    name = "contrast_loss" if "contrast_loss" in history[0] else "supervised_loss"
+    assert np.mean([m[name] for m in history[-3:]]) < np.mean([m[name] for m in history[:3]])
+    assert all(np.isfinite(list(m.values())).all() for m in history)
+
+
+@pytest.mark.parametrize("variant", [
+    {"train_mode": "pretrain", "optimizer": "lars", "weight_decay": 1e-3}, {"train_mode": "finetune"},
+    {"memory_size": 20}], ids=name_of)
+def test_two_replicas_equal_one(settings, two_replicas, variant):
+    """Three steps with the same global batch; SGD shows a gradient that is summed twice, which Adam would hide."""
+    options = settings(**{"optimizer": "momentum", "learning_rate": 0.05, "temperature": 0.5, **variant})
+    one, two = Training(options), Training(options, two_replicas)
+    losses = [[m["total_loss"] for m in training.run(3)] for training in (one, two)]
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)
+    for path, value in values_of(one.objective).items():
+        # Keys come out of a batch norm over few values, which blows rounding up; weights have to agree.
+        np.testing.assert_allclose(
+            values_of(two.objective)[path], value, atol=1e-3 if "memory_queue" in path else 1e-5, err_msg=path)
+    for v in two.objective.variables:
+        copies = [copy.numpy() for copy in v.value.values]
+        np.testing.assert_array_equal(copies[0], copies[1], err_msg=v.path)
+
+
+@pytest.mark.parametrize("variant", [{"train_mode": name} for name in OBJECTIVES] + [{"memory_size": 20}], ids=name_of)
+def test_resumed_training_continues_exactly(settings, tmp_path, variant):
+    options = settings(**variant)
+    whole, first, second = (Training(options) for _ in range(3))
+    whole.run(5)
+    first.run(2)
+    saving, loading = (
+        checkpoint.Checkpointer(tmp_path, t.objective, t.optimizer, t.strategy) for t in (first, second))
+    saving.step.assign(2)
+    saving.save()
+    for v in second.objective.variables:  # whatever is not restored shows
+        v.assign(tf.zeros_like(v.value))
+    assert loading.resume(tf.train.latest_checkpoint(str(tmp_path)))
+    second.run(3, start=int(loading.step))
+    for path, value in values_of(whole.objective).items():
+        np.testing.assert_allclose(values_of(second.objective)[path], value, rtol=1e-5, atol=1e-6, err_msg=path)
+
+
+def test_checkpoint_of_another_network(settings, tmp_path):
+    small, wide = Training(settings()), Training(settings(width_multiplier=0.1))
+    for training, step in ((small, 1), (wide, 2)):
+        saver = checkpoint.Checkpointer(tmp_path / str(step), training.objective, training.optimizer, training.strategy)
+        saver.step.assign(step)
+        saver.save()
+    with pytest.raises(config.UserError, match=r"model/encoder/stem/conv0/kernel is \(3, 3, 3, 6\) there and \(3, 3, 3, 4\) here"):
+        checkpoint.initialise(small.objective, tmp_path / "2")
+    with pytest.raises(config.UserError, match="there is no checkpoint in it"):
+        checkpoint.initialise(small.objective, tmp_path)
+    data = next((tmp_path / "1").glob("*.data*"))
+    data.write_bytes(data.read_bytes()[:1000])
+    with pytest.raises(config.UserError, match="can't be restored"):
+        checkpoint.initialise(small.objective, tmp_path / "1")
+
+
+def test_finetuning_starts_from_the_pretrained_weights(settings, tmp_path):
+    """Encoder and the kept head layers are those of pretraining; the memory and the later layers are not asked for."""
+    pretraining = Training(settings(memory_size=20))
+    pretraining.run(1)
+    saver = checkpoint.Checkpointer(tmp_path, pretraining.objective, pretraining.optimizer, pretraining.strategy)
+    saver.save()
+    finetuning = Training(settings(train_mode="finetune", ft_proj_selector=1))
+    checkpoint.initialise(finetuning.objective, tmp_path)
+    before, after = values_of(pretraining.objective), values_of(finetuning.objective)
+    assert {path for path in after if path not in before} == set()
+    for path in after:
+        if "supervised_head" not in path:
+            np.testing.assert_array_equal(after[path], before[path], err_msg=path)
+    assert not any("dense2" in path for path in after)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_half_precision_trains(settings, precision):
+    training = Training(settings(precision=precision, train_steps=10))
+    if precision == "float16":
+        training.optimizer.initial_scale = 2.0**10
+        training.optimizer.dynamic_scale.assign(2.0**10)
+    before = values_of(training.objective)
+    history = training.run(4)
+    assert np.isfinite([m["total_loss"] for m in history]).all()
+    assert {v.dtype for v in training.objective.trainable_variables} == {"float32"}
+    assert any(np.any(before[path] != value) for path, value in values_of(training.objective).items() if "kernel" in path)
+
+
+def test_float16_overflow_on_one_replica_skips_the_step_on_all(settings, two_replicas):
+    """Keras' loss scaling looks at the first replica's gradients only."""
+    options = settings(precision="float16", optimizer="momentum", train_mode="finetune")
+    training = Training(options, two_replicas)
+    before = values_of(training.objective)
+
+    def half(context):
+        scale = 1.0 if context.replica_id_in_sync_group == 0 else 1e30
+        return {"image": tf.fill([4, 16, 16, 3], scale), "label": tf.zeros(4, tf.int64)}
+
+    batch = {
+        name: two_replicas.experimental_distribute_values_from_function(lambda c, name=name: half(c)[name])
+        for name in ("image", "label")}
+    training.step(batch)
+    for v in training.objective.trainable_variables:
+        np.testing.assert_array_equal(v, before[v.path])
+
+
+def test_no_retracing(settings):
+    training = Training(settings())
+    training.run(4)
+    assert training.step.experimental_get_tracing_count() == 1
+
+
+def test_unlabelled_examples_do_not_count():
+    logits = tf.constant([[2.0, 0.0], [0.0, 3.0], [1.0, 0.0]])
+    loss, metrics = classification(logits, tf.constant([0, -1, 1], tf.int64))
+    expected = np.mean([np.log1p(np.exp(-2.0)), np.log1p(np.exp(1.0))])
+    np.testing.assert_allclose(loss, expected, rtol=1e-6)
+    assert metrics["supervised_acc"] == 0.5
+    loss, metrics = classification(logits, tf.constant([-1, -1, -1], tf.int64))
+    assert (float(loss), float(metrics["supervised_acc"])) == (0.0, 0.0)
+
+
+def test_no_gradient_of_the_linear_head_reaches_the_encoder(settings):
+    training = Training(settings())
+    images = np.random.default_rng(0).random((4, 2, 16, 16, 3)).astype(np.float32)
+
+    def gradients(labels):
+        with tf.GradientTape() as tape:
+            loss, _ = training.objective.loss({"views": tf.constant(images), "label": tf.constant(labels, tf.int64)})
+        variables = training.objective.encoder.trainable_variables
+        return tape.gradient(loss, variables)
+
+    for a, b in zip(gradients([0, 1, 2, 3]), gradients([5, 5, 5, 5]), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-7)
+
+
+def test_collapse_is_noticed(settings):
+    objective = Training(settings()).objective
+    assert objective.warning({"embedding_std": 1 / np.sqrt(8)}) is None
+    assert "collapsed" in objective.warning({"embedding_std": 1e-3})
+
+
+def test_not_finite_stops():
+    class Nothing:
+        def latest(self):
+            return "runs/x/ckpt-4"
+
+    with pytest.raises(config.Diverged, match=r"step 7: not finite: total_loss; .*ckpt-4"):
+        train._check_finite({"total_loss": float("nan"), "contrast_acc": 0.0}, 7, Nothing())
