@@ -1,6 +1,7 @@
 """SimCLR and SimCLRv2 on the command line: `python run.py --help`."""
 
 import logging as std_logging
+import os
 import sys
 
 from absl import flags as absl_flags
@@ -10,8 +11,24 @@ from tf_simclr import flags
 from tf_simclr.config import UserError
 
 
+def start_tensorflow():
+    """Imports TensorFlow without its start-up messages, which no setting silences; TF_CPP_MIN_LOG_LEVEL=0 shows them."""
+    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    if os.environ["TF_CPP_MIN_LOG_LEVEL"] not in ("0", "1"):
+        os.dup2(nowhere, 2)
+    try:
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(nowhere)
+
+
 def run(settings):
     """Does what the configuration asks for."""
+    start_tensorflow()
     from tf_simclr import evaluate, train  # late: --help and a wrong flag need no TensorFlow
     from tf_simclr.experiment import Experiment
 
@@ -33,7 +50,7 @@ def main(argv):
     logging.set_verbosity(logging.INFO)
     handler = logging.get_absl_handler()
     handler.setFormatter(std_logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
-    handler.addFilter(lambda record: record.levelno >= std_logging.WARNING or "tensorflow" not in record.pathname)
+    handler.addFilter(lambda record: record.levelno >= std_logging.WARNING or "-packages" not in record.pathname)  # only our own
     try:
         flags.define(absl_flags.FLAGS)
         settings, notes = flags.parse(argv, absl_flags.FLAGS)

@@ -50,6 +50,19 @@ def measure(batch_norm, options):
     return seconds
 
 
+def matmul_rate():
+    """GFLOP/s of float32 matrix products of 2048 x 2048: what the machine can do at the most."""
+    import tensorflow as tf
+
+    a = tf.random.normal([2048, 2048])
+    product = tf.function(lambda: tf.matmul(a, a))
+    product().numpy()
+    began = time.perf_counter()
+    for _ in range(10):
+        product().numpy()
+    return 10 * 2 * 2048**3 / (time.perf_counter() - began) / 1e9
+
+
 def keras_batch_norm(keras):
     """Keras' layer behind the constructor of ours."""
 
@@ -72,16 +85,19 @@ def main():
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
-        print(" ".join(map(str, measure(options.worker, options))))
+        print(" ".join(map(str, [matmul_rate(), *measure(options.worker, options)])))
         return
-    seconds = {name: [] for name in VARIANTS}
+    seconds, rates = {name: [] for name in VARIANTS}, []
     for _ in range(options.rounds):
         for name, (batch_norm, onednn) in VARIANTS.items():
             command = [sys.executable, "-m", "benchmarks.step", *sys.argv[1:], f"--worker={batch_norm}"]
             output = subprocess.run(command, env={**os.environ, "TF_ENABLE_ONEDNN_OPTS": onednn}, check=True, capture_output=True, text=True).stdout
-            seconds[name] += map(float, output.split())
+            rate, *steps = map(float, output.split())
+            rates.append(rate)
+            seconds[name] += steps
     print(f"ResNet-{options.depth} {options.width:g}x, {options.image_size} pixels, batch {options.batch} (two views each), "
-          f"{options.precision}, {os.cpu_count()} cores, median of {options.rounds} x {options.steps} steps\n")
+          f"{options.precision}, {os.cpu_count()} cores of {statistics.median(rates):.0f} GFLOP/s (float32 matrix product), "
+          f"median of {options.rounds} x {options.steps} steps\n")
     print("| training step | images/s | ratio |\n|---|---|---|")
     base = statistics.median(seconds[BASELINE])
     for name, values in seconds.items():

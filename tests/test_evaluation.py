@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_simclr import config, report
+from tf_simclr import config, evaluate, report
 from tf_simclr.data import sources
 from tf_simclr.evaluation import EVALUATIONS, classifier, features, neighbors, probe
+from tf_simclr.experiment import Experiment
 from tf_simclr.objectives import OBJECTIVES
 
 OPTIONS = config.Eval(knn_k=5, knn_temperature=0.2)
@@ -99,7 +100,34 @@ def test_table():
 
 def test_registry_yields_pairs(rng):
     arrays = {**clusters(rng, 0.1), "logits_sup": rng.normal(size=(60, 3))}
-    for evaluate in EVALUATIONS.values():
-        for name, value in evaluate(arrays, arrays, OPTIONS):
+    for evaluation in EVALUATIONS.values():
+        for name, value in evaluation(arrays, arrays, OPTIONS):
             assert isinstance(name, str)
             assert 0 <= value <= 1
+
+
+def test_evaluation_follows_a_training(settings, tmp_path, monkeypatch):
+    """Each checkpoint that is new when it looks is evaluated once, until the last step or the end of the training."""
+    options = settings(mode="eval", model_dir=str(tmp_path), train_steps=30)
+    experiment = Experiment(options)
+    seen, training = [], iter([True, True, True, False])
+    saver = Experiment(options).checkpoints
+
+    def save(step):
+        saver.step.assign(step)
+        saver.save()
+
+    monkeypatch.setattr(evaluate, "evaluate_and_export", lambda e: seen.append(int(e.checkpoints.step)))
+    monkeypatch.setattr(evaluate.time, "sleep", lambda seconds: save(seen[-1] + 10 if seen[-1] < 20 else 20))
+    monkeypatch.setattr(experiment.directory, "in_training", lambda: next(training))
+    save(10)
+    evaluate.evaluate_run(experiment)
+    assert seen == [10, 20]
+    save(30)
+    evaluate.evaluate_run(experiment)
+    assert seen == [10, 20, 30]
+
+
+def test_nothing_to_evaluate(settings):
+    with pytest.raises(config.UserError, match="no checkpoint to evaluate; train first"):
+        evaluate.evaluate_run(Experiment(settings(mode="eval")))

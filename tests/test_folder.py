@@ -185,7 +185,7 @@ def test_a_folder_without_images(tmp_path, files):
 
 def test_a_split_that_is_not_there(tmp_path):
     fill(tmp_path, "train/1.png")
-    with pytest.raises(UserError, match="--eval_split=validation: .* has no such split, only train"):
+    with pytest.raises(UserError, match=r"--eval_split=validation: .* has no such split, only train"):
         load(tmp_path, "validation")
 
 

@@ -3,7 +3,6 @@
 import os
 
 import tensorflow as tf
-from absl import logging
 
 from tf_simclr.config import UserError
 
@@ -58,7 +57,8 @@ def is_chief(strategy):
 def barrier(strategy):
     """Waits until all workers are here."""
     if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
-        strategy.reduce("SUM", strategy.run(lambda: tf.constant(1.0)), axis=None).numpy()
+        meet = tf.function(lambda: strategy.reduce("SUM", strategy.run(lambda: tf.constant(1.0)), axis=None), autograph=False)
+        meet().numpy()
 
 
 def replica_count():
@@ -104,6 +104,7 @@ def weighted_mean(values, weights):
     return tf.math.divide_no_nan(tf.reduce_sum(values * weights) * replica_count(), total)
 
 
-def log(strategy):
-    """Says what the training runs on."""
-    logging.info("%d replica(s) under %s", strategy.num_replicas_in_sync, type(strategy).__name__)
+def describe(strategy):
+    """What the training runs on, for the log."""
+    count, kind = strategy.num_replicas_in_sync, tf.config.list_logical_devices()[-1].device_type
+    return f"one {kind}" if count == 1 else f"{count} replicas on {kind}s, {type(strategy).__name__}"

@@ -32,7 +32,7 @@ class Experiment:
         if settings.train.deterministic:
             tf.config.experimental.enable_op_determinism()
         self.strategy = distribute.strategy(settings.hardware)
-        distribute.log(self.strategy)
+        logging.info("running on %s", distribute.describe(self.strategy))
         for name in ("train_batch_size", "eval_batch_size"):
             batch, replicas = settings.flat()[name], self.strategy.num_replicas_in_sync
             if batch % replicas:

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from tf_simclr import checkpoint, optimizers
+from tf_simclr import checkpoint, distribute, optimizers
 from tf_simclr.config import Diverged, Interrupted
 from tf_simclr.data import pipeline
 from tf_simclr.progress import Progress
@@ -155,10 +155,11 @@ def _warn(experiment, step, metrics):
 
 
 class Summaries:
-    """TensorBoard events of the training, in the run directory."""
+    """TensorBoard events of the training, in the run directory; the chief writes them."""
 
     def __init__(self, experiment):
-        self._writer = tf.summary.create_file_writer(str(experiment.directory.path))
+        chief = distribute.is_chief(experiment.strategy)
+        self._writer = tf.summary.create_file_writer(str(experiment.directory.path)) if chief else tf.summary.create_noop_writer()
         self._schedule, self._strategy = experiment.schedule, experiment.strategy
 
     def scalars(self, step, metrics):

@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from tf_simclr import distribute
 from tf_simclr.data import augment
-from tf_simclr.data.sources import UNLABELED
+from tf_simclr.data.source import UNLABELED
 from tf_simclr.objectives.base import Objective
 
 

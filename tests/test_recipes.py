@@ -1,0 +1,40 @@
+"""Each file of official_configs runs two steps, on a small network and eight digits a step."""
+
+import math
+
+import pytest
+from test_train import Training
+
+from tf_simclr import config, flags
+from tf_simclr.models import resnet
+
+SMALL = {"dataset": "digits", "eval_split": "test", "image_size": 16, "width_multiplier": 0.05, "train_batch_size": 8, "train_steps": 2}
+RECIPES = sorted(flags.CONFIG_DIR.glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_two_steps(path, monkeypatch):
+    values = flags.read(path)
+    block, _ = resnet.FAMILY[values.get("resnet_depth", 50)]
+    monkeypatch.setitem(resnet.FAMILY, values.get("resnet_depth", 50), (block, (1, 1, 1, 1)))
+    history = Training(config.build({**values, **SMALL})).run(2)
+    assert all(math.isfinite(value) for metrics in history for value in metrics.values())
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_only_what_differs_from_the_defaults(path):
+    defaults, values = config.Config().flat(), config.build(flags.read(path)).flat()
+    assert [name for name in flags.read(path) if values[name] == defaults[name]] == []
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_the_header_has_the_command(path):
+    header = path.read_text().split("\n\n")[0]
+    assert "python run.py --mode=train_then_eval" in header
+    assert path.stem in header or path.stem == flags.QUICK_START
+
+
+def test_readme_names_every_recipe_and_flag():
+    readme = (flags.CONFIG_DIR.parent / "README.md").read_text()
+    assert [path.stem for path in RECIPES if f"| `{path.stem}` |" not in readme] == []
+    assert flags.markdown() in readme, "the tables of flags in README are not those of the code: see flags.markdown()"

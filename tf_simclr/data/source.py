@@ -1,0 +1,178 @@
+"""What a data set is to the rest of the program: `Source`.
+
+Two kinds exist. `Indexed` knows example number i at once, so its order is a pure function of the position and training
+resumes exactly. `Streamed` reads files too large for memory through a shuffle buffer.
+"""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from tf_simclr.config import UserError
+
+UNLABELED = -1  # the label of an example whose label is unknown or must not be used
+SHUFFLE_BUFFER = 8192  # examples a stream is shuffled over; encoded, about 1 GB of ImageNet
+
+
+def decode(contents):
+    """An encoded image (JPEG, PNG, BMP, the first frame of a GIF; grey, RGB or with alpha) -> uint8 [H, W, 3]."""
+
+    def other():
+        image = tf.io.decode_image(contents, expand_animations=False)  # [H, W, 1 to 4]
+        grey = tf.shape(image)[-1] < 3
+        return tf.cond(grey, lambda: tf.repeat(image[..., :1], 3, -1), lambda: image[..., :3])
+
+    image = tf.cond(tf.io.is_jpeg(contents), lambda: tf.io.decode_jpeg(contents, channels=3), other)
+    return tf.ensure_shape(image, [None, None, 3])
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """One split of a data set.
+
+    `decode` turns a record into an image, uint8 [H, W, 3]. `class_names` is empty where there are no labels at all.
+    """
+
+    name: str
+    split: str
+    class_names: tuple[str, ...]
+    decode: object
+
+    @property
+    def num_classes(self):
+        return len(self.class_names)
+
+
+@dataclasses.dataclass(frozen=True)
+class Indexed(Source):
+    """A source with random access: `records` [N] (images, encoded images or paths) and `labels` int64 [N]."""
+
+    records: object
+    labels: np.ndarray
+    example_names: tuple[str, ...] = ()  # for the user, e.g. paths; empty: the number is the name
+
+    @property
+    def num_examples(self):
+        return len(self.labels)
+
+    @property
+    def num_labeled(self):
+        return int(np.sum(self.labels != UNLABELED))
+
+    def example_ids(self):
+        """([N] the ids by which a label subset is written down, [N] labels)."""
+        return np.array(self.example_names or range(self.num_examples)), self.labels
+
+    def with_labels_of(self, ids):
+        """The same examples; those outside `ids` are unlabelled from here on."""
+        mine = self.example_ids()[0]
+        kept = np.isin(mine, ids)
+        if kept.sum() != len(ids):
+            missing = np.setdiff1d(ids, mine)
+            raise UserError(f"{self.name}, split {self.split}: {len(missing)} of the {len(ids)} examples whose labels this run uses are not there any more, "
+                            f"e.g. {missing[0]}; bring them back, or start a new --model_dir")
+        return dataclasses.replace(self, labels=np.where(kept, self.labels, UNLABELED))
+
+    def labeled(self):
+        """Only the examples with a label."""
+        return self.take(np.flatnonzero(self.labels != UNLABELED))
+
+    def take(self, index):
+        """Only the examples `index` (int64 [n])."""
+        names = tuple(self.example_names[i] for i in index) if self.example_names else ()
+        return dataclasses.replace(self, records=self.records[index], labels=self.labels[index], example_names=names)
+
+    def at_most(self, count, seed=None):
+        """The source cut to `count` examples: the first ones, or a seeded draw."""
+        if self.num_examples <= count:
+            return self
+        return self.take(np.arange(count) if seed is None else np.sort(np.random.default_rng(seed).permutation(self.num_examples)[:count]))
+
+    def shuffled(self, seed, start, batch_size, context):
+        """Endless elements (epoch, id, record, label) from global position `start` on, a new order each epoch.
+
+        Of every global batch this worker gets its own slice: which examples a step sees does not depend on how many
+        workers there are.
+        """
+        n, records, labels = self.num_examples, self._tensor(), tf.constant(self.labels, tf.int64)
+        local = batch_size // context.num_input_pipelines
+        first = context.input_pipeline_id * local
+
+        def element(position):
+            epoch = position // n
+            order = tf.cast(tf.stack([tf.constant(seed, tf.int64), epoch]), tf.int32)
+            index = tf.random.experimental.index_shuffle(position % n, order, n - 1) if n > 1 else position % n
+            return epoch, index, records[index], labels[index]
+
+        steps = tf.data.Dataset.range(start // batch_size, tf.int64.max // batch_size)
+        return steps.flat_map(lambda s: tf.data.Dataset.range(s * batch_size + first, s * batch_size + first + local)).map(element)
+
+    def ordered(self):
+        """Elements (record, label), each example once, always in the same order."""
+        index = tf.data.Dataset.range(self.num_examples)
+        records, labels = self._tensor(), tf.constant(self.labels, tf.int64)
+        return index.map(lambda i: (records[i], labels[i]))
+
+    def _tensor(self):
+        with tf.device("cpu"):
+            return tf.constant(self.records)
+
+
+@dataclasses.dataclass(frozen=True)
+class Streamed(Source):
+    """A source that is read from its files in order: `read(context)` -> data set of (id string, record, label).
+
+    A resumed run goes on at the same position of the same order (one pipeline; with several workers each has files of
+    its own), after reading past what it had seen of the epoch.
+    """
+
+    read: object
+    num_examples: int
+    num_labeled: int
+
+    def example_ids(self):
+        logging.info("%s: reading all labels of split %s to choose some", self.name, self.split)
+        pairs = [(key, label) for key, _, label in self.read(None).as_numpy_iterator()]
+        return np.array([key.decode() for key, _ in pairs]), np.array([label for _, label in pairs])
+
+    def with_labels_of(self, ids):
+        table = tf.lookup.StaticHashTable(
+            tf.lookup.KeyValueTensorInitializer(tf.constant(list(map(str, ids))), tf.ones(len(ids), tf.int64)), 0)
+
+        def read(context):
+            return self.read(context).map(
+                lambda key, record, label: (key, record, tf.where(table.lookup(key) == 1, label, tf.cast(UNLABELED, label.dtype))))
+
+        return dataclasses.replace(self, read=read, num_labeled=len(ids))
+
+    def labeled(self):
+        if self.num_labeled == self.num_examples:
+            return self
+        return dataclasses.replace(
+            self, read=lambda context: self.read(context).filter(lambda key, record, label: label != UNLABELED), num_examples=self.num_labeled)
+
+    def at_most(self, count, seed=None):
+        """The source cut to its first `count` examples; its files are in random order already, so `seed` is not used."""
+        if self.num_examples <= count:
+            return self
+        return dataclasses.replace(
+            self, read=lambda context: self.read(context).take(count), num_examples=count, num_labeled=min(self.num_labeled, count))
+
+    def shuffled(self, seed, start, batch_size, context):
+        """As `Indexed.shuffled`, shuffled over a buffer of SHUFFLE_BUFFER examples."""
+        position = start // context.num_input_pipelines
+        share = max(self.num_examples // context.num_input_pipelines, 1)
+        files = self.read(context)
+
+        def one_epoch(epoch):
+            tf.random.set_seed(1)  # of this function's graph: `shuffle` mixes it in, and fails where the process has set 0
+            shuffled = files.shuffle(SHUFFLE_BUFFER, seed=epoch * 1_000_003 + seed, reshuffle_each_iteration=False)
+            skipped = shuffled.skip(tf.where(epoch == position // share, tf.constant(position % share, tf.int64), 0))
+            return skipped.map(lambda key, record, label: (epoch, tf.strings.to_hash_bucket_fast(key, 2**31 - 1), record, label))
+
+        return tf.data.Dataset.range(position // share, tf.int64.max).flat_map(one_epoch)
+
+    def ordered(self):
+        return self.read(None).map(lambda key, record, label: (record, label))
