@@ -5,7 +5,6 @@ the medians.
 """
 
 import argparse
-import functools
 import os
 import statistics
 import subprocess
@@ -70,7 +69,7 @@ def keras_batch_norm(keras):
         return keras.layers.BatchNormalization(
             momentum=momentum, epsilon=1e-5, center=center, gamma_initializer="zeros" if zero_gamma else "ones", **kwargs)
 
-    return functools.wraps(keras.layers.BatchNormalization, updated=())(make)
+    return make
 
 
 def main():

@@ -70,7 +70,7 @@ def test_features_of_all_examples_in_order(settings):
     objective = OBJECTIVES["pretrain"](options, 10)
     objective.build_variables()
     source = sources.load(options.data, "test").take(np.arange(21))
-    arrays = features.extract(objective, source, ("final_avg_pool", "logits_sup"), 8, tf.distribute.get_strategy(), "test")
+    arrays = features.extractor(objective, ("final_avg_pool", "logits_sup"), 8, tf.distribute.get_strategy())(source, "test")
     np.testing.assert_array_equal(arrays["label"], source.labels)
     images = tf.stack([objective.eval_example(tf.constant(image), 0)["image"] for image in source.records])
     outputs = objective(images)
@@ -84,8 +84,8 @@ def test_features_on_two_replicas_are_the_same(settings, two_replicas):
         objective = OBJECTIVES["pretrain"](options, 10)
         objective.build_variables()
     source = sources.load(options.data, "test").take(np.arange(21))
-    one = features.extract(objective, source, ("final_avg_pool",), 8, tf.distribute.get_strategy(), "test")
-    two = features.extract(objective, source, ("final_avg_pool",), 8, two_replicas, "test")
+    one = features.extractor(objective, ("final_avg_pool",), 8, tf.distribute.get_strategy())(source, "test")
+    two = features.extractor(objective, ("final_avg_pool",), 8, two_replicas)(source, "test")
     for name in one:
         np.testing.assert_allclose(two[name], one[name], rtol=1e-4, atol=1e-6)
 

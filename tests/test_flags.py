@@ -200,3 +200,34 @@ def test_help_and_readme_tables_name_every_flag_once():
         assert field.help in text and field.help in tables
         assert all(str(choice) in text for choice in field.choices or ())
     assert "  --config" in text
+
+
+PUBLISHED = [  # the commands of the papers' code for CIFAR-10 and ImageNet
+    "--mode=train_then_eval --train_mode=pretrain --train_batch_size=512 --train_epochs=1000 --learning_rate=1.0 "
+    "--weight_decay=1e-4 --temperature=0.5 --dataset=cifar10 --image_size=32 --eval_split=test --resnet_depth=18 "
+    "--use_blur=False --color_jitter_strength=0.5 --model_dir=/tmp/simclr_test --use_tpu=False",
+    "--mode=train_then_eval --train_mode=finetune --fine_tune_after_block=4 --zero_init_logits_layer=True "
+    "--variable_schema=(?!global_step|(?:.*/|^)Momentum|head) --global_bn=False --optimizer=momentum --learning_rate=0.1 "
+    "--weight_decay=0.0 --train_epochs=100 --train_batch_size=512 --warmup_epochs=0 --dataset=cifar10 --image_size=32 "
+    "--eval_split=test --resnet_depth=18 --checkpoint=/tmp/simclr_test --model_dir=/tmp/simclr_test_ft --use_tpu=False",
+    "--mode=train_then_eval --train_mode=pretrain --train_batch_size=4096 --train_epochs=100 --temperature=0.1 "
+    "--learning_rate=0.075 --learning_rate_scaling=sqrt --weight_decay=1e-4 --dataset=imagenet2012 --image_size=224 "
+    "--eval_split=validation --data_dir=gs://bucket/data --model_dir=gs://bucket/model --use_tpu=True --tpu_name=tpu "
+    "--train_summary_steps=0",
+]
+
+
+@pytest.mark.parametrize("command", PUBLISHED)
+def test_published_commands_are_taken_as_they_are(command):
+    values, notes = parse(*command.split())
+    retired = [name for name in flags.RETIRED if f"--{name}=" in command]
+    assert len(notes) == len(retired) and all(name in note for name, note in zip(retired, notes))
+    assert values["learning_rate_scaling"] == ("sqrt" if "imagenet" in command else "linear")
+
+
+def test_home_folder(monkeypatch):
+    """Behind a `=` no shell expands it."""
+    monkeypatch.setenv("HOME", "/home/me")
+    values, _ = parse("--dataset=folder:~/pictures", "--model_dir=~/runs/x", "--checkpoint=~/runs/y")
+    assert values["dataset"] == "folder:/home/me/pictures"
+    assert (values["model_dir"], values["checkpoint"]) == ("/home/me/runs/x", "/home/me/runs/y")

@@ -160,7 +160,7 @@ def test_all_files_broken(tmp_path):
 def test_a_validation_class_unknown_to_train(tmp_path, train):
     fill(tmp_path, train, "val/cat/1.png", "val/zebra/1.png")
     with pytest.raises(UserError, match="of val is not a class of train"):
-        load(tmp_path)
+        load(tmp_path, "validation")
 
 
 def test_no_such_folder(tmp_path):
@@ -206,3 +206,10 @@ def test_bmp_with_a_colour_palette_is_refused(tmp_path, rng):
     Image.fromarray(pixels).quantize(16).save(tmp_path / "colour.bmp")
     Image.fromarray(pixels[..., 0]).save(tmp_path / "grey.bmp")
     assert folder.readable(str(tmp_path), ["colour.bmp", "grey.bmp"]).tolist() == [1]
+
+
+def test_labels_of_another_split_do_not_matter(tmp_path):
+    """Unlabelled images to train on, beside a validation set with classes and an empty test set."""
+    fill(tmp_path, "train/1.png", "train/2.png", "val/cat/1.png")
+    (tmp_path / "test").mkdir()
+    assert load(tmp_path, "train").labels.tolist() == [-1, -1]

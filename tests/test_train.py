@@ -105,13 +105,15 @@ def test_resumed_training_continues_exactly(settings, tmp_path, variant):
 
 
 def test_checkpoint_of_another_network(settings, tmp_path):
-    small, wide = Training(settings()), Training(settings(width_multiplier=0.1))
-    for training, step in ((small, 1), (wide, 2)):
+    small, wide, gated = Training(settings()), Training(settings(width_multiplier=0.1)), Training(settings(se_ratio=0.25))
+    for training, step in ((small, 1), (wide, 2), (gated, 3)):
         saver = checkpoint.Checkpointer(tmp_path / str(step), training.objective, training.optimizer, training.strategy)
         saver.step.assign(step)
         saver.save()
     with pytest.raises(config.UserError, match=r"model/encoder/stem/conv0/kernel is \(3, 3, 3, 6\) there and \(3, 3, 3, 4\) here"):
         checkpoint.initialise(small.objective, tmp_path / "2")
+    with pytest.raises(config.UserError, match=r"group1_block0/se/.* more variables there have no place here"):
+        checkpoint.initialise(small.objective, tmp_path / "3")
     with pytest.raises(config.UserError, match="there is no checkpoint in it"):
         checkpoint.initialise(small.objective, tmp_path)
     data = next((tmp_path / "1").glob("*.data*"))

@@ -1,5 +1,7 @@
 """Saving, resuming, and starting from another run. Any variable that is not found is an error that names it."""
 
+import functools
+
 import tensorflow as tf
 from absl import logging
 
@@ -8,6 +10,8 @@ from tf_simclr.config import UserError
 
 PREFIX = "ckpt"
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
+_ENCODER = "model/model.Sencoder.S"  # how the keys of the encoder's variables begin
+_AGREE = "network and checkpoint must agree in depth, width, SK, SE and heads"
 _DAMAGED = (tf.errors.OpError, ValueError, IndexError, RuntimeError)  # what TensorFlow raises for a file that is not whole
 
 
@@ -20,20 +24,33 @@ class Checkpointer:
 
     def __init__(self, directory, objective, optimizer, strategy, keep=None):
         self.objective, self.optimizer, self.strategy = objective, optimizer, strategy
+        self.directory, self.keep = str(directory), keep or None
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
         self._checkpoint = tf.train.Checkpoint(
             model={v.path: v.value for v in objective.variables},
             optimizer={v.path: v.value for v in optimizer.variables}, step=self.step)
-        self._manager = tf.train.CheckpointManager(self._checkpoint, str(directory), max_to_keep=keep or None, checkpoint_name=PREFIX)
+
+    @functools.cached_property
+    def _manager(self):
+        """Looks into the directory when it is first used, which is after the directory was locked."""
+        return tf.train.CheckpointManager(self._checkpoint, self.directory, self.keep, checkpoint_name=PREFIX)
 
     def latest(self):
         """Prefix of the newest checkpoint, or None."""
         return self._manager.latest_checkpoint
 
     def save(self):
-        """Writes a checkpoint of the current step, on the chief; the other workers wait."""
+        """Writes a checkpoint of the current step, on the chief; the other workers wait.
+
+        Raises:
+            UserError: the directory can't be written to.
+        """
         if distribute.is_chief(self.strategy) and self.latest_step() != int(self.step):
-            self._manager.save(checkpoint_number=int(self.step))
+            try:
+                self._manager.save(checkpoint_number=int(self.step))
+            except (OSError, tf.errors.OpError) as error:
+                raise UserError(f"step {int(self.step)} can't be saved in {self.directory} ({_first_line(error)}); "
+                                f"the last checkpoint is {self.latest() or 'none yet'}, the same command goes on from there") from None
         distribute.barrier(self.strategy)
 
     def latest_step(self):
@@ -55,7 +72,9 @@ class Checkpointer:
             _read(reader, {_key(part, v.path): v for part, variables in parts for v in variables})
             self.step.assign(reader.get_tensor("step" + _VALUE))
         except _DAMAGED as error:
-            raise UserError(f"checkpoint {prefix} can't be restored: {_first_line(error)}") from None
+            others = [path for path in self._manager.checkpoints if path != prefix]
+            raise UserError(f"checkpoint {prefix} can't be restored: {_first_line(error)}; start from another one "
+                            f"in a new --model_dir with --checkpoint={others[-1] if others else 'PREFIX'}") from None
         return True
 
 
@@ -80,7 +99,12 @@ def initialise(objective, path):
     prefix = latest_in(path)
     inherited = objective.inherited()
     try:
-        _read(tf.train.load_checkpoint(prefix), {_key("model", v.path): v for v in inherited})
+        reader, wanted = tf.train.load_checkpoint(prefix), {_key("model", v.path): v for v in inherited}
+        left = sorted(key for key in reader.get_variable_to_shape_map() if key.startswith(_ENCODER) and key not in wanted)
+        if left:  # a deeper network, or one with gates, must not be loaded by halves either
+            name = left[0].removesuffix(_VALUE).removeprefix("model/").replace(".S", "/")
+            raise ValueError(f"{name} and {len(left) - 1} more variables there have no place here; {_AGREE}")
+        _read(reader, wanted)
     except _DAMAGED as error:
         raise UserError(f"--checkpoint={path}: {prefix} can't be restored: {_first_line(error)}") from None
     own = {id(v) for v in inherited}
@@ -94,7 +118,7 @@ def _read(reader, variables):
     for key, v in variables.items():
         mine, theirs = tuple(v.shape), tuple(shapes[key]) if key in shapes else "missing"
         if mine != theirs:
-            raise ValueError(f"{v.path} is {theirs} there and {mine} here; network and checkpoint must agree in depth, width, SK, SE and heads")
+            raise ValueError(f"{v.path} is {theirs} there and {mine} here; {_AGREE}")
     values = {key: reader.get_tensor(key) for key in variables}  # all are read before one is changed
     for key, v in variables.items():
         v.assign(values[key])

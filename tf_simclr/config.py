@@ -7,6 +7,7 @@
 import dataclasses
 import difflib
 import math
+import os
 
 
 class UserError(Exception):
@@ -252,12 +253,18 @@ def coerce(name, value):
         if kind is str:
             if isinstance(value, (list, tuple, dict, set)):
                 raise ValueError
-            return str(value)
+            return _at_home(str(value))
         first, second = value.split(",") if isinstance(value, str) else value
         return (_finite(first), _finite(second))
     except (ValueError, TypeError, KeyError, OverflowError):
         what = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}.get(kind, "two numbers: a,b")
         raise UserError(f"--{name}={value}: {what} is expected, e.g. --{name}={_shown(fields()[name].default)}") from None
+
+
+def _at_home(text):
+    """`~` in a path, also behind folder:, where no shell sees it."""
+    kind, colon, path = text.partition(":")
+    return f"folder:{os.path.expanduser(path)}" if kind == "folder" and colon else os.path.expanduser(text)
 
 
 def _finite(value):

@@ -26,7 +26,10 @@ def strategy(hardware):
     if kind == "multi_worker":
         if "TF_CONFIG" not in os.environ:
             raise UserError("--strategy=multi_worker: the environment variable TF_CONFIG is not set; it names the workers of the cluster and this one's index")
-        return tf.distribute.MultiWorkerMirroredStrategy()
+        try:
+            return tf.distribute.MultiWorkerMirroredStrategy()
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"--strategy=multi_worker: TF_CONFIG={os.environ['TF_CONFIG']} can't be used: {error}") from None
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     if kind == "mirrored" or (kind == "auto" and len(devices) > 1):
         return tf.distribute.MirroredStrategy([device.name for device in devices])
@@ -59,6 +62,14 @@ def barrier(strategy):
     if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         meet = tf.function(lambda: strategy.reduce("SUM", strategy.run(lambda: tf.constant(1.0)), axis=None), autograph=False)
         meet().numpy()
+
+
+def anywhere(strategy, flag):
+    """Whether `flag` is true on any worker; all workers have to ask."""
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return bool(flag)
+    ask = tf.function(lambda x: strategy.reduce("SUM", strategy.run(tf.identity, args=(x,)), axis=None), autograph=False)
+    return float(ask(tf.constant(float(bool(flag))))) > 0
 
 
 def replica_count():

@@ -7,6 +7,7 @@ from absl import logging
 
 from tf_simclr import distribute, export, optimizers, report
 from tf_simclr.config import UserError
+from tf_simclr.data.source import UNLABELED
 from tf_simclr.evaluation import EVALUATIONS, NEED_TRAINING_FEATURES, features
 
 ENDPOINTS = ("final_avg_pool", "logits_sup")
@@ -58,14 +59,22 @@ def evaluate(experiment):
     bank, test = _bank(experiment), _test(experiment)
     figures |= {f"eval/{name}": value for name, value in _figures(experiment, experiment.objective, bank, test, "evaluating").items()}
     if experiment.settings.eval.untrained_baseline and bank is not None:
-        untrained = experiment.directory.read(UNTRAINED)
-        if untrained is None:
-            untrained = _figures(experiment, experiment.make_objective(), bank, test, "evaluating the untrained network")
-            untrained.pop("label_top_1_accuracy", None), untrained.pop("label_top_5_accuracy", None)
-            if distribute.is_chief(experiment.strategy):
-                experiment.directory.write(UNTRAINED, untrained)
-        figures |= {f"untrained/{name}": value for name, value in untrained.items()}
+        figures |= {f"untrained/{name}": value for name, value in _untrained(experiment, bank, test).items()}
     return figures
+
+
+def _untrained(experiment, bank, test):
+    """The figures of the network with its initial weights; computed again only if what is evaluated has changed."""
+    values = experiment.settings.flat()
+    asked = {name: values[name] for name in ("eval_split", "eval_steps", "eval_batch_size", "knn_examples", "knn_k", "knn_temperature")}
+    saved = experiment.directory.read(UNTRAINED)
+    if saved is None or saved["asked"] != asked:
+        figures = _figures(experiment, experiment.make_objective(), bank, test, "evaluating the untrained network")
+        # The linear classifier is part of what was trained: without training it has nothing to say.
+        saved = {"asked": asked, "figures": {name: value for name, value in figures.items() if not name.startswith("label_top")}}
+        if distribute.is_chief(experiment.strategy):
+            experiment.directory.write(UNTRAINED, saved)
+    return saved["figures"]
 
 
 def _test(experiment):
@@ -81,8 +90,14 @@ def _bank(experiment):
 
 
 def _figures(experiment, objective, bank, test, what):
+    extract = features.extractor(objective, ENDPOINTS, experiment.settings.eval.eval_batch_size, experiment.strategy)
+
     def arrays(source):
-        return features.extract(objective, source, ENDPOINTS, experiment.settings.eval.eval_batch_size, experiment.strategy, f"{what}, {source.split}")
+        rows = extract(source, f"{what}, {source.split}")
+        known = rows["label"] != UNLABELED  # a stream shows only now which of its examples have labels
+        if not known.any():
+            raise UserError(f"{source.name}, split {source.split}: none of the examples has a label; give another --eval_split")
+        return {name: values[known] for name, values in rows.items()}
 
     train = arrays(bank) if bank is not None else None
     held_out = arrays(test)

@@ -17,7 +17,7 @@ LABELS = "labels.json"  # which labels a run may use
 
 
 class Experiment:
-    """Everything a run needs; nothing is written before `commit_directory`.
+    """Everything a run needs; nothing but the lock is written before `commit_directory`.
 
     Args:
         settings: `config.Config`.
@@ -41,6 +41,11 @@ class Experiment:
         if settings.train.mode != "train" and self.train_source.num_labeled:
             self.eval_source.labeled()  # what is wrong with it should show now, not after the training
         self.num_steps = optimizers.total_steps(settings.train, self.train_source.num_examples)
+        if settings.train.train_batch_size > self.train_source.num_examples:
+            logging.warning("--train_batch_size=%d is more than the %d images there are: copies of an image in one batch count as different images",
+                            settings.train.train_batch_size, self.train_source.num_examples)
+        if self.kind.needs_labels and not settings.objective.checkpoint:
+            logging.warning("--train_mode=%s without --checkpoint: the network starts from random weights", settings.objective.train_mode)
         self.objective = self.make_objective()
         self.schedule = optimizers.schedule(settings, self.train_source.num_examples)
         with self.strategy.scope():
@@ -73,11 +78,13 @@ class Experiment:
         with self.strategy.scope():
             objective = self.kind(self.settings, num_classes)
             objective.build_variables()
+        if not objective.trainable_variables:
+            raise UserError("nothing is left to train: --fine_tune_after_block=4 freezes the encoder, and there is neither a projection head nor a linear head with labels")
         return objective
 
     @functools.cached_property
     def eval_source(self):
-        """The evaluation split, or None where a data set has none and no labels either."""
+        """The evaluation split."""
         data = self.settings.data
         source = sources.load(data, data.eval_split)
         if source.class_names != self.train_source.class_names:

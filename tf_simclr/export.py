@@ -1,5 +1,7 @@
 """SavedModels that load anywhere, without this package."""
 
+import os
+
 import tensorflow as tf
 from absl import logging
 
@@ -22,11 +24,10 @@ def export(objective, step, directory, keep):
     module.variables = [v.value for part in parts for v in part.variables]
     module.trainable_variables = [v.value for part in parts for v in part.trainable_variables]
 
-    path, partial = directory / str(step), directory / f"partial-{step}"
-    for old in (path, partial):
-        if old.exists():
-            old.rmtree()
+    path, partial = directory / str(step), directory / f"partial-{step}-{os.getpid()}"
     tf.saved_model.save(module, str(partial))
+    if path.exists():  # only now that there is a whole new one
+        path.rmtree()
     partial.rename(path)
     logging.info("exported %s", path)
     versions = sorted((p for p in directory.iterdir() if p.name.isdigit()), key=lambda p: int(p.name))

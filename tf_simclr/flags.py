@@ -1,6 +1,7 @@
 """Command line and YAML -> Config; the help text and the flag tables of README. No TensorFlow here."""
 
 import json
+import os
 import pathlib
 
 from absl import flags
@@ -11,6 +12,7 @@ from tf_simclr.config import UserError, nearest
 
 CONFIG_DIR = pathlib.Path(__file__).resolve().parent.parent / "official_configs"
 QUICK_START = "digits_quickstart"
+RETIRED = ("variable_schema", "train_summary_steps")  # in published commands of the papers' code, without effect there
 SAVED = "flags.json"  # a run directory's own configuration
 USAGE = """\
 SimCLR and SimCLRv2: contrastive pretraining, fine-tuning, evaluation, export.
@@ -24,6 +26,8 @@ SimCLR and SimCLRv2: contrastive pretraining, fine-tuning, evaluation, export.
 
 def define(flag_values):
     """Defines --config and every field of the configuration as an absl flag."""
+    for name in RETIRED:
+        flags.DEFINE_string(name, None, "ignored", flag_values=flag_values)
     flags.DEFINE_string("config", "", "a recipe of official_configs/ or the path of a YAML file; flags override it", flag_values=flag_values)
     for name, field in config_lib.fields().items():
         if field.type is bool:
@@ -50,12 +54,13 @@ def parse(argv, flag_values):
         raise UserError(f"{error}; write flags as --name=value") from None
     if rest:
         raise UserError(f"unexpected argument '{rest[0]}': write flags as --name=value")
+    retired = [f"--{name} is accepted for old commands and does nothing" for name in RETIRED if flag_values[name].present]
     given = {name: flag_values[name].value for name in config_lib.fields() if flag_values[name].present}
     base, name, notes = _base(flag_values["config"].value, given)
     settings = config_lib.build({**base, **given})
     if not settings.train.model_dir:
         settings = settings.replace(model_dir=f"runs/{name or _slug(settings)}")
-    return settings, notes
+    return settings, retired + notes
 
 
 def _base(config, given):
@@ -65,7 +70,7 @@ def _base(config, given):
         return read(path), path.stem, []
     if "dataset" in given:
         return {}, "", []
-    saved = epath.Path(given.get("model_dir", ""), SAVED)
+    saved = epath.Path(os.path.expanduser(given.get("model_dir", "")), SAVED)
     if given.get("model_dir") and _is_file(saved):
         return read(saved), "", [f"neither --config nor --dataset is given: going on with the configuration of this run, {saved}"]
     return read(find(QUICK_START)), QUICK_START, [f"neither --config nor --dataset is given: this is the quick start, --config={QUICK_START}"]
@@ -73,7 +78,7 @@ def _base(config, given):
 
 def find(name):
     """The path of the recipe `name`, or of the file `name`."""
-    path = pathlib.Path(name)
+    path = pathlib.Path(os.path.expanduser(name))
     for candidate in (path, CONFIG_DIR / f"{name}.yaml", CONFIG_DIR / name):
         if _is_file(candidate):
             return candidate

@@ -1,6 +1,7 @@
 """The run directory: whose configuration it holds, who trains in it, its small files."""
 
 import json
+import os
 import time
 
 from absl import logging
@@ -45,12 +46,7 @@ class RunDirectory:
                             "give another --model_dir, or the same flags to go on with that run")
 
     def commit(self):
-        """Locks the directory and makes it this configuration's own.
-
-        Raises:
-            UserError: another process trains there, or it can't be written to.
-        """
-        self.lock()  # first: a process that is refused changes nothing
+        """Makes the locked directory this configuration's own."""
         self.write(flags.SAVED, self._settings.flat())
         self.exists = True
 
@@ -64,7 +60,7 @@ class RunDirectory:
 
     def write(self, name, content):
         """Writes `content` as a JSON file, whole or not at all."""
-        partial = self.path / f"{name}.partial"
+        partial = self.path / f"{name}.{os.getpid()}.partial"  # an evaluation may run beside the training
         try:
             partial.write_text(json.dumps(content, indent=2) + "\n")
             partial.replace(self.path / name)
@@ -78,18 +74,22 @@ class RunDirectory:
         """Makes the directory and keeps other processes on this machine from training in it, until this one ends.
 
         Raises:
-            UserError: another process does.
+            UserError: another process does, or the directory holds another configuration by now, or can't be written to.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             for _ in range(LOCK_ATTEMPTS):  # `in_training` of another process holds the lock for an instant
-                self._lock = self._lock or _try_lock(self.path / LOCK)
+                self._lock = _try_lock(self.path / LOCK)
                 if self._lock is not None:
-                    return
+                    break
                 time.sleep(SECONDS_BETWEEN_ATTEMPTS)
         except (OSError, ValueError) as error:
             raise self._unwritable(error) from None
-        raise UserError(f"--model_dir={self.path}: another process is training there; wait for it or give another --model_dir")
+        if self._lock is None:
+            raise UserError(f"--model_dir={self.path}: another process is training there; wait for it or give another --model_dir")
+        self.exists = (self.path / flags.SAVED).exists()
+        if self.exists:  # what another process has started here since this one looked
+            self._check_same()
 
     def in_training(self):
         """Whether a process on this machine holds the lock."""

@@ -31,7 +31,7 @@ def make_train_step(objective, optimizer, settings, strategy):
         gradients = tape.gradient(scaled, variables)
         if float16:
             gradients = _agree_on_overflow(gradients)
-        else:
+        elif replicas == 1:  # on one of many it would be the norm of a part
             metrics["gradient_norm"] = tf.linalg.global_norm(gradients)
         optimizer.apply(gradients, variables)  # sums over the replicas
         return {"total_loss": total, "weight_decay": decay, **metrics}
@@ -95,7 +95,8 @@ def fit(experiment):
             metrics = {name: float(value) for name, value in train_step(batch).items()}
             _check_finite(metrics, step, checkpoints)
             progress.update(batch_size, _describe(metrics))
-            last = step == total or interrupts.received
+            stop = distribute.anywhere(experiment.strategy, interrupts.received)
+            last = step == total or stop
             if step % STEPS_BETWEEN_SUMMARIES == 1 or last:
                 summaries.scalars(step, metrics)
                 _warn(experiment, step, metrics)
@@ -105,8 +106,9 @@ def fit(experiment):
                 _check_weights(experiment.objective, step, checkpoints)
                 checkpoints.step.assign(step)
                 checkpoints.save()
-            if interrupts.received:
-                raise Interrupted(f"interrupted at step {step} of {total}, which is saved in {experiment.directory.path}; the same command goes on from there", interrupts.received)
+            if stop:
+                raise Interrupted(f"interrupted at step {step} of {total}, which is saved in {experiment.directory.path}; "
+                                  "the same command goes on from there", interrupts.received or signal.SIGTERM)
 
 
 def _start(experiment):
@@ -128,7 +130,7 @@ def _check_finite(metrics, step, checkpoints):
 
 def _check_weights(objective, step, checkpoints):
     """A finite gradient can still make weights that are not."""
-    _stop_if([v.path for v in objective.trainable_variables if not np.isfinite(v.numpy()).all()], step, checkpoints)
+    _stop_if([v.path for v in objective.variables if not np.isfinite(v.numpy()).all()], step, checkpoints)
 
 
 def _stop_if(bad, step, checkpoints):

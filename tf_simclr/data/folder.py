@@ -1,6 +1,7 @@
 """Folders of images: which files belong to which split and class, and which of them can be read."""
 
 import concurrent.futures
+import functools
 import os
 import pathlib
 
@@ -9,6 +10,7 @@ import tensorflow as tf
 from absl import logging
 
 from tf_simclr.config import UserError
+from tf_simclr.progress import Progress
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 SPLIT_NAMES = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
@@ -16,7 +18,7 @@ VALIDATION_SHARE = 0.1  # of each class, where the folder has no splits of its o
 
 
 def scan(root):
-    """{split: (class names, files relative to `root`, labels int64 [N])} of a folder of images.
+    """{split: function -> (class names, files relative to `root`, labels int64 [N])} of a folder of images.
 
     `root` may hold split folders (train, and val or test), else a tenth of the images is set apart as `validation`, always
     the same ones. Within a split each folder is a class; images beside the class folders, or a folder without any class,
@@ -31,16 +33,15 @@ def scan(root):
     splits = {SPLIT_NAMES[entry.name.lower()]: entry.name for entry in sorted(path.iterdir()) if entry.is_dir() and entry.name.lower() in SPLIT_NAMES}
     if "train" in splits:
         class_names = _classes(path / splits["train"])
-        return {split: (class_names, *_files(path, name, class_names)) for split, name in splits.items()}
-    class_names = _classes(path)
-    files, labels = _files(path, "", class_names)
+        return {split: functools.partial(_files, path, name, class_names) for split, name in splits.items()}
+    class_names, files, labels = _files(path, "", _classes(path))
     held_out = np.zeros(len(files), bool)
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
         count = round(VALIDATION_SHARE * len(members))
         held_out[np.random.default_rng(0).permutation(members)[:count]] = True
     return {
-        split: (class_names, [files[i] for i in np.flatnonzero(mask)], labels[mask])
+        split: functools.partial(lambda mask: (class_names, [files[i] for i in np.flatnonzero(mask)], labels[mask]), mask)
         for split, mask in (("train", ~held_out), ("validation", held_out)) if mask.any()}
 
 
@@ -59,7 +60,7 @@ def _images(path):
 
 
 def _files(root, split, class_names):
-    """(files relative to `root`, labels) of the split folder `split`."""
+    """(class names, files relative to `root`, labels) of the split folder `split`."""
     files = [os.path.relpath(file, root) for file in _images(root / split)]
     if not files:
         raise UserError(f"--dataset=folder:{root}: no image in {root / split}; accepted are {', '.join(SUFFIXES)}")
@@ -69,7 +70,7 @@ def _files(root, split, class_names):
     unknown = sorted({parts[0] for parts in below if len(parts) > 1 and parts[0] not in index})
     if unknown:
         raise UserError(f"--dataset=folder:{root}: the class '{unknown[0]}' of {split} is not a class of train ({', '.join(class_names)})")
-    return files, np.array(labels, np.int64)
+    return class_names, files, np.array(labels, np.int64)
 
 
 def readable(root, files):
@@ -78,8 +79,11 @@ def readable(root, files):
     Raises:
         UserError: none is left.
     """
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        problems = list(pool.map(lambda file: _problem(os.path.join(root, file)), files))
+    problems = []
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool, Progress("checking images", len(files)) as progress:
+        for problem in pool.map(lambda file: _problem(os.path.join(root, file)), files):
+            problems.append(problem)
+            progress.update(1)
     bad = [i for i, problem in enumerate(problems) if problem]
     if bad:
         logging.warning("%d of %d images can't be read and are skipped:", len(bad), len(files))

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import sys
 
 import numpy as np
 import tensorflow as tf
@@ -32,12 +33,12 @@ def folder(data):
     """The user's own images, see `folder.scan`."""
     path = data.dataset.removeprefix("folder:")
     return {
-        split: functools.partial(_folder_source, data, split, names, files, labels)
-        for split, (names, files, labels) in folders.scan(path).items()}
+        split: functools.partial(_folder_source, data, split, find) for split, find in folders.scan(path).items()}
 
 
-def _folder_source(data, split, class_names, files, labels):
+def _folder_source(data, split, find):
     root = data.dataset.removeprefix("folder:")
+    class_names, files, labels = find()
     good = folders.readable(root, files)
     files = [files[i] for i in good]
     paths = np.array([os.path.join(root, file) for file in files])
@@ -64,7 +65,8 @@ def tfds(data):
     """Any image data set of tensorflow-datasets, downloaded and prepared where that has not been done."""
     import tensorflow_datasets
 
-    tensorflow_datasets.disable_progress_bar()
+    if not sys.stderr.isatty():
+        tensorflow_datasets.disable_progress_bar()
     try:
         builder = tensorflow_datasets.builder(data.dataset, data_dir=data.data_dir or None)
     except (tensorflow_datasets.core.DatasetNotFoundError, ValueError) as error:
@@ -73,6 +75,8 @@ def tfds(data):
             raise UserError(f"--dataset={data.dataset}: {' '.join(str(error).split())}") from None
         raise UserError(f"--dataset={data.dataset}: neither digits, folder:PATH nor a data set of tensorflow-datasets.{nearest(data.dataset, known)}") from None
     try:
+        if not builder.is_prepared():
+            logging.info("%s is not in %s: downloading and preparing it, which can take long", data.dataset, builder.data_dir)
         builder.download_and_prepare()
     except Exception as error:  # whatever the network, the disk or a missing manual download raises
         reason = " ".join(str(error).split())[:300]
@@ -131,7 +135,8 @@ def load(data, split):
         make = splits[split]
     except KeyError:
         flag = "train_split" if split == data.train_split else "eval_split"
-        raise UserError(f"--{flag}={split}: {data.dataset} has no such split, only {', '.join(splits)}.{nearest(split, splits)}") from None
+        others = [name for name in splits if flag == "train_split" or name != data.train_split]  # never evaluate what is trained on
+        raise UserError(f"--{flag}={split}: {data.dataset} has no such split, only {', '.join(splits)}.{nearest(split, others)}") from None
     source = make()
     labels = f"{source.num_classes} classes" if source.num_classes else "no labels"
     logging.info("%s, split %s: %d images, %s", data.dataset, split, source.num_examples, labels)
