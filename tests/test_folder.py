@@ -205,7 +205,7 @@ def test_bmp_with_a_colour_palette_is_refused(tmp_path, rng):
     pixels = rng.integers(0, 255, (8, 8, 3), np.uint8)
     Image.fromarray(pixels).quantize(16).save(tmp_path / "colour.bmp")
     Image.fromarray(pixels[..., 0]).save(tmp_path / "grey.bmp")
-    assert folder.readable(str(tmp_path), ["colour.bmp", "grey.bmp"]).tolist() == [1]
+    assert folder.readable(str(tmp_path), ("colour.bmp", "grey.bmp")).tolist() == [1]
 
 
 def test_labels_of_another_split_do_not_matter(tmp_path):

@@ -18,7 +18,7 @@ VALIDATION_SHARE = 0.1  # of each class, where the folder has no splits of its o
 
 
 def scan(root):
-    """{split: function -> (class names, files relative to `root`, labels int64 [N])} of a folder of images.
+    """{split: function -> (class names, readable files relative to `root`, labels int64 [N])} of a folder of images.
 
     `root` may hold split folders (train, and val or test), else a tenth of the images is set apart as `validation`, always
     the same ones. Within a split each folder is a class; images beside the class folders, or a folder without any class,
@@ -60,7 +60,7 @@ def _images(path):
 
 
 def _files(root, split, class_names):
-    """(class names, files relative to `root`, labels) of the split folder `split`."""
+    """(class names, readable files relative to `root`, labels) of the split folder `split`."""
     files = [os.path.relpath(file, root) for file in _images(root / split)]
     if not files:
         raise UserError(f"--dataset=folder:{root}: no image in {root / split}; accepted are {', '.join(SUFFIXES)}")
@@ -70,9 +70,11 @@ def _files(root, split, class_names):
     unknown = sorted({parts[0] for parts in below if len(parts) > 1 and parts[0] not in index})
     if unknown:
         raise UserError(f"--dataset=folder:{root}: the class '{unknown[0]}' of {split} is not a class of train ({', '.join(class_names)})")
-    return class_names, files, np.array(labels, np.int64)
+    good = readable(root, tuple(files))
+    return class_names, [files[i] for i in good], np.array(labels, np.int64)[good]
 
 
+@functools.lru_cache(maxsize=8)  # the splits of a folder without split folders share their files
 def readable(root, files):
     """Indices of the files that can be decoded; the others are counted and the first ten named in the log.
 

@@ -39,13 +39,11 @@ def folder(data):
 def _folder_source(data, split, find):
     root = data.dataset.removeprefix("folder:")
     class_names, files, labels = find()
-    good = folders.readable(root, files)
-    files = [files[i] for i in good]
     paths = np.array([os.path.join(root, file) for file in files])
     if data.cache_dataset:
         records, read = [tf.io.read_file(path).numpy() for path in paths], decode
-        return Indexed(data.dataset, split, class_names, read, np.array(records, object), labels[good], tuple(files))
-    return Indexed(data.dataset, split, class_names, lambda path: decode(tf.io.read_file(path)), paths, labels[good], tuple(files))
+        return Indexed(data.dataset, split, class_names, read, np.array(records, object), labels, tuple(files))
+    return Indexed(data.dataset, split, class_names, lambda path: decode(tf.io.read_file(path)), paths, labels, tuple(files))
 
 
 class _Splits(dict):
