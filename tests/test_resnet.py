@@ -142,7 +142,8 @@ def test_plain_keras_model_fits(rng):
     encoder = tf_simclr.resnet(depth=18, width=0.05, image_size=16)
     assert isinstance(encoder, keras.Model)
     model = keras.Sequential([encoder, keras.layers.Dense(2)])
-    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("adam", loss, jit_compile=False)  # compiling would take most of the time
     x = rng.random((8, 16, 16, 3)).astype(np.float32)
     x[:4] *= 0.2
     history = model.fit(x, np.repeat([0, 1], 4), epochs=5, verbose=0).history["loss"]

@@ -296,7 +296,7 @@ def test_divergence_ends_the_run(tmp_path, main):
 def test_whole_run_writes_its_files(whole):
     directory, (status, stderr), _, _ = whole
     assert status == 0, stderr
-    assert "2 replica(s)" in stderr
+    assert "2 replicas" in stderr
     result = json.loads((directory / "result.json").read_text())
     assert result == json.loads((directory / f"result_{STEPS}.json").read_text())
     assert result["global_step"] == STEPS == newest(directory)
