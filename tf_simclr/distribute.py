@@ -1,5 +1,6 @@
 """Everything that knows about replicas: strategies, gathers, sums over replicas."""
 
+import functools
 import os
 
 import tensorflow as tf
@@ -59,17 +60,19 @@ def is_chief(strategy):
 
 def barrier(strategy):
     """Waits until all workers are here."""
-    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
-        meet = tf.function(lambda: strategy.reduce("SUM", strategy.run(lambda: tf.constant(1.0)), axis=None), autograph=False)
-        meet().numpy()
+    anywhere(strategy, False)
 
 
 def anywhere(strategy, flag):
     """Whether `flag` is true on any worker; all workers have to ask."""
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return bool(flag)
-    ask = tf.function(lambda x: strategy.reduce("SUM", strategy.run(tf.identity, args=(x,)), axis=None), autograph=False)
-    return float(ask(tf.constant(float(bool(flag))))) > 0
+    return float(_sum_of_workers(strategy)(tf.constant(float(bool(flag))))) > 0
+
+
+@functools.lru_cache(maxsize=1)  # traced once, not at every step
+def _sum_of_workers(strategy):
+    return tf.function(lambda x: strategy.reduce("SUM", strategy.run(tf.identity, args=(x,)), axis=None), autograph=False)
 
 
 def replica_count():
