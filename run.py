@@ -9,6 +9,7 @@ from absl import logging
 
 from tf_simclr import flags
 from tf_simclr.config import UserError
+from tf_simclr.stages import Stages
 
 
 def start_tensorflow():
@@ -26,19 +27,35 @@ def start_tensorflow():
         os.close(nowhere)
 
 
-def run(settings):
-    """Does what the configuration asks for."""
+def run(stages):
+    """Does what the configurations ask for, one after the other."""
+    chain = Stages(stages)  # looks into all run directories: what is wrong with a later one should show now
     start_tensorflow()
+    for number, settings in enumerate(stages):
+        if not chain.skips(number):
+            run_stage(settings, chain, number)
+    chain.report()
+
+
+def run_stage(settings, chain, number):
+    """Trains, evaluates or both; what it has built in memory is gone at its end."""
     from tf_simclr import evaluate, train  # late: --help and a wrong flag need no TensorFlow
     from tf_simclr.experiment import Experiment
 
-    experiment = Experiment(settings)
+    experiment = Experiment(settings, related=chain.before(number))
     if settings.train.mode != "eval":
+        chain.commit()
         train.fit(experiment)
     if settings.train.mode == "train_then_eval":
         evaluate.evaluate_and_export(experiment)
     elif settings.train.mode == "eval":
         evaluate.evaluate_run(experiment)
+
+
+def is_for_the_user(record):
+    """Our own messages, and the warnings of libraries that are not about their programmers' affairs."""
+    ours = "-packages" not in record.pathname
+    return ours or (record.levelno >= std_logging.WARNING and "deprecated" not in record.getMessage())
 
 
 def main(argv):
@@ -50,13 +67,13 @@ def main(argv):
     logging.set_verbosity(logging.INFO)
     handler = logging.get_absl_handler()
     handler.setFormatter(std_logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
-    handler.addFilter(lambda record: record.levelno >= std_logging.WARNING or "-packages" not in record.pathname)  # only our own
+    handler.addFilter(is_for_the_user)
     try:
         flags.define(absl_flags.FLAGS)
-        settings, notes = flags.parse(argv, absl_flags.FLAGS)
+        stages, notes = flags.parse(argv, absl_flags.FLAGS)
         for note in notes:
             logging.info("%s", note)
-        run(settings)
+        run(stages)
     except UserError as error:
         print(f"run.py: {error}", file=sys.stderr)
         return error.status

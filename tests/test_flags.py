@@ -1,5 +1,6 @@
 """Command line and YAML: who overrides whom, what is chosen for the user, and what is refused."""
 
+import json
 import re
 
 import pytest
@@ -7,16 +8,22 @@ from absl import flags as absl_flags
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tf_simclr import config, flags
+from tf_simclr import chain, config, flags
 from tf_simclr.config import UserError
 
 
 def parse(*arguments):
-    """(flat configuration, notes) of a command line, with absl flags of its own."""
+    """(flat configuration of the only or the last stage, notes) of a command line, with absl flags of its own."""
+    built, notes = parse_stages(*arguments)
+    return list(built.values())[-1], notes
+
+
+def parse_stages(*arguments):
+    """({model_dir: flat configuration}, notes) of a command line."""
     values = absl_flags.FlagValues()
     flags.define(values)
     built, notes = flags.parse(["run.py", *arguments], values)
-    return built.flat(), notes
+    return {settings.train.model_dir: settings.flat() for settings in built}, notes
 
 
 def refused(*arguments):
@@ -124,22 +131,23 @@ def test_a_flag_with_its_default_value_still_overrides_yaml(tmp_path):
 
 
 def test_quick_start_is_chosen_and_said():
-    values, notes = parse("--seed=3")
+    built, notes = parse_stages("--seed=3")
     recipe = flags.read(flags.CONFIG_DIR / f"{flags.QUICK_START}.yaml")
-    assert values["dataset"] == "digits" and values["seed"] == 3
-    assert values["learning_rate"] == recipe["learning_rate"]
-    assert values["model_dir"] == f"runs/{flags.QUICK_START}"
+    assert list(built) == [f"runs/{flags.QUICK_START}/{stage}" for stage in recipe["train_mode"].split(",")]
+    for values in built.values():
+        assert values["dataset"] == "digits" and values["seed"] == 3 and values["labels_per_class"] == 2
+        assert values["learning_rate"] == recipe[values["train_mode"]]["learning_rate"]
     assert len(notes) == 1 and flags.QUICK_START in notes[0]
 
 
 def test_a_run_directory_brings_its_own_configuration(tmp_path):
     saved = config.build({"dataset": "digits", "seed": 5, "model_dir": "elsewhere", "temperature": 0.25})
-    yaml_file(tmp_path, flags.dump(saved), flags.SAVED)
+    yaml_file(tmp_path, json.dumps(saved.flat()), flags.SAVED)
     values, notes = parse(f"--model_dir={tmp_path}", "--mode=eval")
     assert values == saved.replace(model_dir=str(tmp_path), mode="eval").flat()
     assert len(notes) == 1 and str(tmp_path) in notes[0]
     assert parse(f"--model_dir={tmp_path}", "--dataset=digits")[0]["seed"] == 0  # not where a data set is named
-    assert parse(f"--model_dir={tmp_path}", "--config=digits_quickstart")[0]["seed"] == 0
+    assert parse(f"--model_dir={tmp_path}", "--config=folder_example")[0]["seed"] == 0
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"temperature": -1}', '{"temperatur": 1}'])
@@ -162,11 +170,11 @@ def test_run_directory_of_a_folder_of_images():
 
 @settings(deadline=None)
 @given(model_dir=st.text(), eval_name=st.text(), learning_rate=st.floats(0, 1e30), area=st.floats(0.01, 1))
-def test_dump_and_read_are_inverse(tmp_path_factory, model_dir, eval_name, learning_rate, area):
+def test_what_is_written_is_read_again(tmp_path_factory, model_dir, eval_name, learning_rate, area):
     built = config.build({"model_dir": model_dir, "eval_name": eval_name, "learning_rate": learning_rate,
                           "crop_area": (area, 1.0)})
     path = tmp_path_factory.getbasetemp() / flags.SAVED
-    path.write_text(flags.dump(built), encoding="utf-8")
+    path.write_text(json.dumps(built.flat()), encoding="utf-8")
     assert config.build(flags.read(path)) == built
 
 
@@ -181,10 +189,15 @@ def test_any_command_line_is_accepted_or_refused_in_one_line(arguments):
 
 @pytest.mark.parametrize("path", sorted(flags.CONFIG_DIR.glob("*.yaml")), ids=lambda path: path.stem)
 def test_recipe_loads(path):
-    values, notes = parse(f"--config={path.stem}")
-    assert values["model_dir"] == f"runs/{path.stem}" and notes == []
-    given_ = flags.read(path)
-    assert {name: values[name] for name in given_} == {name: config.coerce(name, v) for name, v in given_.items()}
+    built, notes = parse_stages(f"--config={path.stem}")
+    common, sections = chain.separate(flags.read(path))
+    stages = common.pop("train_mode", "pretrain").split(",")
+    assert list(built) == [f"runs/{path.stem}" + (f"/{stage}" if len(stages) > 1 else "") for stage in stages] and notes == []
+    assert set(sections) <= set(stages)
+    for stage, values in zip(stages, built.values(), strict=True):
+        given_ = {**common, **sections.get(chain.mode_of(stage), {}), **sections.get(stage, {})}
+        assert {name: values[name] for name in given_ if name not in chain.PATHS} == {
+            name: config.coerce(name, v) for name, v in given_.items() if name not in chain.PATHS}
     assert path.read_text().startswith("# ")
 
 

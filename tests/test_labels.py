@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tf_simclr import config
 from tf_simclr.config import UserError
-from tf_simclr.data import labels, pipeline, sources
+from tf_simclr.data import labels, mixture, pipeline, sources
 
 LABELS = np.repeat([0, 1, 2, -1], [100, 40, 3, 20])
 
@@ -66,10 +66,10 @@ def test_the_pipeline_yields_only_the_chosen_labels():
     restricted, subset = labels.restrict(source, data(labels_per_class=2), 5)
     strategy = tf.distribute.OneDeviceStrategy("CPU:0")
 
-    def example(image, label, seed):
+    def example(image, label, seed, constant):
         return {"image": image, "label": label}
 
-    batches = iter(pipeline.training(restricted, example, 0, 20, 0, strategy))
+    batches = iter(pipeline.training([mixture.Part(restricted, 20)], example, 0, 0, strategy))
     seen = {image.tobytes(): int(label) for _ in range(3) for batch in [next(batches)]
             for image, label in zip(batch["image"].numpy(), batch["label"])}
     expected = {record.tobytes(): int(label) if i in subset["ids"] else -1
@@ -83,7 +83,7 @@ def test_a_written_subset_is_used_again_whatever_the_seed():
     source = sources.load(data(), "train")
     few = data(label_fraction=0.02)
     first, subset = labels.restrict(source, few, 5)
-    again, same = labels.restrict(source, few, 6, subset)
+    again, same = labels.restrict(source, few, 6, [subset])
     assert same == subset
     np.testing.assert_array_equal(again.labels, first.labels)
 

@@ -10,7 +10,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from tf_simclr import config
-from tf_simclr.data import augment, pipeline, source, sources
+from tf_simclr.data import augment, mixture, pipeline, source, sources
 
 N = 22  # not a multiple of the batch sizes below
 VIEW = config.build({"use_blur": False}).augment
@@ -47,18 +47,18 @@ def streamed(n=N):
 KINDS = pytest.mark.parametrize("kind", [indexed, streamed])
 
 
-def cheap(image, label, seed):
+def cheap(image, label, seed, constant=None):
     """An example function that shows what it is given."""
     return {"label": label, "number": image[0, 0, 0] // 10, "random": tf.random.stateless_uniform([2], seed)}
 
 
-def view(image, label, seed):
+def view(image, label, seed, constant=None):
     return {"label": label, "view": augment.pretrain_view(image, seed, 8, VIEW)}
 
 
 def train(source, count, batch=4, start=0, seed=0, example=cheap, strategy=None):
     """The next `count` batches from step `start` on."""
-    data = pipeline.training(source, example, seed, batch, start, strategy or Workers())
+    data = pipeline.training([mixture.Part(source, batch)], example, seed, start, strategy or Workers())
     return list(itertools.islice(data.as_numpy_iterator(), count))
 
 
@@ -168,7 +168,7 @@ def test_two_workers_of_a_stream_see_every_example_once_an_epoch():
 
 def test_replicas_get_parts_of_the_batch(two_replicas):
     one = train(indexed(), 3, batch=8)
-    batches = iter(pipeline.training(indexed(), cheap, 0, 8, 0, two_replicas))
+    batches = iter(pipeline.training([mixture.Part(indexed(), 8)], cheap, 0, 0, two_replicas))
     for expected in one:
         batch = {name: tf.concat(value.values, 0) for name, value in next(batches).items()}
         assert_same(batch, expected)

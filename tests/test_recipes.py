@@ -1,11 +1,11 @@
-"""Each file of official_configs runs two steps, on a small network and eight digits a step."""
+"""Each file of official_configs runs two steps of each of its stages, on a small network and eight digits a step."""
 
 import math
 
 import pytest
 from test_train import Training
 
-from tf_simclr import config, flags
+from tf_simclr import chain, config, flags
 from tf_simclr.models import resnet
 
 SMALL = {"dataset": "digits", "eval_split": "test", "image_size": 16, "width_multiplier": 0.05, "train_batch_size": 8, "train_steps": 2}
@@ -14,17 +14,21 @@ RECIPES = sorted(flags.CONFIG_DIR.glob("*.yaml"))
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_two_steps(path, monkeypatch):
-    values = flags.read(path)
-    block, _ = resnet.FAMILY[values.get("resnet_depth", 50)]
-    monkeypatch.setitem(resnet.FAMILY, values.get("resnet_depth", 50), (block, (1, 1, 1, 1)))
-    history = Training(config.build({**values, **SMALL})).run(2)
-    assert all(math.isfinite(value) for metrics in history for value in metrics.values())
+    for settings in chain.configs(*chain.separate(flags.read(path)), SMALL):
+        block, _ = resnet.FAMILY[settings.model.resnet_depth]
+        monkeypatch.setitem(resnet.FAMILY, settings.model.resnet_depth, (block, (1,)))  # one group is all it takes
+        history = Training(settings).run(2)
+        assert all(math.isfinite(value) for metrics in history for value in metrics.values())
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_only_what_differs_from_the_defaults(path):
-    defaults, values = config.Config().flat(), config.build(flags.read(path)).flat()
-    assert [name for name in flags.read(path) if values[name] == defaults[name] and name != "dataset"] == []
+    defaults = config.Config().flat()
+    common, sections = chain.separate(flags.read(path))
+    assert [name for name, value in common.items() if value == defaults[name] and name != "dataset"] == []
+    for stage, section in sections.items():
+        below = {**defaults, **common, **(sections.get(chain.mode_of(stage), {}) if stage != chain.mode_of(stage) else {})}
+        assert [name for name, value in section.items() if value == below[name]] == [], stage
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)

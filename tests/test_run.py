@@ -30,8 +30,11 @@ TINY = ["--image_size=16", "--resnet_depth=18", "--width_multiplier=0.07", "--pr
         "--use_blur=False", "--warmup_epochs=0", "--knn_examples=0"]
 STEPS = 12
 WHOLE = [*DIGITS, *TINY, "--mode=train_then_eval", f"--train_steps={STEPS}", "--num_cpu_devices=2"]
-LONG_STEPS = 40
-LONG = [*DIGITS, *TINY, f"--train_steps={LONG_STEPS}", "--checkpoint_steps=2", "--memory_size=100", "--deterministic"]
+STAGES = ("pretrain", "finetune", "distill")
+LONG_STEPS = 24  # of each stage
+LONG = [*DIGITS, *TINY, f"--train_mode={','.join(STAGES)}", "--mode=train_then_eval", "--labels_per_class=4", "--finetune.ft_proj_selector=1",
+        "--finetune.probe_init_logits_layer=True", "--distill.unlabeled_ratio=7", f"--train_steps={LONG_STEPS}", "--checkpoint_steps=2",
+        "--memory_size=100", "--deterministic", "--untrained_baseline=False"]
 HERE = ["--strategy=one_device"]  # in this process, which has two devices
 OUTPUTS = {"initial_conv", "initial_max_pool", "block_group1", "block_group2", "block_group3", "block_group4",
            "final_avg_pool", "logits_sup", "proj_head_input", "proj_head_output"}
@@ -100,20 +103,23 @@ def snapshot(directory):
 
 
 def undisturbed_run(folder):
-    status, stderr = finish(start(*LONG, "--checkpoint_steps=40", f"--model_dir={folder / 'undisturbed'}"))
+    status, stderr = finish(start(*LONG, f"--model_dir={folder / 'undisturbed'}"))
     assert status == 0, stderr
     return folder / "undisturbed"
 
 
 def disturbed_run(folder):
-    """The same run, killed, terminated, interrupted, started again: (directory, [(status, stderr, step)])."""
+    """The same chain, killed in each stage, terminated, interrupted, started again: (directory, [(status, stderr, step)])."""
     directory, ends = folder / "disturbed", []
-    for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
-        step = random.randrange(2, 8) if number == signal.SIGKILL else newest(directory) + 1
-        status, stderr = signal_after(start(*LONG, f"--model_dir={directory}"), directory, step, number)
-        ends.append((status, stderr, newest(directory)))
-    status, stderr = finish(start(*LONG, f"--model_dir={directory}"))
-    return directory, [*ends, (status, stderr, newest(directory))]
+    for stage, number in (("pretrain", signal.SIGKILL), ("pretrain", signal.SIGTERM), ("pretrain", signal.SIGINT),
+                          ("finetune", signal.SIGKILL), ("distill", signal.SIGKILL)):
+        step = random.randrange(2, 8) if number == signal.SIGKILL else newest(directory / stage) + 1
+        status, stderr = signal_after(start(*LONG, f"--model_dir={directory}"), directory / stage, step, number)
+        ends.append((status, stderr, newest(directory / stage)))
+    for _ in range(2):  # to the end, and once more
+        status, stderr = finish(start(f"--model_dir={directory}", "--mode=train_then_eval"))
+        ends.append((status, stderr, newest(directory / "distill")))
+    return directory, ends
 
 
 def whole_run(folder):
@@ -227,6 +233,9 @@ def test_wrong_input_before_tensorflow(tmp_path, main, arguments, said):
     (["--model_dir={tmp}/file/run"], "--model_dir="),
     (["--mode=eval"], "no checkpoint to evaluate"),
     (["--strategy=multi_worker"], "TF_CONFIG"),
+    (["--teacher_checkpoint={tmp}/nowhere", "--train_mode=distill"], "no such file or directory"),
+    (["--train_mode=distill"], "give --teacher_checkpoint="),
+    (["--unlabeled_ratio=2"], "0 without"),
     (["--checkpoint={tmp}/nowhere"], "no such file or directory"),
     (["--checkpoint={tmp}/empty"], "there is no checkpoint in it"),
 ])
@@ -362,9 +371,12 @@ def finetune(whole):
             "--zero_init_logits_layer=True", "--optimizer=momentum", "--learning_rate=0.1", "--weight_decay=0"]
 
 
-def test_linear_evaluation_leaves_the_encoder_alone(whole, tmp_path, main):
-    status, stderr = main(*finetune(whole), "--train_steps=3", "--mode=train_then_eval", f"--model_dir={tmp_path}")
+@pytest.mark.parametrize("augmented", [True, False])
+def test_linear_evaluation_leaves_the_encoder_alone(whole, tmp_path, main, augmented):
+    status, stderr = main(*finetune(whole), "--train_steps=3", "--mode=train_then_eval", f"--model_dir={tmp_path}",
+                          f"--use_crop={augmented}", f"--use_flip={augmented}")
     assert status == 0, stderr
+    assert ("computing once" in stderr) != augmented
     before, after = variables(whole[0]), variables(tmp_path)
     encoder = {name for name in after if ".Sencoder.S" in name and name.startswith("model/")}
     assert encoder == {name for name in before if ".Sencoder.S" in name and name.startswith("model/")}
@@ -378,6 +390,7 @@ def test_linear_evaluation_leaves_the_encoder_alone(whole, tmp_path, main):
 @pytest.mark.parametrize(("arguments", "said"), [
     (["--width_multiplier=0.1"], "(3, 3, 3, 4) there and (3, 3, 3, 6) here"),
     (["--resnet_depth=34"], "missing there"),
+    (["--resnet_depth=50", "--sk_ratio=0.0625"], "have no place here"),
 ])
 def test_checkpoint_of_another_network(whole, tmp_path, main, arguments, said):
     before = snapshot(whole[0])
@@ -437,19 +450,53 @@ def test_broken_flags_json(whole, tmp_path, main):
 
 
 def test_signals(disturbed):
-    directory, (killed, terminated, interrupted, last) = disturbed
-    assert killed[0] == -signal.SIGKILL and 0 < killed[2] < LONG_STEPS
+    directory, (killed, terminated, interrupted, in_finetune, in_distill, last, again) = disturbed
+    for status, _, step in (killed, in_finetune, in_distill):
+        assert status == -signal.SIGKILL and 0 < step <= LONG_STEPS
     for (status, stderr, step), expected in ((terminated, 143), (interrupted, 130)):
         assert status == expected, stderr
         assert f"interrupted at step {step} of {LONG_STEPS}" in the_message(stderr)
         assert step < LONG_STEPS
     assert killed[2] < terminated[2] < interrupted[2]
-    assert last[0] == 0 and last[2] == LONG_STEPS, last[1]
-    assert f"resuming from {directory}/ckpt-{interrupted[2]}" in last[1]
-    assert len(steps_saved(directory)) <= 5  # keep_checkpoint_max
+    assert f"resuming from {directory}/pretrain/ckpt-{interrupted[2]}" in in_finetune[1]
+    assert last[0] == again[0] == 0 and last[2] == again[2] == LONG_STEPS, last[1] + again[1]
+    assert len(steps_saved(directory / "pretrain")) <= 5  # keep_checkpoint_max
 
 
-def test_resumed_run_ends_in_the_same_bits(disturbed, undisturbed):
-    expected, got = variables(undisturbed), variables(disturbed[0])
-    assert expected.keys() == got.keys() and any("memory_queue" in name for name in got)
-    assert [name for name in got if got[name].tobytes() != expected[name].tobytes()] == []
+def test_finished_stages_are_skipped(disturbed):
+    for (_, stderr, _), finished in zip(disturbed[1][4:], (1, 2, 3), strict=True):
+        assert [stage for stage in STAGES if f"stage {stage} is finished" in stderr] == list(STAGES[:finished])
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_resumed_run_ends_in_the_same_bits(disturbed, undisturbed, stage):
+    expected, got = variables(undisturbed / stage), variables(disturbed[0] / stage)
+    assert expected.keys() == got.keys() and any("memory_queue" in name for name in got) == (stage == "pretrain")
+    assert [name for name in got if got[name].tobytes() != expected[name].tobytes() and name != "seconds/.ATTRIBUTES/VARIABLE_VALUE"] == []
+
+
+def test_resumed_chain_ends_with_the_same_table(disturbed, undisturbed):
+    tables = []
+    for directory, log in ((undisturbed, None), (disturbed[0], disturbed[1][-1][1])):
+        results = json.loads((directory / "result.json").read_text())
+        assert list(results) == list(STAGES) and all(0 < results[stage].pop("train_minutes") < 60 for stage in STAGES)
+        tables.append(results)
+        assert log is None or all(f"\n| {stage} | 40 | " in log for stage in STAGES)
+    assert tables[0] == tables[1]
+    assert all(result["labels"] == 40 and result["global_step"] == result["total_steps"] == LONG_STEPS for result in tables[0].values())
+
+
+def test_all_stages_use_the_same_labels(undisturbed):
+    subsets = [json.loads((undisturbed / stage / "labels.json").read_text()) for stage in STAGES]
+    assert subsets[0] == subsets[1] == subsets[2] and len(subsets[0]["ids"]) == 40
+
+
+def test_directory_of_a_chain_and_of_a_run(undisturbed, whole, main, tmp_path):
+    """Neither can be put over the other."""
+    for arguments, said in (
+            ([f"--model_dir={undisturbed}", *DIGITS, *TINY], "train_mode is pretrain,finetune,distill there"),
+            ([f"--model_dir={whole[0]}", *LONG], "holds a single run"),
+            ([*LONG, f"--model_dir={undisturbed}", "--distill.seed=1"], "seed is 0 there, 1 here"),
+            ([*DIGITS, *TINY, *HERE, "--train_mode=distill", f"--teacher_checkpoint={undisturbed}", f"--model_dir={tmp_path}"], "but in ")):
+        status, stderr = main(*arguments)
+        assert status == 2 and said in the_message(stderr)

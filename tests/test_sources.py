@@ -135,7 +135,7 @@ def test_a_written_subset_outlives_a_change_of_kind(both):
     indexed, streamed = both("test")
     for one, other in ((indexed, streamed), (streamed, indexed)):
         first, written = labels.restrict(one, few, 3)
-        assert rows(labels.restrict(other, few, 3, written)[0]) == rows(first)
+        assert rows(labels.restrict(other, few, 3, [written])[0]) == rows(first)
 
 
 def test_at_most_so_many_and_only_labelled_ones(both):

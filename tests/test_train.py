@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_simclr import checkpoint, config, optimizers, train
-from tf_simclr.data import pipeline, sources
+from tf_simclr import checkpoint, config, optimizers, teacher, train
+from tf_simclr.data import mixture, pipeline, sources
 from tf_simclr.models import resnet
 from tf_simclr.objectives import OBJECTIVES
 from tf_simclr.objectives.supervised import classification
@@ -17,6 +17,7 @@ VARIANTS = [{"train_mode": name} for name in OBJECTIVES] + [
     {"memory_size": 20}, {"proj_head_mode": "linear"}, {"proj_head_mode": "none"}, {"sk_ratio": 0.0625, "resnet_depth": 50},
     {"hidden_norm": False}, {"train_mode": "finetune", "ft_proj_selector": 1}, {"train_mode": "finetune", "ft_proj_selector": -1},
     {"train_mode": "finetune", "fine_tune_after_block": 4}, {"lineareval_while_pretraining": False, "se_ratio": 0.25},
+    {"train_mode": "distill", "distill_alpha": 0.5, "distill_temperature": 0.5, "ft_proj_selector": 1},
 ]
 
 
@@ -34,21 +35,29 @@ def name_of(values):
 class Training:
     """The parts of a training, without a run directory."""
 
-    def __init__(self, settings, strategy=None, source=None):
+    def __init__(self, settings, strategy=None, source=None, unlabeled=None):
         self.settings, self.strategy = settings, strategy or tf.distribute.get_strategy()
         keras.utils.set_random_seed(0)
         self.source = source or sources.load(settings.data, "train")
+        self.parts = mixture.parts(
+            self.source, unlabeled, settings.data.unlabeled_ratio, settings.train.train_batch_size, self.strategy.num_replicas_in_sync)
         with self.strategy.scope():
             self.objective = OBJECTIVES[settings.objective.train_mode](settings, 10)
+            self.objective.teacher = linear_teacher(settings.data.image_size)
             self.objective.build_variables()
             self.optimizer = optimizers.make(settings, self.objective, optimizers.schedule(settings, self.source.num_examples))
         self.objective.start()
         self.step = train.make_train_step(self.objective, self.optimizer, settings, self.strategy)
 
     def run(self, steps, start=0):
-        batches = pipeline.training(
-            self.source, self.objective.example, 0, self.settings.train.train_batch_size, start, self.strategy)
+        batches = pipeline.training(self.parts, self.objective.example, 0, start, self.strategy)
         return [{name: float(value) for name, value in self.step(batch).items()} for batch in itertools.islice(batches, steps)]
+
+
+def linear_teacher(size):
+    """A teacher that is sure of itself and knows nothing."""
+    weights = tf.random.stateless_normal([size * size * 3, 10], [1, 2])
+    return teacher.Teacher(lambda images: tf.reshape(images, [-1, size * size * 3]) @ weights, 10, [])
 
 
 def values_of(objective):
@@ -63,14 +72,14 @@ def test_learns_eight_images(settings, variant):
     training = Training(options, source=digits.take(np.arange(8)))
     # With a memory the number of negatives grows during the first steps, and the loss with it.
     history = training.run(30)[3 if "memory_size" in variant else 0:]
-    name = "contrast_loss" if "contrast_loss" in history[0] else "supervised_loss"
+    name = next(name for name in ("contrast_loss", "distill_loss", "supervised_loss") if name in history[0])
     assert np.mean([m[name] for m in history[-3:]]) < np.mean([m[name] for m in history[:3]])
     assert all(np.isfinite(list(m.values())).all() for m in history)
 
 
 @pytest.mark.parametrize("variant", [
     {"train_mode": "pretrain", "optimizer": "lars", "weight_decay": 1e-3}, {"train_mode": "finetune"},
-    {"memory_size": 20}], ids=name_of)
+    {"train_mode": "distill", "distill_alpha": 0.5}, {"memory_size": 20}], ids=name_of)
 def test_two_replicas_equal_one(settings, two_replicas, variant):
     """Three steps with the same global batch; SGD shows a gradient that is summed twice, which Adam would hide."""
     options = settings(**{"optimizer": "momentum", "learning_rate": 0.05, "temperature": 0.5, **variant})

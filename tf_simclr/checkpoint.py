@@ -1,6 +1,7 @@
 """Saving, resuming, and starting from another run. Any variable that is not found is an error that names it."""
 
 import functools
+import os
 
 import tensorflow as tf
 from absl import logging
@@ -26,9 +27,10 @@ class Checkpointer:
         self.objective, self.optimizer, self.strategy = objective, optimizer, strategy
         self.directory, self.keep = str(directory), keep or None
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
+        self.seconds = tf.Variable(0.0, dtype=tf.float64, trainable=False, name="seconds")  # of training, over all starts
         self._checkpoint = tf.train.Checkpoint(
             model={v.path: v.value for v in objective.variables},
-            optimizer={v.path: v.value for v in optimizer.variables}, step=self.step)
+            optimizer={v.path: v.value for v in optimizer.variables}, step=self.step, seconds=self.seconds)
 
     @functools.cached_property
     def _manager(self):
@@ -70,7 +72,8 @@ class Checkpointer:
             reader = tf.train.load_checkpoint(prefix)
             parts = (("model", self.objective.variables), ("optimizer", self.optimizer.variables))
             _read(reader, {_key(part, v.path): v for part, variables in parts for v in variables})
-            self.step.assign(reader.get_tensor("step" + _VALUE))
+            for name, v in (("step", self.step), ("seconds", self.seconds)):
+                v.assign(reader.get_tensor(name + _VALUE))
         except _DAMAGED as error:
             others = [path for path in self._manager.checkpoints if path != prefix]
             raise UserError(f"checkpoint {prefix} can't be restored: {_first_line(error)}; start from another one "
@@ -78,38 +81,62 @@ class Checkpointer:
         return True
 
 
-def latest_in(path):
+def latest_in(path, flag="checkpoint"):
     """The newest checkpoint prefix that `path` (a run directory, a directory of checkpoints, a prefix) stands for."""
     found = tf.train.latest_checkpoint(str(path)) if tf.io.gfile.isdir(str(path)) else None
     if found is None and tf.io.gfile.glob(str(path) + ".index"):
         found = str(path)
     if found is None:
-        exists = tf.io.gfile.exists(str(path))
-        raise UserError(f"--checkpoint={path}: {'there is no checkpoint in it' if exists else 'no such file or directory'}; "
-                        "give a run directory, a directory of checkpoints or a checkpoint's prefix (…/ckpt-100)")
+        inside = _runs_inside(path)
+        reason = "no such file or directory" if not tf.io.gfile.exists(str(path)) else "there is no checkpoint in it" + (f", but in {', '.join(inside)}" if inside else "")
+        raise UserError(f"--{flag}={path}: {reason}; give a run directory, a directory of checkpoints or a checkpoint's prefix (…/ckpt-100)")
     return found
 
 
+def _runs_inside(path):
+    """The directories in `path` that have a checkpoint, such as the stages of a chain."""
+    names = tf.io.gfile.listdir(str(path)) if tf.io.gfile.isdir(str(path)) else []
+    places = [os.path.join(str(path), name.rstrip("/")) for name in names]
+    return sorted(place for place in places if tf.io.gfile.isdir(place) and tf.train.latest_checkpoint(place))
+
+
 def initialise(objective, path):
-    """Gives `objective.inherited()` the values they have in the checkpoint at `path`.
+    """Gives `objective.inherited()` the values they have in the checkpoint at `path`. Raises as `restore`."""
+    inherited = objective.inherited()
+    prefix = restore(inherited, path, "checkpoint")
+    own = {id(v) for v in inherited}
+    new = [v.path for v in objective.variables if id(v) not in own]
+    logging.info("started from %s: %d variables restored, new: %s", prefix, len(inherited), ", ".join(new) or "none")
+
+
+def restore(variables, path, flag):
+    """Gives an encoder's and other `variables` the values they have in the checkpoint at `path`, the value of `flag`.
+
+    Returns:
+        The checkpoint's prefix.
 
     Raises:
-        UserError: no checkpoint, a damaged one, or a variable that is missing or has another shape.
+        UserError: no checkpoint, a damaged one, a variable that is missing or has another shape, or one of its encoder that is left over.
     """
-    prefix = latest_in(path)
-    inherited = objective.inherited()
+    prefix = latest_in(path, flag)
     try:
-        reader, wanted = tf.train.load_checkpoint(prefix), {_key("model", v.path): v for v in inherited}
+        reader, wanted = tf.train.load_checkpoint(prefix), {_key("model", v.path): v for v in variables}
         left = sorted(key for key in reader.get_variable_to_shape_map() if key.startswith(_ENCODER) and key not in wanted)
         if left:  # a deeper network, or one with gates, must not be loaded by halves either
             name = left[0].removesuffix(_VALUE).removeprefix("model/").replace(".S", "/")
             raise ValueError(f"{name} and {len(left) - 1} more variables there have no place here; {_AGREE}")
         _read(reader, wanted)
     except _DAMAGED as error:
-        raise UserError(f"--checkpoint={path}: {prefix} can't be restored: {_first_line(error)}") from None
-    own = {id(v) for v in inherited}
-    new = [v.path for v in objective.variables if id(v) not in own]
-    logging.info("started from %s: %d variables restored, new: %s", prefix, len(inherited), ", ".join(new) or "none")
+        raise UserError(f"--{flag}={path}: {prefix} can't be restored: {_first_line(error)}") from None
+    return prefix
+
+
+def shape_of(variable_path, prefix):
+    """The shape that a variable of the model has in a checkpoint, None if it is not there."""
+    try:
+        return tf.train.load_checkpoint(prefix).get_variable_to_shape_map().get(_key("model", variable_path))
+    except _DAMAGED as error:
+        raise UserError(f"{prefix} can't be read: {_first_line(error)}") from None
 
 
 def _read(reader, variables):

@@ -3,13 +3,15 @@
 import functools
 import os
 
+import numpy as np
 import tensorflow as tf
 
 from tf_simclr.config import UserError
 
 
+@functools.lru_cache(maxsize=1)  # two in one process would collide in their collectives
 def strategy(hardware):
-    """The `tf.distribute.Strategy` that the hardware section of the configuration asks for.
+    """The `tf.distribute.Strategy` that the hardware section of the configuration asks for, the same one at each call.
 
     Has to be called before anything else touches TensorFlow's devices.
     """
@@ -73,6 +75,13 @@ def anywhere(strategy, flag):
 @functools.lru_cache(maxsize=1)  # traced once, not at every step
 def _sum_of_workers(strategy):
     return tf.function(lambda x: strategy.reduce("SUM", strategy.run(tf.identity, args=(x,)), axis=None), autograph=False)
+
+
+def rows(strategy, value):
+    """What each replica's part of `value` [B, ...] holds, as one array, on every worker."""
+    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return strategy.gather(value, axis=0).numpy()
+    return np.concatenate([part.numpy() for part in strategy.experimental_local_results(value)])
 
 
 def replica_count():

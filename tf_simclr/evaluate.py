@@ -43,11 +43,18 @@ def _waiting(experiment, since):
 def evaluate_and_export(experiment):
     """Figures and SavedModel of the weights as they are."""
     step = int(experiment.checkpoints.step)
-    figures = evaluate(experiment)
+    figures = {**evaluate(experiment), **describe(experiment)}
     if distribute.is_chief(experiment.strategy):
-        write(experiment, step, figures)
         export.export(experiment.objective, step, experiment.directory.path / "saved_model", experiment.settings.export.keep_hub_module_max)
+        write(experiment, step, figures)  # last: result.json at the last step means that a stage is finished
     distribute.barrier(experiment.strategy)
+
+
+def describe(experiment):
+    """What the figures are of: {"total_steps", "labels", "parameters", "train_minutes"}."""
+    return {
+        "total_steps": experiment.num_steps, "labels": experiment.train_source.num_labeled,
+        "parameters": experiment.objective.num_parameters(), "train_minutes": float(experiment.checkpoints.seconds) / 60}
 
 
 def evaluate(experiment):
@@ -113,5 +120,6 @@ def write(experiment, step, figures):
     directory.write("result.json", result)
     with tf.summary.create_file_writer(str(directory.path / name)).as_default(step):
         for figure, value in figures.items():
-            tf.summary.scalar(figure, value)
+            if "/" in figure:
+                tf.summary.scalar(figure, value)
     logging.info("step %d, %s split %s:\n\n%s\n", step, experiment.settings.data.dataset, experiment.settings.data.eval_split, report.results_table(result))

@@ -5,12 +5,13 @@ import functools
 import keras
 import tensorflow as tf
 from absl import logging
+from etils import epath
 
-from tf_simclr import checkpoint, distribute, optimizers
+from tf_simclr import checkpoint, distribute, optimizers, teacher
 from tf_simclr.config import UserError
-from tf_simclr.data import labels, sources
+from tf_simclr.data import labels, mixture, sources
 from tf_simclr.objectives import OBJECTIVES
-from tf_simclr.run_directory import RunDirectory
+from tf_simclr.run_directory import RunDirectory, read_json
 
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 LABELS = "labels.json"  # which labels a run may use
@@ -21,14 +22,15 @@ class Experiment:
 
     Args:
         settings: `config.Config`.
+        related: run directories whose label subset is used if it is the same question that is asked here.
 
     Raises:
         UserError: a run directory with another configuration, data that can't be had, a batch that can't be split.
     """
 
-    def __init__(self, settings):
+    def __init__(self, settings, related=()):
         self.settings = settings
-        self.directory = RunDirectory(settings)
+        self.directory = RunDirectory(settings.train.model_dir, settings)
         if settings.train.deterministic:
             tf.config.experimental.enable_op_determinism()
         self.strategy = distribute.strategy(settings.hardware)
@@ -37,17 +39,22 @@ class Experiment:
             batch, replicas = settings.flat()[name], self.strategy.num_replicas_in_sync
             if batch % replicas:
                 raise UserError(f"--{name}={batch}: it can't be split over {replicas} replicas, e.g. --{name}={-(-batch // replicas) * replicas}")
-        self.train_source, self._labels = self._training_data()
+        keras.config.set_dtype_policy(POLICIES[settings.model.precision])
+        self.train_source, self._labels = self._training_data(related)
+        self.parts = self._parts()
         if settings.train.mode != "train" and self.train_source.num_labeled:
             self.eval_source.labeled()  # what is wrong with it should show now, not after the training
-        self.num_steps = optimizers.total_steps(settings.train, self.train_source.num_examples)
-        if settings.train.train_batch_size > self.train_source.num_examples:
-            logging.warning("--train_batch_size=%d is more than the %d images there are: copies of an image in one batch count as different images",
-                            settings.train.train_batch_size, self.train_source.num_examples)
-        if self.kind.needs_labels and not settings.objective.checkpoint:
-            logging.warning("--train_mode=%s without --checkpoint: the network starts from random weights", settings.objective.train_mode)
+        self.num_images = sum(part.source.num_examples for part in self.parts)  # of an epoch
+        self.num_steps = optimizers.total_steps(settings.train, self.num_images)
+        if settings.train.train_batch_size > self.num_images:
+            logging.warning("--train_batch_size=%d is more than the %d images there are: an image comes more than once in a batch",
+                            settings.train.train_batch_size, self.num_images)
+        if settings.objective.train_mode == "finetune" and not settings.objective.checkpoint:
+            logging.warning("--train_mode=finetune without --checkpoint: the network starts from random weights, as with --train_mode=supervised")
+        self.teacher = self._teacher()
         self.objective = self.make_objective()
-        self.schedule = optimizers.schedule(settings, self.train_source.num_examples)
+        self.objective.teacher = self.teacher
+        self.schedule = optimizers.schedule(settings, self.num_images)
         with self.strategy.scope():
             self.optimizer = optimizers.make(settings, self.objective, self.schedule)
         self.checkpoints = checkpoint.Checkpointer(
@@ -58,23 +65,47 @@ class Experiment:
         """The class of the objective."""
         return OBJECTIVES[self.settings.objective.train_mode]
 
-    def _training_data(self):
-        """(source as the objective needs it, the label subset to write down)."""
+    def _training_data(self, related):
+        """(the labelled images, or all if there are no labels; the label subset to write down)."""
         settings = self.settings
         source = sources.load(settings.data, settings.data.train_split)
-        saved = self.directory.read(LABELS) if self.directory.exists else None
-        source, subset = labels.restrict(source, settings.data, settings.train.seed, saved)
+        starts = [epath.Path(path) for path in (settings.objective.checkpoint, settings.objective.teacher_checkpoint) if path]
+        places = [self.directory.path, *related, *(path if path.is_dir() else path.parent for path in starts)]
+        written = [read_json(place / LABELS) for place in places]
+        source, subset = labels.restrict(source, settings.data, settings.train.seed, [found for found in written if found])
         if not source.num_labeled:
-            if self.kind.needs_labels:
-                raise UserError(f"--train_mode={settings.objective.train_mode}: {source.name}, split {source.split}, has no labels; only pretraining works without")
+            if self.kind.labeled_only(settings):
+                raise UserError(f"--train_mode={settings.objective.train_mode}: {source.name}, split {source.split}, has no labels; only pretraining and distillation work without")
             logging.info("%s has no labels: nothing that needs labels is trained or evaluated", source.name)
-        return source.labeled() if self.kind.needs_labels else source, subset
+        return source, subset
+
+    def _parts(self):
+        """What every batch is made of."""
+        settings = self.settings
+        if self.kind.labeled_only(settings):
+            return [mixture.Part(self.train_source.labeled(), settings.train.train_batch_size)]
+        parts = mixture.parts(self.train_source, sources.load_unlabeled(settings.data), settings.data.unlabeled_ratio,
+                              settings.train.train_batch_size, self.strategy.num_replicas_in_sync)
+        if len(parts) > 1:
+            logging.info("every batch: %s", ", ".join(f"{part.batch_size} of {part.source.num_examples} images of {part.source.name} "
+                                                      f"({part.source.num_labeled} labels)" for part in parts))
+        return parts
+
+    def _teacher(self):
+        settings = self.settings
+        if not self.kind.needs_teacher or (settings.train.mode == "eval" and self.train_source.num_labeled):
+            return None  # an evaluation needs to know from it how many classes there are, if the data do not tell
+        with self.strategy.scope():
+            found = teacher.load(settings.objective.teacher_checkpoint, settings.data.image_size)
+        if self.train_source.num_labeled and self.train_source.num_classes != found.num_classes:
+            raise UserError(f"--teacher_checkpoint={settings.objective.teacher_checkpoint}: it knows {found.num_classes} classes and "
+                            f"{self.train_source.name} has {self.train_source.num_classes}; teacher and data must agree")
+        return found
 
     def make_objective(self):
         """The objective with its initial weights: the same ones at each call."""
         keras.utils.set_random_seed(self.settings.train.seed)
-        keras.config.set_dtype_policy(POLICIES[self.settings.model.precision])
-        num_classes = self.train_source.num_classes if self.train_source.num_labeled else 0
+        num_classes = self.teacher.num_classes if self.teacher else self.train_source.num_classes if self.train_source.num_labeled else 0
         with self.strategy.scope():
             objective = self.kind(self.settings, num_classes)
             objective.build_variables()

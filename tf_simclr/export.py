@@ -20,9 +20,8 @@ def export(objective, step, directory, keep):
     # A plain Checkpoint object holds them: tf.Module does not see Keras variables.
     module = tf.train.Checkpoint()
     module.__call__ = _call(objective)
-    parts = [objective.encoder, objective.projection_head] + ([objective.supervised_head] if objective.supervised_head is not None else [])
-    module.variables = [v.value for part in parts for v in part.variables]
-    module.trainable_variables = [v.value for part in parts for v in part.trainable_variables]
+    module.variables = [v.value for part in objective.network() for v in part.variables]
+    module.trainable_variables = [v.value for part in objective.network() for v in part.trainable_variables]
 
     path, partial = directory / str(step), directory / f"partial-{step}-{os.getpid()}"
     tf.saved_model.save(module, str(partial))

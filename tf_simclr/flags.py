@@ -3,10 +3,12 @@
 import json
 import os
 import pathlib
+import re
 
 from absl import flags
 from etils import epath
 
+from tf_simclr import chain
 from tf_simclr import config as config_lib
 from tf_simclr.config import UserError, nearest
 
@@ -21,7 +23,9 @@ SimCLR and SimCLRv2: contrastive pretraining, fine-tuning, evaluation, export.
   python run.py --mode=train_then_eval --config=NAME        a recipe of official_configs/, or the path of a YAML file
   python run.py --mode=train_then_eval --dataset=folder:PATH --model_dir=RUN
   python run.py --mode=eval --model_dir=RUN                 an existing run, with its own configuration
+  python run.py --train_mode=pretrain,finetune,distill ...  stages one after the other; --finetune.learning_rate=0.1 is for one of them
 """
+OF_A_STAGE = re.compile(r"--?([\w-]+)\.(\w+)=(.*)", re.DOTALL)
 
 
 def define(flag_values):
@@ -38,16 +42,21 @@ def define(flag_values):
 
 
 def parse(argv, flag_values):
-    """The configuration a command line asks for.
+    """What a command line asks for.
 
     Returns:
-        (Config, notes): what was decided for the user, as lines to log.
+        ([Config], notes): a configuration for each stage, and what was decided for the user, as lines to log.
 
     Raises:
         UserError: unknown flag or key, value out of range, missing or unreadable YAML file.
     """
+    matches = {argument: OF_A_STAGE.fullmatch(argument) for argument in argv}
+    given_sections = {}
+    for stage, name, value in (match.groups() for match in matches.values() if match):
+        given_sections.setdefault(stage, {})[name] = value
+    chain.separate(given_sections)
     try:
-        rest = flag_values(argv)[1:]
+        rest = flag_values([argument for argument in argv if not matches[argument]])[1:]
     except flags.UnrecognizedFlagError as error:
         raise UserError(f"unknown flag --{error.flagname}.{nearest(error.flagname, ['config', *config_lib.fields()])}") from None
     except (flags.Error, ValueError) as error:
@@ -57,10 +66,10 @@ def parse(argv, flag_values):
     retired = [f"--{name} is accepted for old commands and does nothing" for name in RETIRED if flag_values[name].present]
     given = {name: flag_values[name].value for name in config_lib.fields() if flag_values[name].present}
     base, name, notes = _base(flag_values["config"].value, given)
-    settings = config_lib.build({**base, **given})
-    if not settings.train.model_dir:
-        settings = settings.replace(model_dir=f"runs/{name or _slug(settings)}")
-    return settings, retired + notes
+    common, sections = chain.separate(base)
+    if not given.get("model_dir", common.get("model_dir")):
+        given["model_dir"] = f"runs/{name or _slug({**common, **given})}"
+    return chain.configs(common, sections, given, given_sections), retired + notes
 
 
 def _base(config, given):
@@ -94,7 +103,7 @@ def _is_file(path):
 
 
 def read(path):
-    """{flag name: value} of a YAML or JSON file, every key and value checked."""
+    """The content of a YAML or JSON file, every key and value checked: {flag name: value}, and {stage: {flag name: value}}."""
     import yaml  # late: it is not needed by --help
 
     parse = json.loads if path.suffix == ".json" else yaml.safe_load  # YAML reads JSON, but not all of its \u escapes
@@ -105,15 +114,13 @@ def read(path):
     if not isinstance(values, dict):
         raise UserError(f"{path}: lines of `name: value` are expected, got {type(values).__name__}")
     try:
-        config_lib.build(values)
+        common, sections = chain.separate(values)
+        chain.configs(common, sections)
+        for section in sections.values():  # those of stages that are not in train_mode, too
+            config_lib.build({**common, **section, "train_mode": "pretrain"})
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     return values
-
-
-def dump(settings):
-    """The configuration as the text of `flags.json`; --config reads it back."""
-    return json.dumps(settings.flat(), indent=2) + "\n"
 
 
 def help_text():
@@ -154,6 +161,8 @@ def _text(value):
     return ",".join(f"{v:g}" for v in value) if isinstance(value, tuple) else str(value)
 
 
-def _slug(settings):
-    dataset = settings.data.dataset.rstrip("/").replace("folder:", "").split("/")[-1]
-    return f"{dataset or 'folder'}_{settings.objective.train_mode}"
+def _slug(values):
+    """A name for a run that has none, of {flag name: value}."""
+    defaults = {name: config_lib.fields()[name].default for name in ("dataset", "train_mode")}
+    dataset, stages = (str(values.get(name, default)) for name, default in defaults.items())
+    return f"{dataset.rstrip('/').replace('folder:', '').split('/')[-1] or 'folder'}_{'_'.join(chain.stages(stages))}"

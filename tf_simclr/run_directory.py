@@ -7,8 +7,8 @@ import time
 from absl import logging
 from etils import epath
 
+from tf_simclr import chain, flags
 from tf_simclr import config as config_lib
-from tf_simclr import flags
 from tf_simclr.config import UserError
 
 LOCK = "training.lock"
@@ -18,12 +18,15 @@ LOCK_ATTEMPTS, SECONDS_BETWEEN_ATTEMPTS = 20, 0.05
 class RunDirectory:
     """`model_dir` of a run; local, or in a bucket (gs://...).
 
+    Args:
+        settings: the run's configuration; None for the directory that holds those of a chain's stages.
+
     Raises:
         UserError: it holds a run with another configuration.
     """
 
-    def __init__(self, settings):
-        self.path = epath.Path(settings.train.model_dir)
+    def __init__(self, path, settings=None):
+        self.path = epath.Path(path)
         self._settings = settings
         self._lock = None
         try:
@@ -32,13 +35,12 @@ class RunDirectory:
             self.exists = (self.path / flags.SAVED).exists()
         except (OSError, ValueError) as error:
             raise UserError(f"--model_dir={self.path}: it can't be read ({getattr(error, 'strerror', None) or error})") from None
-        if self.exists:
+        if self.exists and settings is not None:
             self._check_same()
 
     def _check_same(self):
         fixed = {name for name, field in config_lib.fields().items() if field.fixed}
-        mine = self._settings.flat()
-        saved = flags.read(self.path / flags.SAVED)
+        saved, mine = _with_siblings(flags.read(self.path / flags.SAVED)), _with_siblings(self._settings.flat())
         theirs = {name: config_lib.coerce(name, value) for name, value in saved.items() if name in fixed}
         different = [f"{name} is {theirs[name]} there, {mine[name]} here" for name in sorted(theirs) if theirs[name] != mine[name]]
         if different:
@@ -52,11 +54,7 @@ class RunDirectory:
 
     def read(self, name):
         """The content of a JSON file of the directory, or None."""
-        path = self.path / name
-        try:
-            return json.loads(path.read_text()) if path.exists() else None
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path}: it can't be read ({error}); repair it, or give another --model_dir") from None
+        return read_json(self.path / name)
 
     def write(self, name, content):
         """Writes `content` as a JSON file, whole or not at all."""
@@ -70,14 +68,21 @@ class RunDirectory:
     def _unwritable(self, error):
         return UserError(f"--model_dir={self.path}: it can't be written to ({getattr(error, 'strerror', None) or error})")
 
+    def create(self):
+        """Makes the directory where there is none."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except (OSError, ValueError) as error:
+            raise self._unwritable(error) from None
+
     def lock(self):
         """Makes the directory and keeps other processes on this machine from training in it, until this one ends.
 
         Raises:
             UserError: another process does, or the directory holds another configuration by now, or can't be written to.
         """
+        self.create()
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
             for _ in range(LOCK_ATTEMPTS):  # `in_training` of another process holds the lock for an instant
                 self._lock = _try_lock(self.path / LOCK)
                 if self._lock is not None:
@@ -97,6 +102,23 @@ class RunDirectory:
             return False
         lock = _try_lock(self.path / LOCK)
         return lock is None
+
+
+def _with_siblings(values):
+    """Flags whose paths to a run beside this one do not depend on where the two are: a chain may be moved."""
+    parent = os.path.dirname(str(values.get("model_dir", "")))
+    beside = {name: values[name] for name in chain.PATHS if values.get(name) and os.path.dirname(values[name]) == parent}
+    return {**values, **{name: os.path.join("..", os.path.basename(path)) for name, path in beside.items()}}
+
+
+def read_json(path):
+    """The content of a JSON file at an `epath.Path`, None where there is none."""
+    try:
+        return json.loads(path.read_text()) if path.exists() else None
+    except NotADirectoryError:  # the file would be in a file
+        return None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: it can't be read ({error}); repair it, or give another --model_dir") from None
 
 
 def _try_lock(path):

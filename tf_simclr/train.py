@@ -2,12 +2,13 @@
 
 import math
 import signal
+import time
 
 import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from tf_simclr import checkpoint, distribute, optimizers
+from tf_simclr import distribute, optimizers, starting
 from tf_simclr.config import Diverged, Interrupted
 from tf_simclr.data import pipeline
 from tf_simclr.progress import Progress
@@ -84,11 +85,11 @@ def fit(experiment):
         logging.info("training is complete: step %d of %d", start, total)
         return
     batch_size = settings.train.train_batch_size
-    save_every = settings.train.checkpoint_steps or max(settings.train.checkpoint_epochs * experiment.train_source.num_examples // batch_size, 1)
+    save_every = settings.train.checkpoint_steps or max(settings.train.checkpoint_epochs * experiment.num_images // batch_size, 1)
     train_step = make_train_step(experiment.objective, experiment.optimizer, settings, experiment.strategy)
     batches = iter(pipeline.training(
-        experiment.train_source, experiment.objective.example, settings.train.seed, batch_size, start, experiment.strategy))
-    summaries = Summaries(experiment)
+        starting.with_constants(experiment), experiment.objective.example, settings.train.seed, start, experiment.strategy))
+    summaries, began = Summaries(experiment), time.monotonic() - float(checkpoints.seconds)
     with Interrupts() as interrupts, Progress("training", total * batch_size, start * batch_size) as progress:
         for step in range(start + 1, total + 1):
             batch = next(batches)
@@ -105,6 +106,7 @@ def fit(experiment):
             if step % save_every == 0 or last:
                 _check_weights(experiment.objective, step, checkpoints)
                 checkpoints.step.assign(step)
+                checkpoints.seconds.assign(time.monotonic() - began)
                 checkpoints.save()
             if stop:
                 raise Interrupted(f"interrupted at step {step} of {total}, which is saved in {experiment.directory.path}; "
@@ -117,9 +119,7 @@ def _start(experiment):
     if experiment.checkpoints.resume():
         logging.info("resuming from %s", experiment.checkpoints.latest())
     else:
-        if experiment.settings.objective.checkpoint:
-            checkpoint.initialise(experiment.objective, experiment.settings.objective.checkpoint)
-        experiment.objective.start()
+        starting.start(experiment)
     experiment.commit_directory()  # only now: a start that fails leaves no configuration behind
     return int(experiment.checkpoints.step)
 
@@ -145,6 +145,8 @@ def _describe(metrics):
     parts = []
     if "contrast_loss" in metrics:
         parts.append(f"loss {metrics['contrast_loss']:.3f} (chance {metrics['contrast_chance']:.2f}), positives found {metrics['contrast_acc']:.0%}")
+    if "distill_loss" in metrics:
+        parts.append(f"loss {metrics['distill_loss']:.3f}, as the teacher {metrics['teacher_agreement']:.0%}")
     if "supervised_acc" in metrics:
         parts.append(f"label accuracy {metrics['supervised_acc']:.0%}")
     return ", ".join(parts) or f"loss {metrics['total_loss']:.3f}"
@@ -173,8 +175,11 @@ class Summaries:
         self._writer.flush()
 
     def images(self, step, batch):
-        """Some augmented images of a batch; views of one image stand side by side."""
-        images = self._strategy.experimental_local_results(batch.get("views", batch.get("image")))[0]
+        """Some augmented images of a batch, if it has images; views of one image stand side by side."""
+        images = batch.get("views", batch.get("image"))
+        if images is None:
+            return
+        images = self._strategy.experimental_local_results(images)[0]
         images = tf.reshape(images, [-1, *images.shape[-3:]])[:SHOWN_IMAGES]
         with self._writer.as_default(step):
             tf.summary.image("image", images, max_outputs=SHOWN_IMAGES)

@@ -129,6 +129,11 @@ def crop_and_flip(image, seed, size, options):
     return tf.clip_by_value(tf.ensure_shape(image, [size, size, 3]) / 255, 0.0, 1.0)
 
 
+def is_random(options):
+    """Whether `crop_and_flip` gives another image each time."""
+    return bool(options.use_crop or options.use_flip or options.max_rotation or options.max_shear)
+
+
 def pretrain_view(image, seed, size, options):
     """One augmented view for contrastive learning: crop, flip, colour jitter, grayscale, blur.
 

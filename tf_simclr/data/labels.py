@@ -26,11 +26,11 @@ def choose(labels, fraction, per_class, seed):
     return np.sort(np.concatenate(chosen)) if chosen else np.array([], np.int64)
 
 
-def restrict(source, data, seed, chosen=None):
+def restrict(source, data, seed, written=()):
     """`source` with only the labels that the data section of the configuration allows; the others are -1.
 
     Args:
-        chosen: the result of an earlier call, to use the same subset again.
+        written: results of earlier calls; the first one that answers the same question is used again.
 
     Returns:
         (the source, the subset as a dict for JSON, or None where all labels are used).
@@ -39,9 +39,11 @@ def restrict(source, data, seed, chosen=None):
         return source, None
     if not source.num_labeled:
         raise UserError(f"{source.name}, split {source.split}: it has no labels of which --label_fraction or --labels_per_class could keep some; leave the flag out")
+    question = {"dataset": source.name, "split": source.split, "label_fraction": data.label_fraction, "labels_per_class": data.labels_per_class}
+    chosen = next((subset for subset in written if question.items() <= subset.items()), None)
     if chosen is None:
         names, labels = source.example_ids()
         ids = names[choose(labels, data.label_fraction, data.labels_per_class, seed)].tolist()
-        chosen = {"dataset": source.name, "split": source.split, "seed": seed, "ids": ids}
+        chosen = {**question, "seed": seed, "ids": ids}
     logging.info("%s, split %s: %d of %d labels are used", source.name, source.split, len(chosen["ids"]), source.num_labeled)
     return source.with_labels_of(chosen["ids"]), chosen

@@ -1,5 +1,6 @@
 """A source and an example function -> batches. Which example is at which position depends on the seed alone."""
 
+import numpy as np
 import tensorflow as tf
 
 _as_it_is = tf.autograph.experimental.do_not_convert  # nothing to convert, and half the time of tracing
@@ -13,27 +14,44 @@ def fold(seed, *numbers):
     return seed
 
 
-def training(source, example, seed, batch_size, start_step, strategy):
+def training(parts, example, seed, start_step, strategy):
     """Endless distributed batches from step `start_step` on.
 
     Args:
-        source: `sources.Source`. example: (image, label, seed [2]) -> dict of tensors, see `objectives.base`.
-        batch_size: over all replicas.
+        parts: of every batch, see `mixture.Part`.
+        example: (image, label, seed [2], the example's row of the part's constants or None) -> dict of tensors, see `objectives.base`.
 
     Returns:
-        A distributed data set of dicts with a leading axis of batch_size / replicas.
+        A distributed data set of dicts with a leading axis of batch size / replicas; the parts follow one another in it.
     """
 
     def make(context):
-        def prepare(epoch, index, record, label):
-            return example(source.decode(record), label, fold(seed, epoch, index))
-
-        dataset = source.shuffled(seed, start_step * batch_size, batch_size, context)
-        dataset = dataset.map(_as_it_is(prepare), tf.data.AUTOTUNE, deterministic=True)
-        dataset = dataset.batch(context.get_per_replica_batch_size(batch_size), drop_remainder=True)
+        datasets = [
+            _batches(part, example, _seed_of_part(seed, number), start_step, context) for number, part in enumerate(parts)]
+        dataset = datasets[0]
+        if len(datasets) > 1:
+            dataset = tf.data.Dataset.zip(*datasets).map(_as_it_is(lambda *batches: {
+                name: tf.concat([batch[name] for batch in batches], 0) for name in batches[0]}))
         return dataset.prefetch(tf.data.AUTOTUNE)
 
     return strategy.distribute_datasets_from_function(make)
+
+
+def _batches(part, example, seed, start_step, context):
+    """The batches of one part for one worker."""
+    constants = None if part.constants is None else tf.constant(part.constants)
+
+    def prepare(epoch, index, record, label):
+        return example(part.source.decode(record), label, fold(seed, epoch, index), None if constants is None else constants[index])
+
+    dataset = part.source.shuffled(seed, start_step * part.batch_size, part.batch_size, context)
+    dataset = dataset.map(_as_it_is(prepare), tf.data.AUTOTUNE, deterministic=True)
+    return dataset.batch(context.get_per_replica_batch_size(part.batch_size), drop_remainder=True)
+
+
+def _seed_of_part(seed, number):
+    """A seed of its own for each part; the first keeps the run's."""
+    return seed if not number else int(np.random.SeedSequence([seed, number]).generate_state(1)[0] >> 1)
 
 
 def evaluation(source, example, batch_size, strategy):

@@ -75,9 +75,13 @@ class Indexed(Source):
                             f"e.g. {missing[0]}; bring them back, or start a new --model_dir")
         return dataclasses.replace(self, labels=np.where(kept, self.labels, UNLABELED))
 
-    def labeled(self):
-        """Only the examples with a label."""
-        return self.take(np.flatnonzero(self.labels != UNLABELED))
+    def without_labels(self):
+        """The same examples, all unlabelled."""
+        return dataclasses.replace(self, labels=np.full_like(self.labels, UNLABELED))
+
+    def labeled(self, has_label=True):
+        """Only the examples with a label, or only those without."""
+        return self.take(np.flatnonzero((self.labels != UNLABELED) == has_label))
 
     def take(self, index):
         """Only the examples `index` (int64 [n])."""
@@ -147,11 +151,21 @@ class Streamed(Source):
 
         return dataclasses.replace(self, read=read, num_labeled=len(ids))
 
-    def labeled(self):
-        if self.num_labeled == self.num_examples:
+    def without_labels(self):
+        def read(context):
+            return self.read(context).map(lambda key, record, label: (key, record, tf.constant(UNLABELED, tf.int64)))
+
+        return dataclasses.replace(self, read=read, num_labeled=0)
+
+    def labeled(self, has_label=True):
+        count = self.num_labeled if has_label else self.num_examples - self.num_labeled
+        if count == self.num_examples:
             return self
-        return dataclasses.replace(
-            self, read=lambda context: self.read(context).filter(lambda key, record, label: label != UNLABELED), num_examples=self.num_labeled)
+
+        def read(context):
+            return self.read(context).filter(lambda key, record, label: (label != UNLABELED) == has_label)
+
+        return dataclasses.replace(self, read=read, num_examples=count, num_labeled=count if has_label else 0)
 
     def at_most(self, count, seed=None):
         """The source cut to its first `count` examples; its files are in random order already, so `seed` is not used."""

@@ -1,5 +1,6 @@
 """Data sets: a name -> `Source`. A new one is one function, which returns its splits, and one line of SOURCES."""
 
+import dataclasses
 import functools
 import os
 import sys
@@ -139,3 +140,14 @@ def load(data, split):
     labels = f"{source.num_classes} classes" if source.num_classes else "no labels"
     logging.info("%s, split %s: %d images, %s", data.dataset, split, source.num_examples, labels)
     return source
+
+
+def load_unlabeled(data):
+    """The source of `data.unlabeled_dataset` without its labels, None if there is no such data set. Raises as `load`."""
+    if not data.unlabeled_dataset:
+        return None
+    try:
+        return load(dataclasses.replace(data, dataset=data.unlabeled_dataset, train_split=data.unlabeled_split), data.unlabeled_split).without_labels()
+    except UserError as error:
+        message = str(error).replace("--dataset=", "--unlabeled_dataset=").replace("--train_split=", "--unlabeled_split=")
+        raise UserError(message) from None

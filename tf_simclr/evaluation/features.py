@@ -3,37 +3,55 @@
 import numpy as np
 import tensorflow as tf
 
+from tf_simclr import distribute
 from tf_simclr.data import pipeline
 from tf_simclr.progress import Progress
 
 
-def extractor(objective, names, batch_size, strategy):
-    """A function that runs the network in inference mode over all examples of a source; compiled once for all sources.
+def mapper(function, example, batch_size, strategy):
+    """A function that applies `function` to all examples of a source; compiled once for all sources.
 
     Args:
-        names: endpoints to keep, see `Objective.call`; those it does not have are left out.
+        function: images [B, S, S, 3] -> {name: tensor [B, ...]}. example: (image, label) -> {"image", "label"}.
 
     Returns:
         A function (source, name of the work for the progress) -> {"label": int64 [N], and for each name: float32 [N, ...]}.
     """
 
     def replica_step(batch):
-        outputs = objective(batch["image"], training=False)
-        kept = {name: tf.cast(outputs[name], tf.float32) for name in names if name in outputs}
-        return {"label": batch["label"], "weight": batch["weight"], **kept}
+        outputs = {name: tf.cast(value, tf.float32) for name, value in function(batch["image"]).items()}
+        return {"label": batch["label"], "weight": batch["weight"], **outputs}
 
     @tf.function(autograph=False)
     def step(batch):
         return strategy.run(replica_step, args=(batch,))
 
-    def extract(source, what):
+    traced = []  # called as it is, since TensorFlow warns where several networks are traced one after the other
+
+    def apply(source, what):
         chunks = []
         with Progress(what, source.num_examples) as progress:
-            for batch in pipeline.evaluation(source, objective.eval_example, batch_size, strategy):
-                outputs = {name: strategy.gather(value, axis=0).numpy() for name, value in step(batch).items()}
+            for batch in pipeline.evaluation(source, example, batch_size, strategy):
+                if not traced:
+                    traced.append(step.get_concrete_function(batch))
+                outputs = {name: distribute.rows(strategy, value) for name, value in traced[0](batch).items()}
                 real = outputs.pop("weight") > 0
                 chunks.append({name: value[real] for name, value in outputs.items()})
                 progress.update(int(real.sum()))
         return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
 
-    return extract
+    return apply
+
+
+def extractor(objective, names, batch_size, strategy):
+    """A `mapper` of the network in inference mode, on images as evaluation sees them.
+
+    Args:
+        names: endpoints to keep, see `Objective.call`; those it does not have are left out.
+    """
+
+    def endpoints(images):
+        outputs = objective(images, training=False)
+        return {name: outputs[name] for name in names if name in outputs}
+
+    return mapper(endpoints, objective.eval_example, batch_size, strategy)

@@ -1,5 +1,7 @@
 """Convolution and batch norm as the papers use them. Images and feature maps are [B, H, W, C]."""
 
+import math
+
 import keras
 import tensorflow as tf
 
@@ -97,3 +99,10 @@ class BatchNorm(keras.layers.Layer):
 def batch_norm_variables(layer):
     """The variables of all batch norm layers inside `layer`, in a set of their ids."""
     return {id(v) for part in layer._flatten_layers() if isinstance(part, BatchNorm) for v in part.variables}
+
+
+def num_parameters(layer):
+    """How many numbers `layer` learns, frozen or not; the statistics of batch norm are not among them."""
+    norms = [part for part in layer._flatten_layers() if isinstance(part, BatchNorm)]
+    statistics = {id(v) for norm in norms for v in (norm.moving_mean, norm.moving_variance)}
+    return sum(math.prod(v.shape) for v in layer.variables if id(v) not in statistics)

@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from tf_simclr.data import augment
 from tf_simclr.models.heads import ProjectionHead, SupervisedHead
+from tf_simclr.models.layers import num_parameters
 from tf_simclr.models.resnet import ResNet
 
 
@@ -32,7 +33,7 @@ class Objective(keras.layers.Layer):
         num_classes: outputs of the supervised head; 0: no such head.
     """
 
-    needs_labels = False  # True: only labelled examples are fed, and a source without labels is refused
+    needs_teacher = False  # True: `teacher` is set before the training: images [B, H, W, 3] -> logits [B, num_classes]
     head_layers = None  # how many layers of the projection head there are; None: all
 
     def __init__(self, settings, num_classes):
@@ -42,6 +43,11 @@ class Objective(keras.layers.Layer):
         self.projection_head = make_projection_head(settings, self.head_layers)
         self.supervised_head = SupervisedHead(num_classes, settings.model.zero_init_logits_layer) if num_classes else None
 
+    @classmethod
+    def labeled_only(cls, settings):
+        """Whether only labelled examples are fed; a source without labels is refused then."""
+        return False
+
     def build_variables(self):
         """Makes all variables; raises if two of them have one path, since checkpoints go by path."""
         size = self.settings.data.image_size
@@ -50,6 +56,14 @@ class Objective(keras.layers.Layer):
         paths = [v.path for v in self.variables]
         if len(set(paths)) != len(paths):
             raise AssertionError("variables share a path: " + ", ".join(sorted({p for p in paths if paths.count(p) > 1})))
+
+    def network(self):
+        """The layers that `call` uses: what is exported, counted, and restored of a teacher."""
+        return [part for part in (self.encoder, self.projection_head, self.supervised_head) if part is not None]
+
+    def num_parameters(self):
+        """Parameters of the network, see `layers.num_parameters`."""
+        return sum(num_parameters(part) for part in self.network())
 
     def build(self, shape):
         """Nothing: each part makes its variables when it is first called."""
@@ -63,9 +77,19 @@ class Objective(keras.layers.Layer):
             endpoints["logits_sup"] = self.supervised_head(features[self.settings.model.ft_proj_selector])
         return endpoints
 
-    def example(self, image, label, seed):
-        """One training example, inside tf.data: uint8 image [H, W, 3], label int64, seed int64 [2] -> dict of tensors."""
+    def example(self, image, label, seed, constant=None):
+        """One training example, inside tf.data: uint8 image [H, W, 3], label int64, seed int64 [2] -> dict of tensors.
+
+        `constant` is what `constant_function` has computed of the image before the training; None: nothing.
+        """
         raise NotImplementedError
+
+    def constant_function(self):
+        """What of an image never changes during the training, so that it is computed once, or None.
+
+        Returns:
+            (function of images [B, S, S, 3] -> [B, n], n)
+        """
 
     def eval_example(self, image, label):
         """One example for evaluation: uint8 image [H, W, 3] -> image float32 [S, S, 3], label."""
@@ -74,6 +98,11 @@ class Objective(keras.layers.Layer):
     def loss(self, batch, training=True):
         """A batch of `example`s -> (scalar loss of this replica, {metric name: scalar}), all float32."""
         raise NotImplementedError
+
+    def start_linear_head(self, kernel, bias):
+        """Starts the supervised head from kernel [C, num_classes] and bias [num_classes]."""
+        self.supervised_head.kernel.assign(kernel)
+        self.supervised_head.bias.assign(bias)
 
     def inherited(self):
         """The variables that start from another run's checkpoint; the others are new by design."""

@@ -77,7 +77,7 @@ class Contrastive(Objective):
             self.key_network.hold()
             self.queue.build()
 
-    def example(self, image, label, seed):
+    def example(self, image, label, seed, constant=None):
         views = [augment.pretrain_view(image, view_seed, self.settings.data.image_size, self.settings.augment)
                  for view_seed in tf.unstack(tf.random.experimental.stateless_split(seed, 2))]
         return {"views": tf.stack(views), "label": label}  # [2, S, S, 3]

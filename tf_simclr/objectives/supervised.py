@@ -27,18 +27,34 @@ def classification(logits, labels):
 class Supervised(Objective):
     """Cross-entropy on logits from layer `ft_proj_selector` of the projection head; later layers are left out."""
 
-    needs_labels = True
-
     def __init__(self, settings, num_classes):
         selector = settings.model.ft_proj_selector
         self.head_layers = None if selector < 0 else selector
         super().__init__(settings, num_classes)
 
-    def example(self, image, label, seed):
+    @classmethod
+    def labeled_only(cls, settings):
+        return True
+
+    def example(self, image, label, seed, constant=None):
+        if constant is not None:
+            return {"features": constant, "label": label}
         return {"image": augment.crop_and_flip(image, seed, self.settings.data.image_size, self.settings.augment), "label": label}
 
+    def constant_function(self):
+        """The features of a frozen encoder, for linear evaluation in seconds; without random augmentation only."""
+        if self.settings.model.fine_tune_after_block < 4 or augment.is_random(self.settings.augment):
+            return None
+        return lambda images: self.encoder(images, training=False)["final_avg_pool"], self.encoder.feature_dim
+
+    def logits(self, batch, training):
+        """Logits float32 [B, num_classes] of a batch of examples."""
+        if "features" not in batch:
+            return self(batch["image"], training=training)["logits_sup"]
+        return self.supervised_head(self.projection_head(batch["features"], training=training)[self.settings.model.ft_proj_selector])
+
     def loss(self, batch, training=True):
-        return classification(self(batch["image"], training=training)["logits_sup"], batch["label"])
+        return classification(self.logits(batch, training), batch["label"])
 
     def inherited(self):
         head = {id(v) for v in self.supervised_head.variables}

@@ -1,0 +1,121 @@
+"""Stages: their names, what each starts from, who overrides whom, and back to a file."""
+
+import pytest
+from absl import flags as absl_flags
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tf_simclr import chain, flags, report
+from tf_simclr.config import UserError
+from tf_simclr.sections import MODES
+
+
+def stages(*arguments):
+    """{stage: flat configuration} of a command line."""
+    values = absl_flags.FlagValues()
+    flags.define(values)
+    built, _ = flags.parse(["run.py", "--dataset=digits", "--model_dir=runs/x", *arguments], values)
+    return {settings.train.model_dir.removeprefix("runs/x").lstrip("/"): settings.flat() for settings in built}
+
+
+def refused(*arguments):
+    with pytest.raises(UserError) as caught:
+        stages(*arguments)
+    assert len(str(caught.value).splitlines()) == 1
+    return str(caught.value)
+
+
+def starts(built):
+    return {stage: (values["checkpoint"].removeprefix("runs/x/"), values["teacher_checkpoint"].removeprefix("runs/x/")) for stage, values in built.items()}
+
+
+@pytest.mark.parametrize(("arguments", "expected"), [
+    (["--train_mode=pretrain,finetune,distill"], {"pretrain": ("", ""), "finetune": ("pretrain", ""), "distill": ("", "finetune")}),
+    (["--train_mode=supervised,pretrain,finetune"], {"supervised": ("", ""), "pretrain": ("", ""), "finetune": ("pretrain", "")}),
+    (["--train_mode=pretrain,finetune-a,finetune,distill,distill-small"],
+     {"pretrain": ("", ""), "finetune-a": ("pretrain", ""), "finetune": ("pretrain", ""), "distill": ("", "finetune"), "distill-small": ("", "distill")}),
+    (["--train_mode=supervised,finetune,distill", "--checkpoint=P"], {"supervised": ("", ""), "finetune": ("P", ""), "distill": ("", "finetune")}),
+    (["--train_mode=distill,distill-small", "--teacher_checkpoint=T"], {"distill": ("", "T"), "distill-small": ("", "distill")}),
+    (["--train_mode=pretrain,finetune,distill", "--distill.checkpoint=pretrain", "--distill.teacher_checkpoint=T"],
+     {"pretrain": ("", ""), "finetune": ("pretrain", ""), "distill": ("pretrain", "T")}),
+])
+def test_what_each_stage_starts_from(arguments, expected):
+    assert starts(stages(*arguments)) == expected
+
+
+def test_one_stage_has_the_run_directory_for_itself():
+    built = stages("--train_mode=distill-small", "--teacher_checkpoint=T", "--checkpoint=P")
+    assert list(built) == [""] and built[""]["train_mode"] == "distill"
+    assert starts(built) == {"": ("P", "T")}
+
+
+def test_sections_override_what_is_shared_and_the_command_line_both(tmp_path):
+    path = tmp_path / "x.yaml"
+    path.write_text("train_mode: pretrain,distill,distill-small\ndataset: digits\nlearning_rate: 1\nseed: 1\n"
+                    "distill: {learning_rate: 2, seed: 2, train_epochs: 5}\ndistill-small: {learning_rate: 3, width_multiplier: 0.5}\n")
+    built = stages(f"--config={path}", "--train_epochs=7", "--pretrain.seed=4", "--distill-small.train_epochs=8")
+    assert {stage: (v["learning_rate"], v["seed"], v["train_epochs"], v["width_multiplier"]) for stage, v in built.items()} == {
+        "pretrain": (1, 4, 7, 1), "distill": (2, 2, 7, 1), "distill-small": (3, 2, 8, 0.5)}
+
+
+def test_one_mode_takes_its_section_of_a_chain():
+    """The quick start's fine-tuning alone."""
+    recipe = flags.read(flags.CONFIG_DIR / "digits_quickstart.yaml")
+    built = stages("--config=digits_quickstart", "--train_mode=finetune", "--checkpoint=P")
+    assert built[""]["learning_rate"] == recipe["finetune"]["learning_rate"] and built[""]["checkpoint"] == "P"
+
+
+@pytest.mark.parametrize(("arguments", "said"), [
+    (["--train_mode=pretrain,finetun"], "'finetune'"),
+    (["--train_mode=pretrain,"], "accepted are pretrain, finetune, supervised, distill"),
+    (["--train_mode=distill,distill"], "distill-2"),
+    (["--train_mode=pretrain,distill-../x"], "distill-small"),
+    (["--train_mode=pretrain", "--finetune.seed=1"], "no such stage in --train_mode=pretrain"),
+    (["--train_mode=pretrain,finetune", "--finetune.learning_rat=1"], "'learning_rate'"),
+    (["--train_mode=pretrain,finetune", "--finetune.learning_rate=fast"], "--learning_rate=fast"),
+    (["--train_mode=pretrain,finetune", "--finetune.num_cpu_devices=2"], "all stages share it"),
+    (["--train_mode=pretrain,finetune", "--finetune.model_dir=y"], "all stages share it"),
+    (["--train_mode=supervised", "--checkpoint=P"], "--train_mode=finetune"),
+    (["--train_mode=supervised,pretrain", "--supervised.checkpoint=P"], "--train_mode=finetune"),
+])
+def test_wrong_stages(arguments, said):
+    assert said in refused(*arguments)
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ("pretrain: 3", "section of a stage"),
+    ("pretrain: {seed: -1}", "--seed=-1"),
+    ("finetune: {lerning_rate: 1}", "'learning_rate'"),
+    ("finetune: {train_mode: distill}", "all stages share it"),
+    ("finetuning: {seed: 1}", "unknown key 'finetuning'"),
+])
+def test_wrong_sections(tmp_path, text, said):
+    (tmp_path / "my.yaml").write_text(f"dataset: digits\n{text}\n")
+    message = refused(f"--config={tmp_path / 'my.yaml'}")
+    assert "my.yaml" in message and said in message
+
+
+MODE = st.sampled_from(MODES)
+NAMES = st.lists(st.tuples(MODE, st.sampled_from(["", "-a", "-b"])).map("".join), min_size=2, max_size=5, unique=True)
+
+
+@given(NAMES, st.dictionaries(MODE, st.fixed_dictionaries({}, optional={"seed": st.integers(0, 9), "learning_rate": st.floats(0, 1)})))
+def test_what_is_described_is_built_again(names, sections):
+    """`flags.json` of a chain gives the same stages, also in another directory."""
+    common = {"train_mode": ",".join(names), "model_dir": "runs/x", "dataset": "digits", "seed": 3}
+    built = chain.configs(common, sections)
+    again = chain.configs(*chain.separate(chain.describe(built)))
+    assert again == built
+    moved = chain.configs(*chain.separate(chain.describe(built)), {"model_dir": "runs/y"})
+    assert [settings.train.model_dir for settings in moved] == [f"runs/y/{name}" for name in names]
+    assert not any("runs/x" in str(value) for settings in moved for value in settings.flat().values())
+
+
+def test_table():
+    results = {
+        "pretrain": {"eval/knn_accuracy": 0.5, "untrained/knn_accuracy": 0.25, "labels": 20, "parameters": 1234567, "train_minutes": 1.26},
+        "distill": {"eval/knn_accuracy": 0.75, "eval/label_top_1_accuracy": 1.0, "labels": 20, "parameters": 10, "train_minutes": 0.5}}
+    lines = report.stages_table(results).splitlines()
+    assert lines[2:] == [
+        "| untrained network | 20 |  |  |  | 25.00% | 1,234,567 | 0.0 |", "| pretrain | 20 |  |  |  | 50.00% | 1,234,567 | 1.3 |",
+        "| distill | 20 | 100.00% |  |  | 75.00% | 10 | 0.5 |"]

@@ -1,0 +1,106 @@
+"""Several stages in one run directory, `--train_mode=pretrain,finetune,distill`: a configuration each. No TensorFlow here.
+
+A stage is a training mode, or one with a suffix (`distill-small`) where a mode comes twice. A YAML file gives it a section
+of its own name, over the settings that all stages share; `distill-small` takes what stands under `distill`, too.
+"""
+
+import re
+
+from tf_simclr import config as config_lib
+from tf_simclr.config import UserError, nearest
+from tf_simclr.sections import MODES
+
+PATHS = {"checkpoint": ("pretrain", "finetune", "distill"), "teacher_checkpoint": ("distill",)}  # {flag: modes that take it}
+# Where a stage starts from if nothing is said: the nearest stage before it of one of these modes.
+STARTS = {("checkpoint", "finetune"): ("pretrain",), ("teacher_checkpoint", "distill"): ("finetune", "distill")}
+SHARED = ("mode", "model_dir", "deterministic")  # besides all of the section hardware: one process has one of them
+OWN = ("train_mode", "model_dir")  # what is never the same in two stages
+
+
+def mode_of(stage):
+    """The training mode of a stage."""
+    return stage.split("-")[0]
+
+
+def stages(text):
+    """The names of the stages in `--train_mode=text`."""
+    names = [name.strip() for name in str(text).split(",")]
+    for name in names:
+        if mode_of(name) not in MODES or not re.fullmatch(r"\w+(-\w+)?", name):  # it is the name of a directory, too
+            raise UserError(f"--train_mode={text}: accepted are {', '.join(MODES)}, or several with commas between, which run one after the other, "
+                            f"each also with a suffix as in distill-small.{nearest(mode_of(name), MODES)}")
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise UserError(f"--train_mode={text}: {twice[0]} is there twice; give the second a name of its own, e.g. {twice[0]}-2")
+    return names
+
+
+def separate(values):
+    """({flag name: value} for all stages, {stage: {flag name: value}}) of a YAML file's content.
+
+    Raises:
+        UserError: a section that is not a stage, or that sets what all stages share.
+    """
+    common, sections = {}, {}
+    for name, value in values.items():
+        is_stage = mode_of(str(name)) in MODES
+        if is_stage and not isinstance(value, dict):
+            raise UserError(f"'{name}' is the section of a stage: lines of `name: value` are expected under it, got {value}")
+        (sections if is_stage else common)[name] = value
+    fields = config_lib.fields()
+    for stage, section in sections.items():
+        for name in section:
+            if name in SHARED or name == "train_mode" or (name in fields and fields[name].section == "hardware"):
+                raise UserError(f"{name} stands in the section of {stage}: all stages share it, give it outside")
+    return common, sections
+
+
+def configs(common, sections, given=(), given_sections=()):
+    """A `Config` for each stage of `train_mode`, in order; one stage alone has the run directory for itself.
+
+    Args:
+        common, sections: as `separate` returns them. given, given_sections: the same of the command line, which overrides them.
+
+    Raises:
+        UserError: a stage, key or value that does not exist.
+    """
+    given, given_sections = dict(given), dict(given_sections)
+    shared = {**common, **given}
+    names = stages(shared.get("train_mode", config_lib.fields()["train_mode"].default))
+    strange = [stage for stage in given_sections if stage not in names]
+    if strange:
+        raise UserError(f"--{strange[0]}.{next(iter(given_sections[strange[0]]))}: there is no such stage in --train_mode={','.join(names)}.{nearest(strange[0], names)}")
+    root, before, built = shared.get("model_dir", ""), {}, []
+    for stage in names:
+        mode = mode_of(stage)
+        values = {**common, **sections.get(mode, {}), **sections.get(stage, {}), **given, **given_sections.get(stage, {}), "train_mode": mode}
+        if len(names) > 1:
+            own = {**sections.get(mode, {}), **sections.get(stage, {}), **given_sections.get(stage, {})}
+            values |= {"model_dir": f"{root}/{stage}", **{name: _start(name, mode, own, shared, before) for name in PATHS}}
+            before[stage] = values["model_dir"]
+        built.append(config_lib.build(values))
+    return built
+
+
+def _start(flag, mode, own, shared, before):
+    """The value of a checkpoint flag for a stage: its own section's, the nearest fitting stage before it, the chain's."""
+    if own.get(flag):
+        return before.get(own[flag], own[flag])  # the name of a stage, or a path
+    fitting = [directory for stage, directory in before.items() if mode_of(stage) in STARTS.get((flag, mode), ())]
+    if fitting:
+        return fitting[-1]
+    first = mode in PATHS[flag] and not any(mode_of(stage) in PATHS[flag] for stage in before)
+    return shared.get(flag, "") if first else ""
+
+
+def describe(built):
+    """The configurations of a chain as one dict that `separate` and `configs` take: what they share, then a section each."""
+    flats = {config.train.model_dir.rsplit("/", 1)[1]: config.flat() for config in built}
+    names = {flat["model_dir"]: stage for stage, flat in flats.items()}
+    first = next(iter(flats.values()))
+    same = {name for name in first if name not in (*OWN, *PATHS) and all(flat[name] == first[name] for flat in flats.values())}
+    root = first["model_dir"].rsplit("/", 1)[0]
+    sections = {
+        stage: {name: names.get(value, value) if name in PATHS else value for name, value in flat.items() if name not in same and name not in OWN}
+        for stage, flat in flats.items()}
+    return {"train_mode": ",".join(flats), "model_dir": root, **{name: first[name] for name in first if name in same}, **sections}

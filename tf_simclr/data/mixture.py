@@ -1,0 +1,56 @@
+"""Labelled and unlabelled images in one batch: which sources, and how many images of each."""
+
+import dataclasses
+
+import numpy as np
+
+from tf_simclr.config import UserError
+from tf_simclr.data.source import Source
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """`batch_size` images of `source` in every batch, over all replicas.
+
+    `constants`: what was computed of each example before the training, [N, ...]; None: nothing.
+    """
+
+    source: Source
+    batch_size: int
+    constants: np.ndarray | None = None
+
+
+def parts(source, unlabeled, ratio, batch_size, replicas):
+    """The parts that every batch is made of.
+
+    Args:
+        source: labelled images, or some with and some without label. unlabeled: further images without label, or None.
+        ratio: images without label for each labelled one; 0: as many of each as there are, which in one source alone
+            is left to chance.
+        batch_size: over all replicas, each of which gets the same share of each part.
+
+    Raises:
+        UserError: nothing to mix, or a batch too small for it.
+    """
+    if not ratio:
+        sources = [source] if unlabeled is None else [source, unlabeled]
+        weights = [s.num_examples for s in sources]
+    else:
+        rest = [s for s in (source.labeled(has_label=False), unlabeled) if s is not None and s.num_examples]
+        if not (source.num_labeled and rest):
+            raise UserError(f"--unlabeled_ratio={ratio:g}: images with and without label are needed, and there are {source.num_labeled} with and "
+                            f"{sum(s.num_examples for s in rest)} without; see --label_fraction and --unlabeled_dataset")
+        sources, total = [source.labeled(), *rest], sum(s.num_examples for s in rest)
+        weights = [1.0, *(ratio * s.num_examples / total for s in rest)]
+    per_replica = _shares(batch_size // replicas, weights)
+    if 0 in per_replica:
+        least = replicas * int(np.ceil(sum(weights) / min(weights)))
+        raise UserError(f"--train_batch_size={batch_size}: too few for {' : '.join(f'{weight:g}' for weight in weights)} images of each kind on each of "
+                        f"{replicas} replicas; --train_batch_size={least} is enough")
+    return [Part(s, share * replicas) for s, share in zip(sources, per_replica)]
+
+
+def _shares(total, weights):
+    """`total` split in proportion to `weights`, in whole numbers."""
+    ends = np.rint(np.cumsum(weights) / np.sum(weights) * total).astype(int)
+    return np.diff(ends, prepend=0).tolist()

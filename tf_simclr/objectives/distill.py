@@ -1,0 +1,51 @@
+"""Distillation and self-training with unlabelled images (SimCLRv2 sec. 2, eq. 2 and 3)."""
+
+import tensorflow as tf
+
+from tf_simclr.data import augment
+from tf_simclr.data.source import UNLABELED
+from tf_simclr.objectives.supervised import Supervised, classification
+
+
+def distillation(student, teacher, labels, alpha, temperature):
+    """(1 - alpha) * cross-entropy on the labels + alpha * cross-entropy on the teacher's predictions.
+
+    Both are sums over the batch divided by its size, so the labels weigh less the fewer of them there are in it (eq. 3).
+
+    Args:
+        student, teacher: logits float32 [B, C]. labels: int64 [B], -1 where unknown.
+        alpha: in [0, 1]; 1 uses no label. temperature: of both predictions in the second term; the first has none.
+
+    Returns:
+        (loss, {"distill_loss": the second term without alpha}).
+    """
+    known = tf.cast(labels != UNLABELED, tf.float32)
+    hard = known * tf.nn.sparse_softmax_cross_entropy_with_logits(tf.maximum(labels, 0), student)  # [B]
+    soft = tf.nn.softmax_cross_entropy_with_logits(tf.nn.softmax(teacher / temperature), student / temperature)  # [B]
+    return tf.reduce_mean((1 - alpha) * hard + alpha * soft), {"distill_loss": tf.reduce_mean(soft)}
+
+
+class Distill(Supervised):
+    """The student learns to predict what a frozen teacher does on the same augmented image."""
+
+    needs_teacher = True
+
+    @classmethod
+    def labeled_only(cls, settings):
+        return not settings.objective.distill_unlabeled
+
+    def example(self, image, label, seed, constant=None):
+        example = super().example(image, label, seed)
+        return example if constant is None else {**example, "teacher_logits": constant}
+
+    def constant_function(self):
+        """The teacher's logits, where it sees the same images again and again."""
+        return None if augment.is_random(self.settings.augment) else (self.teacher, self.supervised_head.units)
+
+    def loss(self, batch, training=True):
+        options = self.settings.objective
+        student = self.logits(batch, training)
+        teacher = tf.stop_gradient(batch["teacher_logits"] if "teacher_logits" in batch else self.teacher(batch["image"]))
+        loss, metrics = distillation(student, teacher, batch["label"], options.distill_alpha, options.distill_temperature)
+        agreement = tf.cast(tf.argmax(student, -1) == tf.argmax(teacher, -1), tf.float32)
+        return loss, {**metrics, "teacher_agreement": tf.reduce_mean(agreement), **classification(student, batch["label"])[1]}

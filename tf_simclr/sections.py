@@ -1,0 +1,133 @@
+"""The settings in sections. A flag, its default, its type and its help exist here, once.
+
+`flags.py` derives the command line, the YAML keys and the tables of README from the fields below. A field with
+`fixed=True` is part of what a run directory *is*: it can't change between two starts in the same directory.
+"""
+
+import dataclasses
+
+TINY = 1e-12  # lower bound of what has to be above zero
+MAX_INT = 2**31 - 1  # what TensorFlow takes as an int32
+MODES = ("pretrain", "finetune", "supervised", "distill")
+
+
+def setting(default, help, *, choices=None, low=None, high=None, fixed=True):
+    """A dataclass field with its help text and what values it accepts (`low` and `high` are inclusive)."""
+    if type(default) is int and choices is None and high is None:
+        high = MAX_INT
+    return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "low": low, "high": high, "fixed": fixed})
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    dataset: str = setting("imagenet2012", "digits, folder:PATH, or the name of a tensorflow-datasets data set, e.g. cifar10")
+    data_dir: str = setting("", "where tensorflow-datasets keeps its data sets (empty: its own default)", fixed=False)
+    train_split: str = setting("train", "split to train on")
+    eval_split: str = setting("validation", "split to evaluate on; never trained on", fixed=False)
+    cache_dataset: bool = setting(False, "keep the encoded images in memory whatever their size (under 1 GiB they always are)", fixed=False)
+    label_fraction: float = setting(1.0, "share of the training labels that is used, the same share of each class", low=TINY, high=1.0)
+    labels_per_class: int = setting(0, "number of labels of each class that are used (0: see label_fraction)", low=0)
+    unlabeled_dataset: str = setting("", "further images, of any source that dataset can name; their labels are not used (empty: none)")
+    unlabeled_split: str = setting("train", "split of unlabeled_dataset")
+    unlabeled_ratio: float = setting(0.0, "images without label for each one with a label in a batch (0: as many as there are of each)", low=0.0, high=1e6)
+    image_size: int = setting(224, "height and width of the network's input in pixels; up to 32 the CIFAR stem is used", low=8)
+
+
+@dataclasses.dataclass(frozen=True)
+class Augment:
+    use_crop: bool = setting(True, "random resized crop")
+    crop_area: tuple[float, float] = setting((0.08, 1.0), "least and greatest share of the image's area in a crop", low=TINY, high=1.0)
+    crop_aspect: tuple[float, float] = setting((3 / 4, 4 / 3), "least and greatest width/height of a crop", low=0.01, high=100.0)
+    use_flip: bool = setting(True, "mirror left-right with probability 0.5")
+    color_jitter_strength: float = setting(1.0, "strength s of brightness, contrast, saturation (0.8 s) and hue (0.2 s); 0: no colour augmentation", low=0.0, high=2.5)
+    brightness: str = setting("multiplicative", "how brightness changes: a factor, or the additive offset of the first paper", choices=("multiplicative", "additive"))
+    grayscale_probability: float = setting(0.2, "probability of dropping the colours", low=0.0, high=1.0)
+    use_blur: bool = setting(True, "Gaussian blur with probability 0.5")
+    max_rotation: float = setting(0.0, "rotate by up to so many degrees", low=0.0, high=180.0)
+    max_shear: float = setting(0.0, "shear horizontally by up to this slope", low=0.0, high=2.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    resnet_depth: int = setting(50, "depth of the ResNet", choices=(18, 34, 50, 101, 152, 200))
+    width_multiplier: float = setting(1.0, "factor on all numbers of channels", low=0.02, high=16.0)
+    sk_ratio: float = setting(0.0, "selective-kernel ratio, 0.0625 recommended (0: off)", low=0.0, high=1.0)
+    se_ratio: float = setting(0.0, "squeeze-and-excite ratio (0: off)", low=0.0, high=1.0)
+    batch_norm_decay: float = setting(0.9, "momentum of the batch norm statistics", low=0.0, high=1.0)
+    global_bn: bool = setting(True, "batch norm statistics over all replicas instead of each replica's own")
+    proj_head_mode: str = setting("nonlinear", "projection head", choices=("none", "linear", "nonlinear"))
+    proj_out_dim: int = setting(128, "output dimension of the projection head", low=1)
+    num_proj_layers: int = setting(3, "layers of the nonlinear projection head", low=1)
+    ft_proj_selector: int = setting(0, "what the linear head reads: 0 the encoder's output, m the m-th projection layer, -1 the last", low=-1)
+    zero_init_logits_layer: bool = setting(False, "start the linear head at zero")
+    probe_init_logits_layer: bool = setting(False, "start the linear head as logistic regression on the features that the training starts with")
+    fine_tune_after_block: int = setting(-1, "freeze: -1 nothing, 0 the stem, k the stem and block groups 1 to k (4: only heads are trained)", low=-1, high=4)
+    precision: str = setting("float32", "dtype of the computation; variables and loss stay float32", choices=("float32", "bfloat16", "float16"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    train_mode: str = setting("pretrain", "contrastive pretraining; labels, from a checkpoint or from scratch; a teacher's predictions; several with commas between", choices=MODES)
+    temperature: float = setting(0.1, "temperature tau of the contrastive loss", low=1e-3)
+    hidden_norm: bool = setting(True, "normalise the projections to length 1 (cosine similarity)")
+    memory_size: int = setting(0, "past keys kept as further negatives, 65536 in SimCLRv2 (0: no memory)", low=0)
+    memory_momentum: float = setting(0.999, "momentum of the key encoder that fills the memory", low=0.0, high=1.0)
+    lineareval_while_pretraining: bool = setting(True, "train a linear classifier on the side; no gradient of it reaches the encoder")
+    checkpoint: str = setting("", "run directory, directory of checkpoints or checkpoint prefix to start from")
+    teacher_checkpoint: str = setting("", "teacher of distill: a run directory, a checkpoint prefix in one, or a SavedModel with logits_sup")
+    distill_temperature: float = setting(1.0, "temperature of teacher and student, 0.1 in SimCLRv2 where both are the same network", low=1e-3)
+    distill_alpha: float = setting(1.0, "weight of the distillation loss; that of the labels is 1 - alpha", low=0.0, high=1.0)
+    distill_unlabeled: bool = setting(True, "distill on all images; otherwise on those with a label only")
+
+
+@dataclasses.dataclass(frozen=True)
+class Optimizer:
+    optimizer: str = setting("lars", "optimiser", choices=("momentum", "adam", "lars"))
+    learning_rate: float = setting(0.3, "base learning rate, see learning_rate_scaling", low=0.0)
+    learning_rate_scaling: str = setting("linear", "linear: times batch/256; sqrt: times sqrt(batch)", choices=("linear", "sqrt"))
+    warmup_epochs: float = setting(10.0, "epochs of linear warm-up", low=0.0)
+    momentum: float = setting(0.9, "momentum of lars and momentum", low=0.0, high=1.0)
+    weight_decay: float = setting(1e-6, "weight decay", low=0.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Train:
+    mode: str = setting("train", "what to do", choices=("train", "eval", "train_then_eval"), fixed=False)
+    model_dir: str = setting("", "run directory: checkpoints, results, exports (empty: runs/ and the config's name)", fixed=False)
+    train_batch_size: int = setting(512, "images a step, over all replicas", low=1)
+    train_epochs: int = setting(100, "epochs to train", low=1)
+    train_steps: int = setting(0, "steps to train; overrides train_epochs (0: unused)", low=0)
+    checkpoint_epochs: int = setting(1, "epochs between checkpoints", low=1, fixed=False)
+    checkpoint_steps: int = setting(0, "steps between checkpoints; overrides checkpoint_epochs (0: unused)", low=0, fixed=False)
+    keep_checkpoint_max: int = setting(5, "newest checkpoints that are kept (0: all)", low=0, fixed=False)
+    seed: int = setting(0, "seed of weights, data order, augmentation and of the labels that are kept", low=0)
+    deterministic: bool = setting(False, "use only deterministic kernels: the same run gives the same bits", fixed=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class Eval:
+    eval_steps: int = setting(0, "batches to evaluate (0: all examples)", low=0, fixed=False)
+    eval_batch_size: int = setting(256, "images a step while evaluating", low=1, fixed=False)
+    eval_name: str = setting("", "name of the folder of the evaluation's TensorBoard events (empty: eval)", fixed=False)
+    eval_timeout: float = setting(0.0, "seconds --mode=eval waits for a newer checkpoint when no training is seen on this machine", low=0.0, fixed=False)
+    knn_examples: int = setting(10000, "training images in the k-NN and linear-probe evaluation (0: neither)", low=0, fixed=False)
+    knn_k: int = setting(200, "neighbours that vote in k-NN", low=1, fixed=False)
+    knn_temperature: float = setting(0.1, "temperature of the k-NN vote: exp(cosine/temperature)", low=1e-3, fixed=False)
+    untrained_baseline: bool = setting(True, "evaluate the same network with its initial weights as well, once a run", fixed=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class Export:
+    keep_hub_module_max: int = setting(1, "newest exports kept in saved_model/ (0: all)", low=0, fixed=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class Hardware:
+    strategy: str = setting("auto", "how to distribute; auto: a TPU that is named, else all GPUs, else the CPU",
+                            choices=("auto", "one_device", "mirrored", "multi_worker", "tpu"), fixed=False)
+    num_cpu_devices: int = setting(1, "logical CPU devices, to try distribution without GPUs", low=1, high=64, fixed=False)
+    use_tpu: bool = setting(True, "let strategy=auto use the TPU of --tpu_name or --master", fixed=False)
+    tpu_name: str = setting("", "name or grpc:// address of the Cloud TPU", fixed=False)
+    tpu_zone: str = setting("", "zone of the Cloud TPU", fixed=False)
+    gcp_project: str = setting("", "project of the Cloud TPU", fixed=False)
+    master: str = setting("", "address of the TPU's master, in place of tpu_name", fixed=False)

@@ -1,0 +1,61 @@
+"""The stages of a chain on disk: which are finished, and the table of all of them. No TensorFlow here."""
+
+from absl import logging
+
+from tf_simclr import chain, flags, report
+from tf_simclr.config import UserError
+from tf_simclr.run_directory import RunDirectory
+
+RESULT = "result.json"
+
+
+class Stages:
+    """The run directories of the configurations `built`; with one alone there is nothing to do.
+
+    Raises:
+        UserError: one of them, or the directory that holds them, has a run with another configuration.
+    """
+
+    def __init__(self, built):
+        self.built = built
+        self.directories = [RunDirectory(settings.train.model_dir, settings) for settings in built]
+        self.root = RunDirectory(self.directories[0].path.parent) if len(built) > 1 else None
+        saved = self.root.read(flags.SAVED) if self.root else None
+        if saved is not None and "," not in saved.get("train_mode", ""):
+            raise UserError(f"--model_dir={self.root.path}: it holds a single run, not stages; give another --model_dir")
+
+    def skips(self, number):
+        """Whether a stage is finished: trained to its last step, evaluated and exported. Says which one begins, otherwise."""
+        if not self.root:
+            return False
+        if self.built[number].train.mode == "train_then_eval" and _is_finished(self.directories[number]):
+            logging.info("stage %s is finished", self._name(number))
+            return True
+        logging.info("stage %s, %d of %d", self._name(number), number + 1, len(self.built))
+        return False
+
+    def before(self, number):
+        """The run directories of the stages before a stage."""
+        return [directory.path for directory in self.directories[:number]]
+
+    def commit(self):
+        """Writes down what the stages are; called when the first thing that could be wrong is not."""
+        if self.root:
+            self.root.create()
+            self.root.write(flags.SAVED, chain.describe(self.built))
+
+    def report(self):
+        """Prints the table of the stages, and writes it as JSON."""
+        results = {self._name(number): directory.read(RESULT) for number, directory in enumerate(self.directories)}
+        results = {name: result for name, result in results.items() if result}
+        if self.root and results:
+            self.root.write(RESULT, results)
+            logging.info("%s\n\n%s\n", self.root.path, report.stages_table(results))
+
+    def _name(self, number):
+        return self.directories[number].path.name
+
+
+def _is_finished(directory):
+    result = directory.read(RESULT)
+    return result is not None and result["global_step"] == result.get("total_steps")

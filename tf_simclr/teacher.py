@@ -1,0 +1,74 @@
+"""A trained network as the teacher of another one: frozen, in inference mode."""
+
+import tensorflow as tf
+from absl import logging
+from etils import epath
+
+from tf_simclr import checkpoint, config, flags
+from tf_simclr.config import UserError
+from tf_simclr.objectives import OBJECTIVES
+
+FLAG = "teacher_checkpoint"
+
+
+class Teacher:
+    """Images float32 [B, H, W, 3] in [0, 1] -> logits float32 [B, num_classes].
+
+    Not a Keras layer: what a student holds of it must become neither trainable nor part of the student's checkpoints.
+    """
+
+    def __init__(self, predict, num_classes, variables):
+        self._predict, self.num_classes, self.variables = predict, num_classes, variables
+
+    def __call__(self, images):
+        return tf.cast(self._predict(images), tf.float32)
+
+
+def load(path, image_size):
+    """The teacher at `path`: a run directory of this package, a checkpoint prefix in one, or a SavedModel with `logits_sup`.
+
+    Has to be called in the strategy's scope.
+
+    Raises:
+        UserError: it is neither, or has no linear head.
+    """
+    if not path:
+        raise UserError(f"--train_mode=distill learns from a teacher: give --{FLAG}=, the run directory of a finished fine-tuning, or a SavedModel")
+    place = epath.Path(path)
+    if (place / "saved_model.pb").exists():
+        return _of_saved_model(path, image_size)
+    prefix, directory = checkpoint.latest_in(path, FLAG), place if place.is_dir() else place.parent
+    if not (directory / flags.SAVED).exists():
+        raise UserError(f"--{FLAG}={path}: there is no {flags.SAVED} beside the checkpoint, so what network it is of is not known; give a run directory or a SavedModel")
+    return _of_run(path, prefix, config.build(flags.read(directory / flags.SAVED)), image_size)
+
+
+def _of_run(path, prefix, settings, image_size):
+    shape = checkpoint.shape_of("model/supervised_head/bias", prefix)
+    if shape is None:
+        raise UserError(f"--{FLAG}={path}: {prefix} has no linear head, so it predicts no classes; give a fine-tuned network")
+    if settings.data.image_size != image_size:
+        logging.warning("the teacher was trained on images of %d pixels and sees those of --image_size=%d here", settings.data.image_size, image_size)
+    network = OBJECTIVES[settings.objective.train_mode](settings, shape[0])
+    network.build_variables()
+    variables = [v for part in network.network() for v in part.variables]
+    checkpoint.restore(variables, path, FLAG)
+    logging.info("the teacher is %s", prefix)
+    return Teacher(lambda images: network(images, training=False)["logits_sup"], shape[0], variables)
+
+
+def _of_saved_model(path, image_size):
+    strategy = tf.distribute.get_strategy()
+    try:
+        module = tf.saved_model.load(path)
+
+        def predict(images):
+            return module(images, trainable=False)["logits_sup"]
+
+        once = tf.function(lambda images: strategy.run(predict, args=(images,)), autograph=False)  # replicas have variables of their own
+        logits = strategy.experimental_local_results(once(tf.zeros([1, image_size, image_size, 3])))[0]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, tf.errors.OpError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"--{FLAG}={path}: as a SavedModel it is not one whose call gives logits_sup ({reason}); give one exported from a run with labels") from None
+    logging.info("the teacher is the SavedModel %s", path)
+    return Teacher(predict, logits.shape[-1], getattr(module, "variables", []))
