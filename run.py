@@ -31,25 +31,25 @@ def run(stages):
     """Does what the configurations ask for, one after the other."""
     chain = Stages(stages)  # looks into all run directories: what is wrong with a later one should show now
     start_tensorflow()
-    for number, settings in enumerate(stages):
-        if not chain.skips(number):
-            run_stage(settings, chain, number)
-    chain.report()
+    writes = [run_stage(chain, number) for number in range(len(stages)) if not chain.skips(number)]
+    if all(writes):
+        chain.report()
 
 
-def run_stage(settings, chain, number):
-    """Trains, evaluates or both; what it has built in memory is gone at its end."""
-    from tf_simclr import evaluate, train  # late: --help and a wrong flag need no TensorFlow
+def run_stage(chain, number):
+    """Trains, evaluates or both; what it has built in memory is gone at its end. Returns whether this process is the one that writes."""
+    from tf_simclr import distribute, evaluate, train  # late: --help and a wrong flag need no TensorFlow
     from tf_simclr.experiment import Experiment
 
-    experiment = Experiment(settings, related=chain.before(number))
+    settings = chain.built[number]
+    experiment = Experiment(settings, chain.before(number), chain.built[number + 1:], chain.commit)
     if settings.train.mode != "eval":
-        chain.commit()
         train.fit(experiment)
     if settings.train.mode == "train_then_eval":
         evaluate.evaluate_and_export(experiment)
     elif settings.train.mode == "eval":
         evaluate.evaluate_run(experiment)
+    return distribute.is_chief(experiment.strategy)
 
 
 def is_for_the_user(record):

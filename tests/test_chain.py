@@ -77,6 +77,10 @@ def test_one_mode_takes_its_section_of_a_chain():
     (["--train_mode=pretrain,finetune", "--finetune.model_dir=y"], "all stages share it"),
     (["--train_mode=supervised", "--checkpoint=P"], "--train_mode=finetune"),
     (["--train_mode=supervised,pretrain", "--supervised.checkpoint=P"], "--train_mode=finetune"),
+    (["--train_mode=pretrain,finetune,distill", "--teacher_checkpoint=T"], "no stage of --train_mode=pretrain,finetune,distill takes it"),
+    (["--train_mode=supervised,supervised-b", "--checkpoint=P"], "no stage"),
+    (["--train_mode=finetune,distill", "--checkpoint=P", "--distill.checkpoint=pretrain"], "no stage of this name runs before it"),
+    (["--config=digits_quickstart", "--train_mode=distill", "--teacher_checkpoint=T"], "--distill.checkpoint="),
 ])
 def test_wrong_stages(arguments, said):
     assert said in refused(*arguments)
@@ -88,11 +92,26 @@ def test_wrong_stages(arguments, said):
     ("finetune: {lerning_rate: 1}", "'learning_rate'"),
     ("finetune: {train_mode: distill}", "all stages share it"),
     ("finetuning: {seed: 1}", "unknown key 'finetuning'"),
+    ("finetune: {checkpoint: [a]}", "a text is expected"),
+    ("train_mode: pretrain,distill-small\ndistill-smal: {seed: 1}", "'distill-small'"),
 ])
 def test_wrong_sections(tmp_path, text, said):
     (tmp_path / "my.yaml").write_text(f"dataset: digits\n{text}\n")
     message = refused(f"--config={tmp_path / 'my.yaml'}")
     assert "my.yaml" in message and said in message
+
+
+@pytest.mark.parametrize(("saved", "checkpoint", "there", "expected"), [
+    ("runs/x/finetune", "runs/x/pretrain", "runs/y/finetune", "runs/y/pretrain"),
+    ("runs/x/finetune", "runs/x/pretrain/", "./runs/x/finetune/", "./runs/x/pretrain"),
+    ("runs/x/finetune", "runs/z", "runs/y/finetune", "runs/z"),
+    ("a", "b", "c/a", "c/b"),
+    ("gs://b/x/a", "gs://b/x/c", "gs://b/y/a", "gs://b/y/c"),
+])
+def test_a_run_that_was_moved_with_the_one_it_starts_from(saved, checkpoint, there, expected):
+    values = chain.moved({"model_dir": saved, "checkpoint": checkpoint, "seed": 1}, there)
+    assert values == {"model_dir": there, "checkpoint": expected, "seed": 1}
+    assert chain.siblings(values) == ({} if expected == "runs/z" else {"checkpoint": expected.split("/")[-1]})
 
 
 MODE = st.sampled_from(MODES)

@@ -143,7 +143,7 @@ def test_experiment_feeds_what_table_2_says(settings, tmp_path):
     assert fed == [[(20, 20)], [(20, 20)], [(1437, 20)], [(1437, 20)]]
     mixed = Experiment(settings(model_dir=str(tmp_path / "m"), train_mode="distill", unlabeled_ratio=3.0, unlabeled_dataset="digits",
                                 unlabeled_split="test", **few)).parts
-    assert [(part.batch_size, part.source.num_examples, part.source.num_labeled) for part in mixed] == [(2, 20, 20), (4, 1417, 0), (2, 360, 0)]  # 6 * 1417/1777 = 4.8
+    assert [(part.batch_size, part.source.num_examples, part.source.num_labeled) for part in mixed] == [(2, 20, 20), (5, 1417, 0), (1, 360, 0)]
 
 
 def test_stages_use_the_labels_of_the_run_they_start_from(settings, tmp_path):

@@ -190,6 +190,7 @@ def test_evaluation_has_every_example_once_in_whole_batches(n, batch, workers, k
         np.testing.assert_array_equal(rows["weight"], np.sort(rows["weight"])[::-1])  # what fills up comes last
         np.testing.assert_array_equal(rows["number"], rows["label"])
         labels.append(rows["label"][rows["weight"] > 0])
+        np.testing.assert_array_equal(rows["position"][rows["weight"] > 0], labels[-1])  # by which several workers' rows are sorted
     np.testing.assert_array_equal(np.sort(np.concatenate(labels)), np.arange(n))
 
 

@@ -23,6 +23,8 @@ from PIL import Image
 from tensorboard.backend.event_processing import event_accumulator
 
 import run
+from tf_simclr import flags
+from tf_simclr.stages import Stages
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DIGITS = ["--dataset=digits", "--eval_split=test"]
@@ -489,6 +491,41 @@ def test_resumed_chain_ends_with_the_same_table(disturbed, undisturbed):
 def test_all_stages_use_the_same_labels(undisturbed):
     subsets = [json.loads((undisturbed / stage / "labels.json").read_text()) for stage in STAGES]
     assert subsets[0] == subsets[1] == subsets[2] and len(subsets[0]["ids"]) == 40
+
+
+@pytest.fixture
+def copy(undisturbed, tmp_path):
+    """The finished chain in another place."""
+    return shutil.copytree(undisturbed, tmp_path / "copy")
+
+
+def stages_of(*arguments):
+    values = absl_flags.FlagValues()
+    flags.define(values)
+    return Stages(flags.parse(["run.py", *arguments], values)[0])
+
+
+def test_what_counts_as_finished(copy):
+    """Not figures of another evaluation; and fewer stages take nothing away from those that ran."""
+    known = (copy / "flags.json").read_text()
+    assert [stages_of(*LONG, f"--model_dir={copy}").skips(number) for number in range(3)] == [True] * 3
+    assert [stages_of(*LONG, f"--model_dir={copy}", "--eval_steps=1").skips(number) for number in range(3)] == [False] * 3
+    fewer = stages_of(*(flag for flag in LONG if "--distill." not in flag), f"--model_dir={copy}", "--train_mode=pretrain,finetune")
+    fewer.commit()
+    fewer.report()
+    assert (copy / "flags.json").read_text() == known and list(json.loads((copy / "result.json").read_text())) == list(STAGES)
+    more = stages_of(*LONG, f"--model_dir={copy}", "--train_mode=pretrain,finetune,distill,distill-b")
+    more.commit()
+    assert json.loads((copy / "flags.json").read_text())["train_mode"] == "pretrain,finetune,distill,distill-b"
+
+
+def test_a_stage_is_evaluated_by_itself_wherever_it_is(copy, main):
+    before = json.loads((copy / "finetune" / "result.json").read_text())
+    status, stderr = main("--mode=eval", f"--model_dir={copy}/finetune/", *HERE)
+    assert status == 0, stderr
+    after = json.loads((copy / "finetune" / "result.json").read_text())
+    assert {name: after[name] for name in ("eval/label_top_1_accuracy", "labels", "train_minutes")} == {
+        name: pytest.approx(before[name]) for name in ("eval/label_top_1_accuracy", "labels", "train_minutes")}
 
 
 def test_directory_of_a_chain_and_of_a_run(undisturbed, whole, main, tmp_path):

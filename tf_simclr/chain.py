@@ -4,6 +4,7 @@ A stage is a training mode, or one with a suffix (`distill-small`) where a mode 
 of its own name, over the settings that all stages share; `distill-small` takes what stands under `distill`, too.
 """
 
+import os
 import re
 
 from tf_simclr import config as config_lib
@@ -70,27 +71,51 @@ def configs(common, sections, given=(), given_sections=()):
     strange = [stage for stage in given_sections if stage not in names]
     if strange:
         raise UserError(f"--{strange[0]}.{next(iter(given_sections[strange[0]]))}: there is no such stage in --train_mode={','.join(names)}.{nearest(strange[0], names)}")
-    root, before, built = shared.get("model_dir", ""), {}, []
+    root, before, built = str(shared.get("model_dir", "")).rstrip("/"), {}, []
     for stage in names:
         mode = mode_of(stage)
-        values = {**common, **sections.get(mode, {}), **sections.get(stage, {}), **given, **given_sections.get(stage, {}), "train_mode": mode}
+        own = {**sections.get(mode, {}), **sections.get(stage, {}), **({} if len(names) > 1 else given), **given_sections.get(stage, {})}
+        values = {**common, **own, **given, **given_sections.get(stage, {}), "train_mode": mode}
         if len(names) > 1:
-            own = {**sections.get(mode, {}), **sections.get(stage, {}), **given_sections.get(stage, {})}
-            values |= {"model_dir": f"{root}/{stage}", **{name: _start(name, mode, own, shared, before) for name in PATHS}}
-            before[stage] = values["model_dir"]
+            values |= {"model_dir": f"{root}/{stage}"}
+        values |= {flag: _start(flag, stage, own, shared, before) for flag in PATHS}
+        before[stage] = values.get("model_dir")
         built.append(config_lib.build(values))
+    for flag in PATHS:
+        if shared.get(flag) and not any(settings.flat()[flag] == config_lib.coerce(flag, shared[flag]) for settings in built):
+            raise UserError(f"--{flag}={shared[flag]}: no stage of --train_mode={','.join(names)} takes it; give it to one of them, e.g. --{names[-1]}.{flag}=")
     return built
 
 
-def _start(flag, mode, own, shared, before):
+def _start(flag, stage, own, shared, before):
     """The value of a checkpoint flag for a stage: its own section's, the nearest fitting stage before it, the chain's."""
+    mode = mode_of(stage)
     if own.get(flag):
-        return before.get(own[flag], own[flag])  # the name of a stage, or a path
+        path = config_lib.coerce(flag, own[flag])
+        if path not in before and mode_of(path) in MODES and not os.path.exists(path):
+            raise UserError(f"{flag}: {path} is to be where {stage} starts, and no stage of this name runs before it; give a path, e.g. --{stage}.{flag}=")
+        return before.get(path, path)
     fitting = [directory for stage, directory in before.items() if mode_of(stage) in STARTS.get((flag, mode), ())]
     if fitting:
         return fitting[-1]
     first = mode in PATHS[flag] and not any(mode_of(stage) in PATHS[flag] for stage in before)
     return shared.get(flag, "") if first else ""
+
+
+def siblings(values):
+    """{checkpoint flag: the name of a run that lies beside the run directory of these flags}."""
+    def parts(path):
+        return os.path.split(path.rstrip("/") if "://" in path else os.path.abspath(path))
+
+    parent = parts(values.get("model_dir") or ".")[0]
+    split = {flag: parts(values[flag]) for flag in PATHS if values.get(flag)}
+    return {flag: name for flag, (place, name) in split.items() if place == parent}
+
+
+def moved(values, model_dir):
+    """The flags of a single run, written down elsewhere, as they are with this `model_dir`: runs beside it are beside it still."""
+    parent = os.path.dirname(model_dir.rstrip("/"))
+    return {**values, "model_dir": model_dir, **{flag: os.path.join(parent, name) for flag, name in siblings(values).items()}}
 
 
 def describe(built):

@@ -72,8 +72,9 @@ class Checkpointer:
             reader = tf.train.load_checkpoint(prefix)
             parts = (("model", self.objective.variables), ("optimizer", self.optimizer.variables))
             _read(reader, {_key(part, v.path): v for part, variables in parts for v in variables})
-            for name, v in (("step", self.step), ("seconds", self.seconds)):
-                v.assign(reader.get_tensor(name + _VALUE))
+            self.step.assign(reader.get_tensor("step" + _VALUE))
+            seconds = "seconds" + _VALUE  # not in the checkpoints of version 0.1.0
+            self.seconds.assign(reader.get_tensor(seconds) if reader.has_tensor(seconds) else 0.0)
         except _DAMAGED as error:
             others = [path for path in self._manager.checkpoints if path != prefix]
             raise UserError(f"checkpoint {prefix} can't be restored: {_first_line(error)}; start from another one "

@@ -9,6 +9,7 @@ from tf_simclr import distribute, export, optimizers, report
 from tf_simclr.config import UserError
 from tf_simclr.data.source import UNLABELED
 from tf_simclr.evaluation import EVALUATIONS, NEED_TRAINING_FEATURES, features
+from tf_simclr.stages import evaluated_with
 
 ENDPOINTS = ("final_avg_pool", "logits_sup")
 UNTRAINED = "untrained.json"
@@ -51,9 +52,9 @@ def evaluate_and_export(experiment):
 
 
 def describe(experiment):
-    """What the figures are of: {"total_steps", "labels", "parameters", "train_minutes"}."""
+    """What the figures are of: {"evaluated_with", "total_steps", "labels", "parameters", "train_minutes"}."""
     return {
-        "total_steps": experiment.num_steps, "labels": experiment.train_source.num_labeled,
+        "evaluated_with": evaluated_with(experiment.settings), "total_steps": experiment.num_steps, "labels": experiment.train_source.num_labeled,
         "parameters": experiment.objective.num_parameters(), "train_minutes": float(experiment.checkpoints.seconds) / 60}
 
 

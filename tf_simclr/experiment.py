@@ -1,4 +1,4 @@
-"""What a configuration stands for: strategy, sources, objective, optimizer, checkpoints. Built once a process."""
+"""What a configuration stands for: strategy, sources, objective, optimizer, checkpoints. Built once for each stage of a process."""
 
 import functools
 
@@ -23,13 +23,15 @@ class Experiment:
     Args:
         settings: `config.Config`.
         related: run directories whose label subset is used if it is the same question that is asked here.
+        later: configurations that run after this one; if they need labels of the same data, their lack shows now.
+        on_commit: called when the run directory becomes this run's own, on the process that writes.
 
     Raises:
         UserError: a run directory with another configuration, data that can't be had, a batch that can't be split.
     """
 
-    def __init__(self, settings, related=()):
-        self.settings = settings
+    def __init__(self, settings, related=(), later=(), on_commit=None):
+        self.settings, self._later, self._on_commit = settings, later, on_commit
         self.directory = RunDirectory(settings.train.model_dir, settings)
         if settings.train.deterministic:
             tf.config.experimental.enable_op_determinism()
@@ -74,8 +76,10 @@ class Experiment:
         written = [read_json(place / LABELS) for place in places]
         source, subset = labels.restrict(source, settings.data, settings.train.seed, [found for found in written if found])
         if not source.num_labeled:
-            if self.kind.labeled_only(settings):
-                raise UserError(f"--train_mode={settings.objective.train_mode}: {source.name}, split {source.split}, has no labels; only pretraining and distillation work without")
+            for needy in (settings, *(other for other in self._later if other.data == settings.data)):
+                mode = needy.objective.train_mode
+                if OBJECTIVES[mode].labeled_only(needy):
+                    raise UserError(f"--train_mode={mode}: {source.name}, split {source.split}, has no labels; only pretraining and distillation work without")
             logging.info("%s has no labels: nothing that needs labels is trained or evaluated", source.name)
         return source, subset
 
@@ -132,6 +136,8 @@ class Experiment:
         """Makes the run directory this run's own."""
         if distribute.is_chief(self.strategy):
             self.directory.commit()
+            if self._on_commit is not None:
+                self._on_commit()
             if self._labels is not None:
                 self.directory.write(LABELS, self._labels)
         distribute.barrier(self.strategy)

@@ -81,7 +81,7 @@ def _base(config, given):
         return {}, "", []
     saved = epath.Path(os.path.expanduser(given.get("model_dir", "")), SAVED)
     if given.get("model_dir") and _is_file(saved):
-        return read(saved), "", [f"neither --config nor --dataset is given: going on with the configuration of this run, {saved}"]
+        return chain.moved(read(saved), given["model_dir"]), "", [f"neither --config nor --dataset is given: going on with the configuration of this run, {saved}"]
     return read(find(QUICK_START)), QUICK_START, [f"neither --config nor --dataset is given: this is the quick start, --config={QUICK_START}"]
 
 
@@ -115,7 +115,11 @@ def read(path):
         raise UserError(f"{path}: lines of `name: value` are expected, got {type(values).__name__}")
     try:
         common, sections = chain.separate(values)
+        stages = chain.stages(common.get("train_mode", "pretrain"))
         chain.configs(common, sections)
+        for stage in sections:
+            if stage not in (*stages, chain.mode_of(stage)):
+                raise UserError(f"'{stage}' is the section of a stage that is not in train_mode ({', '.join(stages)}).{nearest(stage, stages)}")
         for section in sections.values():  # those of stages that are not in train_mode, too
             config_lib.build({**common, **section, "train_mode": "pretrain"})
     except UserError as error:

@@ -105,10 +105,8 @@ class RunDirectory:
 
 
 def _with_siblings(values):
-    """Flags whose paths to a run beside this one do not depend on where the two are: a chain may be moved."""
-    parent = os.path.dirname(str(values.get("model_dir", "")))
-    beside = {name: values[name] for name in chain.PATHS if values.get(name) and os.path.dirname(values[name]) == parent}
-    return {**values, **{name: os.path.join("..", os.path.basename(path)) for name, path in beside.items()}}
+    """The flags, with paths to runs beside this one that do not depend on where the two are: a chain may be moved."""
+    return {**values, **{name: f"../{run}" for name, run in chain.siblings(values).items()}}
 
 
 def read_json(path):

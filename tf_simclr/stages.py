@@ -1,8 +1,10 @@
 """The stages of a chain on disk: which are finished, and the table of all of them. No TensorFlow here."""
 
 from absl import logging
+from etils import epath
 
 from tf_simclr import chain, flags, report
+from tf_simclr import config as config_lib
 from tf_simclr.config import UserError
 from tf_simclr.run_directory import RunDirectory
 
@@ -23,12 +25,23 @@ class Stages:
         saved = self.root.read(flags.SAVED) if self.root else None
         if saved is not None and "," not in saved.get("train_mode", ""):
             raise UserError(f"--model_dir={self.root.path}: it holds a single run, not stages; give another --model_dir")
+        for number, settings in enumerate(built):
+            self._check_starts(settings, number)
+
+    def _check_starts(self, settings, number):
+        """What a stage that has not begun starts from has to be there, or to be made by a stage before it."""
+        for flag in chain.PATHS:
+            path = settings.flat()[flag]
+            if not path or self.directories[number].exists or path in [before.train.model_dir for before in self.built[:number]]:
+                continue
+            if not (epath.Path(path).exists() or epath.Path(f"{path}.index").exists()):
+                raise UserError(f"--{flag}={path}: no such file or directory; give a run directory, a directory of checkpoints or a checkpoint's prefix (…/ckpt-100)")
 
     def skips(self, number):
         """Whether a stage is finished: trained to its last step, evaluated and exported. Says which one begins, otherwise."""
         if not self.root:
             return False
-        if self.built[number].train.mode == "train_then_eval" and _is_finished(self.directories[number]):
+        if self.built[number].train.mode == "train_then_eval" and self._is_finished(number):
             logging.info("stage %s is finished", self._name(number))
             return True
         logging.info("stage %s, %d of %d", self._name(number), number + 1, len(self.built))
@@ -39,23 +52,29 @@ class Stages:
         return [directory.path for directory in self.directories[:number]]
 
     def commit(self):
-        """Writes down what the stages are; called when the first thing that could be wrong is not."""
+        """Writes down what the stages are, unless that would lose some that ran here before."""
         if self.root:
-            self.root.create()
-            self.root.write(flags.SAVED, chain.describe(self.built))
+            known = (self.root.read(flags.SAVED) or {"train_mode": ""})["train_mode"].split(",")
+            if {*known} - {""} <= {directory.path.name for directory in self.directories}:
+                self.root.write(flags.SAVED, chain.describe(self.built))
 
     def report(self):
         """Prints the table of the stages, and writes it as JSON."""
         results = {self._name(number): directory.read(RESULT) for number, directory in enumerate(self.directories)}
         results = {name: result for name, result in results.items() if result}
         if self.root and results:
-            self.root.write(RESULT, results)
+            self.root.write(RESULT, {**(self.root.read(RESULT) or {}), **results})
             logging.info("%s\n\n%s\n", self.root.path, report.stages_table(results))
 
     def _name(self, number):
         return self.directories[number].path.name
 
+    def _is_finished(self, number):
+        result = self.directories[number].read(RESULT)
+        return result is not None and result["global_step"] == result.get("total_steps") and result.get("evaluated_with") == evaluated_with(self.built[number])
 
-def _is_finished(directory):
-    result = directory.read(RESULT)
-    return result is not None and result["global_step"] == result.get("total_steps")
+
+def evaluated_with(settings):
+    """The flags that figures depend on and that may change between two starts in a run directory."""
+    fields = config_lib.fields()
+    return {name: value for name, value in settings.flat().items() if fields[name].section == "eval" or name == "eval_split"}

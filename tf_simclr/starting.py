@@ -8,7 +8,7 @@ from absl import logging
 
 from tf_simclr import checkpoint
 from tf_simclr.config import UserError
-from tf_simclr.data.source import Indexed
+from tf_simclr.data.source import UNLABELED, Indexed
 from tf_simclr.evaluation import features, probe
 
 MEMORY_LIMIT = 2**31  # bytes of constants that are kept in memory
@@ -33,9 +33,11 @@ def _start_linear_head(experiment):
 
     compute = features.mapper(inputs, objective.eval_example, settings.eval.eval_batch_size, experiment.strategy)
     rows = compute(source, "features for the start of the linear head") if source.num_examples else {"label": []}
-    if len(np.unique(rows["label"])) < 2:
+    known = np.array(rows["label"]) != UNLABELED  # a stream shows only now which of its examples have labels
+    if len(np.unique(rows["label"][known] if known.any() else [])) < 2:
         raise UserError("--probe_init_logits_layer=True: labels of at least two classes are needed; leave it out")
-    objective.start_linear_head(*probe.as_linear_layer(probe.fit(rows["features"], rows["label"]), objective.supervised_head.units))
+    fitted = probe.fit(rows["features"][known], rows["label"][known])
+    objective.start_linear_head(*probe.as_linear_layer(fitted, objective.supervised_head.units))
 
 
 def with_constants(experiment):

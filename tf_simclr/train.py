@@ -84,12 +84,13 @@ def fit(experiment):
     if start >= total:
         logging.info("training is complete: step %d of %d", start, total)
         return
+    began = time.monotonic() - float(checkpoints.seconds)
     batch_size = settings.train.train_batch_size
     save_every = settings.train.checkpoint_steps or max(settings.train.checkpoint_epochs * experiment.num_images // batch_size, 1)
     train_step = make_train_step(experiment.objective, experiment.optimizer, settings, experiment.strategy)
     batches = iter(pipeline.training(
         starting.with_constants(experiment), experiment.objective.example, settings.train.seed, start, experiment.strategy))
-    summaries, began = Summaries(experiment), time.monotonic() - float(checkpoints.seconds)
+    summaries = Summaries(experiment)
     with Interrupts() as interrupts, Progress("training", total * batch_size, start * batch_size) as progress:
         for step in range(start + 1, total + 1):
             batch = next(batches)

@@ -42,6 +42,9 @@ def restrict(source, data, seed, written=()):
     question = {"dataset": source.name, "split": source.split, "label_fraction": data.label_fraction, "labels_per_class": data.labels_per_class}
     chosen = next((subset for subset in written if question.items() <= subset.items()), None)
     if chosen is None:
+        if written:
+            logging.warning("the labels of the run this one starts from were chosen for %s: another choice is made here",
+                            {name: written[0].get(name) for name in question})
         names, labels = source.example_ids()
         ids = names[choose(labels, data.label_fraction, data.labels_per_class, seed)].tolist()
         chosen = {**question, "seed": seed, "ids": ids}

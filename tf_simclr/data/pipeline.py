@@ -57,7 +57,8 @@ def _seed_of_part(seed, number):
 def evaluation(source, example, batch_size, strategy):
     """Distributed batches of every example once.
 
-    All batches have the same shape: the last one is filled up, and `weight` (float32) is 0 for what fills it.
+    All batches have the same shape: the last one is filled up, and `weight` (float32) is 0 for what fills it. `position`
+    (int64) is the example's place in the source, which several workers do not keep.
 
     Args:
         example: (image, label) -> dict of tensors.
@@ -66,9 +67,9 @@ def evaluation(source, example, batch_size, strategy):
 
     def make(context):
         def prepare(weight):
-            return _as_it_is(lambda record, label: {**example(source.decode(record), label), "weight": tf.constant(weight)})
+            return _as_it_is(lambda position, row: {**example(source.decode(row[0]), row[1]), "weight": tf.constant(weight), "position": position})
 
-        rows = source.ordered()
+        rows = source.ordered().enumerate()
         filling = rows.take(1).repeat().map(prepare(0.0))
         dataset = rows.shard(context.num_input_pipelines, context.input_pipeline_id)
         dataset = dataset.map(prepare(1.0), tf.data.AUTOTUNE, deterministic=True).concatenate(filling)

@@ -15,12 +15,13 @@ def mapper(function, example, batch_size, strategy):
         function: images [B, S, S, 3] -> {name: tensor [B, ...]}. example: (image, label) -> {"image", "label"}.
 
     Returns:
-        A function (source, name of the work for the progress) -> {"label": int64 [N], and for each name: float32 [N, ...]}.
+        A function (source, name of the work for the progress) -> {"label": int64 [N], and for each name: float32 [N, ...]},
+        in the order of the source.
     """
 
     def replica_step(batch):
         outputs = {name: tf.cast(value, tf.float32) for name, value in function(batch["image"]).items()}
-        return {"label": batch["label"], "weight": batch["weight"], **outputs}
+        return {**{name: batch[name] for name in ("label", "weight", "position")}, **outputs}
 
     @tf.function(autograph=False)
     def step(batch):
@@ -38,7 +39,9 @@ def mapper(function, example, batch_size, strategy):
                 real = outputs.pop("weight") > 0
                 chunks.append({name: value[real] for name, value in outputs.items()})
                 progress.update(int(real.sum()))
-        return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
+        found = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
+        order = np.argsort(found.pop("position"))
+        return {name: values[order] for name, values in found.items()}
 
     return apply
 

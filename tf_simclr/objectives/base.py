@@ -24,7 +24,7 @@ def make_projection_head(settings, keep=None, name="projection_head"):
 
 
 class Objective(keras.layers.Layer):
-    """Encoder, heads and a loss. All state (also a queue or a teacher) is in its variables, so a checkpoint holds it.
+    """Encoder, heads and a loss. All state (also a queue) is in its variables, so a checkpoint holds it; a teacher is not, it never changes.
 
     A subclass gives `example`, `loss` and, where it needs another head than the whole one, `head_layers`.
 
