@@ -6,8 +6,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from absl import flags as absl_flags
 
-from tf_simclr import config
+from tf_simclr import config, flags
+from tf_simclr.models import resnet
 
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
@@ -17,6 +19,19 @@ TINY = {
     "proj_out_dim": 8, "train_batch_size": 8, "train_steps": 3, "optimizer": "adam", "learning_rate": 0.01,
     "use_blur": False, "warmup_epochs": 0, "knn_k": 5, "strategy": "one_device",
 }
+
+
+def command_line(*arguments):
+    """What `flags.parse` makes of a command line, with absl flags of its own."""
+    values = absl_flags.FlagValues()
+    flags.define(values)
+    return flags.parse(["run.py", *arguments], values)
+
+
+@pytest.fixture
+def shallow(monkeypatch):
+    """ResNet-18 is one block in all: less to trace, where nothing depends on the depth."""
+    monkeypatch.setitem(resnet.FAMILY, 18, (resnet.FAMILY[18][0], (1,)))
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """Stages: their names, what each starts from, who overrides whom, and back to a file."""
 
 import pytest
-from absl import flags as absl_flags
+from conftest import command_line
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,9 +12,7 @@ from tf_simclr.sections import MODES
 
 def stages(*arguments):
     """{stage: flat configuration} of a command line."""
-    values = absl_flags.FlagValues()
-    flags.define(values)
-    built, _ = flags.parse(["run.py", "--dataset=digits", "--model_dir=runs/x", *arguments], values)
+    built, _ = command_line("--dataset=digits", "--model_dir=runs/x", *arguments)
     return {settings.train.model_dir.removeprefix("runs/x").lstrip("/"): settings.flat() for settings in built}
 
 

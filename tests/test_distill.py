@@ -16,14 +16,9 @@ from tf_simclr import checkpoint, export, teacher
 from tf_simclr.config import UserError
 from tf_simclr.data import sources
 from tf_simclr.experiment import Experiment
-from tf_simclr.models import resnet
 from tf_simclr.objectives.distill import distillation
 
-
-@pytest.fixture(autouse=True)
-def _shallow(monkeypatch):
-    """One block in all: less to trace."""
-    monkeypatch.setitem(resnet.FAMILY, 18, (resnet.FAMILY[18][0], (1,)))
+pytestmark = pytest.mark.usefixtures("shallow")
 
 
 def slow_loss(student, teacher_logits, labels, alpha, temperature):

@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from absl import flags as absl_flags
+from conftest import command_line
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,9 +20,7 @@ def parse(*arguments):
 
 def parse_stages(*arguments):
     """({model_dir: flat configuration}, notes) of a command line."""
-    values = absl_flags.FlagValues()
-    flags.define(values)
-    built, notes = flags.parse(["run.py", *arguments], values)
+    built, notes = command_line(*arguments)
     return {settings.train.model_dir: settings.flat() for settings in built}, notes
 
 

@@ -19,11 +19,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from absl import flags as absl_flags
+from conftest import command_line
 from PIL import Image
 from tensorboard.backend.event_processing import event_accumulator
 
 import run
-from tf_simclr import flags
 from tf_simclr.stages import Stages
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -500,9 +500,7 @@ def copy(undisturbed, tmp_path):
 
 
 def stages_of(*arguments):
-    values = absl_flags.FlagValues()
-    flags.define(values)
-    return Stages(flags.parse(["run.py", *arguments], values)[0])
+    return Stages(command_line(*arguments)[0])
 
 
 def test_what_counts_as_finished(copy):

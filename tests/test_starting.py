@@ -12,13 +12,8 @@ from tf_simclr import config, starting
 from tf_simclr.data import sources
 from tf_simclr.evaluation import probe
 from tf_simclr.experiment import Experiment
-from tf_simclr.models import resnet
 
-
-@pytest.fixture(autouse=True)
-def _shallow(monkeypatch):
-    """One block in all: less to trace."""
-    monkeypatch.setitem(resnet.FAMILY, 18, (resnet.FAMILY[18][0], (1,)))
+pytestmark = pytest.mark.usefixtures("shallow")
 
 
 def experiment_of(settings, monkeypatch, **values):

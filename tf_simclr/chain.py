@@ -14,7 +14,8 @@ from tf_simclr.sections import MODES
 PATHS = {"checkpoint": ("pretrain", "finetune", "distill"), "teacher_checkpoint": ("distill",)}  # {flag: modes that take it}
 # Where a stage starts from if nothing is said: the nearest stage before it of one of these modes.
 STARTS = {("checkpoint", "finetune"): ("pretrain",), ("teacher_checkpoint", "distill"): ("finetune", "distill")}
-SHARED = ("mode", "model_dir", "deterministic")  # besides all of the section hardware: one process has one of them
+SHARED = ("train_mode", "mode", "model_dir", "deterministic")  # besides all of the section hardware: one process has one of them
+CHECKPOINTS = "a run directory, a directory of checkpoints or a checkpoint's prefix (…/ckpt-100)"  # what those flags accept
 OWN = ("train_mode", "model_dir")  # what is never the same in two stages
 
 
@@ -51,7 +52,7 @@ def separate(values):
     fields = config_lib.fields()
     for stage, section in sections.items():
         for name in section:
-            if name in SHARED or name == "train_mode" or (name in fields and fields[name].section == "hardware"):
+            if name in SHARED or (name in fields and fields[name].section == "hardware"):
                 raise UserError(f"{name} stands in the section of {stage}: all stages share it, give it outside")
     return common, sections
 
@@ -74,11 +75,12 @@ def configs(common, sections, given=(), given_sections=()):
     root, before, built = str(shared.get("model_dir", "")).rstrip("/"), {}, []
     for stage in names:
         mode = mode_of(stage)
-        own = {**sections.get(mode, {}), **sections.get(stage, {}), **({} if len(names) > 1 else given), **given_sections.get(stage, {})}
-        values = {**common, **own, **given, **given_sections.get(stage, {}), "train_mode": mode}
-        if len(names) > 1:
-            values |= {"model_dir": f"{root}/{stage}"}
+        section, given_section = {**sections.get(mode, {}), **sections.get(stage, {})}, given_sections.get(stage, {})
+        values = {**common, **section, **given, **given_section, "train_mode": mode}
+        own = {**section, **({} if len(names) > 1 else given), **given_section}  # what is for all stages is not this one's own
         values |= {flag: _start(flag, stage, own, shared, before) for flag in PATHS}
+        if len(names) > 1:
+            values["model_dir"] = f"{root}/{stage}"
         before[stage] = values.get("model_dir")
         built.append(config_lib.build(values))
     for flag in PATHS:

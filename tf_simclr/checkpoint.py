@@ -6,7 +6,7 @@ import os
 import tensorflow as tf
 from absl import logging
 
-from tf_simclr import distribute
+from tf_simclr import chain, distribute
 from tf_simclr.config import UserError
 
 PREFIX = "ckpt"
@@ -90,7 +90,7 @@ def latest_in(path, flag="checkpoint"):
     if found is None:
         inside = _runs_inside(path)
         reason = "no such file or directory" if not tf.io.gfile.exists(str(path)) else "there is no checkpoint in it" + (f", but in {', '.join(inside)}" if inside else "")
-        raise UserError(f"--{flag}={path}: {reason}; give a run directory, a directory of checkpoints or a checkpoint's prefix (…/ckpt-100)")
+        raise UserError(f"--{flag}={path}: {reason}; give {chain.CHECKPOINTS}")
     return found
 
 

@@ -7,12 +7,12 @@ from absl import logging
 
 from tf_simclr import distribute, export, optimizers, report
 from tf_simclr.config import UserError
-from tf_simclr.data.source import UNLABELED
 from tf_simclr.evaluation import EVALUATIONS, NEED_TRAINING_FEATURES, features
-from tf_simclr.stages import evaluated_with
+from tf_simclr.stages import RESULT, evaluated_with
 
 ENDPOINTS = ("final_avg_pool", "logits_sup")
 UNTRAINED = "untrained.json"
+NOT_OF_FIGURES = ("eval_name", "eval_timeout", "untrained_baseline")  # flags of evaluation that change no figure
 SECONDS_BETWEEN_LOOKS = 5
 
 
@@ -73,8 +73,7 @@ def evaluate(experiment):
 
 def _untrained(experiment, bank, test):
     """The figures of the network with its initial weights; computed again only if what is evaluated has changed."""
-    values = experiment.settings.flat()
-    asked = {name: values[name] for name in ("eval_split", "eval_steps", "eval_batch_size", "knn_examples", "knn_k", "knn_temperature")}
+    asked = {name: value for name, value in evaluated_with(experiment.settings).items() if name not in NOT_OF_FIGURES}
     saved = experiment.directory.read(UNTRAINED)
     if saved is None or saved["asked"] != asked:
         figures = _figures(experiment, experiment.make_objective(), bank, test, "evaluating the untrained network")
@@ -101,11 +100,10 @@ def _figures(experiment, objective, bank, test, what):
     extract = features.extractor(objective, ENDPOINTS, experiment.settings.eval.eval_batch_size, experiment.strategy)
 
     def arrays(source):
-        rows = extract(source, f"{what}, {source.split}")
-        known = rows["label"] != UNLABELED  # a stream shows only now which of its examples have labels
-        if not known.any():
+        rows = features.labeled(extract(source, f"{what}, {source.split}"))
+        if not len(rows["label"]):
             raise UserError(f"{source.name}, split {source.split}: none of the examples has a label; give another --eval_split")
-        return {name: values[known] for name, values in rows.items()}
+        return rows
 
     train = arrays(bank) if bank is not None else None
     held_out = arrays(test)
@@ -118,7 +116,7 @@ def write(experiment, step, figures):
     directory, name = experiment.directory, experiment.settings.eval.eval_name or "eval"
     result = {**figures, "global_step": step}
     directory.write(f"result_{step}.json", result)
-    directory.write("result.json", result)
+    directory.write(RESULT, result)
     with tf.summary.create_file_writer(str(directory.path / name)).as_default(step):
         for figure, value in figures.items():
             if "/" in figure:

@@ -21,10 +21,9 @@ def stages_table(results):
     """The results of a chain, {stage: content of its `result.json`}, as a Markdown table; first the first stage's network untrained."""
     lines = ["| stage | labels | top 1 | top 5 | logistic regression | k-NN | parameters | minutes |", "|---|---|---|---|---|---|---|---|"]
     first = next(iter(results.values()))
-    names = ("label_top_1_accuracy", "label_top_5_accuracy", "linear_probe_accuracy", "knn_accuracy")
     rows = [("untrained network", "untrained", {**first, "train_minutes": 0.0})] + [(stage, "eval", result) for stage, result in results.items()]
     for stage, prefix, result in rows:
-        figures = " | ".join(_percent(result.get(f"{prefix}/{name}")) for name in names)
+        figures = " | ".join(_percent(result.get(f"{prefix}/{name}")) for name in ROWS)
         lines.append(f"| {stage} | {result['labels']} | {figures} | {result['parameters']:,} | {result['train_minutes']:.1f} |")
     return "\n".join(lines)
 

@@ -35,7 +35,7 @@ class Stages:
             if not path or self.directories[number].exists or path in [before.train.model_dir for before in self.built[:number]]:
                 continue
             if not (epath.Path(path).exists() or epath.Path(f"{path}.index").exists()):
-                raise UserError(f"--{flag}={path}: no such file or directory; give a run directory, a directory of checkpoints or a checkpoint's prefix (…/ckpt-100)")
+                raise UserError(f"--{flag}={path}: no such file or directory; give {chain.CHECKPOINTS}")
 
     def skips(self, number):
         """Whether a stage is finished: trained to its last step, evaluated and exported. Says which one begins, otherwise."""

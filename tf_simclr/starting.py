@@ -8,7 +8,7 @@ from absl import logging
 
 from tf_simclr import checkpoint
 from tf_simclr.config import UserError
-from tf_simclr.data.source import UNLABELED, Indexed
+from tf_simclr.data.source import Indexed
 from tf_simclr.evaluation import features, probe
 
 MEMORY_LIMIT = 2**31  # bytes of constants that are kept in memory
@@ -28,15 +28,13 @@ def _start_linear_head(experiment):
     settings, objective, source = experiment.settings, experiment.objective, experiment.train_source.labeled()
 
     def inputs(images):
-        layers = objective.projection_head(objective.encoder(images, training=False)["final_avg_pool"], training=False)
-        return {"features": layers[settings.model.ft_proj_selector]}
+        return {"features": objective.head_input(objective.encoder(images, training=False)["final_avg_pool"])}
 
     compute = features.mapper(inputs, objective.eval_example, settings.eval.eval_batch_size, experiment.strategy)
-    rows = compute(source, "features for the start of the linear head") if source.num_examples else {"label": []}
-    known = np.array(rows["label"]) != UNLABELED  # a stream shows only now which of its examples have labels
-    if len(np.unique(rows["label"][known] if known.any() else [])) < 2:
+    rows = features.labeled(compute(source, "features for the start of the linear head")) if source.num_examples else {"label": []}
+    if len(np.unique(rows["label"])) < 2:
         raise UserError("--probe_init_logits_layer=True: labels of at least two classes are needed; leave it out")
-    fitted = probe.fit(rows["features"][known], rows["label"][known])
+    fitted = probe.fit(rows["features"], rows["label"])
     objective.start_linear_head(*probe.as_linear_layer(fitted, objective.supervised_head.units))
 
 

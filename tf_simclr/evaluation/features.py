@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from tf_simclr import distribute
 from tf_simclr.data import pipeline
+from tf_simclr.data.source import UNLABELED
 from tf_simclr.progress import Progress
 
 
@@ -44,6 +45,12 @@ def mapper(function, example, batch_size, strategy):
         return {name: values[order] for name, values in found.items()}
 
     return apply
+
+
+def labeled(rows):
+    """Only the rows {name: [N, ...]} of examples with a label: a stream shows which those are only when it is read."""
+    known = rows["label"] != UNLABELED
+    return {name: values[known] for name, values in rows.items()}
 
 
 def extractor(objective, names, batch_size, strategy):

@@ -77,6 +77,10 @@ class Objective(keras.layers.Layer):
             endpoints["logits_sup"] = self.supervised_head(features[self.settings.model.ft_proj_selector])
         return endpoints
 
+    def head_input(self, features, training=False):
+        """What the supervised head reads of the encoder's features [B, C]: layer `ft_proj_selector` of the projection head."""
+        return self.projection_head(features, training=training)[self.settings.model.ft_proj_selector]
+
     def example(self, image, label, seed, constant=None):
         """One training example, inside tf.data: uint8 image [H, W, 3], label int64, seed int64 [2] -> dict of tensors.
 

@@ -51,7 +51,7 @@ class Supervised(Objective):
         """Logits float32 [B, num_classes] of a batch of examples."""
         if "features" not in batch:
             return self(batch["image"], training=training)["logits_sup"]
-        return self.supervised_head(self.projection_head(batch["features"], training=training)[self.settings.model.ft_proj_selector])
+        return self.supervised_head(self.head_input(batch["features"], training))
 
     def loss(self, batch, training=True):
         return classification(self.logits(batch, training), batch["label"])
