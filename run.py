@@ -29,11 +29,25 @@ def start_tensorflow():
 
 def run(stages):
     """Does what the configurations ask for, one after the other."""
+    if stages[0].train.mode in ("export", "embed"):
+        return use(stages)
     chain = Stages(stages)  # looks into all run directories: what is wrong with a later one should show now
     start_tensorflow()
     writes = [run_stage(chain, number) for number in range(len(stages)) if not chain.skips(number)]
     if all(writes):
         chain.report()
+
+
+def use(stages):
+    """Exports every stage, or embeds images with the last one."""
+    start_tensorflow()
+    from tf_simclr import embed, export
+
+    if stages[0].train.mode == "embed":
+        embed.embed(stages[-1])
+    else:
+        for settings in stages:
+            export.export_run(settings)
 
 
 def run_stage(chain, number):

@@ -12,10 +12,11 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from test_train import Training, values_of
 
-from tf_simclr import checkpoint, export, teacher
+from tf_simclr import export, pretrained, teacher, weights
 from tf_simclr.config import UserError
 from tf_simclr.data import sources
 from tf_simclr.experiment import Experiment
+from tf_simclr.export import card
 from tf_simclr.objectives.distill import distillation
 
 pytestmark = pytest.mark.usefixtures("shallow")
@@ -61,6 +62,10 @@ def finished(settings, folder, **values):
     return experiment.objective
 
 
+def exported(network, directory):
+    export.export(pretrained.copy_of(network), card.About(network.settings, pretrained.numbered(10), 1, {}, {}), epath.Path(directory), network.settings.export)
+
+
 def test_teacher_of_a_run(settings, tmp_path, rng):
     network = finished(settings, tmp_path / "run", train_mode="finetune", ft_proj_selector=1)
     images = tf.constant(rng.random((4, 16, 16, 3)), tf.float32)
@@ -73,9 +78,9 @@ def test_teacher_of_a_run(settings, tmp_path, rng):
 
 def test_teacher_of_a_saved_model(settings, tmp_path, rng):
     network = finished(settings, tmp_path / "run", train_mode="finetune")
-    export.export(network, 1, epath.Path(tmp_path / "out"), 0)
+    exported(network, tmp_path)
     images = tf.constant(rng.random((4, 16, 16, 3)), tf.float32)
-    found = teacher.load(str(tmp_path / "out" / "1"), 16)
+    found = teacher.load(str(tmp_path / "saved_model" / "1"), 16)
     assert found.num_classes == 10
     np.testing.assert_allclose(found(images), network(images)["logits_sup"], rtol=1e-5, atol=1e-6)
 
@@ -83,9 +88,9 @@ def test_teacher_of_a_saved_model(settings, tmp_path, rng):
 def test_teacher_on_two_replicas(settings, tmp_path, rng, two_replicas):
     """Of a run and of a SavedModel, inside `strategy.run`, each replica with its own copy."""
     network = finished(settings, tmp_path / "run", train_mode="finetune")
-    export.export(network, 1, epath.Path(tmp_path / "out"), 0)
+    exported(network, tmp_path)
     images = tf.constant(rng.random((4, 16, 16, 3)), tf.float32)
-    for path in ("run", "out/1"):
+    for path in ("run", "saved_model/1"):
         with two_replicas.scope():
             found = teacher.load(str(tmp_path / path), 16)
         predict = tf.function(lambda found=found: two_replicas.run(found, args=(images,)), autograph=False)
@@ -182,8 +187,7 @@ def test_what_can_be_no_teacher(settings, tmp_path):
 
 def test_teacher_of_other_classes(settings, tmp_path):
     finished(settings, tmp_path / "run", train_mode="finetune")
-    prefix = checkpoint.latest_in(tmp_path / "run")
-    assert checkpoint.shape_of("model/supervised_head/bias", prefix) == [10]
+    assert weights.Weights(tmp_path / "run").num_classes == 10
     options = settings(train_mode="distill", model_dir=str(tmp_path / "d"), teacher_checkpoint=str(tmp_path / "run"))
     experiment = Experiment(options)
     experiment.train_source = sources.Indexed("s", "train", ("a", "b"), None, np.zeros((4, 1)), np.array([0, 1, 0, 1]))

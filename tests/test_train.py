@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_simclr import checkpoint, config, optimizers, teacher, train
+from tf_simclr import checkpoint, config, optimizers, teacher, train, weights
 from tf_simclr.data import mixture, pipeline, sources
 from tf_simclr.models import resnet
 from tf_simclr.objectives import OBJECTIVES
@@ -57,7 +57,7 @@ class Training:
 def linear_teacher(size):
     """A teacher that is sure of itself and knows nothing."""
     weights = tf.random.stateless_normal([size * size * 3, 10], [1, 2])
-    return teacher.Teacher(lambda images: tf.reshape(images, [-1, size * size * 3]) @ weights, 10, [])
+    return teacher.Teacher(lambda images: tf.reshape(images, [-1, size * size * 3]) @ weights, tuple("0123456789"), [])
 
 
 def values_of(objective):
@@ -120,15 +120,15 @@ def test_checkpoint_of_another_network(settings, tmp_path):
         saver.step.assign(step)
         saver.save()
     with pytest.raises(config.UserError, match=r"model/encoder/stem/conv0/kernel is \(3, 3, 3, 6\) there and \(3, 3, 3, 4\) here"):
-        checkpoint.initialise(small.objective, tmp_path / "2")
+        weights.initialise(small.objective, tmp_path / "2")
     with pytest.raises(config.UserError, match=r"group1_block0/se/.* more variables there have no place here"):
-        checkpoint.initialise(small.objective, tmp_path / "3")
+        weights.initialise(small.objective, tmp_path / "3")
     with pytest.raises(config.UserError, match="there is no checkpoint in it"):
-        checkpoint.initialise(small.objective, tmp_path)
+        weights.initialise(small.objective, tmp_path)
     data = next((tmp_path / "1").glob("*.data*"))
     data.write_bytes(data.read_bytes()[:1000])
     with pytest.raises(config.UserError, match="can't be restored"):
-        checkpoint.initialise(small.objective, tmp_path / "1")
+        weights.initialise(small.objective, tmp_path / "1")
 
 
 def test_finetuning_starts_from_the_pretrained_weights(settings, tmp_path):
@@ -138,7 +138,7 @@ def test_finetuning_starts_from_the_pretrained_weights(settings, tmp_path):
     saver = checkpoint.Checkpointer(tmp_path, pretraining.objective, pretraining.optimizer, pretraining.strategy)
     saver.save()
     finetuning = Training(settings(train_mode="finetune", ft_proj_selector=1))
-    checkpoint.initialise(finetuning.objective, tmp_path)
+    weights.initialise(finetuning.objective, tmp_path)
     before, after = values_of(pretraining.objective), values_of(finetuning.objective)
     assert {path for path in after if path not in before} == set()
     for path in after:

@@ -15,7 +15,7 @@ PATHS = {"checkpoint": ("pretrain", "finetune", "distill"), "teacher_checkpoint"
 # Where a stage starts from if nothing is said: the nearest stage before it of one of these modes.
 STARTS = {("checkpoint", "finetune"): ("pretrain",), ("teacher_checkpoint", "distill"): ("finetune", "distill")}
 SHARED = ("train_mode", "mode", "model_dir", "deterministic")  # besides all of the section hardware: one process has one of them
-CHECKPOINTS = "a run directory, a directory of checkpoints or a checkpoint's prefix (…/ckpt-100)"  # what those flags accept
+CHECKPOINTS = "a run directory, a directory of checkpoints, a checkpoint's prefix (…/ckpt-100) or a SavedModel"  # what those flags accept
 OWN = ("train_mode", "model_dir")  # what is never the same in two stages
 
 

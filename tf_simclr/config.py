@@ -5,7 +5,7 @@ import difflib
 import math
 import os
 
-from tf_simclr.sections import TINY, Augment, Data, Eval, Export, Hardware, Model, Objective, Optimizer, Train
+from tf_simclr.sections import TINY, Augment, Data, Embed, Eval, Export, Hardware, Model, Objective, Optimizer, Train
 
 
 class UserError(Exception):
@@ -17,10 +17,14 @@ class UserError(Exception):
         super().__init__(" ".join(str(message).splitlines()))  # a value or file name may hold line breaks
 
 
-class Diverged(UserError):
-    """The training can't go on: a loss or gradient is not finite."""
+class Failed(UserError):
+    """What was asked for is right, and could not be done."""
 
     status = 1
+
+
+class Diverged(Failed):
+    """The training can't go on: a loss or gradient is not finite."""
 
 
 class Interrupted(UserError):
@@ -54,6 +58,7 @@ class Config:
     train: Train = Train()
     eval: Eval = Eval()
     export: Export = Export()
+    embed: Embed = Embed()
     hardware: Hardware = Hardware()
 
     def __post_init__(self):
@@ -134,10 +139,12 @@ def coerce(name, value):
             if isinstance(value, (list, tuple, dict, set)):
                 raise ValueError
             return _at_home(str(value))
+        if kind == tuple[str, ...]:
+            return tuple(map(str.strip, value.split(",") if isinstance(value, str) else value))
         first, second = value.split(",") if isinstance(value, str) else value
         return (_finite(first), _finite(second))
     except (ValueError, TypeError, KeyError, OverflowError):
-        what = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}.get(kind, "two numbers: a,b")
+        what = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", tuple[str, ...]: "names with commas between"}.get(kind, "two numbers: a,b")
         raise UserError(f"--{name}={value}: {what} is expected, e.g. --{name}={_shown(fields()[name].default)}") from None
 
 
@@ -159,9 +166,11 @@ def _shown(value):
 
 
 def _check(name, field, value):
-    if field.choices is not None and value not in field.choices:
-        accepted = ", ".join(str(choice) for choice in field.choices)
-        raise UserError(f"--{name}={value}: accepted are {accepted}.{nearest(value, field.choices)}")
+    if field.choices is not None:
+        for one in value if isinstance(value, tuple) else (value,):
+            if one not in field.choices:
+                raise UserError(f"--{name}={one}: accepted are {', '.join(map(str, field.choices))}.{nearest(one, field.choices)}")
+        return
     numbers = value if isinstance(value, tuple) else (value,)
     defaults = field.default if isinstance(value, tuple) else (field.default,)
     near = tuple(_inside(field, number, default) for number, default in zip(numbers, defaults))

@@ -2,12 +2,14 @@
 
 import time
 
+import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from tf_simclr import distribute, export, optimizers, report
+from tf_simclr import distribute, export, optimizers, pretrained, report
 from tf_simclr.config import UserError
 from tf_simclr.evaluation import EVALUATIONS, NEED_TRAINING_FEATURES, features
+from tf_simclr.export import card
 from tf_simclr.stages import RESULT, evaluated_with
 
 ENDPOINTS = ("final_avg_pool", "logits_sup")
@@ -25,6 +27,8 @@ def evaluate_run(experiment):
     checkpoints, done, waited = experiment.checkpoints, None, time.monotonic()
     while True:
         latest = tf.train.latest_checkpoint(str(experiment.directory.path))
+        if latest is None and experiment.imported:
+            return _evaluate_imported(experiment)
         if latest is None and done is None and not _waiting(experiment, waited):
             raise UserError(f"--model_dir={experiment.directory.path}: it has no checkpoint to evaluate; train first, e.g. with --mode=train_then_eval")
         if latest is not None and latest != done:
@@ -37,6 +41,15 @@ def evaluate_run(experiment):
         time.sleep(SECONDS_BETWEEN_LOOKS)
 
 
+def _evaluate_imported(experiment):
+    """Evaluates weights from elsewhere, in a run directory of their own."""
+    network = experiment.objective
+    experiment.imported.restore(network, [v for part in network.parts() for v in part.variables])
+    experiment.lock_directory()
+    experiment.commit_directory()
+    evaluate_and_export(experiment)
+
+
 def _waiting(experiment, since):
     return experiment.directory.in_training() or time.monotonic() - since < experiment.settings.eval.eval_timeout
 
@@ -46,9 +59,17 @@ def evaluate_and_export(experiment):
     step = int(experiment.checkpoints.step)
     figures = {**evaluate(experiment), **describe(experiment)}
     if distribute.is_chief(experiment.strategy):
-        export.export(experiment.objective, step, experiment.directory.path / "saved_model", experiment.settings.export.keep_hub_module_max)
+        about = card.About(experiment.settings, experiment.class_names, step, figures, experiment.data if not experiment.imported else {})
+        export.export(pretrained.copy_of(experiment.objective), about, experiment.directory.path, experiment.settings.export, _some_images(experiment))
         write(experiment, step, figures)  # last: result.json at the last step means that a stage is finished
     distribute.barrier(experiment.strategy)
+
+
+def _some_images(experiment):
+    """float32 [N, S, S, 3], images of the training as the network sees them in evaluation."""
+    source = experiment.train_source
+    rows = source.ordered().take(export.NUM_IMAGES).map(lambda record, label: experiment.objective.eval_example(source.decode(record), label)["image"])
+    return np.stack(list(rows.as_numpy_iterator()))
 
 
 def describe(experiment):

@@ -7,7 +7,7 @@ import tensorflow as tf
 from absl import logging
 from etils import epath
 
-from tf_simclr import checkpoint, distribute, optimizers, teacher
+from tf_simclr import checkpoint, distribute, optimizers, pretrained, teacher, weights
 from tf_simclr.config import UserError
 from tf_simclr.data import labels, mixture, sources
 from tf_simclr.objectives import OBJECTIVES
@@ -53,6 +53,7 @@ class Experiment:
                             settings.train.train_batch_size, self.num_images)
         if settings.objective.train_mode == "finetune" and not settings.objective.checkpoint:
             logging.warning("--train_mode=finetune without --checkpoint: the network starts from random weights, as with --train_mode=supervised")
+        self.imported = self._imported()
         self.teacher = self._teacher()
         self.objective = self.make_objective()
         self.objective.teacher = self.teacher
@@ -106,16 +107,43 @@ class Experiment:
                             f"{self.train_source.name} has {self.train_source.num_classes}; teacher and data must agree")
         return found
 
+    def _imported(self):
+        """The weights to evaluate where the run has none of its own, None otherwise."""
+        settings = self.settings
+        if settings.train.mode != "eval" or not settings.objective.checkpoint or self.directory.exists:
+            return None
+        found, classes = weights.Weights(settings.objective.checkpoint), self.train_source.num_classes if self.train_source.num_labeled else 0
+        if found.num_classes and classes and found.num_classes != classes:
+            raise UserError(f"--checkpoint={settings.objective.checkpoint}: it knows {found.num_classes} classes and {self.train_source.name} has {classes}; "
+                            "to evaluate it on other classes, fine-tune it: --train_mode=finetune --mode=train_then_eval")
+        return found
+
+    def _num_classes(self):
+        """Outputs of the linear head; 0: no head."""
+        known = self.teacher or self.imported
+        return known.num_classes if known else self.train_source.num_classes if self.train_source.num_labeled else 0
+
+    @property
+    def class_names(self):
+        """The names of the linear head's outputs."""
+        count = self.objective.supervised_head.units if self.objective.supervised_head is not None else 0
+        names = self.teacher.class_names if self.teacher else self.train_source.class_names
+        return names if len(names) == count else pretrained.numbered(count)
+
     def make_objective(self):
         """The objective with its initial weights: the same ones at each call."""
         keras.utils.set_random_seed(self.settings.train.seed)
-        num_classes = self.teacher.num_classes if self.teacher else self.train_source.num_classes if self.train_source.num_labeled else 0
         with self.strategy.scope():
-            objective = self.kind(self.settings, num_classes)
+            objective = self.kind(self.settings, self._num_classes())
             objective.build_variables()
         if not objective.trainable_variables:
             raise UserError("nothing is left to train: --fine_tune_after_block=4 freezes the encoder, and there is neither a projection head nor a linear head with labels")
         return objective
+
+    @property
+    def data(self):
+        """What the run is trained on, as it is written down."""
+        return {"images": self.num_images, "labels": self.train_source.num_labeled, "class_names": self.class_names}
 
     @functools.cached_property
     def eval_source(self):
@@ -138,6 +166,7 @@ class Experiment:
             self.directory.commit()
             if self._on_commit is not None:
                 self._on_commit()
+            self.directory.write(pretrained.DATA, self.data)
             if self._labels is not None:
                 self.directory.write(LABELS, self._labels)
         distribute.barrier(self.strategy)

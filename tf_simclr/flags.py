@@ -23,6 +23,8 @@ SimCLR and SimCLRv2: contrastive pretraining, fine-tuning, evaluation, export.
   python run.py --mode=train_then_eval --config=NAME        a recipe of official_configs/, or the path of a YAML file
   python run.py --mode=train_then_eval --dataset=folder:PATH --model_dir=RUN
   python run.py --mode=eval --model_dir=RUN                 an existing run, with its own configuration
+  python run.py --mode=export --model_dir=RUN --export_formats=saved_model,tflite,onnx
+  python run.py --mode=embed --model_dir=RUN --dataset=folder:PATH   embeddings, predictions and nearest neighbours of images
   python run.py --train_mode=pretrain,finetune,distill ...  stages one after the other; --finetune.learning_rate=0.1 is for one of them
 """
 OF_A_STAGE = re.compile(r"--?([\w-]+)\.(\w+)=(.*)", re.DOTALL)
@@ -162,7 +164,7 @@ def _cell(default):
 
 
 def _text(value):
-    return ",".join(f"{v:g}" for v in value) if isinstance(value, tuple) else str(value)
+    return ",".join(v if isinstance(v, str) else f"{v:g}" for v in value) if isinstance(value, tuple) else str(value)
 
 
 def _slug(values):

@@ -73,8 +73,9 @@ class Objective:
     memory_size: int = setting(0, "past keys kept as further negatives, 65536 in SimCLRv2 (0: no memory)", low=0)
     memory_momentum: float = setting(0.999, "momentum of the key encoder that fills the memory", low=0.0, high=1.0)
     lineareval_while_pretraining: bool = setting(True, "train a linear classifier on the side; no gradient of it reaches the encoder")
-    checkpoint: str = setting("", "run directory, directory of checkpoints or checkpoint prefix to start from")
-    teacher_checkpoint: str = setting("", "teacher of distill: a run directory, a checkpoint prefix in one, or a SavedModel with logits_sup")
+    checkpoint: str = setting("", "what to start from, or to evaluate, export or embed with: a run directory, a checkpoint or a SavedModel, "
+                              "also those of the papers' code")
+    teacher_checkpoint: str = setting("", "teacher of distill: a run directory, a checkpoint prefix in one, or any SavedModel with logits_sup")
     distill_temperature: float = setting(1.0, "temperature of teacher and student, 0.1 in SimCLRv2 where both are the same network", low=1e-3)
     distill_alpha: float = setting(1.0, "weight of the distillation loss; that of the labels is 1 - alpha", low=0.0, high=1.0)
     distill_unlabeled: bool = setting(True, "distill on all images; otherwise on those with a label only")
@@ -92,7 +93,7 @@ class Optimizer:
 
 @dataclasses.dataclass(frozen=True)
 class Train:
-    mode: str = setting("train", "what to do", choices=("train", "eval", "train_then_eval"), fixed=False)
+    mode: str = setting("train", "what to do", choices=("train", "eval", "train_then_eval", "export", "embed"), fixed=False)
     model_dir: str = setting("", "run directory: checkpoints, results, exports (empty: runs/ and the config's name)", fixed=False)
     train_batch_size: int = setting(512, "images a step, over all replicas", low=1)
     train_epochs: int = setting(100, "epochs to train", low=1)
@@ -118,7 +119,17 @@ class Eval:
 
 @dataclasses.dataclass(frozen=True)
 class Export:
-    keep_hub_module_max: int = setting(1, "newest exports kept in saved_model/ (0: all)", low=0, fixed=False)
+    export_formats: tuple[str, ...] = setting(("saved_model",), "what is exported, with commas between; the SavedModel always is",
+                                              choices=("saved_model", "tflite", "onnx"), fixed=False)
+    keep_hub_module_max: int = setting(1, "newest exports kept of each format (0: all)", low=0, fixed=False)
+    serving_max_pixels: int = setting(2**25, "images with more pixels are refused by the signatures of the SavedModel before they are decoded", low=1, fixed=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class Embed:
+    embed_split: str = setting("", "split that --mode=embed embeds (empty: all of them)", fixed=False)
+    embed_output: str = setting("", "file that --mode=embed writes, .npz or .parquet (empty: embeddings.npz in the run directory)", fixed=False)
+    embed_neighbors: int = setting(8, "nearest neighbours of each image that --mode=embed finds (0: none)", low=0, fixed=False)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from tf_simclr import checkpoint
+from tf_simclr import weights
 from tf_simclr.config import UserError
 from tf_simclr.data.source import Indexed
 from tf_simclr.evaluation import features, probe
@@ -18,7 +18,7 @@ def start(experiment):
     """Gives the objective the weights that a new training starts from."""
     settings, objective = experiment.settings, experiment.objective
     if settings.objective.checkpoint:
-        checkpoint.initialise(objective, settings.objective.checkpoint)
+        weights.initialise(objective, settings.objective.checkpoint)
     if settings.model.probe_init_logits_layer and objective.supervised_head is not None:
         _start_linear_head(experiment)
     objective.start()

@@ -4,9 +4,8 @@ import tensorflow as tf
 from absl import logging
 from etils import epath
 
-from tf_simclr import checkpoint, config, flags
+from tf_simclr import pretrained
 from tf_simclr.config import UserError
-from tf_simclr.objectives import OBJECTIVES
 
 FLAG = "teacher_checkpoint"
 
@@ -17,8 +16,12 @@ class Teacher:
     Not a Keras layer: what a student holds of it must become neither trainable nor part of the student's checkpoints.
     """
 
-    def __init__(self, predict, num_classes, variables):
-        self._predict, self.num_classes, self.variables = predict, num_classes, variables
+    def __init__(self, predict, class_names, variables):
+        self._predict, self.class_names, self.variables = predict, class_names, variables
+
+    @property
+    def num_classes(self):
+        return len(self.class_names)
 
     def __call__(self, images):
         return tf.cast(self._predict(images), tf.float32)
@@ -34,27 +37,19 @@ def load(path, image_size):
     """
     if not path:
         raise UserError(f"--train_mode=distill learns from a teacher: give --{FLAG}=, the run directory of a finished fine-tuning, or a SavedModel")
-    place = epath.Path(path)
-    if (place / "saved_model.pb").exists():
+    if (epath.Path(path) / "saved_model.pb").exists():
         return _of_saved_model(path, image_size)
-    prefix, directory = checkpoint.latest_in(path, FLAG), place if place.is_dir() else place.parent
-    if not (directory / flags.SAVED).exists():
-        raise UserError(f"--{FLAG}={path}: there is no {flags.SAVED} beside the checkpoint, so what network it is of is not known; give a run directory or a SavedModel")
-    return _of_run(path, prefix, config.build(flags.read(directory / flags.SAVED)), image_size)
+    return _of_run(path, pretrained.load(path, FLAG), image_size)
 
 
-def _of_run(path, prefix, settings, image_size):
-    shape = checkpoint.shape_of("model/supervised_head/bias", prefix)
-    if shape is None:
-        raise UserError(f"--{FLAG}={path}: {prefix} has no linear head, so it predicts no classes; give a fine-tuned network")
-    if settings.data.image_size != image_size:
-        logging.warning("the teacher was trained on images of %d pixels and sees those of --image_size=%d here", settings.data.image_size, image_size)
-    network = OBJECTIVES[settings.objective.train_mode](settings, shape[0])
-    network.build_variables()
-    variables = [v for part in network.network() for v in part.variables]
-    checkpoint.restore(variables, path, FLAG)
-    logging.info("the teacher is %s", prefix)
-    return Teacher(lambda images: network(images, training=False)["logits_sup"], shape[0], variables)
+def _of_run(path, found, image_size):
+    network = found.network
+    if network.supervised_head is None:
+        raise UserError(f"--{FLAG}={path}: it has no linear head, so it predicts no classes; give a fine-tuned network")
+    if found.settings.data.image_size != image_size:
+        logging.warning("the teacher was trained on images of %d pixels and sees those of --image_size=%d here", found.settings.data.image_size, image_size)
+    logging.info("the teacher is %s, step %d", path, found.step)
+    return Teacher(lambda images: network(images, training=False)["logits_sup"], found.class_names, network.variables)
 
 
 def _of_saved_model(path, image_size):
@@ -71,4 +66,4 @@ def _of_saved_model(path, image_size):
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(f"--{FLAG}={path}: as a SavedModel it is not one whose call gives logits_sup ({reason}); give one exported from a run with labels") from None
     logging.info("the teacher is the SavedModel %s", path)
-    return Teacher(predict, logits.shape[-1], getattr(module, "variables", []))
+    return Teacher(predict, pretrained.names(epath.Path(path) / "assets", logits.shape[-1]), getattr(module, "variables", []))

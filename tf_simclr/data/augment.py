@@ -166,4 +166,5 @@ def eval_image(image, size):
         image = tf.slice(image, [begin[0], begin[1], 0], [side, side, 3])
     same = tf.reduce_all(tf.shape(image)[:2] == size)
     image = tf.cond(same, lambda: tf.cast(image, tf.float32), lambda: resize(image, size))
-    return tf.clip_by_value(tf.ensure_shape(image, [size, size, 3]) / 255, 0.0, 1.0)
+    # Not a division: compiled graphs make a product of it, pipelines of tf.data do not, and exports are to see the same bits as evaluation.
+    return tf.clip_by_value(tf.ensure_shape(image, [size, size, 3]) * (1 / 255), 0.0, 1.0)

@@ -10,6 +10,7 @@ import tensorflow as tf
 from absl import logging
 
 from tf_simclr.config import UserError
+from tf_simclr.data import encoded
 from tf_simclr.progress import Progress
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
@@ -100,22 +101,12 @@ def _problem(path):
     """Why the image can't be decoded, or None."""
     try:
         contents = tf.io.read_file(path)
-        if _has_palette(contents.numpy()):
-            return "a BMP file with a colour palette, which TensorFlow would read as grey; convert it to PNG"
+        if path.lower().endswith(".bmp") and encoded.has_colour_palette(contents):
+            return encoded.PALETTE
         if tf.io.is_jpeg(contents):
             tf.io.decode_jpeg(contents, channels=3, ratio=8)  # an eighth of the size: finds what is broken in less time
         else:
             tf.io.decode_image(contents, expand_animations=False)
     except (tf.errors.OpError, ValueError) as error:
-        return str(getattr(error, "message", error)).splitlines()[0].split(" [Op:")[0].split("}} ")[-1]
+        return encoded.reason(error)
     return None
-
-
-def _has_palette(contents):
-    """Whether it is an 8-bit BMP whose palette is not the grey scale."""
-    if contents[:2] != b"BM" or contents[28:30] != (8).to_bytes(2, "little"):
-        return False
-    start, end = 14 + int.from_bytes(contents[14:18], "little"), int.from_bytes(contents[10:14], "little")
-    palette = np.frombuffer(contents[start:end][:1024], np.uint8)
-    colours = palette[:len(palette) // 4 * 4].reshape(-1, 4)[:, :3]
-    return bool(np.any(colours != np.arange(len(colours))[:, None]))

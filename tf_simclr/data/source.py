@@ -16,18 +16,6 @@ UNLABELED = -1  # the label of an example whose label is unknown or must not be 
 SHUFFLE_BUFFER = 8192  # examples a stream is shuffled over; encoded, about 1 GB of ImageNet
 
 
-def decode(contents):
-    """An encoded image (JPEG, PNG, BMP, the first frame of a GIF; grey, RGB or with alpha) -> uint8 [H, W, 3]."""
-
-    def other():
-        image = tf.io.decode_image(contents, expand_animations=False)  # [H, W, 1 to 4]
-        grey = tf.shape(image)[-1] < 3
-        return tf.cond(grey, lambda: tf.repeat(image[..., :1], 3, -1), lambda: image[..., :3])
-
-    image = tf.cond(tf.io.is_jpeg(contents), lambda: tf.io.decode_jpeg(contents, channels=3), other)
-    return tf.ensure_shape(image, [None, None, 3])
-
-
 @dataclasses.dataclass(frozen=True)
 class Source:
     """One split of a data set.

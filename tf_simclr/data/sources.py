@@ -11,7 +11,8 @@ from absl import logging
 
 from tf_simclr.config import UserError, nearest
 from tf_simclr.data import folder as folders
-from tf_simclr.data.source import UNLABELED, Indexed, Streamed, decode
+from tf_simclr.data.encoded import decode
+from tf_simclr.data.source import UNLABELED, Indexed, Streamed
 
 MEMORY_LIMIT = 2**30  # bytes of encoded images that are kept in memory without asking
 
@@ -123,19 +124,24 @@ def _tfds_source(builder, data, split):
 SOURCES = {"digits": digits, "folder": folder}  # every other name is asked of tensorflow-datasets
 
 
+def splits(data):
+    """{split: function -> `Source`} of `data.dataset` (the data section of the configuration). Raises as `load`."""
+    return SOURCES.get(data.dataset.split(":")[0], tfds)(data)
+
+
 def load(data, split):
-    """The `Source` of `data.dataset` (the data section of the configuration) and `split`.
+    """The `Source` of `data.dataset` and `split`.
 
     Raises:
         UserError: an unknown data set or split, no readable image, nothing to download from.
     """
-    splits = SOURCES.get(data.dataset.split(":")[0], tfds)(data)
+    known = splits(data)
     try:
-        make = splits[split]
+        make = known[split]
     except KeyError:
         flag = "train_split" if split == data.train_split else "eval_split"
-        others = [name for name in splits if flag == "train_split" or name != data.train_split]  # never evaluate what is trained on
-        raise UserError(f"--{flag}={split}: {data.dataset} has no such split, only {', '.join(splits)}.{nearest(split, others)}") from None
+        others = [name for name in known if flag == "train_split" or name != data.train_split]  # never evaluate what is trained on
+        raise UserError(f"--{flag}={split}: {data.dataset} has no such split, only {', '.join(known)}.{nearest(split, others)}") from None
     source = make()
     labels = f"{source.num_classes} classes" if source.num_classes else "no labels"
     logging.info("%s, split %s: %d images, %s", data.dataset, split, source.num_examples, labels)

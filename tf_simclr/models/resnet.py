@@ -154,6 +154,7 @@ class Stem(keras.layers.Layer):
         return convolved, tf.nn.max_pool2d(x, 3, 2, "SAME") if self.pool else x
 
 
+@keras.saving.register_keras_serializable("tf_simclr")
 class ResNet(keras.Model):
     """The encoder f: images [B, H, W, 3] in [0, 1] -> dict of its named feature maps.
 
@@ -170,6 +171,8 @@ class ResNet(keras.Model):
     def __init__(self, depth=50, width=1.0, sk_ratio=0.0, se_ratio=0.0, image_size=224,
                  batch_norm_decay=0.9, global_bn=True, name="encoder", **kwargs):
         super().__init__(name=name, **kwargs)
+        self._arguments = {"depth": depth, "width": width, "sk_ratio": sk_ratio, "se_ratio": se_ratio, "image_size": image_size,
+                           "batch_norm_decay": batch_norm_decay, "global_bn": global_bn, "name": name}
         norm = functools.partial(BatchNorm, batch_norm_decay, global_bn)
         small = image_size <= CIFAR_SIZE
         layers = Stem.CIFAR if small else Stem.SELECTIVE if sk_ratio > 0 else Stem.STANDARD
@@ -191,6 +194,9 @@ class ResNet(keras.Model):
             endpoints[f"block_group{g}"] = x
         endpoints["final_avg_pool"] = tf.reduce_mean(x, [1, 2])  # [B, C]
         return endpoints
+
+    def get_config(self):
+        return self._arguments
 
     def freeze(self, after_block):
         """Freezes nothing (-1), the stem (0), or the stem and the groups 1 to `after_block`, batch norm statistics included."""

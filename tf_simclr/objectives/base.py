@@ -1,30 +1,11 @@
 """The contract of everything that can be trained."""
 
-import keras
-import tensorflow as tf
-
 from tf_simclr.data import augment
-from tf_simclr.models.heads import ProjectionHead, SupervisedHead
-from tf_simclr.models.layers import num_parameters
-from tf_simclr.models.resnet import ResNet
+from tf_simclr.models.network import Network
 
 
-def make_encoder(settings, name="encoder"):
-    """The encoder f that the model section describes."""
-    model = settings.model
-    return ResNet(model.resnet_depth, model.width_multiplier, model.sk_ratio, model.se_ratio, settings.data.image_size,
-                  model.batch_norm_decay, model.global_bn, name=name)
-
-
-def make_projection_head(settings, keep=None, name="projection_head"):
-    """The projection head g that the model section describes, or its first `keep` layers."""
-    model = settings.model
-    return ProjectionHead(model.proj_head_mode, model.proj_out_dim, model.num_proj_layers, keep,
-                          model.batch_norm_decay, model.global_bn, name=name)
-
-
-class Objective(keras.layers.Layer):
-    """Encoder, heads and a loss. All state (also a queue) is in its variables, so a checkpoint holds it; a teacher is not, it never changes.
+class Objective(Network):
+    """A network and its loss. All state (also a queue) is in its variables, so a checkpoint holds it; a teacher is not, it never changes.
 
     A subclass gives `example`, `loss` and, where it needs another head than the whole one, `head_layers`.
 
@@ -34,14 +15,14 @@ class Objective(keras.layers.Layer):
     """
 
     needs_teacher = False  # True: `teacher` is set before the training: images [B, H, W, 3] -> logits [B, num_classes]
-    head_layers = None  # how many layers of the projection head there are; None: all
 
     def __init__(self, settings, num_classes):
-        super().__init__(name="model")  # the same name for all, so that variables keep their paths from stage to stage
-        self.settings = settings
-        self.encoder = make_encoder(settings)
-        self.projection_head = make_projection_head(settings, self.head_layers)
-        self.supervised_head = SupervisedHead(num_classes, settings.model.zero_init_logits_layer) if num_classes else None
+        super().__init__(settings, num_classes, self.head_layers(settings))
+
+    @classmethod
+    def head_layers(cls, settings):
+        """How many layers of the projection head are used; None: all."""
+        return None
 
     @classmethod
     def labeled_only(cls, settings):
@@ -49,37 +30,8 @@ class Objective(keras.layers.Layer):
         return False
 
     def build_variables(self):
-        """Makes all variables; raises if two of them have one path, since checkpoints go by path."""
-        size = self.settings.data.image_size
-        self(tf.zeros([1, size, size, 3]))
+        super().build_variables()
         self.encoder.freeze(self.settings.model.fine_tune_after_block)
-        paths = [v.path for v in self.variables]
-        if len(set(paths)) != len(paths):
-            raise AssertionError("variables share a path: " + ", ".join(sorted({p for p in paths if paths.count(p) > 1})))
-
-    def network(self):
-        """The layers that `call` uses: what is exported, counted, and restored of a teacher."""
-        return [part for part in (self.encoder, self.projection_head, self.supervised_head) if part is not None]
-
-    def num_parameters(self):
-        """Parameters of the network, see `layers.num_parameters`."""
-        return sum(num_parameters(part) for part in self.network())
-
-    def build(self, shape):
-        """Nothing: each part makes its variables when it is first called."""
-
-    def call(self, images, training=False):
-        """Images [B, H, W, 3] in [0, 1] -> dict of all named outputs, those of the encoder included."""
-        endpoints = self.encoder(images, training=training)
-        features = self.projection_head(endpoints["final_avg_pool"], training=training)
-        endpoints = {**endpoints, "proj_head_input": features[0], "proj_head_output": features[-1]}
-        if self.supervised_head is not None:
-            endpoints["logits_sup"] = self.supervised_head(features[self.settings.model.ft_proj_selector])
-        return endpoints
-
-    def head_input(self, features, training=False):
-        """What the supervised head reads of the encoder's features [B, C]: layer `ft_proj_selector` of the projection head."""
-        return self.projection_head(features, training=training)[self.settings.model.ft_proj_selector]
 
     def example(self, image, label, seed, constant=None):
         """One training example, inside tf.data: uint8 image [H, W, 3], label int64, seed int64 [2] -> dict of tensors.

@@ -6,8 +6,9 @@ import tensorflow as tf
 
 from tf_simclr import distribute
 from tf_simclr.data import augment
+from tf_simclr.models.network import make_encoder, make_projection_head
 from tf_simclr.objectives import memory
-from tf_simclr.objectives.base import Objective, make_encoder, make_projection_head
+from tf_simclr.objectives.base import Objective
 from tf_simclr.objectives.supervised import classification
 
 MASKED = 1e9  # subtracted from a logit that must not count; float32 holds it, float16 would not

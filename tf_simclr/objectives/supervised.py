@@ -27,10 +27,10 @@ def classification(logits, labels):
 class Supervised(Objective):
     """Cross-entropy on logits from layer `ft_proj_selector` of the projection head; later layers are left out."""
 
-    def __init__(self, settings, num_classes):
+    @classmethod
+    def head_layers(cls, settings):
         selector = settings.model.ft_proj_selector
-        self.head_layers = None if selector < 0 else selector
-        super().__init__(settings, num_classes)
+        return None if selector < 0 else selector
 
     @classmethod
     def labeled_only(cls, settings):
