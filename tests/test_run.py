@@ -39,7 +39,7 @@ LONG = [*DIGITS, *TINY, f"--train_mode={','.join(STAGES)}", "--mode=train_then_e
         "--memory_size=100", "--deterministic", "--untrained_baseline=False"]
 HERE = ["--strategy=one_device"]  # in this process, which has two devices
 OUTPUTS = {"initial_conv", "initial_max_pool", "block_group1", "block_group2", "block_group3", "block_group4",
-           "final_avg_pool", "logits_sup", "proj_head_input", "proj_head_output"}
+           "final_avg_pool", "logits_sup", "proj_head_input", "proj_head_output", "embedding", "probabilities"}
 TAGS = {"train/weight_decay", "train/total_loss", "train/contrast_loss", "train/contrast_acc", "train/contrast_entropy",
         "train/supervised_loss", "train/supervised_acc", "learning_rate", "image"}
 LOG_LINE = re.compile(r"\d\d:\d\d:\d\d |[IWEF]\d{4} \d\d:|WARNING: (All log messages before absl|Logging before flag)")
@@ -287,7 +287,7 @@ def test_folder_without_labels(tmp_path, main, images):
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["global_step"] == 2 and not any("accuracy" in name for name in result)
     module = tf.saved_model.load(str(tmp_path / "run" / "saved_model" / "2"))
-    assert set(module(tf.zeros([1, 16, 16, 3]), trainable=False)) == OUTPUTS - {"logits_sup"}
+    assert set(module(tf.zeros([1, 16, 16, 3]), trainable=False)) == OUTPUTS - {"logits_sup", "probabilities"}
 
 
 def test_divergence_ends_the_run(tmp_path, main):
@@ -371,6 +371,62 @@ print(json.dumps({
 def finetune(whole):
     return [*DIGITS, *TINY, *HERE, "--train_mode=finetune", f"--checkpoint={whole[0]}", "--fine_tune_after_block=4",
             "--zero_init_logits_layer=True", "--optimizer=momentum", "--learning_rate=0.1", "--weight_decay=0"]
+
+
+def test_exporting_and_embedding(whole, tmp_path):
+    """As processes of their own; they need neither the data nor the flags of the training."""
+    shutil.copytree(whole[0], tmp_path / "run", ignore=shutil.ignore_patterns("saved_model"))
+    export = start("--mode=export", f"--model_dir={tmp_path / 'run'}", "--export_formats=tflite")
+    embed = start("--mode=embed", *DIGITS, f"--checkpoint={whole[0]}", f"--model_dir={tmp_path / 'new'}", "--embed_split=test", "--embed_neighbors=3")
+    status, stderr = finish(export)
+    assert status == 0 and "classifier.tflite: " in stderr, stderr
+    files = {path.relative_to(tmp_path / "run").as_posix() for path in (tmp_path / "run").rglob("*")}
+    assert {f"saved_model/{STEPS}/saved_model.pb", f"tflite/{STEPS}/embedding_int8.tflite"} <= files
+    card = (tmp_path / "run" / "saved_model" / str(STEPS) / "assets" / "model_card.md").read_text()
+    assert "label_top_1_accuracy" in card and "1437 images, 1437 of them with a label" in card
+    status, stderr = finish(embed)
+    assert status == 0 and "| 0 | " in stderr, stderr
+    with np.load(tmp_path / "new" / "embeddings.npz") as found:
+        assert {name: values.shape for name, values in found.items()} == {
+            "name": (360,), "split": (360,), "label": (360,), "embedding": (360, 35), "predicted": (360,), "score": (360,),
+            "neighbors": (360, 3), "similarity": (360, 3)}
+
+
+def test_evaluation_of_a_checkpoint(whole, tmp_path, main):
+    """In a run directory of its own: the figures of the run that it is from."""
+    status, stderr = main(*DIGITS, *TINY, *HERE, "--mode=eval", f"--checkpoint={whole[0]}", f"--model_dir={tmp_path / 'run'}", "--untrained_baseline=False")
+    assert status == 0, stderr
+    found, expected = (json.loads((path / "result.json").read_text()) for path in (tmp_path / "run", whole[0]))
+    assert found["global_step"] == 0
+    assert {name: found[name] for name in found if "accuracy" in name} == {name: expected[name] for name in found if "accuracy" in name} != {}
+    assert (tmp_path / "run" / "saved_model" / "0" / "saved_model.pb").exists()
+    for mode in ("eval", "export"):  # it is a run now, whose weights are elsewhere
+        status, stderr = main(f"--mode={mode}", f"--model_dir={tmp_path / 'run'}", *HERE)
+        assert status == 0, stderr
+
+
+@pytest.mark.parametrize(("arguments", "said"), [
+    (["--mode=export", "--model_dir=NEW"], "--mode=export: NEW has no flags.json; give the directory of a run as --model_dir"),
+    (["--mode=embed"], "--mode=embed: no --model_dir is given"),
+    (["--mode=export", "--model_dir=RUN", "--checkpoint=OTHER"], "--model_dir=RUN: it holds a run of its own"),
+    (["--mode=export", "--model_dir=RUN", "--export_formats=tflite,savedmodel"], "--export_formats=savedmodel: accepted are saved_model, tflite, onnx."),
+    (["--mode=embed", "--model_dir=RUN", "--embed_output=x.csv"], "--embed_output=x.csv: accepted are files that end in .npz and .parquet"),
+    (["--mode=embed", "--model_dir=RUN", "--embed_split=trian"], "--embed_split=trian: digits has no such split, only train, test. Did you mean 'train'?"),
+    (["--mode=embed", "--model_dir=RUN", "--embed_output=/dev/null/x.npz"], "--embed_output=/dev/null/x.npz: it can't be written"),
+    (["--mode=eval", "--checkpoint=OTHER", "--model_dir=NEW", *DIGITS], "OTHER: no such file or directory"),
+])
+def test_what_can_not_be_exported_or_embedded(whole, tmp_path, main, arguments, said):
+    names = {"NEW": str(tmp_path / "new"), "RUN": str(whole[0]), "OTHER": str(tmp_path / "other")}
+
+    def named(text):
+        for name, path in names.items():
+            text = text.replace(name, path)
+        return text
+
+    before = snapshot(whole[0])
+    status, stderr = main(*map(named, arguments), *HERE)
+    assert status == 2 and named(said) in the_message(stderr), stderr
+    assert snapshot(whole[0]) == before and not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize("augmented", [True, False])

@@ -1,7 +1,5 @@
 """Embeds images with a trained network: features, predictions and nearest neighbours, in one file."""
 
-import importlib.util
-
 import numpy as np
 from absl import logging
 from etils import epath
@@ -27,23 +25,28 @@ def embed(settings):
     output = epath.Path(settings.embed.embed_output or epath.Path(settings.train.model_dir) / OUTPUT)
     if output.suffix not in WRITERS:
         raise UserError(f"--embed_output={output}: accepted are files that end in {' and '.join(WRITERS)}")
-    if output.suffix == ".parquet" and importlib.util.find_spec("pyarrow") is None:
-        raise UserError(f"--embed_output={output}: pyarrow is not installed, which Parquet needs; pip install pyarrow, or give a file that ends in .npz")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)  # now, not after the work
+    except OSError as error:
+        raise _unwritable(output, error) from None
     strategy = distribute.strategy(settings.hardware)
     with strategy.scope():
         model = pretrained.load(*pretrained.place_of(settings), settings)
     columns = _columns(model, settings, strategy)
     if settings.embed.embed_neighbors:
-        columns |= _neighbors(columns["embedding"], settings.embed.embed_neighbors)
+        columns |= neighbors(columns["embedding"], settings.embed.embed_neighbors)
         logging.info("nearest neighbours:\n\n%s\n", _table(columns))
     if not distribute.is_chief(strategy):
         return
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
         WRITERS[output.suffix](columns, output)
     except OSError as error:
-        raise UserError(f"--embed_output={output}: it can't be written ({error.strerror or error})") from None
+        raise _unwritable(output, error) from None
     logging.info("%s: %d images, %s", output, len(columns["name"]), ", ".join(columns))
+
+
+def _unwritable(output, error):
+    return UserError(f"--embed_output={output}: it can't be written ({error.strerror or error})")
 
 
 def _columns(model, settings, strategy):
@@ -58,7 +61,7 @@ def _columns(model, settings, strategy):
 
     compute, parts = features.mapper(outputs, example, settings.eval.eval_batch_size, strategy), []
     for split in [settings.embed.embed_split] if settings.embed.embed_split else sources.splits(settings.data):
-        source = sources.load(settings.data, split)
+        source = sources.load(settings.data, split, "embed_split")
         rows = compute(source, f"embedding, {split}")
         classes = np.array([*source.class_names, ""])  # the last one, at -1, is that of an unknown label
         part = {"name": source.example_ids()[0].astype(str), "split": np.full(source.num_examples, split), "label": classes[rows["label"]], "embedding": rows["embedding"]}
@@ -69,11 +72,14 @@ def _columns(model, settings, strategy):
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _neighbors(embeddings, count):
+def neighbors(embeddings, count):
+    """The `count` most similar others of each of the embeddings [N, C]: {"neighbors" int [N, count], "similarity" float32 [N, count]}."""
     from sklearn.neighbors import NearestNeighbors  # late: it takes seconds to import
 
-    found = NearestNeighbors(n_neighbors=min(count, len(embeddings) - 1), metric="cosine", algorithm="brute").fit(embeddings)
-    distance, index = found.kneighbors()  # of the images themselves, each without itself
+    count = min(count, len(embeddings) - 1)
+    if not count:
+        return {"neighbors": np.zeros([len(embeddings), 0], np.int64), "similarity": np.zeros([len(embeddings), 0], np.float32)}
+    distance, index = NearestNeighbors(n_neighbors=count, metric="cosine", algorithm="brute").fit(embeddings).kneighbors()
     return {"neighbors": index, "similarity": (1 - distance).astype(np.float32)}
 
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 from absl import logging
 from etils import epath
 
-from tf_simclr import checkpoint, distribute, optimizers, pretrained, teacher, weights
+from tf_simclr import checkpoint, distribute, flags, optimizers, pretrained, teacher, weights
 from tf_simclr.config import UserError
 from tf_simclr.data import labels, mixture, sources
 from tf_simclr.objectives import OBJECTIVES
@@ -110,7 +110,8 @@ class Experiment:
     def _imported(self):
         """The weights to evaluate where the run has none of its own, None otherwise."""
         settings = self.settings
-        if settings.train.mode != "eval" or not settings.objective.checkpoint or self.directory.exists:
+        trained_here = self.directory.exists and self.directory.read(flags.SAVED)["mode"] != "eval"
+        if settings.train.mode != "eval" or not settings.objective.checkpoint or trained_here:
             return None
         found, classes = weights.Weights(settings.objective.checkpoint), self.train_source.num_classes if self.train_source.num_labeled else 0
         if found.num_classes and classes and found.num_classes != classes:

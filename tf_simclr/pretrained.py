@@ -5,6 +5,7 @@ import dataclasses
 import os
 
 import keras
+import tensorflow as tf
 from etils import epath
 
 from tf_simclr import chain, config, flags
@@ -55,9 +56,15 @@ def load(path, flag="checkpoint", settings=None):
 def place_of(settings):
     """(path, flag) of the weights that `settings` ask to export or embed with: the run's own, or else those of --checkpoint."""
     model_dir, checkpoint = settings.train.model_dir, settings.objective.checkpoint
+    if checkpoint and (checkpoint != _start_of(model_dir) or tf.train.latest_checkpoint(model_dir) is None):
+        return checkpoint, "checkpoint"
+    return model_dir, "model_dir"
+
+
+def _start_of(model_dir):
+    """The checkpoint that the run in `model_dir` has started from; empty if there is none."""
     saved = read_json(epath.Path(model_dir) / flags.SAVED)
-    began = chain.moved(saved, model_dir).get("checkpoint", "") if saved else ""  # where the training of this run started from
-    return (checkpoint, "checkpoint") if checkpoint and checkpoint != began else (model_dir, "model_dir")
+    return chain.moved(saved, model_dir).get("checkpoint", "") if saved else ""
 
 
 def copy_of(objective):

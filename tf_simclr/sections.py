@@ -122,7 +122,7 @@ class Export:
     export_formats: tuple[str, ...] = setting(("saved_model",), "what is exported, with commas between; the SavedModel always is",
                                               choices=("saved_model", "tflite", "onnx"), fixed=False)
     keep_hub_module_max: int = setting(1, "newest exports kept of each format (0: all)", low=0, fixed=False)
-    serving_max_pixels: int = setting(2**25, "images with more pixels are refused by the signatures of the SavedModel before they are decoded", low=1, fixed=False)
+    serving_max_pixels: int = setting(2**24, "images with more pixels are refused by the signatures of the SavedModel before they are decoded", low=1, fixed=False)
 
 
 @dataclasses.dataclass(frozen=True)

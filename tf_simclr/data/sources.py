@@ -129,8 +129,8 @@ def splits(data):
     return SOURCES.get(data.dataset.split(":")[0], tfds)(data)
 
 
-def load(data, split):
-    """The `Source` of `data.dataset` and `split`.
+def load(data, split, flag=None):
+    """The `Source` of `data.dataset` and `split`, the value of `flag` (None: train_split or eval_split).
 
     Raises:
         UserError: an unknown data set or split, no readable image, nothing to download from.
@@ -139,8 +139,8 @@ def load(data, split):
     try:
         make = known[split]
     except KeyError:
-        flag = "train_split" if split == data.train_split else "eval_split"
-        others = [name for name in known if flag == "train_split" or name != data.train_split]  # never evaluate what is trained on
+        flag = flag or ("train_split" if split == data.train_split else "eval_split")
+        others = [name for name in known if flag != "eval_split" or name != data.train_split]  # never evaluate what is trained on
         raise UserError(f"--{flag}={split}: {data.dataset} has no such split, only {', '.join(known)}.{nearest(split, others)}") from None
     source = make()
     labels = f"{source.num_classes} classes" if source.num_classes else "no labels"
@@ -153,7 +153,6 @@ def load_unlabeled(data):
     if not data.unlabeled_dataset:
         return None
     try:
-        return load(dataclasses.replace(data, dataset=data.unlabeled_dataset, train_split=data.unlabeled_split), data.unlabeled_split).without_labels()
+        return load(dataclasses.replace(data, dataset=data.unlabeled_dataset), data.unlabeled_split, "unlabeled_split").without_labels()
     except UserError as error:
-        message = str(error).replace("--dataset=", "--unlabeled_dataset=").replace("--train_split=", "--unlabeled_split=")
-        raise UserError(message) from None
+        raise UserError(str(error).replace("--dataset=", "--unlabeled_dataset=")) from None

@@ -5,6 +5,7 @@ import json
 import os
 
 import numpy as np
+import tensorflow as tf
 from absl import logging
 from etils import epath
 
@@ -52,7 +53,7 @@ def export_run(settings):
     formats.require(settings.export.export_formats)
     path, flag = pretrained.place_of(settings)
     directory = epath.Path(settings.train.model_dir)
-    if flag != "model_dir" and (directory / flags.SAVED).exists():
+    if flag != "model_dir" and tf.train.latest_checkpoint(str(directory)):
         raise UserError(f"--model_dir={directory}: it holds a run of its own, and its exports; give another --model_dir for those of --{flag}={path}")
     model = pretrained.load(path, flag, settings)
     figures, data = (read_json(model.place / name) or {} for name in (f"result_{model.step}.json", pretrained.DATA))

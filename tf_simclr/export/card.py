@@ -62,7 +62,7 @@ layer = hub.KerasLayer(PATH, trainable=True)
 model = tf_keras.Sequential([layer, tf_keras.layers.Dense(10)])
 
 import keras                                           # Keras 3
-layer = keras.layers.TFSMLayer(PATH, call_endpoint="images")
+layer = keras.layers.TFSMLayer(PATH, call_endpoint="images", trainable=False)
 ```
 
 ```

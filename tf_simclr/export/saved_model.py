@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from tf_simclr.data import augment, encoded
 
-PARALLEL_DECODES = 2  # images of a request that are decoded at once: bounds its memory
+PARALLEL_DECODES = 1  # images of a request that are decoded at once: with the greatest number of pixels it bounds the memory
 SHOWN_CLASSES = 5  # most probable classes that a request is answered with
 IMAGES = tf.TensorSpec([None, None, None, 3], tf.float32, name="images")
 PIXELS = tf.TensorSpec([None, None, None, 3], tf.uint8, name="images")

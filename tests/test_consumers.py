@@ -1,0 +1,113 @@
+"""Exports as their users load them: in clean processes, without this package."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from consumers import a_file, digits
+from etils import epath
+
+from tf_simclr import config, export
+from tf_simclr.data import augment, encoded
+from tf_simclr.export import card
+from tf_simclr.models.network import Network
+
+FOLDER = pathlib.Path(__file__).resolve().parent
+OLD_PYTHON = "TF_2_15_PYTHON"  # a Python with tensorflow-cpu 2.15.1, tensorflow-hub, tensorflow-addons, scikit-learn and pillow; .ci/run makes one
+SECONDS = 300
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """(network, path of its SavedModel)."""
+    keras.utils.set_random_seed(0)
+    settings = config.build({"resnet_depth": 18, "image_size": 16, "width_multiplier": 0.125, "proj_out_dim": 8})
+    network = Network(settings, 10)
+    network.build_variables()
+    folder = tmp_path_factory.mktemp("run")
+    export.export(network, card.About(settings, tuple("abcdefghij"), 7, {}, {}), epath.Path(folder), settings.export)
+    return network, str(folder / "saved_model" / "7")
+
+
+def consumer(name, path, python=sys.executable, tmp_path=None):
+    command = [python, "-I", str(FOLDER / "consumers.py"), name, path]
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=SECONDS)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def assert_outputs(found, network, tolerance):
+    images, _ = digits(8, 16)
+    expected = network.answers(tf.constant(images, tf.float32))
+    assert found["names"] == sorted(expected)
+    for name, values in found["outputs"].items():
+        np.testing.assert_allclose(values, expected[name], rtol=tolerance, atol=tolerance)
+    assert found["without_gradient"] == 0 and found["trained"] == len(network.trainable_variables)
+    assert found["moved"] == len(network.variables) - len(network.trainable_variables)  # the statistics of batch norm
+    assert found["signatures"] == ["embed", "images", "images_uint8", "preprocess", "serving_default"]
+
+
+def assert_fine_tuned(found, network):
+    """Training all of it beats training what was put on top; the statistics of a frozen layer stay."""
+    frozen, trained = found["trainable_False"], found["trainable_True"]
+    assert frozen["moved"] == 0 == frozen["trainable_variables"]
+    assert trained["trainable_variables"] == len(network.encoder.trainable_variables) and trained["losses"] == 1  # the weight decay
+    heads = len(network.trainable_variables) - len(network.encoder.trainable_variables)
+    assert trained["moved"] == len(network.variables) - heads  # all but the weights of the heads
+    assert trained["accuracy"] > frozen["accuracy"] and trained["loss"] < frozen["loss"]
+
+
+def test_plain_tensorflow(exported):
+    network, path = exported
+    assert_outputs(consumer("plain", path), network, 1e-5)
+
+
+def test_hub_in_keras_2(exported):
+    network, path = exported
+    assert_fine_tuned(consumer("hub", path), network)
+
+
+def test_layer_in_keras_3(exported):
+    found = consumer("keras3", exported[1])
+    assert found["keras"].startswith("3.") and found["shape"] == [4, 3]
+
+
+def test_saved_model_cli(exported, tmp_path):
+    network, path = exported
+    command = [sys.executable, "-m", "tensorflow.python.tools.saved_model_cli"]
+    shown = subprocess.run([*command, "show", "--dir", path, "--tag_set=serve", "--signature_def=serving_default"], capture_output=True, text=True, timeout=SECONDS)
+    for name in ("image_bytes", "probabilities", "classes", "scores", "embedding", "DT_STRING"):
+        assert name in shown.stdout, shown.stdout + shown.stderr
+    np.save(tmp_path / "files.npy", np.array([a_file(), a_file()]))
+    run = [*command, "run", "--dir", path, "--tag_set=serve", "--signature_def=serving_default", f"--inputs=image_bytes={tmp_path / 'files.npy'}", f"--outdir={tmp_path}"]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=SECONDS)
+    assert done.returncode == 0, done.stderr
+    image = augment.eval_image(encoded.decode(a_file()), 16)
+    np.testing.assert_allclose(np.load(tmp_path / "embedding.npy"), np.repeat(network(image[None])["final_avg_pool"], 2, 0), rtol=1e-5, atol=1e-5)
+    assert np.load(tmp_path / "classes.npy", allow_pickle=True).shape == (2, 5)
+
+
+def test_mutated_images(exported):
+    found = consumer("mutated", exported[1])
+    assert found["requests"] == 350 and found["answered"] + found["refused"] == 350 and found["wrong"] == 0
+    assert found["answered"] > 30 and found["refused"] > 100
+    assert found["megabytes"] < 1024
+
+
+@pytest.mark.skipif(OLD_PYTHON not in os.environ, reason=f"{OLD_PYTHON} names no Python with TensorFlow 2.15")
+def test_tensorflow_2_15_with_addons(exported):
+    network, path = exported
+    found = consumer("old", path, os.environ[OLD_PYTHON])
+    assert found["version"].startswith("2.15")
+    answer = network.answers(augment.eval_image(encoded.decode(a_file()), 16)[None])
+    for name in ("probabilities", "embedding"):
+        np.testing.assert_allclose(found["answer"][name], answer[name], rtol=1e-4, atol=1e-4)
+    assert_outputs(found, network, 1e-4)
+    assert_fine_tuned(found, network)
