@@ -18,6 +18,7 @@ from tf_simclr.data import augment, encoded
 from tf_simclr.export import card
 from tf_simclr.models.network import Network
 
+pytestmark = pytest.mark.xdist_group("consumers")  # all tests of a file whose fixtures take long in one process
 FOLDER = pathlib.Path(__file__).resolve().parent
 OLD_PYTHON = "TF_2_15_PYTHON"  # a Python with tensorflow-cpu 2.15.1, tensorflow-hub, tensorflow-addons, scikit-learn and pillow; .ci/run makes one
 SECONDS = 300
@@ -81,14 +82,14 @@ def test_layer_in_keras_3(exported):
 
 def test_saved_model_cli(exported, tmp_path):
     network, path = exported
-    command = [sys.executable, "-m", "tensorflow.python.tools.saved_model_cli"]
-    shown = subprocess.run([*command, "show", "--dir", path, "--tag_set=serve", "--signature_def=serving_default"], capture_output=True, text=True, timeout=SECONDS)
-    for name in ("image_bytes", "probabilities", "classes", "scores", "embedding", "DT_STRING"):
-        assert name in shown.stdout, shown.stdout + shown.stderr
     np.save(tmp_path / "files.npy", np.array([a_file(), a_file()]))
-    run = [*command, "run", "--dir", path, "--tag_set=serve", "--signature_def=serving_default", f"--inputs=image_bytes={tmp_path / 'files.npy'}", f"--outdir={tmp_path}"]
-    done = subprocess.run(run, capture_output=True, text=True, timeout=SECONDS)
+    of = ["--dir", path, "--tag_set=serve", "--signature_def=serving_default"]
+    lines = [["show", *of], ["run", *of, f"--inputs=image_bytes={tmp_path / 'files.npy'}", f"--outdir={tmp_path}"]]
+    both = f"import sys\nfrom tensorflow.python.tools import saved_model_cli\nfor line in {lines}:\n  sys.argv[1:] = line; saved_model_cli.main()"  # one start of TensorFlow
+    done = subprocess.run([sys.executable, "-c", both], capture_output=True, text=True, timeout=SECONDS)
     assert done.returncode == 0, done.stderr
+    for name in ("image_bytes", "probabilities", "classes", "scores", "embedding", "DT_STRING"):
+        assert name in done.stdout, done.stdout + done.stderr
     image = augment.eval_image(encoded.decode(a_file()), 16)
     np.testing.assert_allclose(np.load(tmp_path / "embedding.npy"), np.repeat(network(image[None])["final_avg_pool"], 2, 0), rtol=1e-5, atol=1e-5)
     assert np.load(tmp_path / "classes.npy", allow_pickle=True).shape == (2, 5)

@@ -21,6 +21,7 @@ from tf_simclr.models.resnet import FAMILY
 from tf_simclr.objectives import OBJECTIVES
 from tf_simclr.objectives.base import Objective
 
+pytestmark = pytest.mark.xdist_group("export")
 MAX_PIXELS = 2**16
 NAMES = tuple(f"digit {i}" for i in range(10))
 VARIANTS = [

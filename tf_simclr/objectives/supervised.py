@@ -42,7 +42,7 @@ class Supervised(Objective):
         return {"image": augment.crop_and_flip(image, seed, self.settings.data.image_size, self.settings.augment), "label": label}
 
     def constant_function(self):
-        """The features of a frozen encoder, for linear evaluation in seconds; without random augmentation only."""
+        """The features of a frozen encoder, for linear evaluation without passes through it; without random augmentation only."""
         if self.settings.model.fine_tune_after_block < 4 or augment.is_random(self.settings.augment):
             return None
         return lambda images: self.encoder(images, training=False)["final_avg_pool"], self.encoder.feature_dim
