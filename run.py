@@ -43,11 +43,11 @@ def use(stages):
     start_tensorflow()
     from tf_simclr import embed, export
 
+    alone = len(stages) == 1
     if stages[0].train.mode == "embed":
-        embed.embed(stages[-1])
-    else:
-        for settings in stages:
-            export.export_run(settings)
+        return embed.embed(stages[-1], alone)
+    for settings in stages:
+        export.export_run(settings, alone)
 
 
 def run_stage(chain, number):
@@ -56,7 +56,7 @@ def run_stage(chain, number):
     from tf_simclr.experiment import Experiment
 
     settings = chain.built[number]
-    experiment = Experiment(settings, chain.before(number), chain.built[number + 1:], chain.commit)
+    experiment = Experiment(settings, chain.before(number), chain.built[number + 1:], chain.commit, chain.root is None)
     if settings.train.mode != "eval":
         train.fit(experiment)
     if settings.train.mode == "train_then_eval":

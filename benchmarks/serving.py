@@ -35,10 +35,11 @@ def runners(options, folder):
 
     def tflite(name):
         interpreter = tf.lite.Interpreter(os.path.join(folder, "tflite", "0", name), num_threads=os.cpu_count())
-        index = interpreter.get_input_details()[0]["index"]
+        index, sizes = interpreter.get_input_details()[0]["index"], []
 
         def run(images):
-            if tuple(interpreter.get_input_details()[0]["shape"]) != images.shape:
+            if sizes[-1:] != [images.shape]:
+                sizes.append(images.shape)
                 interpreter.resize_tensor_input(index, images.shape)
                 interpreter.allocate_tensors()
             interpreter.set_tensor(index, images)

@@ -103,7 +103,7 @@ def test_wrong_sections(tmp_path, text, said):
     ("runs/x/finetune", "runs/x/pretrain", "runs/y/finetune", "runs/y/pretrain"),
     ("runs/x/finetune", "runs/x/pretrain/", "./runs/x/finetune/", "./runs/x/pretrain"),
     ("runs/x/finetune", "runs/z", "runs/y/finetune", "runs/z"),
-    ("a", "b", "c/a", "c/b"),
+    ("a", "b", "c/a", "c/b"), ("a", "b", ".", "./../b"),
     ("gs://b/x/a", "gs://b/x/c", "gs://b/y/a", "gs://b/y/c"),
 ])
 def test_a_run_that_was_moved_with_the_one_it_starts_from(saved, checkpoint, there, expected):

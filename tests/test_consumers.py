@@ -18,7 +18,6 @@ from tf_simclr.data import augment, encoded
 from tf_simclr.export import card
 from tf_simclr.models.network import Network
 
-pytestmark = pytest.mark.xdist_group("consumers")  # all tests of a file whose fixtures take long in one process
 FOLDER = pathlib.Path(__file__).resolve().parent
 OLD_PYTHON = "TF_2_15_PYTHON"  # a Python with tensorflow-cpu 2.15.1, tensorflow-hub, tensorflow-addons, scikit-learn and pillow; .ci/run makes one
 SECONDS = 300
@@ -76,8 +75,10 @@ def test_hub_in_keras_2(exported):
 
 
 def test_layer_in_keras_3(exported):
-    found = consumer("keras3", exported[1])
+    network, path = exported
+    found = consumer("keras3", path)
     assert found["keras"].startswith("3.") and found["shape"] == [4, 3]
+    np.testing.assert_allclose(found["probabilities"], network.answers(tf.constant(digits(4, 16)[0], tf.float32))["probabilities"], rtol=1e-5, atol=1e-5)
 
 
 def test_saved_model_cli(exported, tmp_path):

@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from etils import epath
 from PIL import Image
 from pyarrow import parquet
@@ -99,10 +98,12 @@ def test_which_weights_are_meant(settings, tmp_path):
     run, other = settings(checkpoint=str(tmp_path / "start")), str(tmp_path / "other")
     assert pretrained.place_of(run) == (str(tmp_path / "start"), "checkpoint")  # there is no run yet
     (tmp_path / "run").mkdir()
-    tf.train.Checkpoint().save(str(tmp_path / "run" / "ckpt"))
     (tmp_path / "run" / "flags.json").write_text(json.dumps(run.flat()))
     assert pretrained.place_of(run) == (str(tmp_path / "run"), "model_dir")
     assert pretrained.place_of(run.replace(checkpoint="")) == (str(tmp_path / "run"), "model_dir")
     assert pretrained.place_of(run.replace(checkpoint=other)) == (other, "checkpoint")
-    (tmp_path / "run" / "checkpoint").unlink()  # as after an evaluation of weights from elsewhere
+    assert pretrained.place_of(run.replace(checkpoint=other), alone=False) == (str(tmp_path / "run"), "model_dir")
+    (tmp_path / "run" / "flags.json").write_text(json.dumps(run.replace(mode="eval").flat()))  # an evaluation of weights from elsewhere
     assert pretrained.place_of(run) == (str(tmp_path / "start"), "checkpoint")
+    (tmp_path / "run" / "flags.json").unlink()
+    assert pretrained.place_of(run, alone=False) == (str(tmp_path / "run"), "model_dir")  # a stage that has not begun

@@ -15,13 +15,13 @@ from tf_simclr import config, export, pretrained
 from tf_simclr.config import Failed, UserError
 from tf_simclr.data import augment, encoded, pipeline, sources
 from tf_simclr.evaluation import probe
+from tf_simclr.experiment import Experiment
 from tf_simclr.export import card, formats, saved_model
 from tf_simclr.models.network import Network
 from tf_simclr.models.resnet import FAMILY
 from tf_simclr.objectives import OBJECTIVES
 from tf_simclr.objectives.base import Objective
 
-pytestmark = pytest.mark.xdist_group("export")
 MAX_PIXELS = 2**16
 NAMES = tuple(f"digit {i}" for i in range(10))
 VARIANTS = [
@@ -46,7 +46,8 @@ def network_of(num_classes=10, **flags):
 
 def export_of(network, directory, step=3, images=None, names=NAMES, **flags):
     settings = network.settings.replace(serving_max_pixels=MAX_PIXELS, **flags)
-    export.export(network, card.About(settings, names, step, {"eval/label_top_1_accuracy": 0.5}, {"images": 9, "labels": 8}), epath.Path(directory), settings.export, images)
+    about = card.About(settings, names, step, {"eval/label_top_1_accuracy": 0.5}, {"images": 9, "labels": 8})
+    export.export(network, about, epath.Path(directory), settings.export, None if images is None else lambda: images)
     return tf.saved_model.load(str(directory / "saved_model" / str(step)))
 
 
@@ -216,6 +217,11 @@ def header_of(kind, width, height):
     return bytes(content)
 
 
+def chunk_before(png):
+    """A PNG with another chunk before its header: libpng skips it, so it could hold a smaller size for us."""
+    return png[:8] + struct.pack(">I", 16) + b"abCd" + struct.pack(">II", 1, 1) * 2 + bytes(4) + png[8:]
+
+
 def animation(sizes):
     """A GIF of several frames: all of one size as Pillow writes them, then that of the last frames is changed."""
     frames = [Image.fromarray(np.full((20, 30, 3), 40 * i, np.uint8)) for i in range(len(sizes))]
@@ -231,10 +237,12 @@ def animation(sizes):
 
 @pytest.mark.parametrize("content, message", [
     (b"", "not an image that can be read"), (b"hello", "JPEG, PNG, BMP and GIF are accepted"), (b"\xff\xd8\xff", "Invalid JPEG"),
-    (b"\x89PNG\r\n\x1a\n", "too many pixels, or none"), (b"GIF89a", "too many pixels, or none"), (b"BM", "too many pixels, or none"),
+    (b"\x89PNG\r\n\x1a\n", "not an image that can be read"), (encoded.PNG, "too many pixels, or none"), (b"GIF89a", "too many pixels, or none"),
+    (b"BM", "too many pixels, or none"),
     *((header_of(kind, 30000, 30000), r"at most 65536 are accepted, got\] \[900000000\]") for kind in ("PNG", "BMP", "JPEG", "GIF")),
     (header_of("BMP", 2**31 - 1, 2**31 - 1), "too many pixels"), (header_of("PNG", 2**32 - 1, 2**32 - 1), "too many pixels"),
-    (animation([(30000, 30000)]), r"at most 65536 .*900000000"),
+    (animation([(30000, 30000)]), r"at most 65536 .*900000000"), (chunk_before(header_of("PNG", 300, 300)), "not an image that can be read"),
+    (b"GIF89a\1\0\1\0\0\0\0" + b"!\xfe\0" * 2**18, "too many pixels, or none"), (b"GIF89a\1\0\1\0\0\0\0!\xfe" + b"\1a" * 2**18, "too many pixels, or none"),
     *((file_of(np.zeros((99, 99, 3), np.uint8), kind)[:-60], "Invalid|size") for kind in ("PNG", "JPEG", "BMP"))],
     ids=lambda value: None if isinstance(value, bytes) else value[:20])
 def test_broken_and_hostile_images(digits, content, message):
@@ -254,7 +262,8 @@ def test_a_palette_is_refused_and_later_frames_are_not_read(digits):
     with pytest.raises(tf.errors.InvalidArgumentError, match="colour palette"):
         serve(image_bytes=tf.constant([file.getvalue()]))
     first = animation([(30, 20)])
-    for later in (animation([(30, 20), (60000, 60000)]), animation([(30, 20), (30, 20), (30, 20)])[:-20]):
+    hidden = first.replace(b"\x2c", b"!\xfe\0\x2c", 1)  # giflib takes what follows an empty extension for a part of it
+    for later in (animation([(30, 20), (60000, 60000)]), animation([(30, 20), (30, 20), (30, 20)])[:-20], hidden):
         np.testing.assert_array_equal(serve(image_bytes=tf.constant([later]))["images"], serve(image_bytes=tf.constant([first]))["images"])
 
 
@@ -274,7 +283,8 @@ def test_files(digits):
 
 def test_the_card_tells_no_paths(settings):
     about = card.About(settings(dataset="folder:/home/somebody/photos", data_dir="/home/somebody/tfds", checkpoint="/home/somebody/run"), NAMES, 1, {}, {"images": 1, "labels": 0})
-    assert "photos" in card.markdown(about) and "somebody" not in card.markdown(about) + json.dumps(card.network_flags(about.settings))
+    assert "photos" in card.markdown(about)
+    assert "somebody" not in card.markdown(about) + card.files(about)["flags.json"]
 
 
 def test_only_the_newest_exports_stay(tmp_path, settings, monkeypatch):
@@ -288,6 +298,11 @@ def test_only_the_newest_exports_stay(tmp_path, settings, monkeypatch):
     (tmp_path / "saved_model" / "notes").mkdir(parents=True)
     assert [export_step(step) for step in (9, 10, 10)] == [["9", "notes"], ["10", "notes"], ["10", "notes"]]
     assert export_step(11, keep_hub_module_max=0) == ["10", "11", "notes"]
+    assert export_step(2, keep_hub_module_max=2) == ["11", "2", "notes"]  # what was just written stays
+    assert export_step(3, keep_hub_module_max=9) == ["11", "2", "3", "notes"]
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UserError, match=r"file/saved_model/4: it can't be written \(.*Not a directory"):
+        export.export(None, card.About(settings(), NAMES, 4, {}, {}), epath.Path(tmp_path / "file"), settings().export)
 
 
 def test_what_differs_is_not_kept(tmp_path, monkeypatch):
@@ -301,12 +316,25 @@ def test_what_differs_is_not_kept(tmp_path, monkeypatch):
     assert (tmp_path / "tflite" / "3" / "classifier.tflite").read_bytes() == b"an older one"
 
 
-def test_a_converter_that_is_missing(monkeypatch):
+def test_a_converter_that_fails(tmp_path, monkeypatch, settings):
+    def fail(function, path):
+        raise RuntimeError("too large\nby far")
+
+    monkeypatch.setattr(formats, "_function", lambda *arguments: None)
+    monkeypatch.setitem(formats.FORMATS, "onnx", ((), {".onnx": (fail, None, True)}))
+    export_of(network_of(0, resnet_depth=18, image_size=16), tmp_path, names=())
+    with pytest.raises(Failed, match=r"embedding.onnx: the network can't be converted to onnx \(too large\); the SavedModel is written"):
+        formats.write("onnx", None, tmp_path / "saved_model" / "3", np.zeros((1, 16, 16, 3), np.float32), tmp_path)
+
+
+def test_a_converter_that_is_missing(monkeypatch, settings):
     find = formats.importlib.util.find_spec
     monkeypatch.setattr(formats.importlib.util, "find_spec", lambda name: None if name == "tf2onnx" else find(name))
     formats.require(("saved_model", "tflite"))
     with pytest.raises(UserError, match="--export_formats=tflite,onnx: tf2onnx not installed, which onnx needs; pip install tf2onnx"):
         formats.require(("tflite", "onnx"))
+    with pytest.raises(UserError, match="tf2onnx not installed"):  # before the training, not after it
+        Experiment(settings(mode="train_then_eval", export_formats="onnx"))
 
 
 def test_formats_are_the_choices():

@@ -1,5 +1,7 @@
 """Networks from elsewhere: SavedModels and training checkpoints of the papers' code, exports and runs of this package."""
 
+import json
+
 import numpy as np
 import pytest
 import reference_model
@@ -8,11 +10,11 @@ from etils import epath
 
 from tf_simclr import config, export, pretrained, teacher, weights
 from tf_simclr.config import UserError
+from tf_simclr.experiment import Experiment
 from tf_simclr.export import card
 from tf_simclr.models.network import Network
 from tf_simclr.objectives import OBJECTIVES
 
-pytestmark = pytest.mark.xdist_group("pretrained")
 NETWORKS = {  # {name: (of the stand-in, of ours)}
     "18": ({"depth": 18, "image_size": 32, "first_number": 8}, {"resnet_depth": 18, "image_size": 32}),
     "34": ({"depth": 34, "image_size": 40, "ft_proj_selector": 1}, {"resnet_depth": 34, "image_size": 40, "ft_proj_selector": 1}),
@@ -140,6 +142,56 @@ def test_runs_and_exports_of_this_package(settings, tmp_path, rng):
     assert found.settings.model == given.model
     images = tf.constant(rng.random((2, 16, 16, 3)), tf.float32)
     assert_same(found.network(images), network(images))
+
+
+def test_from_which_layer_the_linear_head_reads(tmp_path):
+    """The variables do not tell, the outputs of a SavedModel do."""
+    model = of_papers("34")
+    path = save_flat(model, tmp_path / "saved")
+    with pytest.raises(UserError, match=r"gives another logits_sup than the SavedModel; --ft_proj_selector=0 may be the wrong one"):
+        pretrained.load(path, settings=flags_of("34", ft_proj_selector=0))
+    found = pretrained.load(path, settings=flags_of("34", train_mode="finetune"))  # with the first layer of the head alone
+    assert len(found.network.projection_head.norms) == 1
+
+
+@pytest.mark.parametrize("prefix", ["", "model/"])
+def test_lists_of_variables_beside_the_nested_ones(tmp_path, prefix):
+    """As Keras 2 writes them: some variables are found in a list first, the others where they are."""
+    model = of_papers("18")
+    for v in model.in_order():
+        v._handle_name = prefix + v.name
+    module = reference_model.Exported(model)
+    module.trainable_variables_list = [v for v in model.in_order() if v.trainable]
+    module.__call__.get_concrete_function(tf.TensorSpec([None, None, None, 3], tf.float32), trainable=False)
+    tf.saved_model.save(module, str(tmp_path / "saved"))
+    images = tf.random.stateless_uniform([2, 32, 32, 3], [1, 2])
+    assert_same(pretrained.load(tmp_path / "saved", settings=flags_of("18")).network(images), model(images))
+
+
+def test_flags_of_the_papers_code_beside_its_checkpoint(tmp_path):
+    """Its training writes a file of the same name, which is not ours."""
+    reference_model.save_checkpoint(of_papers("18"), tmp_path)
+    (tmp_path / "flags.json").write_text('{"logtostderr": false, "train_mode": null}')
+    assert pretrained.load(tmp_path, settings=flags_of("18")).class_names == tuple("0123456")
+
+
+def test_evaluation_of_other_weights(settings, tmp_path):
+    """They have to be of the same network and the same classes; a stage of a chain is never taken for the one it starts from."""
+    run = Experiment(settings(model_dir=str(tmp_path / "start")))
+    run.directory.create()
+    run.commit_directory()
+    run.checkpoints.save()
+    asked = {"mode": "eval", "checkpoint": str(tmp_path / "start")}
+    assert Experiment(settings(**asked)).imported.num_classes == 10
+    assert Experiment(settings(**asked), alone=False).imported is None
+    with pytest.raises(UserError, match=r"another network than the flags say; give --width_multiplier=0.07 --ft_proj_selector=0"):
+        Experiment(settings(**asked, width_multiplier=0.1, ft_proj_selector=1))
+    (tmp_path / "start" / "data.json").write_text(json.dumps({"class_names": list("abcdefghij")}))
+    with pytest.raises(UserError, match=r"its class 0 is a, that of digits is 0; they must agree"):
+        Experiment(settings(**asked))
+    (tmp_path / "start" / "flags.json").write_text("[1]")
+    with pytest.raises(UserError, match=r"start/flags.json: it is not the configuration of a run"):
+        Experiment(settings(**asked))
 
 
 def test_what_is_no_network(tmp_path, settings):

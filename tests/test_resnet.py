@@ -138,7 +138,7 @@ def test_freezing(after):
             assert id(v) in trainable
 
 
-def test_plain_keras_model_fits(rng):
+def test_plain_keras_model_fits_and_is_saved(rng, tmp_path):
     encoder = tf_simclr.resnet(depth=18, width=0.05, image_size=16)
     assert isinstance(encoder, keras.Model)
     model = keras.Sequential([encoder, keras.layers.Dense(2)])
@@ -148,6 +148,8 @@ def test_plain_keras_model_fits(rng):
     x[:4] *= 0.2
     history = model.fit(x, np.repeat([0, 1], 4), epochs=5, verbose=0).history["loss"]
     assert history[-1] < history[0]
+    model.save(tmp_path / "model.keras")
+    np.testing.assert_allclose(keras.models.load_model(tmp_path / "model.keras")(x), model(x), rtol=1e-5, atol=1e-6)
 
 
 def test_unknown_depth():

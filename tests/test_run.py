@@ -26,7 +26,6 @@ from tensorboard.backend.event_processing import event_accumulator
 import run
 from tf_simclr.stages import Stages
 
-pytestmark = pytest.mark.xdist_group("run")
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DIGITS = ["--dataset=digits", "--eval_split=test"]
 TINY = ["--image_size=16", "--resnet_depth=18", "--width_multiplier=0.07", "--proj_out_dim=8", "--train_batch_size=64",
@@ -408,7 +407,7 @@ def test_evaluation_of_a_checkpoint(whole, tmp_path, main):
 @pytest.mark.parametrize(("arguments", "said"), [
     (["--mode=export", "--model_dir=NEW"], "--mode=export: NEW has no flags.json; give the directory of a run as --model_dir"),
     (["--mode=embed"], "--mode=embed: no --model_dir is given"),
-    (["--mode=export", "--model_dir=RUN", "--checkpoint=OTHER"], "--model_dir=RUN: it holds a run of its own"),
+    (["--mode=export", "--model_dir=RUN", "--checkpoint=OTHER"], "--model_dir=RUN: it holds a run with another configuration (checkpoint is  there, OTHER here)"),
     (["--mode=export", "--model_dir=RUN", "--export_formats=tflite,savedmodel"], "--export_formats=savedmodel: accepted are saved_model, tflite, onnx."),
     (["--mode=embed", "--model_dir=RUN", "--embed_output=x.csv"], "--embed_output=x.csv: accepted are files that end in .npz and .parquet"),
     (["--mode=embed", "--model_dir=RUN", "--embed_split=trian"], "--embed_split=trian: digits has no such split, only train, test. Did you mean 'train'?"),

@@ -12,6 +12,7 @@ from tf_simclr.data import augment, encoded
 from tf_simclr.run_directory import read_json
 
 BATCH = 32  # images that go through the network at once
+MAX_PIXELS = 2**30
 PAPERS_SIZE = 224  # image size of the papers' published SavedModels, which do not say it
 
 
@@ -24,10 +25,11 @@ def load(path, image_size=None):
         except UserError as error:
             raise UserError(str(error).removeprefix("--path=")) from None
         return Model(found.network.answers, image_size or found.settings.data.image_size, lambda count: found.class_names)
-    module = tf.saved_model.load(str(path))
     saved = read_json(place / "assets" / flags.SAVED) or {}
     size = image_size or saved.get("image_size", PAPERS_SIZE)
-    return Model(lambda images: _complete(module(images, trainable=False)), size, lambda count: pretrained.names(place / "assets", count))
+    with pretrained.expect_saved_model(str(path), "final_avg_pool"):
+        module = tf.saved_model.load(str(path))
+        return Model(lambda images: _complete(module(images, trainable=False)), size, lambda count: _names(place / "assets", count))
 
 
 class Model:
@@ -100,10 +102,16 @@ class Model:
 def _decode(image):
     """An image file, or its content, as uint8 [H, W, 3]."""
     try:
-        return encoded.decode(image if isinstance(image, bytes) else tf.io.read_file(os.fspath(image)))
+        contents = tf.constant(image) if isinstance(image, bytes) else tf.io.read_file(os.fspath(image))
+        return encoded.decode(encoded.checked(contents, MAX_PIXELS))
     except tf.errors.OpError as error:
         what = "these bytes" if isinstance(image, bytes) else os.fspath(image)
         raise ValueError(f"{what}: not an image that can be read ({encoded.reason(error)}); {encoded.ACCEPTED}") from None
+
+
+def _names(assets, count):
+    known = pretrained.names(assets)
+    return known if len(known) == count else pretrained.numbered(count)
 
 
 def _complete(outputs):

@@ -116,7 +116,8 @@ def siblings(values):
 
 def moved(values, model_dir):
     """The flags of a single run, written down elsewhere, as they are with this `model_dir`: runs beside it are beside it still."""
-    parent = os.path.dirname(model_dir.rstrip("/"))
+    path = model_dir.rstrip("/")
+    parent = os.path.join(path, "..") if os.path.basename(path) in (".", "..") else os.path.dirname(path)
     return {**values, "model_dir": model_dir, **{flag: os.path.join(parent, name) for flag, name in siblings(values).items()}}
 
 

@@ -52,6 +52,15 @@ def _tpu(hardware):
         raise UserError(f"no TPU answers at '{address}' ({reason}); use --use_tpu=False --strategy=auto to train without") from None
 
 
+def check_batch_sizes(strategy, settings, names):
+    """Raises UserError if one of these flags can't be split over the replicas."""
+    replicas = strategy.num_replicas_in_sync
+    for name in names:
+        batch = settings.flat()[name]
+        if batch % replicas:
+            raise UserError(f"--{name}={batch}: it can't be split over {replicas} replicas, e.g. --{name}={-(-batch // replicas) * replicas}")
+
+
 def is_chief(strategy):
     """Whether this process is the one that writes."""
     resolver = strategy.cluster_resolver

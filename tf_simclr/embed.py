@@ -13,7 +13,7 @@ OUTPUT = "embeddings.npz"
 SHOWN = 5  # images whose neighbours are in the log
 
 
-def embed(settings):
+def embed(settings, alone=True):
     """Writes --embed_output.
 
     The columns, a row an image: name, split, label (the class, empty if unknown), embedding float32 [C], predicted and score where
@@ -25,13 +25,14 @@ def embed(settings):
     output = epath.Path(settings.embed.embed_output or epath.Path(settings.train.model_dir) / OUTPUT)
     if output.suffix not in WRITERS:
         raise UserError(f"--embed_output={output}: accepted are files that end in {' and '.join(WRITERS)}")
+    strategy = distribute.strategy(settings.hardware)
+    distribute.check_batch_sizes(strategy, settings, ("eval_batch_size",))
+    with strategy.scope():
+        model = pretrained.load(*pretrained.place_of(settings, alone), settings)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)  # now, not after the work
     except OSError as error:
         raise _unwritable(output, error) from None
-    strategy = distribute.strategy(settings.hardware)
-    with strategy.scope():
-        model = pretrained.load(*pretrained.place_of(settings), settings)
     columns = _columns(model, settings, strategy)
     if settings.embed.embed_neighbors:
         columns |= neighbors(columns["embedding"], settings.embed.embed_neighbors)

@@ -1,5 +1,6 @@
 """Evaluates a run: figures to the log, TensorBoard and JSON files."""
 
+import functools
 import time
 
 import numpy as np
@@ -27,9 +28,10 @@ def evaluate_run(experiment):
     checkpoints, done, waited = experiment.checkpoints, None, time.monotonic()
     while True:
         latest = tf.train.latest_checkpoint(str(experiment.directory.path))
-        if latest is None and experiment.imported:
+        nothing = latest is None and done is None and not _waiting(experiment, waited)
+        if nothing and experiment.imported:
             return _evaluate_imported(experiment)
-        if latest is None and done is None and not _waiting(experiment, waited):
+        if nothing:
             raise UserError(f"--model_dir={experiment.directory.path}: it has no checkpoint to evaluate; train first, e.g. with --mode=train_then_eval")
         if latest is not None and latest != done:
             checkpoints.resume(latest)
@@ -44,7 +46,8 @@ def evaluate_run(experiment):
 def _evaluate_imported(experiment):
     """Evaluates weights from elsewhere, in a run directory of their own."""
     network = experiment.objective
-    experiment.imported.restore(network, [v for part in network.parts() for v in part.variables])
+    logging.info("no training here: evaluating --checkpoint=%s as it is", experiment.imported.path)
+    pretrained.restore(experiment.imported, network, [v for part in network.parts() for v in part.variables])
     experiment.lock_directory()
     experiment.commit_directory()
     evaluate_and_export(experiment)
@@ -59,9 +62,11 @@ def evaluate_and_export(experiment):
     step = int(experiment.checkpoints.step)
     figures = {**evaluate(experiment), **describe(experiment)}
     if distribute.is_chief(experiment.strategy):
-        about = card.About(experiment.settings, experiment.class_names, step, figures, experiment.data if not experiment.imported else {})
-        export.export(pretrained.copy_of(experiment.objective), about, experiment.directory.path, experiment.settings.export, _some_images(experiment))
-        write(experiment, step, figures)  # last: result.json at the last step means that a stage is finished
+        write(experiment, step, figures)
+        about = card.About(experiment.settings, experiment.class_names, step, figures, experiment.data)
+        export.export(pretrained.copy_of(experiment.objective), about, experiment.directory.path, experiment.settings.export,
+                      functools.partial(_some_images, experiment))
+        experiment.directory.write(RESULT, {**figures, "global_step": step})  # last: at the last step it means that a stage is finished
     distribute.barrier(experiment.strategy)
 
 
@@ -133,11 +138,10 @@ def _figures(experiment, objective, bank, test, what):
 
 
 def write(experiment, step, figures):
-    """result.json, result_<step>.json, TensorBoard events and a table in the log."""
+    """result_<step>.json, TensorBoard events and a table in the log."""
     directory, name = experiment.directory, experiment.settings.eval.eval_name or "eval"
     result = {**figures, "global_step": step}
     directory.write(f"result_{step}.json", result)
-    directory.write(RESULT, result)
     with tf.summary.create_file_writer(str(directory.path / name)).as_default(step):
         for figure, value in figures.items():
             if "/" in figure:

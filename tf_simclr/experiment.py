@@ -10,6 +10,7 @@ from etils import epath
 from tf_simclr import checkpoint, distribute, flags, optimizers, pretrained, teacher, weights
 from tf_simclr.config import UserError
 from tf_simclr.data import labels, mixture, sources
+from tf_simclr.export import formats
 from tf_simclr.objectives import OBJECTIVES
 from tf_simclr.run_directory import RunDirectory, read_json
 
@@ -25,22 +26,22 @@ class Experiment:
         related: run directories whose label subset is used if it is the same question that is asked here.
         later: configurations that run after this one; if they need labels of the same data, their lack shows now.
         on_commit: called when the run directory becomes this run's own, on the process that writes.
+        alone: whether it is a single run, not a stage of a chain; only then --mode=eval may be of --checkpoint itself.
 
     Raises:
         UserError: a run directory with another configuration, data that can't be had, a batch that can't be split.
     """
 
-    def __init__(self, settings, related=(), later=(), on_commit=None):
-        self.settings, self._later, self._on_commit = settings, later, on_commit
+    def __init__(self, settings, related=(), later=(), on_commit=None, alone=True):
+        self.settings, self._later, self._on_commit, self._alone = settings, later, on_commit, alone
+        if settings.train.mode != "train":
+            formats.require(settings.export.export_formats)
         self.directory = RunDirectory(settings.train.model_dir, settings)
         if settings.train.deterministic:
             tf.config.experimental.enable_op_determinism()
         self.strategy = distribute.strategy(settings.hardware)
         logging.info("running on %s", distribute.describe(self.strategy))
-        for name in ("train_batch_size", "eval_batch_size"):
-            batch, replicas = settings.flat()[name], self.strategy.num_replicas_in_sync
-            if batch % replicas:
-                raise UserError(f"--{name}={batch}: it can't be split over {replicas} replicas, e.g. --{name}={-(-batch // replicas) * replicas}")
+        distribute.check_batch_sizes(self.strategy, settings, ("train_batch_size", "eval_batch_size"))
         keras.config.set_dtype_policy(POLICIES[settings.model.precision])
         self.train_source, self._labels = self._training_data(related)
         self.parts = self._parts()
@@ -102,22 +103,31 @@ class Experiment:
             return None  # an evaluation needs to know from it how many classes there are, if the data do not tell
         with self.strategy.scope():
             found = teacher.load(settings.objective.teacher_checkpoint, settings.data.image_size)
-        if self.train_source.num_labeled and self.train_source.num_classes != found.num_classes:
-            raise UserError(f"--teacher_checkpoint={settings.objective.teacher_checkpoint}: it knows {found.num_classes} classes and "
-                            f"{self.train_source.name} has {self.train_source.num_classes}; teacher and data must agree")
+        self._check_classes("teacher_checkpoint", found.num_classes, found.class_names)
         return found
 
     def _imported(self):
         """The weights to evaluate where the run has none of its own, None otherwise."""
         settings = self.settings
-        trained_here = self.directory.exists and self.directory.read(flags.SAVED)["mode"] != "eval"
-        if settings.train.mode != "eval" or not settings.objective.checkpoint or trained_here:
+        trained_here = self.directory.exists and self.directory.read(flags.SAVED)["mode"] not in pretrained.USES
+        if settings.train.mode != "eval" or not settings.objective.checkpoint or trained_here or not self._alone:
             return None
-        found, classes = weights.Weights(settings.objective.checkpoint), self.train_source.num_classes if self.train_source.num_labeled else 0
-        if found.num_classes and classes and found.num_classes != classes:
-            raise UserError(f"--checkpoint={settings.objective.checkpoint}: it knows {found.num_classes} classes and {self.train_source.name} has {classes}; "
-                            "to evaluate it on other classes, fine-tune it: --train_mode=finetune --mode=train_then_eval")
+        found = weights.Weights(settings.objective.checkpoint)
+        pretrained.check_same_network(found, settings)
+        self._check_classes("checkpoint", found.num_classes, pretrained.names(found.place))
         return found
+
+    def _check_classes(self, flag, count, names):
+        """Raises UserError if what `flag` names knows other classes than the data have."""
+        source = self.train_source
+        if not source.num_labeled or not count:
+            return
+        name = f"--{flag}={self.settings.flat()[flag]}"
+        if count != source.num_classes:
+            raise UserError(f"{name}: it knows {count} classes and {source.name} has {source.num_classes}; they must agree")
+        if len(names) == count and names not in (source.class_names, pretrained.numbered(count)):
+            first = next(i for i in range(count) if names[i] != source.class_names[i])
+            raise UserError(f"{name}: its class {first} is {names[first]}, that of {source.name} is {source.class_names[first]}; they must agree")
 
     def _num_classes(self):
         """Outputs of the linear head; 0: no head."""
@@ -128,8 +138,8 @@ class Experiment:
     def class_names(self):
         """The names of the linear head's outputs."""
         count = self.objective.supervised_head.units if self.objective.supervised_head is not None else 0
-        names = self.teacher.class_names if self.teacher else self.train_source.class_names
-        return names if len(names) == count else pretrained.numbered(count)
+        known = [self.train_source.class_names, self.teacher.class_names if self.teacher else ()]
+        return next((names for names in known if len(names) == count), pretrained.numbered(count))
 
     def make_objective(self):
         """The objective with its initial weights: the same ones at each call."""
@@ -143,8 +153,9 @@ class Experiment:
 
     @property
     def data(self):
-        """What the run is trained on, as it is written down."""
-        return {"images": self.num_images, "labels": self.train_source.num_labeled, "class_names": self.class_names}
+        """What the run is trained on, as it is written down; of weights from elsewhere only the names of the classes."""
+        trained_on = {} if self.imported else {"images": self.num_images, "labels": self.train_source.num_labeled}
+        return {**trained_on, "class_names": self.class_names}
 
     @functools.cached_property
     def eval_source(self):

@@ -85,9 +85,9 @@ def _base(config, given):
     if given.get("model_dir") and _is_file(saved):
         return chain.moved(read(saved), given["model_dir"]), "", [f"neither --config nor --dataset is given: going on with the configuration of this run, {saved}"]
     if given.get("mode") in ("eval", "export", "embed"):  # of something that is there, so not of the quick start
-        if not given.get("checkpoint"):
+        if not (given.get("checkpoint") and given.get("model_dir")):
             raise UserError(f"--mode={given['mode']}: {given.get('model_dir') or 'no --model_dir is given, which'} has no {SAVED}; "
-                            "give the directory of a run as --model_dir, or weights as --checkpoint")
+                            "give the directory of a run as --model_dir, or weights as --checkpoint and a new --model_dir")
         return {}, "", []
     return read(find(QUICK_START)), QUICK_START, [f"neither --config nor --dataset is given: this is the quick start, --config={QUICK_START}"]
 

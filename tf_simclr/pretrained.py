@@ -2,9 +2,9 @@
 
 import contextlib
 import dataclasses
-import os
 
 import keras
+import numpy as np
 import tensorflow as tf
 from etils import epath
 
@@ -13,9 +13,11 @@ from tf_simclr.config import Config, UserError
 from tf_simclr.models.network import Network
 from tf_simclr.objectives import OBJECTIVES
 from tf_simclr.run_directory import read_json
-from tf_simclr.weights import Weights
+from tf_simclr.weights import DAMAGED, Weights, first_line
 
 DATA = "data.json"  # in a run directory: what it was trained on
+USES = ("eval", "export", "embed")  # modes that train nothing: a directory with such a run has weights from elsewhere
+CLOSE = {"rtol": 1e-3, "atol": 1e-3}
 CLASS_NAMES = "class_names.txt"  # in the assets of a SavedModel, a line for each class
 
 
@@ -37,34 +39,69 @@ def load(path, flag="checkpoint", settings=None):
         settings: what network it is, for weights of the papers' code; those of this package say it themselves.
 
     Raises:
-        UserError: there are no weights, or they are of another network than `settings` say, or nothing says of which.
+        UserError: there are no weights, or they are of another network than it should be, or nothing says of which.
     """
     found = Weights(path, flag)
-    exported = os.path.basename(found.prefix) == "variables"
-    place = epath.Path(found.prefix).parent.parent / "assets" if exported else epath.Path(found.prefix).parent
-    saved = read_json(place / flags.SAVED)
-    settings = config.build(saved) if saved else settings
+    settings = _settings_of(found) or settings
     if settings is None:
         raise UserError(f"--{flag}={path}: there is no {flags.SAVED} beside the weights, so what network they are of is not known; "
                         "give a run directory or a SavedModel; --mode=export with the flags of the network makes one of them")
     network = _build(settings, found.num_classes)
-    found.restore(network, network.variables)
-    number = place.parent.name if exported else found.prefix.rsplit("-", 1)[-1]
-    return Pretrained(network, settings, names(place, found.num_classes), int(number) if number.isdigit() else 0, place)
+    restore(found, network, network.variables)
+    known = names(found.place)
+    return Pretrained(network, settings, known if len(known) == found.num_classes else numbered(found.num_classes), found.step, found.place)
 
 
-def place_of(settings):
-    """(path, flag) of the weights that `settings` ask to export or embed with: the run's own, or else those of --checkpoint."""
+def restore(found, network, variables):
+    """As `Weights.restore`, and a look whether the network then gives what the SavedModel of the papers' code does.
+
+    Its variables do not tell which layer of the projection head the linear layer reads.
+    """
+    found.restore(network, variables)
+    if found.of_papers and found.saved_model:
+        with expect_saved_model(f"--{found.flag}={found.path}", "logits_sup"):
+            images = tf.random.stateless_uniform([2, *2 * [network.settings.data.image_size], 3], [1, 2])
+            theirs, ours = tf.saved_model.load(found.saved_model)(images, trainable=False), network(images)
+            if len(network.projection_head.norms) < network.projection_head.num_layers:
+                del ours["proj_head_output"]  # fine-tuning drops the last layers
+            different = [name for name in ours if name in theirs and not np.allclose(theirs[name], tf.cast(ours[name], tf.float32), **CLOSE)]
+        if different:
+            layers = f"; --ft_proj_selector={network.settings.model.ft_proj_selector} may be the wrong one" if "logits_sup" in different else ""
+            raise UserError(f"--{found.flag}={found.path}: the network of these flags gives another {', '.join(different)} than the SavedModel{layers}")
+
+
+def check_same_network(found, settings):
+    """Raises UserError if weights of this package are of another network than `settings` say."""
+    own = _settings_of(found)
+    if own is not None and own.model != settings.model:
+        theirs, mine = (dataclasses.asdict(model) for model in (own.model, settings.model))
+        flags_there = " ".join(f"--{name}={theirs[name]}" for name in theirs if theirs[name] != mine[name])
+        raise UserError(f"--{found.flag}={found.path}: it is another network than the flags say; give {flags_there}")
+
+
+def _settings_of(found):
+    """The configuration that is written beside weights of this package; None if there is none."""
+    saved = None if found.of_papers else read_json(found.place / flags.SAVED)
+    if saved is None:
+        return None
+    try:
+        return config.build(saved)
+    except (UserError, AttributeError) as error:
+        raise UserError(f"{found.place / flags.SAVED}: it is not the configuration of a run ({error})") from None
+
+
+def place_of(settings, alone=True):
+    """(path, flag) of the weights that `settings` ask to export or embed with: the run's own, or those of --checkpoint.
+
+    Args:
+        alone: whether it is a single run, not a stage of a chain, whose --checkpoint is what it has started from.
+    """
     model_dir, checkpoint = settings.train.model_dir, settings.objective.checkpoint
-    if checkpoint and (checkpoint != _start_of(model_dir) or tf.train.latest_checkpoint(model_dir) is None):
+    saved = read_json(epath.Path(model_dir) / flags.SAVED)
+    trained_from = chain.moved(saved, model_dir).get("checkpoint", "") if saved and saved["mode"] not in USES else None
+    if alone and checkpoint and checkpoint != trained_from:
         return checkpoint, "checkpoint"
     return model_dir, "model_dir"
-
-
-def _start_of(model_dir):
-    """The checkpoint that the run in `model_dir` has started from; empty if there is none."""
-    saved = read_json(epath.Path(model_dir) / flags.SAVED)
-    return chain.moved(saved, model_dir).get("checkpoint", "") if saved else ""
 
 
 def copy_of(objective):
@@ -75,6 +112,16 @@ def copy_of(objective):
     for mine, theirs in zip(network.parts(), objective.parts()):
         mine.set_weights(theirs.get_weights())
     return network
+
+
+@contextlib.contextmanager
+def expect_saved_model(name, output):
+    """Where a SavedModel is loaded and tried: what goes wrong becomes a UserError about `name`, which should give `output`."""
+    try:
+        yield
+    except (*DAMAGED, OSError, AttributeError) as error:
+        raise UserError(f"{name}: as a SavedModel it is not one whose call gives {output} ({first_line(error)}); "
+                        "give one of this package or of the papers' code") from None
 
 
 def numbered(num_classes):
@@ -98,8 +145,7 @@ def _full_precision():
         keras.config.set_dtype_policy(policy)
 
 
-def names(place, num_classes):
-    """The names of the classes that are written down in `place` (see `Pretrained`), else their numbers."""
+def names(place):
+    """The names of the classes that are written down in `place` (see `Pretrained`), if any."""
     lines = (place / CLASS_NAMES).read_text().splitlines() if (place / CLASS_NAMES).exists() else []
-    found = tuple(lines or (read_json(place / DATA) or {}).get("class_names", ()))
-    return found if len(found) == num_classes else numbered(num_classes)
+    return tuple(lines or (read_json(place / DATA) or {}).get("class_names", ()))

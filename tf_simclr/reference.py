@@ -36,11 +36,15 @@ def read(reader):
     graph = trackable_object_graph_pb2.TrackableObjectGraph.FromString(reader.get_tensor(_GRAPH))
     found = [(value.full_name, value.checkpoint_key) for node in graph.nodes for value in node.attributes if value.name == "VARIABLE_VALUE"]
     model = [(name, key) for name, key in found if ".OPTIMIZER_SLOT" not in key and not re.match(r"(optimizer|global_step|save_counter)\b", key)]
-    nested = any("/resnet_model/" in key for _, key in model)  # a SavedModel of a Keras model lists its variables by number instead
-    entries = [_of_key(key.split("/.ATTRIBUTES")[0]) if nested else _of_name(name) for name, key in model]
+    # All by key, or, where a SavedModel of a Keras model lists variables by number instead, all by name.
+    entries, _, shown = min(
+        ((by, sum(entry is None for entry in by), shown) for by, shown in (
+            ([_of_key(key.split("/.ATTRIBUTES")[0]) for _, key in model], [key for _, key in model]),
+            ([_of_name(name) for name, _ in model], [name for name, _ in model]))),
+        key=lambda found: found[1])
     if not any(entry and entry[0] == "encoder" for entry in entries):
         return None
-    strange = [key if nested else name for entry, (name, key) in zip(entries, model) if entry is None]
+    strange = [name for entry, name in zip(entries, shown) if entry is None]
     if strange:
         raise ValueError(f"{strange[0]} and {len(strange) - 1} more variables there have no place in a network of this package")
     return _layers((*entry, key, shapes[key]) for entry, (_, key) in zip(entries, model))
@@ -75,8 +79,10 @@ def num_classes(layers):
 
 def describe(layers):
     """The encoder and the head in words and as flags."""
-    convolutions = layers[("encoder", "convolution")]
+    convolutions = layers.get(("encoder", "convolution"), [])
     groups = [sum(layer.place == g for layer in convolutions) for g in range(5)]
+    if not groups[0]:
+        return "a network without stem"
     stem = convolutions[groups[0] - 1].variables["kernel"][1]  # the last convolution of the stem
     head = layers.get(("projection_head", "dense"), [])
     flags = [f"--width_multiplier={stem[-1] / 64:g}"]
@@ -96,6 +102,8 @@ def _layers(entries):
     for part, place, order, name, attribute, key, shape in entries:
         layers.setdefault((part, name), Layer(place, order, {})).variables[attribute] = (key, tuple(shape))
     for (part, _), layer in layers.items():
+        if not {"gamma", "kernel"} & {*layer.variables}:
+            raise ValueError(f"{next(iter(layer.variables.values()))[0]} has neither gamma nor kernel beside it")
         kind = "batch norm" if "gamma" in layer.variables else "convolution" if len(layer.variables["kernel"][1]) == 4 else "dense"
         kinds.setdefault((part, kind), []).append(layer)
     return {kind: sorted(found, key=lambda layer: layer.order) for kind, found in kinds.items()}
@@ -110,7 +118,7 @@ def _of_variable(part, index, v):
 def _of_name(name):
     """resnet/block_group1/bottleneck_block_1/conv2d_fixed_padding_5/conv2d_5/kernel: (part, place, order, layer, attribute), None if it is none."""
     components = [_numbered(component) for component in name.split("/")]
-    part, attribute = PARTS.get(components[0][0]), name.rsplit("/", 1)[-1]
+    part, attribute = next((PARTS[base] for base, _ in components if base in PARTS), None), name.rsplit("/", 1)[-1]
     if part is None or attribute not in ATTRIBUTES or len(components) < 3:
         return None
     group = next((int(base[-1]) for base, _ in components if re.fullmatch(r"block_group\d", base)), 0)

@@ -54,7 +54,7 @@ def _of_run(path, found, image_size):
 
 def _of_saved_model(path, image_size):
     strategy = tf.distribute.get_strategy()
-    try:
+    with pretrained.expect_saved_model(f"--{FLAG}={path}", "logits_sup"):
         module = tf.saved_model.load(path)
 
         def predict(images):
@@ -62,8 +62,6 @@ def _of_saved_model(path, image_size):
 
         once = tf.function(lambda images: strategy.run(predict, args=(images,)), autograph=False)  # replicas have variables of their own
         logits = strategy.experimental_local_results(once(tf.zeros([1, image_size, image_size, 3])))[0]
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, tf.errors.OpError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f"--{FLAG}={path}: as a SavedModel it is not one whose call gives logits_sup ({reason}); give one exported from a run with labels") from None
     logging.info("the teacher is the SavedModel %s", path)
-    return Teacher(predict, pretrained.names(epath.Path(path) / "assets", logits.shape[-1]), getattr(module, "variables", []))
+    names = pretrained.names(epath.Path(path) / "assets")
+    return Teacher(predict, names if len(names) == logits.shape[-1] else pretrained.numbered(logits.shape[-1]), getattr(module, "variables", []))

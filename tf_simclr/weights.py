@@ -4,12 +4,13 @@ import os
 
 import tensorflow as tf
 from absl import logging
+from etils import epath
 
 from tf_simclr import chain, reference
 from tf_simclr.config import UserError
 
 VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
-DAMAGED = (tf.errors.OpError, ValueError, IndexError, RuntimeError)  # what TensorFlow raises for a file that is not whole
+DAMAGED = (tf.errors.OpError, ValueError, IndexError, KeyError, TypeError, RuntimeError)  # what TensorFlow raises for a file that is not whole
 _AGREE = "network and checkpoint must agree in depth, width, SK, SE and heads"
 
 
@@ -59,6 +60,27 @@ class Weights:
             self._layers = None if any(key.startswith("model/model.S") for key in self._shapes) else reference.read(self._reader)
         except DAMAGED as error:
             raise self._unusable(error) from None
+
+    @property
+    def of_papers(self):
+        """Whether it is of the papers' code."""
+        return self._layers is not None
+
+    @property
+    def saved_model(self):
+        """Path of the SavedModel it is, None for a checkpoint."""
+        return os.path.dirname(os.path.dirname(self.prefix)) if self.prefix.endswith(os.path.join("variables", "variables")) else None
+
+    @property
+    def place(self):
+        """`epath.Path` where files beside the weights are: the run directory, or the assets of a SavedModel."""
+        return epath.Path(self.saved_model) / "assets" if self.saved_model else epath.Path(self.prefix).parent
+
+    @property
+    def step(self):
+        """Of the training, as the names of the files say; 0 if they do not."""
+        number = os.path.basename(self.saved_model) if self.saved_model else self.prefix.rsplit("-", 1)[-1]
+        return int(number) if number.isdigit() else 0
 
     @property
     def num_classes(self):

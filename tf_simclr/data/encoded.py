@@ -7,6 +7,8 @@ import tensorflow as tf
 
 ACCEPTED = "JPEG, PNG, BMP and GIF are accepted"
 PALETTE = "a BMP file with a colour palette, which TensorFlow would read as grey; convert it to PNG"
+PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"  # with what has to come first in it, else a reader may find another size than is read here
+MAX_BLOCKS = 2**17  # of a GIF, before the end of its first frame; it takes a second or two to walk over so many
 _HEADER = 64  # bytes of a file that hold what is read here
 
 
@@ -30,15 +32,15 @@ def checked(contents, max_pixels):
     """
     header = _header(contents)
     jpeg, bmp = tf.io.is_jpeg(contents), _starts(contents, b"BM")
-    png, gif = _starts(contents, b"\x89PNG\r\n\x1a\n"), _starts(contents, b"GIF8")
+    png, gif = _starts(contents, PNG), _starts(contents, b"GIF8")
     with _require(jpeg | png | bmp | gif, "the input is not an image that can be read: " + ACCEPTED):
         contents = tf.identity(contents)
-    contents, frame = tf.cond(gif, lambda: first_frame(contents), lambda: (contents, tf.constant(0, tf.int64)))
+    contents, frame = tf.cond(gif, lambda: _first_frame(contents), lambda: (contents, tf.constant(0, tf.int64)))
     pixels = tf.case([
         (jpeg, lambda: tf.reduce_prod(tf.cast(tf.image.extract_jpeg_shape(contents), tf.int64)[:2])),
         (png, lambda: _number(header, 16, 4, big=True) * _number(header, 20, 4, big=True)),
         (bmp, lambda: _signed(_number(header, 18, 4)) * _signed(_number(header, 22, 4))),
-    ], default=lambda: tf.maximum(frame, _number(header, 6, 2) * _number(header, 8, 2)))
+    ], default=lambda: tf.where(frame > 0, tf.maximum(frame, _number(header, 6, 2) * _number(header, 8, 2)), 0))
     with _require((pixels > 0) & (pixels <= max_pixels), f"the image has too many pixels, or none: at most {max_pixels} are accepted, got", pixels):
         contents = tf.identity(contents)
     with _require(~tf.cond(bmp, lambda: has_colour_palette(contents), lambda: tf.constant(False)), PALETTE):
@@ -64,8 +66,11 @@ def has_colour_palette(contents):
     return _starts(contents, b"BM") & (_number(header, 28, 2) == 8) & tf.reduce_any(colours != grey)
 
 
-def first_frame(contents):
-    """(a GIF cut behind its first frame, pixels of that frame int64): TensorFlow would decode all frames to return one."""
+def _first_frame(contents):
+    """(a GIF of the first frame alone, pixels of that frame int64): TensorFlow would decode all frames to return one.
+
+    No frame within MAX_BLOCKS blocks: 0 pixels. Extensions are left out, which readers may walk over in other ways than is done here.
+    """
     data = tf.io.decode_raw(tf.strings.join([contents, b"\0" * 13]), tf.uint8)
     size = tf.size(data)
 
@@ -76,20 +81,20 @@ def first_frame(contents):
     def table(flags):  # bytes of a colour table
         return tf.where(flags & 0x80 > 0, 3 * 2 ** ((flags & 7) + 1), 0)
 
-    def parts(position):  # each begins with its length, the last one has none
-        return tf.while_loop(lambda p: (at(p) > 0) & (p < size), lambda p: (p + 1 + at(p),), (position,))[0] + 1
+    def parts(position, count):  # each begins with its length, the last one has none
+        position, count = tf.while_loop(
+            lambda p, n: (at(p) > 0) & (p < size) & (n < MAX_BLOCKS), lambda p, n: (p + 1 + at(p), n + 1), (position, count))
+        return position + 1, count + 1
 
-    def block(position, pixels, going):
-        marker = at(position)
-        extension, frame = marker == 0x21, marker == 0x2C
-        area = tf.cast(at(position + 5, 2), tf.int64) * tf.cast(at(position + 7, 2), tf.int64)
-        behind = parts(position + tf.where(extension, 2, 11 + table(at(position + 9))))
-        return tf.where(extension | frame, behind, position), tf.where(frame, area, pixels), extension
-
-    position, pixels, _ = tf.while_loop(
-        lambda position, pixels, going: going & (position < size), block,
-        (13 + table(at(10)), tf.constant(0, tf.int64), tf.constant(True)))
-    return tf.strings.join([tf.strings.substr(contents, 0, position), b"\x3b"]), pixels
+    start = 13 + table(at(10))
+    frame, count = tf.while_loop(  # over the extensions
+        lambda p, n: (at(p) == 0x21) & (p < size) & (n < MAX_BLOCKS), lambda p, n: parts(p + 2, n), (start, tf.constant(0)))
+    end, count = parts(frame + 11 + table(at(frame + 9)), count)
+    area = tf.cast(at(frame + 5, 2), tf.int64) * tf.cast(at(frame + 7, 2), tf.int64)
+    found = (at(frame) == 0x2C) & (frame < size) & (count <= MAX_BLOCKS)
+    behind = tf.minimum(frame, tf.strings.length(contents))
+    alone = tf.strings.join([tf.strings.substr(contents, 0, start), tf.strings.substr(contents, behind, end - behind), b"\x3b"])
+    return alone, tf.where(found, area, 0)
 
 
 def _header(contents):

@@ -41,6 +41,7 @@ def folder(data):
 def _folder_source(data, split, find):
     root = data.dataset.removeprefix("folder:")
     class_names, files, labels = find()
+    class_names = tuple(name.encode("utf-8", "replace").decode() for name in class_names)  # names of folders may be any bytes
     paths = np.array([os.path.join(root, file) for file in files])
     if data.cache_dataset:
         records, read = [tf.io.read_file(path).numpy() for path in paths], decode

@@ -1,19 +1,18 @@
 """Exports that load anywhere, without this package. Nothing of augmentation is inside."""
 
 import functools
-import json
 import os
 
 import numpy as np
 import tensorflow as tf
 from absl import logging
-from etils import epath
 
-from tf_simclr import flags, pretrained
+from tf_simclr import distribute, pretrained
 from tf_simclr.config import UserError
 from tf_simclr.data import augment
 from tf_simclr.export import card, formats, saved_model
-from tf_simclr.run_directory import read_json
+from tf_simclr.run_directory import RunDirectory, read_json
+from tf_simclr.weights import first_line
 
 ASSETS = "assets"
 NUM_IMAGES = 32  # on which other formats are compared with the SavedModel
@@ -24,58 +23,76 @@ def export(network, about, directory, options, images=None):
 
     Args:
         network: models.network.Network, float32. about: `card.About`. directory: `epath.Path` of a run.
-        options: the export section of the configuration; all but the newest `keep_hub_module_max` of a format are removed, 0 keeps all.
-        images: float32 [N, S, S, 3] to compare the formats on; None: pieces of two photographs.
+        options: the export section of the configuration; of each format the `keep_hub_module_max` newest are kept, 0 keeps all.
+        images: a function that gives float32 [N, S, S, 3] to compare the formats on; None: pieces of two photographs.
+
+    Raises:
+        Failed: a format can't be written, or gives something else.
+        UserError: the directory can't be written to.
     """
 
     def write_saved_model(path):
         saved_model.write(network, about, path, options.serving_max_pixels)
         (path / ASSETS).mkdir(parents=True, exist_ok=True)
-        (path / ASSETS / "model_card.md").write_text(card.markdown(about))
-        (path / ASSETS / flags.SAVED).write_text(json.dumps(card.network_flags(about.settings), indent=2) + "\n")
-        if about.class_names:
-            (path / ASSETS / pretrained.CLASS_NAMES).write_text("\n".join(about.class_names) + "\n")
+        for name, text in card.files(about).items():
+            (path / ASSETS / name).write_text(text)
 
     path = _replace(directory / "saved_model", about.step, options.keep_hub_module_max, write_saved_model)
     others = [name for name in options.export_formats if name != "saved_model"]
-    if others and images is None:
-        images = sample_images(about.settings.data.image_size)
+    if others:
+        images = images() if images else sample_images(about.settings.data.image_size)
     for name in others:
         _replace(directory / name, about.step, options.keep_hub_module_max, functools.partial(formats.write, name, network, path, images))
 
 
-def export_run(settings):
-    """Exports the newest checkpoint of a run, or what --checkpoint names into a run directory of its own.
+def export_run(settings, alone=True):
+    """Exports the newest checkpoint of a run, or what --checkpoint names into a run directory of its own, as step 0.
+
+    Args:
+        alone: whether it is a single run, not a stage of a chain.
 
     Raises:
-        UserError: there are no weights, or the run directory has others, or a converter is not installed.
+        UserError: there are no weights, or the run directory has others, or a converter is not installed. Also as `export`.
     """
     formats.require(settings.export.export_formats)
-    path, flag = pretrained.place_of(settings)
-    directory = epath.Path(settings.train.model_dir)
-    if flag != "model_dir" and tf.train.latest_checkpoint(str(directory)):
-        raise UserError(f"--model_dir={directory}: it holds a run of its own, and its exports; give another --model_dir for those of --{flag}={path}")
+    strategy = distribute.strategy(settings.hardware)
+    path, flag = pretrained.place_of(settings, alone)
+    directory = RunDirectory(settings.train.model_dir, settings if flag == "checkpoint" else None)
     model = pretrained.load(path, flag, settings)
-    figures, data = (read_json(model.place / name) or {} for name in (f"result_{model.step}.json", pretrained.DATA))
-    export(model.network, card.About(model.settings, model.class_names, model.step, figures, data), directory, settings.export)
+    step, places = model.step, [model.place]
+    if flag == "checkpoint":
+        step, places = 0, [directory.path, model.place]  # it may have been evaluated here
+    if distribute.is_chief(strategy):
+        if flag == "checkpoint":
+            directory.create()
+            directory.commit()
+        names = next((names for names in map(pretrained.names, places) if len(names) == len(model.class_names)), model.class_names)
+        figures, data = ({}, {})
+        for place in reversed(places):
+            figures = read_json(place / f"result_{step}.json") or figures
+            data = read_json(place / pretrained.DATA) or data
+        export(model.network, card.About(model.settings, names, step, figures, data), directory.path, settings.export)
+    distribute.barrier(strategy)
 
 
 def _replace(directory, step, keep, write):
     """`directory`/<step>, written by `write(path)` beside its place and moved there when it is whole; older ones go."""
     path, partial = directory / str(step), directory / f"partial-{step}-{os.getpid()}"
-    partial.mkdir(parents=True, exist_ok=True)
     try:
+        partial.mkdir(parents=True, exist_ok=True)
         write(partial)
-    except BaseException:
-        partial.rmtree()
-        raise
-    if path.exists():  # only now that there is a whole new one
-        path.rmtree()
-    partial.rename(path)
+        if path.exists():  # only now that there is a whole new one
+            path.rmtree()
+        partial.rename(path)
+        others = sorted((p for p in directory.iterdir() if p.name.isdigit() and p != path), key=lambda p: int(p.name))
+        for old in others[:max(len(others) + 1 - keep, 0)] if keep else []:
+            old.rmtree()
+    except (OSError, tf.errors.OpError) as error:
+        raise UserError(f"{path}: it can't be written ({first_line(error)})") from None
+    finally:
+        if partial.exists():
+            partial.rmtree()
     logging.info("exported %s", path)
-    versions = sorted((p for p in directory.iterdir() if p.name.isdigit()), key=lambda p: int(p.name))
-    for old in versions[:-keep] if keep else []:
-        old.rmtree()
     return path
 
 

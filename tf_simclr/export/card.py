@@ -3,7 +3,7 @@
 import dataclasses
 import json
 
-from tf_simclr import config
+from tf_simclr import config, flags, pretrained
 from tf_simclr.config import Config
 
 HIDDEN = ("model_dir", "data_dir", "checkpoint", "teacher_checkpoint")  # paths of the machine it was trained on
@@ -20,10 +20,14 @@ class About:
     data: dict
 
 
-def network_flags(settings):
-    """{flag: value} of what makes the network: enough to build it again."""
+def files(about):
+    """{name: text} of what stands in the assets."""
     fields = config.fields()
-    return {name: value for name, value in settings.flat().items() if fields[name].section == "model" or name in ("image_size", "train_mode")}
+    network = {name: value for name, value in about.settings.flat().items() if fields[name].section == "model" or name in ("image_size", "train_mode")}
+    found = {"model_card.md": markdown(about), flags.SAVED: network, pretrained.DATA: about.data, f"result_{about.step}.json": about.figures}
+    if about.class_names:
+        found[pretrained.CLASS_NAMES] = "\n".join(about.class_names) + "\n"
+    return {name: content if isinstance(content, str) else json.dumps(content, indent=2) + "\n" for name, content in found.items() if content}
 
 
 def markdown(about):
@@ -32,9 +36,9 @@ def markdown(about):
     model, size, classes = settings.model, settings.data.image_size, len(about.class_names)
     sk = f", selective kernels ({model.sk_ratio:g})" if model.sk_ratio else ""
     what = f"classifies images into {classes} classes and embeds them" if classes else "embeds images"
-    return f"""# ResNet-{model.resnet_depth} {model.width_multiplier:g}x{sk}, SimCLR, stage `{settings.objective.train_mode}`, step {about.step}
+    return f"""# ResNet-{model.resnet_depth} {model.width_multiplier:g}x{sk}, SimCLR
 
-This model {what}. It was trained with tf_simclr on {_trained_on(about)}.
+This model {what}. {_origin(about)}
 
 ## Figures
 
@@ -81,12 +85,14 @@ Flags that differ from their defaults:
 """
 
 
-def _trained_on(about):
-    data, settings = about.data, about.settings.data
-    name = settings.dataset.rstrip("/").split("/")[-1] if settings.dataset.startswith("folder:") else settings.dataset
-    if not data:
-        return "data that are not known: the weights come from elsewhere"
-    return f"{name}, split {settings.train_split}: {data['images']} images, {data['labels']} of them with a label"
+def _origin(about):
+    data, settings = about.data, about.settings
+    if "images" not in data:
+        return "Its weights come from elsewhere; tf_simclr brought them into this form."
+    source = settings.data.dataset
+    name = source.rstrip("/").split("/")[-1] if source.startswith("folder:") else source
+    return (f"It was trained with tf_simclr, stage `{settings.objective.train_mode}`, {about.step} steps, on {name}, split {settings.data.train_split}: "
+            f"{data['images']} images, {data['labels']} of them with a label.")
 
 
 def _figures(figures):

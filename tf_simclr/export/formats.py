@@ -8,6 +8,7 @@ import tensorflow as tf
 from absl import logging
 
 from tf_simclr.config import Failed, UserError
+from tf_simclr.weights import first_line
 
 OUTPUTS = {"classifier": "probabilities", "embedding": "embedding"}  # {name of the file: output}
 TOLERANCE = 1e-4  # greatest difference of a float32 file's output, relative to the greatest value where that is above 1
@@ -79,7 +80,7 @@ def write(name, network, saved_model, images, directory):
         network: models.network.Network, float32. saved_model: its path. images: float32 [N, S, S, 3], to compare on.
 
     Raises:
-        Failed: a file gives something else.
+        Failed: the network can't be converted, or the file gives something else.
     """
     expected = {output: value.numpy() for output, value in tf.saved_model.load(str(saved_model)).signatures["images"](images=tf.constant(images)).items()}
     for kind, output in OUTPUTS.items():
@@ -87,7 +88,10 @@ def write(name, network, saved_model, images, directory):
             continue
         for ending, (convert, run, exact) in FORMATS[name][1].items():
             path = directory / (kind + ending)
-            convert(_function(network, output, images.shape[1]), path)
+            try:
+                convert(_function(network, output, images.shape[1]), path)
+            except Exception as error:  # whatever a converter raises, e.g. for a network of more than 2 GB
+                raise Failed(f"{path.name}: the network can't be converted to {name} ({first_line(error)}); the SavedModel is written") from None
             _compare(path, run(path, images), expected[output], exact)
 
 

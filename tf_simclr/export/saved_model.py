@@ -42,7 +42,7 @@ def _call(endpoints):
     """
 
     @tf.function(autograph=False)
-    def call(inputs, training=False, return_endpoints=False, trainable=None):
+    def call(inputs, trainable=None, training=False, return_endpoints=False):
         outputs = endpoints[training or bool(trainable)](inputs)
         return outputs if return_endpoints or trainable is not None else outputs["embedding"]
 
