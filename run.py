@@ -1,30 +1,13 @@
 """SimCLR and SimCLRv2 on the command line: `python run.py --help`."""
 
-import logging as std_logging
-import os
 import sys
 
 from absl import flags as absl_flags
 from absl import logging
 
-from tf_simclr import flags
+from tf_simclr import console, flags
 from tf_simclr.config import UserError
 from tf_simclr.stages import Stages
-
-
-def start_tensorflow():
-    """Imports TensorFlow without its start-up messages, which no setting silences; TF_CPP_MIN_LOG_LEVEL=0 shows them."""
-    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    if os.environ["TF_CPP_MIN_LOG_LEVEL"] not in ("0", "1"):
-        os.dup2(nowhere, 2)
-    try:
-        import tensorflow as tf
-
-        tf.config.list_physical_devices()
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
-        os.close(nowhere)
 
 
 def run(stages):
@@ -32,7 +15,7 @@ def run(stages):
     if stages[0].train.mode in ("export", "embed"):
         return use(stages)
     chain = Stages(stages)  # looks into all run directories: what is wrong with a later one should show now
-    start_tensorflow()
+    console.start_tensorflow()
     writes = [run_stage(chain, number) for number in range(len(stages)) if not chain.skips(number)]
     if all(writes):
         chain.report()
@@ -40,7 +23,7 @@ def run(stages):
 
 def use(stages):
     """Exports every stage, or embeds images with the last one."""
-    start_tensorflow()
+    console.start_tensorflow()
     from tf_simclr import embed, export
 
     alone = len(stages) == 1
@@ -66,22 +49,12 @@ def run_stage(chain, number):
     return distribute.is_chief(experiment.strategy)
 
 
-def is_for_the_user(record):
-    """Our own messages, and the warnings of libraries that are not about their programmers' affairs."""
-    ours = "-packages" not in record.pathname
-    return ours or (record.levelno >= std_logging.WARNING and "deprecated" not in record.getMessage())
-
-
 def main(argv):
     """Runs the command line `argv`; returns the exit status."""
     if any(argument in ("-h", "--help", "--helpfull") for argument in argv[1:]):
         print(flags.help_text())
         return 0
-    logging.use_absl_handler()
-    logging.set_verbosity(logging.INFO)
-    handler = logging.get_absl_handler()
-    handler.setFormatter(std_logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
-    handler.addFilter(is_for_the_user)
+    console.set_up_logging()
     try:
         flags.define(absl_flags.FLAGS)
         stages, notes = flags.parse(argv, absl_flags.FLAGS)

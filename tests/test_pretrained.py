@@ -184,6 +184,7 @@ def test_evaluation_of_other_weights(settings, tmp_path):
     asked = {"mode": "eval", "checkpoint": str(tmp_path / "start")}
     assert Experiment(settings(**asked)).imported.num_classes == 10
     assert Experiment(settings(**asked), alone=False).imported is None
+    assert Experiment(settings(**asked, eval_timeout=1)).imported is None  # it waits for a training
     with pytest.raises(UserError, match=r"another network than the flags say; give --width_multiplier=0.07 --ft_proj_selector=0"):
         Experiment(settings(**asked, width_multiplier=0.1, ft_proj_selector=1))
     (tmp_path / "start" / "data.json").write_text(json.dumps({"class_names": list("abcdefghij")}))

@@ -28,10 +28,9 @@ def evaluate_run(experiment):
     checkpoints, done, waited = experiment.checkpoints, None, time.monotonic()
     while True:
         latest = tf.train.latest_checkpoint(str(experiment.directory.path))
-        nothing = latest is None and done is None and not _waiting(experiment, waited)
-        if nothing and experiment.imported:
+        if latest is None and experiment.imported:
             return _evaluate_imported(experiment)
-        if nothing:
+        if latest is None and done is None and not _waiting(experiment, waited):
             raise UserError(f"--model_dir={experiment.directory.path}: it has no checkpoint to evaluate; train first, e.g. with --mode=train_then_eval")
         if latest is not None and latest != done:
             checkpoints.resume(latest)

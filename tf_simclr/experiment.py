@@ -109,8 +109,10 @@ class Experiment:
     def _imported(self):
         """The weights to evaluate where the run has none of its own, None otherwise."""
         settings = self.settings
+        if settings.train.mode != "eval" or not settings.objective.checkpoint or not self._alone:
+            return None
         trained_here = self.directory.exists and self.directory.read(flags.SAVED)["mode"] not in pretrained.USES
-        if settings.train.mode != "eval" or not settings.objective.checkpoint or trained_here or not self._alone:
+        if trained_here or self.directory.in_training() or settings.eval.eval_timeout:  # a training that is, or will be
             return None
         found = weights.Weights(settings.objective.checkpoint)
         pretrained.check_same_network(found, settings)

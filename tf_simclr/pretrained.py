@@ -17,6 +17,7 @@ from tf_simclr.weights import DAMAGED, Weights, first_line
 
 DATA = "data.json"  # in a run directory: what it was trained on
 USES = ("eval", "export", "embed")  # modes that train nothing: a directory with such a run has weights from elsewhere
+NETWORK = ("resnet_depth", "width_multiplier", "sk_ratio", "se_ratio", "proj_head_mode", "num_proj_layers", "ft_proj_selector")  # flags
 CLOSE = {"rtol": 1e-3, "atol": 1e-3}
 CLASS_NAMES = "class_names.txt"  # in the assets of a SavedModel, a line for each class
 
@@ -73,10 +74,10 @@ def restore(found, network, variables):
 def check_same_network(found, settings):
     """Raises UserError if weights of this package are of another network than `settings` say."""
     own = _settings_of(found)
-    if own is not None and own.model != settings.model:
-        theirs, mine = (dataclasses.asdict(model) for model in (own.model, settings.model))
-        flags_there = " ".join(f"--{name}={theirs[name]}" for name in theirs if theirs[name] != mine[name])
-        raise UserError(f"--{found.flag}={found.path}: it is another network than the flags say; give {flags_there}")
+    theirs, mine = (given.flat() for given in (own or settings, settings))
+    different = [f"--{name}={theirs[name]}" for name in NETWORK if theirs[name] != mine[name]]
+    if different:
+        raise UserError(f"--{found.flag}={found.path}: it is another network than the flags say; give {' '.join(different)}")
 
 
 def _settings_of(found):
@@ -97,8 +98,9 @@ def place_of(settings, alone=True):
         alone: whether it is a single run, not a stage of a chain, whose --checkpoint is what it has started from.
     """
     model_dir, checkpoint = settings.train.model_dir, settings.objective.checkpoint
-    saved = read_json(epath.Path(model_dir) / flags.SAVED)
-    trained_from = chain.moved(saved, model_dir).get("checkpoint", "") if saved and saved["mode"] not in USES else None
+    path = epath.Path(model_dir) / flags.SAVED
+    saved = flags.read(path) if path.exists() else {}
+    trained_from = chain.moved(saved, model_dir).get("checkpoint", "") if saved and saved.get("mode") not in USES else None
     if alone and checkpoint and checkpoint != trained_from:
         return checkpoint, "checkpoint"
     return model_dir, "model_dir"

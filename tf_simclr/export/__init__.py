@@ -67,7 +67,7 @@ def export_run(settings, alone=True):
             directory.create()
             directory.commit()
         names = next((names for names in map(pretrained.names, places) if len(names) == len(model.class_names)), model.class_names)
-        figures, data = ({}, {})
+        figures, data = {}, {}
         for place in reversed(places):
             figures = read_json(place / f"result_{step}.json") or figures
             data = read_json(place / pretrained.DATA) or data
