@@ -35,6 +35,14 @@ def shallow(monkeypatch):
 
 
 @pytest.fixture
+def eager():
+    """No function is compiled: a few steps of a small network are sooner done than traced."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture
 def settings(tmp_path):
     """A function: flags -> a tiny configuration in a fresh run directory."""
     return lambda **values: config.build({**TINY, "model_dir": str(tmp_path / "run"), **values})

@@ -84,13 +84,13 @@ def test_layer_in_keras_3(exported):
 def test_saved_model_cli(exported, tmp_path):
     network, path = exported
     np.save(tmp_path / "files.npy", np.array([a_file(), a_file()]))
-    of = ["--dir", path, "--tag_set=serve", "--signature_def=serving_default"]
-    lines = [["show", *of], ["run", *of, f"--inputs=image_bytes={tmp_path / 'files.npy'}", f"--outdir={tmp_path}"]]
-    both = f"import sys\nfrom tensorflow.python.tools import saved_model_cli\nfor line in {lines}:\n  sys.argv[1:] = line; saved_model_cli.main()"  # one start of TensorFlow
-    done = subprocess.run([sys.executable, "-c", both], capture_output=True, text=True, timeout=SECONDS)
-    assert done.returncode == 0, done.stderr
+    program, of = [sys.executable, "-m", "tensorflow.python.tools.saved_model_cli"], ["--dir", path, "--tag_set=serve", "--signature_def=serving_default"]
+    shown, done = (
+        subprocess.run([*program, *line], capture_output=True, text=True, timeout=SECONDS)
+        for line in (["show", *of], ["run", *of, f"--inputs=image_bytes={tmp_path / 'files.npy'}", f"--outdir={tmp_path}"]))
     for name in ("image_bytes", "probabilities", "classes", "scores", "embedding", "DT_STRING"):
-        assert name in done.stdout, done.stdout + done.stderr
+        assert name in shown.stdout, shown.stdout + shown.stderr
+    assert done.returncode == 0, done.stderr
     image = augment.eval_image(encoded.decode(a_file()), 16)
     np.testing.assert_allclose(np.load(tmp_path / "embedding.npy"), np.repeat(network(image[None])["final_avg_pool"], 2, 0), rtol=1e-5, atol=1e-5)
     assert np.load(tmp_path / "classes.npy", allow_pickle=True).shape == (2, 5)

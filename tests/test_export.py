@@ -25,8 +25,8 @@ from tf_simclr.objectives.base import Objective
 MAX_PIXELS = 2**16
 NAMES = tuple(f"digit {i}" for i in range(10))
 VARIANTS = [
-    {"resnet_depth": 18, "image_size": 16}, {"image_size": 40, "num_proj_layers": 1}, {"image_size": 40, "sk_ratio": 0.0625, "ft_proj_selector": 1},
-    {"image_size": 16, "se_ratio": 0.25, "proj_head_mode": "none"}, {"resnet_depth": 18, "image_size": 40, "proj_head_mode": "linear"}]
+    {"resnet_depth": 18, "image_size": 16, "ft_proj_selector": 1}, {"image_size": 40, "sk_ratio": 0.0625, "num_proj_layers": 1},
+    {"image_size": 40, "se_ratio": 0.25, "proj_head_mode": "none"}]
 
 
 @pytest.fixture(autouse=True)

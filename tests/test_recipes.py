@@ -3,7 +3,6 @@
 import math
 
 import pytest
-import tensorflow as tf
 from test_train import Training
 
 from tf_simclr import chain, config, flags
@@ -13,15 +12,7 @@ SMALL = {"dataset": "digits", "eval_split": "test", "image_size": 16, "width_mul
 RECIPES = sorted(flags.CONFIG_DIR.glob("*.yaml"))
 
 
-@pytest.fixture
-def _eager():
-    """Two steps are sooner done than traced."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
-
-
-@pytest.mark.usefixtures("_eager")
+@pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_two_steps(path, monkeypatch):
     for settings in chain.configs(*chain.separate(flags.read(path)), SMALL):
