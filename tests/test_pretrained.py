@@ -17,7 +17,7 @@ from tf_simclr.objectives import OBJECTIVES
 
 NETWORKS = {  # {name: (of the stand-in, of ours)}
     "18": ({"depth": 18, "image_size": 32, "first_number": 8}, {"resnet_depth": 18, "image_size": 32}),
-    "34": ({"depth": 34, "image_size": 40, "ft_proj_selector": 1}, {"resnet_depth": 34, "image_size": 40, "ft_proj_selector": 1}),
+    "50": ({"depth": 50, "image_size": 40, "ft_proj_selector": 1}, {"image_size": 40, "ft_proj_selector": 1}),
     "50-sk": ({"depth": 50, "image_size": 40, "sk_ratio": 0.0625, "num_proj_layers": 1, "global_bn": False, "first_number": 93},
               {"image_size": 40, "sk_ratio": 0.0625, "num_proj_layers": 1}),
 }
@@ -146,11 +146,11 @@ def test_runs_and_exports_of_this_package(settings, tmp_path, rng):
 
 def test_from_which_layer_the_linear_head_reads(tmp_path):
     """The variables do not tell, the outputs of a SavedModel do."""
-    model = of_papers("34")
+    model = of_papers("50")
     path = save_flat(model, tmp_path / "saved")
     with pytest.raises(UserError, match=r"gives another logits_sup than the SavedModel; --ft_proj_selector=0 may be the wrong one"):
-        pretrained.load(path, settings=flags_of("34", ft_proj_selector=0))
-    found = pretrained.load(path, settings=flags_of("34", train_mode="finetune"))  # with the first layer of the head alone
+        pretrained.load(path, settings=flags_of("50", ft_proj_selector=0))
+    found = pretrained.load(path, settings=flags_of("50", train_mode="finetune"))  # with the first layer of the head alone
     assert len(found.network.projection_head.norms) == 1
 
 
