@@ -9,6 +9,7 @@ from etils import epath
 from tf_simclr import flags, pretrained
 from tf_simclr.config import UserError
 from tf_simclr.data import augment, encoded
+from tf_simclr.models.network import with_answers
 from tf_simclr.run_directory import read_json
 
 BATCH = 32  # images that go through the network at once
@@ -29,7 +30,8 @@ def load(path, image_size=None):
     size = image_size or saved.get("image_size", PAPERS_SIZE)
     with pretrained.expect_saved_model(str(path), "final_avg_pool"):
         module = tf.saved_model.load(str(path))
-        return Model(lambda images: _complete(module(images, trainable=False)), size, lambda count: _names(place / "assets", count))
+        return Model(lambda images: with_answers(module(images, trainable=False)), size,
+                     lambda count: pretrained.named(count, pretrained.names(place / "assets")))
 
 
 class Model:
@@ -107,14 +109,3 @@ def _decode(image):
     except tf.errors.OpError as error:
         what = "these bytes" if isinstance(image, bytes) else os.fspath(image)
         raise ValueError(f"{what}: not an image that can be read ({encoded.reason(error)}); {encoded.ACCEPTED}") from None
-
-
-def _names(assets, count):
-    known = pretrained.names(assets)
-    return known if len(known) == count else pretrained.numbered(count)
-
-
-def _complete(outputs):
-    """The outputs of a SavedModel of the papers' code with the names that this package adds."""
-    answers = {"embedding": outputs["final_avg_pool"], **({"probabilities": tf.nn.softmax(outputs["logits_sup"])} if "logits_sup" in outputs else {})}
-    return {**answers, **outputs}

@@ -140,8 +140,7 @@ class Experiment:
     def class_names(self):
         """The names of the linear head's outputs."""
         count = self.objective.supervised_head.units if self.objective.supervised_head is not None else 0
-        known = [self.train_source.class_names, self.teacher.class_names if self.teacher else ()]
-        return next((names for names in known if len(names) == count), pretrained.numbered(count))
+        return pretrained.named(count, self.train_source.class_names, self.teacher.class_names if self.teacher else ())
 
     def make_objective(self):
         """The objective with its initial weights: the same ones at each call."""

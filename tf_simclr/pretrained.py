@@ -49,8 +49,7 @@ def load(path, flag="checkpoint", settings=None):
                         "give a run directory or a SavedModel; --mode=export with the flags of the network makes one of them")
     network = _build(settings, found.num_classes)
     restore(found, network, network.variables)
-    known = names(found.place)
-    return Pretrained(network, settings, known if len(known) == found.num_classes else numbered(found.num_classes), found.step, found.place)
+    return Pretrained(network, settings, named(found.num_classes, names(found.place)), found.step, found.place)
 
 
 def restore(found, network, variables):
@@ -129,6 +128,11 @@ def expect_saved_model(name, output):
 def numbered(num_classes):
     """Names of classes that have none."""
     return tuple(map(str, range(num_classes)))
+
+
+def named(num_classes, *known):
+    """The first of the tuples of names `known` that has one for each class; the numbers if none has."""
+    return next((given for given in known if len(given) == num_classes), numbered(num_classes))
 
 
 def _build(settings, num_classes):

@@ -63,5 +63,5 @@ def _of_saved_model(path, image_size):
         once = tf.function(lambda images: strategy.run(predict, args=(images,)), autograph=False)  # replicas have variables of their own
         logits = strategy.experimental_local_results(once(tf.zeros([1, image_size, image_size, 3])))[0]
     logging.info("the teacher is the SavedModel %s", path)
-    names = pretrained.names(epath.Path(path) / "assets")
-    return Teacher(predict, names if len(names) == logits.shape[-1] else pretrained.numbered(logits.shape[-1]), getattr(module, "variables", []))
+    names = pretrained.named(logits.shape[-1], pretrained.names(epath.Path(path) / "assets"))
+    return Teacher(predict, names, getattr(module, "variables", []))

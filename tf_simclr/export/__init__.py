@@ -66,7 +66,7 @@ def export_run(settings, alone=True):
         if flag == "checkpoint":
             directory.create()
             directory.commit()
-        names = next((names for names in map(pretrained.names, places) if len(names) == len(model.class_names)), model.class_names)
+        names = pretrained.named(len(model.class_names), *map(pretrained.names, places))
         figures, data = {}, {}
         for place in reversed(places):
             figures = read_json(place / f"result_{step}.json") or figures

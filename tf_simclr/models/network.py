@@ -22,6 +22,15 @@ def make_projection_head(settings, keep=None, name="projection_head"):
                           model.batch_norm_decay, model.global_bn, name=name)
 
 
+def with_answers(outputs):
+    """The outputs of a network in float32, with `embedding`, which is `final_avg_pool`, and where there is `logits_sup` `probabilities`."""
+    outputs = {name: tf.cast(value, tf.float32) for name, value in outputs.items()}
+    outputs["embedding"] = outputs["final_avg_pool"]
+    if "logits_sup" in outputs:
+        outputs["probabilities"] = tf.nn.softmax(outputs["logits_sup"])
+    return outputs
+
+
 class Network(keras.layers.Layer):
     """Images [B, H, W, 3] in [0, 1] -> dict of all named outputs (SimCLRv2 sec. 2).
 
@@ -67,12 +76,8 @@ class Network(keras.layers.Layer):
         return endpoints
 
     def answers(self, images, training=False):
-        """As `call`, all in float32, with `embedding`, which is `final_avg_pool`, and with a supervised head `probabilities`."""
-        outputs = {name: tf.cast(value, tf.float32) for name, value in self(images, training=training).items()}
-        outputs["embedding"] = outputs["final_avg_pool"]
-        if "logits_sup" in outputs:
-            outputs["probabilities"] = tf.nn.softmax(outputs["logits_sup"])
-        return outputs
+        """As `call`, see `with_answers`."""
+        return with_answers(self(images, training=training))
 
     def head_input(self, features, training=False):
         """What the supervised head reads of the encoder's features [B, C]: layer `ft_proj_selector` of the projection head."""
