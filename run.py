@@ -12,6 +12,8 @@ from tf_simclr.stages import Stages
 
 def run(stages):
     """Does what the configurations ask for, one after the other."""
+    if stages[0].train.mode == "report":
+        return Stages(stages).show()
     if stages[0].train.mode in ("export", "embed"):
         return use(stages)
     chain = Stages(stages)  # looks into all run directories: what is wrong with a later one should show now

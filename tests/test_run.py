@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 
+import browser
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -24,14 +25,15 @@ from PIL import Image
 from tensorboard.backend.event_processing import event_accumulator
 
 import run
+from tf_simclr.report import schema
 from tf_simclr.stages import Stages
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DIGITS = ["--dataset=digits", "--eval_split=test"]
 TINY = ["--image_size=16", "--resnet_depth=18", "--width_multiplier=0.07", "--proj_out_dim=8", "--train_batch_size=64",
-        "--use_blur=False", "--warmup_epochs=0", "--knn_examples=0"]
+        "--use_blur=False", "--warmup_epochs=0", "--evaluations=classifier"]
 STEPS = 12
-WHOLE = [*DIGITS, *TINY, "--mode=train_then_eval", f"--train_steps={STEPS}", "--num_cpu_devices=2"]
+WHOLE = [*DIGITS, *TINY, "--evaluations=classifier,clustering,neighbors,health", "--mode=train_then_eval", f"--train_steps={STEPS}", "--num_cpu_devices=2"]
 STAGES = ("pretrain", "finetune", "distill")
 LONG_STEPS = 24  # of each stage
 LONG = [*DIGITS, *TINY, f"--train_mode={','.join(STAGES)}", "--mode=train_then_eval", "--labels_per_class=4", "--finetune.ft_proj_selector=1",
@@ -329,6 +331,33 @@ def test_whole_run_writes_tensorboard_events(whole):
     assert len(curves["image"][1]) > 2  # width, height, PNG files
     evaluation = event_accumulator.EventAccumulator(str(whole[0] / "eval")).Reload()
     assert "eval/label_top_1_accuracy" in evaluation.Tags()["tensors"]
+
+
+def test_whole_run_has_a_report(whole):
+    """A page that a browser has nothing to say about, of what results.json holds."""
+    directory = whole[0]
+    document = schema.read(directory)
+    assert document["run"]["step"] == STEPS and document["figures"]["trained"]["classifier"] and document["figures"]["pixels"]["pixels"]
+    page = (directory / "report.html").read_text()
+    assert all(f'id="{name}"' in page for name in ("runs", "recipe", "evaluations", "curves", "map", "neighbors", "classifier", "views", "repeat"))
+    if browser.find() is not None:
+        with browser.Browser() as opened:
+            opened.open(directory / "report.html")
+            assert (opened.complaints(), opened.outside()) == ([], [])
+
+
+def test_report_of_several_runs(whole, undisturbed, main, tmp_path):
+    """The stages of a chain beside a single run; what is no run ends in one line."""
+    runs = f"{undisturbed},{whole[0]}"
+    status, stderr = main("--mode=report", f"--report_runs={runs}", f"--model_dir={tmp_path / 'page'}")
+    assert status == 0, stderr
+    page = (tmp_path / "page" / "report.html").read_text()
+    assert all(f">{name}<" in page for name in (*STAGES, "whole")), STAGES
+    assert (undisturbed / "report.html").exists()
+    status, stderr = main("--mode=report", f"--report_runs={tmp_path}", f"--model_dir={tmp_path / 'page'}")
+    assert status == 2 and "it has no results.json" in the_message(stderr)
+    status, stderr = main("--mode=report", f"--model_dir={tmp_path / 'nothing'}")
+    assert status == 2 and "has no flags.json" in the_message(stderr)
 
 
 def test_second_start_of_a_complete_run(whole):

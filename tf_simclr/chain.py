@@ -16,6 +16,7 @@ PATHS = {"checkpoint": ("pretrain", "finetune", "distill"), "teacher_checkpoint"
 STARTS = {("checkpoint", "finetune"): ("pretrain",), ("teacher_checkpoint", "distill"): ("finetune", "distill")}
 SHARED = ("train_mode", "mode", "model_dir", "deterministic")  # besides all of the section hardware: one process has one of them
 CHECKPOINTS = "a run directory, a directory of checkpoints, a checkpoint's prefix (…/ckpt-100) or a SavedModel"  # what those flags accept
+BEST = "best"  # in a run directory: the checkpoint that did best on held-out images
 OWN = ("train_mode", "model_dir")  # what is never the same in two stages
 
 
@@ -90,13 +91,16 @@ def configs(common, sections, given=(), given_sections=()):
 
 
 def _start(flag, stage, own, shared, before):
-    """The value of a checkpoint flag for a stage: its own section's, the nearest fitting stage before it, the chain's."""
+    """The value of a checkpoint flag for a stage: its own section's (`pretrain` or `pretrain/best` name a stage), the nearest fitting stage before it, the chain's."""
     mode = mode_of(stage)
     if own.get(flag):
         path = config_lib.coerce(flag, own[flag])
-        if path not in before and mode_of(path) in MODES and not os.path.exists(path):
+        name = path.removesuffix(f"/{BEST}")
+        if name in before:
+            return before[name] + path.removeprefix(name)
+        if mode_of(name) in MODES and not os.path.exists(path):
             raise UserError(f"{flag}: {path} is to be where {stage} starts, and no stage of this name runs before it; give a path, e.g. --{stage}.{flag}=")
-        return before.get(path, path)
+        return path
     fitting = [directory for stage, directory in before.items() if mode_of(stage) in STARTS.get((flag, mode), ())]
     if fitting:
         return fitting[-1]
@@ -105,13 +109,14 @@ def _start(flag, stage, own, shared, before):
 
 
 def siblings(values):
-    """{checkpoint flag: the name of a run that lies beside the run directory of these flags}."""
-    def parts(path):
-        return os.path.split(path.rstrip("/") if "://" in path else os.path.abspath(path))
+    """{checkpoint flag: the name of a run that lies beside the run directory of these flags, or its best/}."""
+    def whole(path):
+        return path.rstrip("/") if "://" in path else os.path.abspath(path)
 
-    parent = parts(values.get("model_dir") or ".")[0]
-    split = {flag: parts(values[flag]) for flag in PATHS if values.get(flag)}
-    return {flag: name for flag, (place, name) in split.items() if place == parent}
+    beside = os.path.join(os.path.dirname(whole(values.get("model_dir") or ".")), "")
+    paths = {flag: whole(values[flag]) for flag in PATHS if values.get(flag)}
+    names = {flag: path.removeprefix(beside) for flag, path in paths.items() if path.startswith(beside)}
+    return {flag: name for flag, name in names.items() if not os.path.dirname(name.removesuffix(f"/{BEST}"))}
 
 
 def moved(values, model_dir):
@@ -124,7 +129,7 @@ def moved(values, model_dir):
 def describe(built):
     """The configurations of a chain as one dict that `separate` and `configs` take: what they share, then a section each."""
     flats = {config.train.model_dir.rsplit("/", 1)[1]: config.flat() for config in built}
-    names = {flat["model_dir"]: stage for stage, flat in flats.items()}
+    names = {flat["model_dir"] + inside: stage + inside for stage, flat in flats.items() for inside in ("", f"/{BEST}")}
     first = next(iter(flats.values()))
     same = {name for name in first if name not in (*OWN, *PATHS) and all(flat[name] == first[name] for flat in flats.values())}
     root = first["model_dir"].rsplit("/", 1)[0]

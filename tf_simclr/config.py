@@ -5,7 +5,7 @@ import difflib
 import math
 import os
 
-from tf_simclr.sections import TINY, Augment, Data, Embed, Eval, Export, Hardware, Model, Objective, Optimizer, Train
+from tf_simclr.sections import ENCODER_LAYERS, TINY, Augment, Data, Embed, Eval, Export, Hardware, Model, Objective, Optimizer, Report, Train
 
 
 class UserError(Exception):
@@ -59,6 +59,7 @@ class Config:
     eval: Eval = Eval()
     export: Export = Export()
     embed: Embed = Embed()
+    report: Report = Report()
     hardware: Hardware = Hardware()
 
     def __post_init__(self):
@@ -140,7 +141,8 @@ def coerce(name, value):
                 raise ValueError
             return _at_home(str(value))
         if kind == tuple[str, ...]:
-            return tuple(map(str.strip, value.split(",") if isinstance(value, str) else value))
+            names = map(str.strip, value.split(",") if isinstance(value, str) else value)
+            return tuple(_at_home(name) for name in names if name)
         first, second = value.split(",") if isinstance(value, str) else value
         return (_finite(first), _finite(second))
     except (ValueError, TypeError, KeyError, OverflowError):
@@ -170,6 +172,7 @@ def _check(name, field, value):
         for one in value if isinstance(value, tuple) else (value,):
             if one not in field.choices:
                 raise UserError(f"--{name}={one}: accepted are {', '.join(map(str, field.choices))}.{nearest(one, field.choices)}")
+    if field.choices is not None or field.type == tuple[str, ...]:
         return
     numbers = value if isinstance(value, tuple) else (value,)
     defaults = field.default if isinstance(value, tuple) else (field.default,)
@@ -199,5 +202,13 @@ def _check_together(config):
     if flat["train_mode"] == "supervised" and flat["checkpoint"]:
         raise UserError(f"--checkpoint={flat['checkpoint']}: --train_mode=supervised starts from random weights; leave it out, or use --train_mode=finetune")
     layers = {"none": 0, "linear": 1, "nonlinear": flat["num_proj_layers"]}[flat["proj_head_mode"]]
+    kept = layers if flat["train_mode"] == "pretrain" or flat["ft_proj_selector"] < 0 else flat["ft_proj_selector"]
+    known = (*ENCODER_LAYERS, *(f"proj_head_{layer}" for layer in range(1, kept + 1)))
+    for name in flat["eval_layers"] or ("",):
+        if name not in (*known, "all"):
+            raise UserError(f"--eval_layers={name}: accepted for --train_mode={flat['train_mode']} are {', '.join(known)} and all.{nearest(name, known)}")
+    if flat["eval_every_epochs"] and flat["unlabeled_dataset"] == flat["dataset"]:
+        raise UserError(f"--eval_every_epochs={flat['eval_every_epochs']}: the images that it holds out would be trained on as "
+                        f"--unlabeled_dataset={flat['dataset']}; leave one of them out")
     if flat["ft_proj_selector"] > layers:
         raise UserError(f"--ft_proj_selector={flat['ft_proj_selector']}: the projection head has {layers} layers, so at most {layers} is possible (or -1, the last)")

@@ -9,7 +9,7 @@ from etils import epath
 
 from tf_simclr import checkpoint, distribute, flags, optimizers, pretrained, teacher, weights
 from tf_simclr.config import UserError
-from tf_simclr.data import labels, mixture, sources
+from tf_simclr.data import holdout, labels, mixture, sources
 from tf_simclr.export import formats
 from tf_simclr.objectives import OBJECTIVES
 from tf_simclr.run_directory import RunDirectory, read_json
@@ -43,10 +43,13 @@ class Experiment:
         logging.info("running on %s", distribute.describe(self.strategy))
         distribute.check_batch_sizes(self.strategy, settings, ("train_batch_size", "eval_batch_size"))
         keras.config.set_dtype_policy(POLICIES[settings.model.precision])
-        self.train_source, self._labels = self._training_data(related)
+        source, self._labels = self._training_data(related)
+        self.train_source, self.held_out = self._hold_out(source)
         self.parts = self._parts()
         if settings.train.mode != "train" and self.train_source.num_labeled:
             self.eval_source.labeled()  # what is wrong with it should show now, not after the training
+        for name in settings.eval.transfer_datasets if settings.train.mode != "train" else ():
+            sources.train_and_test(settings.data, name)
         self.num_images = sum(part.source.num_examples for part in self.parts)  # of an epoch
         self.num_steps = optimizers.total_steps(settings.train, self.num_images)
         if settings.train.train_batch_size > self.num_images:
@@ -84,6 +87,13 @@ class Experiment:
                     raise UserError(f"--train_mode={mode}: {source.name}, split {source.split}, has no labels; only pretraining and distillation work without")
             logging.info("%s has no labels: nothing that needs labels is trained or evaluated", source.name)
         return source, subset
+
+    def _hold_out(self, source):
+        """(what is trained on, what the training is evaluated on while it runs, or None); after the labels were chosen, so that no more of them are used."""
+        options = self.settings.eval
+        if not options.eval_every_epochs:
+            return source, None
+        return holdout.split(source, options.holdout_fraction, self.settings.train.seed)
 
     def _parts(self):
         """What every batch is made of."""
@@ -176,10 +186,14 @@ class Experiment:
     def commit_directory(self):
         """Makes the run directory this run's own."""
         if distribute.is_chief(self.strategy):
-            self.directory.commit()
+            self.write_about(self.directory)
             if self._on_commit is not None:
                 self._on_commit()
-            self.directory.write(pretrained.DATA, self.data)
-            if self._labels is not None:
-                self.directory.write(LABELS, self._labels)
         distribute.barrier(self.strategy)
+
+    def write_about(self, directory):
+        """Writes what stands beside weights of this run into `directory`, a `RunDirectory` of its settings."""
+        directory.commit()
+        directory.write(pretrained.DATA, self.data)
+        if self._labels is not None:
+            directory.write(LABELS, self._labels)

@@ -25,6 +25,7 @@ SimCLR and SimCLRv2: contrastive pretraining, fine-tuning, evaluation, export.
   python run.py --mode=eval --model_dir=RUN                 an existing run, with its own configuration
   python run.py --mode=export --model_dir=RUN --export_formats=saved_model,tflite,onnx
   python run.py --mode=embed --model_dir=RUN --dataset=folder:PATH   embeddings, predictions and nearest neighbours of images
+  python run.py --mode=report --report_runs=RUN,RUN --model_dir=NEW  one page over several runs
   python run.py --train_mode=pretrain,finetune,distill ...  stages one after the other; --finetune.learning_rate=0.1 is for one of them
 """
 OF_A_STAGE = re.compile(r"--?([\w-]+)\.(\w+)=(.*)", re.DOTALL)
@@ -84,7 +85,11 @@ def _base(config, given):
     saved = epath.Path(os.path.expanduser(given.get("model_dir", "")), SAVED)
     if given.get("model_dir") and _is_file(saved):
         return chain.moved(read(saved), given["model_dir"]), "", [f"neither --config nor --dataset is given: going on with the configuration of this run, {saved}"]
-    if given.get("mode") in ("eval", "export", "embed"):  # of something that is there, so not of the quick start
+    if given.get("mode") == "report" and given.get("report_runs"):
+        if not given.get("model_dir"):
+            raise UserError("--mode=report: give a new directory as --model_dir, where the report of --report_runs is to be")
+        return {}, "", []
+    if given.get("mode") in ("eval", "export", "embed", "report"):  # of something that is there, so not of the quick start
         if not (given.get("checkpoint") and given.get("model_dir")):
             raise UserError(f"--mode={given['mode']}: {given.get('model_dir') or 'no --model_dir is given, which'} has no {SAVED}; "
                             "give the directory of a run as --model_dir, or weights as --checkpoint and a new --model_dir")

@@ -41,6 +41,7 @@ class RunDirectory:
     def _check_same(self):
         fixed = {name for name, field in config_lib.fields().items() if field.fixed}
         saved, mine = _with_siblings(flags.read(self.path / flags.SAVED)), _with_siblings(self._settings.flat())
+        saved = {name: saved.get(name, field.default) for name, field in config_lib.fields().items()}  # flags that came after the run have had their defaults
         theirs = {name: config_lib.coerce(name, value) for name, value in saved.items() if name in fixed}
         different = [f"{name} is {theirs[name]} there, {mine[name]} here" for name in sorted(theirs) if theirs[name] != mine[name]]
         if different:
@@ -56,11 +57,11 @@ class RunDirectory:
         """The content of a JSON file of the directory, or None."""
         return read_json(self.path / name)
 
-    def write(self, name, content):
+    def write(self, name, content, indent=2):
         """Writes `content` as a JSON file, whole or not at all."""
         partial = self.path / f"{name}.{os.getpid()}.partial"  # an evaluation may run beside the training
         try:
-            partial.write_text(json.dumps(content, indent=2) + "\n")
+            partial.write_text(json.dumps(content, indent=indent) + "\n")
             partial.replace(self.path / name)
         except OSError as error:
             raise self._unwritable(error) from None

@@ -8,6 +8,8 @@ import dataclasses
 
 TINY = 1e-12  # lower bound of what has to be above zero
 MAX_INT = 2**31 - 1  # what TensorFlow takes as an int32
+EVALUATIONS = ("classifier", "probe", "few_labels", "knn", "clustering", "retrieval", "neighbors", "health")
+ENCODER_LAYERS = ("block_group1", "block_group2", "block_group3", "final_avg_pool")  # whose features can be evaluated; the last is the mean of block group 4
 MODES = ("pretrain", "finetune", "supervised", "distill")
 
 
@@ -93,7 +95,7 @@ class Optimizer:
 
 @dataclasses.dataclass(frozen=True)
 class Train:
-    mode: str = setting("train", "what to do", choices=("train", "eval", "train_then_eval", "export", "embed"), fixed=False)
+    mode: str = setting("train", "what to do", choices=("train", "eval", "train_then_eval", "export", "embed", "report"), fixed=False)
     model_dir: str = setting("", "run directory: checkpoints, results, exports (empty: runs/ and the config's name)", fixed=False)
     train_batch_size: int = setting(512, "images a step, over all replicas", low=1)
     train_epochs: int = setting(100, "epochs to train", low=1)
@@ -107,14 +109,21 @@ class Train:
 
 @dataclasses.dataclass(frozen=True)
 class Eval:
+    eval_every_epochs: int = setting(0, "epochs between evaluations on a held-out part of the training split while training (0: none, and nothing is held out)", low=0)
+    holdout_fraction: float = setting(0.1, "share of the training split that is held out for it", low=TINY, high=0.5)
     eval_steps: int = setting(0, "batches to evaluate (0: all examples)", low=0, fixed=False)
     eval_batch_size: int = setting(256, "images a step while evaluating", low=1, fixed=False)
     eval_name: str = setting("", "name of the folder of the evaluation's TensorBoard events (empty: eval)", fixed=False)
     eval_timeout: float = setting(0.0, "seconds --mode=eval waits for a newer checkpoint when no training is seen on this machine", low=0.0, fixed=False)
-    knn_examples: int = setting(10000, "training images in the k-NN and linear-probe evaluation (0: neither)", low=0, fixed=False)
-    knn_k: int = setting(200, "neighbours that vote in k-NN", low=1, fixed=False)
-    knn_temperature: float = setting(0.1, "temperature of the k-NN vote: exp(cosine/temperature)", low=1e-3, fixed=False)
-    untrained_baseline: bool = setting(True, "evaluate the same network with its initial weights as well, once a run", fixed=False)
+    evaluations: tuple[str, ...] = setting(EVALUATIONS, "what is evaluated, with commas between", choices=EVALUATIONS, fixed=False)
+    eval_layers: tuple[str, ...] = setting(("final_avg_pool",), "layers whose features are evaluated, with commas between: block_group1 to 3, final_avg_pool, "
+                                           "proj_head_1 and so on, or all", fixed=False)
+    knn_examples: int = setting(50000, "training images in the k-NN and linear-probe evaluation (0: neither)", low=0, fixed=False)
+    knn_k: int = setting(0, "neighbours that vote in k-NN (0: chosen on the training images)", low=0, fixed=False)
+    knn_temperature: float = setting(0.0, "temperature of the k-NN vote: exp(cosine/temperature) (0: chosen on the training images)", low=0.0, fixed=False)
+    untrained_baseline: bool = setting(True, "evaluate the same network with its initial weights, and raw pixels, as well", fixed=False)
+    transfer_datasets: tuple[str, ...] = setting((), "other data sets that the encoder is probed and fine-tuned on, with commas between", fixed=False)
+    transfer_epochs: int = setting(10, "epochs of fine-tuning on each of them (0: only probed)", low=0, fixed=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,6 +139,11 @@ class Embed:
     embed_split: str = setting("", "split that --mode=embed embeds (empty: all of them)", fixed=False)
     embed_output: str = setting("", "file that --mode=embed writes, .npz or .parquet (empty: embeddings.npz in the run directory)", fixed=False)
     embed_neighbors: int = setting(8, "nearest neighbours of each image that --mode=embed finds (0: none)", low=0, fixed=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    report_runs: tuple[str, ...] = setting((), "run directories that --mode=report shows side by side, with commas between (empty: that of model_dir)", fixed=False)
 
 
 @dataclasses.dataclass(frozen=True)

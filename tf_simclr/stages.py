@@ -1,4 +1,4 @@
-"""The stages of a chain on disk: which are finished, and the table of all of them. No TensorFlow here."""
+"""The stages of a chain on disk: which are finished, the table and the report of all of them. No TensorFlow here."""
 
 from absl import logging
 from etils import epath
@@ -6,7 +6,8 @@ from etils import epath
 from tf_simclr import chain, flags, report
 from tf_simclr import config as config_lib
 from tf_simclr.config import UserError
-from tf_simclr.run_directory import RunDirectory
+from tf_simclr.report import schema
+from tf_simclr.run_directory import RunDirectory, read_json
 
 RESULT = "result.json"
 
@@ -32,7 +33,7 @@ class Stages:
         """What a stage that has not begun starts from has to be there, or to be made by a stage before it."""
         for flag in chain.PATHS:
             path = settings.flat()[flag]
-            if not path or self.directories[number].exists or path in [before.train.model_dir for before in self.built[:number]]:
+            if not path or self.directories[number].exists or path.removesuffix(f"/{chain.BEST}") in [before.train.model_dir for before in self.built[:number]]:
                 continue
             if not (epath.Path(path).exists() or epath.Path(f"{path}.index").exists()):
                 raise UserError(f"--{flag}={path}: no such file or directory; give {chain.CHECKPOINTS}")
@@ -59,12 +60,31 @@ class Stages:
                 self.root.write(flags.SAVED, chain.describe(self.built))
 
     def report(self):
-        """Prints the table of the stages, and writes it as JSON."""
+        """Prints the table of the stages, writes it as JSON, and the page of all of them."""
         results = {self._name(number): directory.read(RESULT) for number, directory in enumerate(self.directories)}
         results = {name: result for name, result in results.items() if result}
         if self.root and results:
             self.root.write(RESULT, {**(self.root.read(RESULT) or {}), **results})
             logging.info("%s\n\n%s\n", self.root.path, report.stages_table(results))
+            if any((directory.path / schema.NAME).exists() for directory in self.directories):  # one of version 0.1.0 has none
+                self.show()
+
+    def show(self):
+        """Writes the page of `report_runs`, or else of those stages that are evaluated, or of the run.
+
+        Raises:
+            UserError: one of them was not evaluated.
+        """
+        root, others = self.root or self.directories[0], self.built[0].report.report_runs
+        if others and (root.path / schema.NAME).exists():
+            raise UserError(f"--model_dir={root.path}: it is a run with a report of its own; give a new one for the report of --report_runs")
+        evaluated = [directory.path for directory in self.directories if (directory.path / schema.NAME).exists()]
+        shown = [place for path in others for place in _runs_of(epath.Path(path))] or evaluated or [root.path]
+        for path in shown:
+            schema.read(path)  # what is wrong with it should show before anything is written
+        root.create()
+        report.write(shown, root.path / report.NAME)
+        logging.info("report: %s", root.path / report.NAME)
 
     def _name(self, number):
         return self.directories[number].path.name
@@ -77,4 +97,11 @@ class Stages:
 def evaluated_with(settings):
     """The flags that figures depend on and that may change between two starts in a run directory."""
     fields = config_lib.fields()
-    return {name: value for name, value in settings.flat().items() if fields[name].section == "eval" or name == "eval_split"}
+    return {name: list(value) if isinstance(value, tuple) else value  # as JSON gives it back
+            for name, value in settings.flat().items() if (fields[name].section == "eval" and not fields[name].fixed) or name == "eval_split"}
+
+
+def _runs_of(path):
+    """The run directories that a run directory stands for: those of the stages, if it is a chain's."""
+    train_mode = (read_json(path / flags.SAVED) or {}).get("train_mode", "")
+    return [path / stage for stage in chain.stages(train_mode)] if "," in train_mode else [path]

@@ -11,6 +11,7 @@ from absl import logging
 from tf_simclr import distribute, optimizers, starting
 from tf_simclr.config import Diverged, Interrupted
 from tf_simclr.data import pipeline
+from tf_simclr.monitor import Monitor
 from tf_simclr.progress import Progress
 
 STEPS_BETWEEN_SUMMARIES = 10
@@ -84,13 +85,12 @@ def fit(experiment):
     if start >= total:
         logging.info("training is complete: step %d of %d", start, total)
         return
-    began = time.monotonic() - float(checkpoints.seconds)
+    summaries = Summaries(experiment)
+    keeper = Keeper(experiment, summaries, start)
     batch_size = settings.train.train_batch_size
-    save_every = settings.train.checkpoint_steps or max(settings.train.checkpoint_epochs * experiment.num_images // batch_size, 1)
     train_step = make_train_step(experiment.objective, experiment.optimizer, settings, experiment.strategy)
     batches = iter(pipeline.training(
         starting.with_constants(experiment), experiment.objective.example, settings.train.seed, start, experiment.strategy))
-    summaries = Summaries(experiment)
     with Interrupts() as interrupts, Progress("training", total * batch_size, start * batch_size) as progress:
         for step in range(start + 1, total + 1):
             batch = next(batches)
@@ -104,11 +104,7 @@ def fit(experiment):
                 _warn(experiment, step, metrics)
             if step == start + 1:
                 summaries.images(step, batch)
-            if step % save_every == 0 or last:
-                _check_weights(experiment.objective, step, checkpoints)
-                checkpoints.step.assign(step)
-                checkpoints.seconds.assign(time.monotonic() - began)
-                checkpoints.save()
+            keeper.after(step, last)
             if stop:
                 raise Interrupted(f"interrupted at step {step} of {total}, which is saved in {experiment.directory.path}; "
                                   "the same command goes on from there", interrupts.received or signal.SIGTERM)
@@ -123,6 +119,34 @@ def _start(experiment):
         starting.start(experiment)
     experiment.commit_directory()  # only now: a start that fails leaves no configuration behind
     return int(experiment.checkpoints.step)
+
+
+class Keeper:
+    """Saves the training and has the monitor look at it, when it is time for either; counts the seconds that are training."""
+
+    def __init__(self, experiment, summaries, start):
+        options = experiment.settings.train
+        self._experiment, self._summaries, self._monitor = experiment, summaries, Monitor(experiment, start)
+        self._every = options.checkpoint_steps or max(options.checkpoint_epochs * experiment.num_images // options.train_batch_size, 1)
+        self._count_on()
+
+    def _count_on(self):
+        self._began = time.monotonic() - float(self._experiment.checkpoints.seconds)
+
+    def after(self, step, last):
+        """What comes after a step; `last`: the training is saved in any case."""
+        checkpoints = self._experiment.checkpoints
+        save, look = last or step % self._every == 0, self._monitor.due(step)
+        if not (save or look):
+            return
+        _check_weights(self._experiment.objective, step, checkpoints)
+        checkpoints.step.assign(step)
+        checkpoints.seconds.assign(time.monotonic() - self._began)
+        if look:  # before the training is saved, so that no start can leave it out
+            self._summaries.write(step, {f"monitor/{name}": value for name, value in self._monitor.look().items()})
+            self._count_on()
+        if save:
+            checkpoints.save()
 
 
 def _check_finite(metrics, step, checkpoints):
@@ -169,10 +193,13 @@ class Summaries:
 
     def scalars(self, step, metrics):
         """train/<name> for all metrics, and the learning rate of the step."""
+        self.write(step, {**{f"train/{name}": value for name, value in metrics.items()}, "learning_rate": self._schedule(step - 1)})
+
+    def write(self, step, figures):
+        """{name: scalar} as they are."""
         with self._writer.as_default(step):
-            for name, value in metrics.items():
-                tf.summary.scalar(f"train/{name}", value)
-            tf.summary.scalar("learning_rate", self._schedule(step - 1))
+            for name, value in figures.items():
+                tf.summary.scalar(name, value)
         self._writer.flush()
 
     def images(self, step, batch):

@@ -6,6 +6,7 @@ import numpy as np
 
 from tf_simclr.config import UserError
 from tf_simclr.data.source import Source
+from tf_simclr.sections import MAX_INT
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +45,10 @@ def parts(source, unlabeled, ratio, batch_size, replicas):
         weights = [1.0, *(ratio * s.num_examples / total for s in rest)]
     per_replica = _shares(batch_size // replicas, weights)
     if 0 in per_replica:
-        least = replicas * int(np.ceil(sum(weights) / min(weights)))
+        share = min(weights) / sum(weights)
+        if share * MAX_INT < replicas:
+            raise UserError(f"--unlabeled_ratio={ratio:g}: no batch is large enough for so small a share; give 0, or more")
+        least = replicas * int(np.ceil(1 / share))
         raise UserError(f"--train_batch_size={batch_size}: too few for {' : '.join(f'{weight:g}' for weight in weights)} images of each kind on each of "
                         f"{replicas} replicas; --train_batch_size={least} is enough")
     return [Part(s, share * replicas) for s, share in zip(sources, per_replica)]

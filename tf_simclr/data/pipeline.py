@@ -66,14 +66,16 @@ def evaluation(source, example, batch_size, strategy):
     batches = -(-source.num_examples // batch_size)
 
     def make(context):
-        def prepare(weight):
-            return _as_it_is(lambda position, row: {**example(source.decode(row[0]), row[1]), "weight": tf.constant(weight), "position": position})
+        def prepare(position, row, weight):
+            return {**example(source.decode(row[0]), row[1]), "weight": weight, "position": position}
+
+        def weighted(rows, weight):  # before the images are made, so that this is traced once
+            return rows.map(lambda position, row: (position, row, tf.constant(weight)))
 
         rows = source.ordered().enumerate()
-        filling = rows.take(1).repeat().map(prepare(0.0))
-        dataset = rows.shard(context.num_input_pipelines, context.input_pipeline_id)
-        dataset = dataset.map(prepare(1.0), tf.data.AUTOTUNE, deterministic=True).concatenate(filling)
-        dataset = dataset.take(batches * batch_size // context.num_input_pipelines)
+        filling = weighted(rows.take(1).repeat(), 0.0)
+        dataset = weighted(rows.shard(context.num_input_pipelines, context.input_pipeline_id), 1.0).concatenate(filling)
+        dataset = dataset.take(batches * batch_size // context.num_input_pipelines).map(_as_it_is(prepare), tf.data.AUTOTUNE, deterministic=True)
         return dataset.batch(context.get_per_replica_batch_size(batch_size), drop_remainder=True).prefetch(tf.data.AUTOTUNE)
 
     return strategy.distribute_datasets_from_function(make)

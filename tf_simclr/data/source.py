@@ -5,6 +5,8 @@ resumes exactly. `Streamed` reads files too large for memory through a shuffle b
 """
 
 import dataclasses
+import hashlib
+import os
 
 import numpy as np
 import tensorflow as tf
@@ -31,6 +33,18 @@ class Source:
     @property
     def num_classes(self):
         return len(self.class_names)
+
+    def fingerprint(self):
+        """Text that is another one if the examples are: their number, order, labels or images."""
+        raise NotImplementedError
+
+    def names_of(self, index):
+        """What the user knows the examples `index` (int64 [n]) by."""
+        return list(map(str, index))
+
+    def pick(self, index):
+        """The (record, label) of the examples `index` (int64 [n], rising), in their order, as a data set."""
+        raise NotImplementedError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +95,22 @@ class Indexed(Source):
         if self.num_examples <= count:
             return self
         return self.take(np.arange(count) if seed is None else np.sort(np.random.default_rng(seed).permutation(self.num_examples)[:count]))
+
+    def fingerprint(self):
+        digest = hashlib.sha256(repr((self.name, self.split, self.class_names, self.example_names)).encode())
+        digest.update(self.labels.tobytes())
+        if self.records.dtype.kind == "U":  # paths of files, which may change
+            digest.update(repr([(status.st_size, status.st_mtime_ns) for status in map(os.stat, self.records)]).encode())
+        else:
+            for record in self.records:
+                digest.update(record)
+        return digest.hexdigest()
+
+    def names_of(self, index):
+        return [str(name) for name in self.example_ids()[0][index]]
+
+    def pick(self, index):
+        return self.take(index).ordered()
 
     def shuffled(self, seed, start, batch_size, context):
         """Endless elements (epoch, id, record, label) from global position `start` on, a new order each epoch.
@@ -175,6 +205,14 @@ class Streamed(Source):
             return skipped.map(lambda key, record, label: (epoch, tf.strings.to_hash_bucket_fast(key, 2**31 - 1), record, label))
 
         return tf.data.Dataset.range(position // share, tf.int64.max).flat_map(one_epoch)
+
+    def fingerprint(self):
+        return f"{self.name}, {self.split}, {self.num_examples} examples, {self.num_labeled} labels of {self.class_names}"
+
+    def pick(self, index):
+        index = tf.constant(index, tf.int64)
+        rows = self.ordered().enumerate().filter(lambda position, row: tf.reduce_any(position == index))
+        return rows.map(lambda position, row: row).take(len(index))
 
     def ordered(self):
         return self.read(None).map(lambda key, record, label: (record, label))

@@ -14,6 +14,7 @@ from tf_simclr.data import folder as folders
 from tf_simclr.data.encoded import decode
 from tf_simclr.data.source import UNLABELED, Indexed, Streamed
 
+EVALUATED = ("test", "validation", "val")  # names of splits to evaluate on, the first that there is
 MEMORY_LIMIT = 2**30  # bytes of encoded images that are kept in memory without asking
 
 
@@ -147,6 +148,18 @@ def load(data, split, flag=None):
     labels = f"{source.num_classes} classes" if source.num_classes else "no labels"
     logging.info("%s, split %s: %d images, %s", data.dataset, split, source.num_examples, labels)
     return source
+
+
+def train_and_test(data, dataset):
+    """The names of the splits of `dataset` to train and to evaluate on. Raises UserError where there are none."""
+    try:
+        known = [*splits(dataclasses.replace(data, dataset=dataset))]
+    except UserError as error:
+        raise UserError(str(error).replace("--dataset=", "--transfer_datasets=")) from None
+    test = next((name for name in EVALUATED if name in known), None)
+    if "train" not in known or test is None:
+        raise UserError(f"--transfer_datasets={dataset}: a split train and one of {', '.join(EVALUATED)} are needed, it has {', '.join(known)}")
+    return "train", test
 
 
 def load_unlabeled(data):

@@ -4,20 +4,25 @@ import numpy as np
 import tensorflow as tf
 
 from tf_simclr import distribute
-from tf_simclr.data import pipeline
+from tf_simclr.data import augment, pipeline
 from tf_simclr.data.source import UNLABELED
+from tf_simclr.evaluation.store import in_memory
 from tf_simclr.progress import Progress
+
+PIXELS = "pixels"  # the name of images as they are, among layers
+PIXELS_SIZE = 32  # they are reduced to at most so many a side
 
 
 def mapper(function, example, batch_size, strategy):
     """A function that applies `function` to all examples of a source; compiled once for all sources.
 
     Args:
-        function: images [B, S, S, 3] -> {name: tensor [B, ...]}. example: (image, label) -> {"image", "label"}.
+        function: images [B, ...] -> {name: tensor [B, ...]}. example: (image, label) -> {"image", "label"}.
 
     Returns:
-        A function (source, name of the work for the progress) -> {"label": int64 [N], and for each name: float32 [N, ...]},
-        in the order of the source.
+        A function (source, name of the work for the progress, make, batches) -> {"label": int64 [N], and for each name: float32 [N, ...]},
+        in the order of the source. make: (name, shape, dtype) -> the array that is filled. batches: `pipeline.evaluation` of the source, for
+        one that comes again and again.
     """
 
     def replica_step(batch):
@@ -30,19 +35,22 @@ def mapper(function, example, batch_size, strategy):
 
     traced = []  # called as it is, since TensorFlow warns where several networks are traced one after the other
 
-    def apply(source, what):
-        chunks = []
+    def apply(source, what, make=in_memory, batches=None):
+        arrays, filled = {}, np.zeros(source.num_examples, bool)
         with Progress(what, source.num_examples) as progress:
-            for batch in pipeline.evaluation(source, example, batch_size, strategy):
+            for batch in pipeline.evaluation(source, example, batch_size, strategy) if batches is None else batches:
                 if not traced:
                     traced.append(step.get_concrete_function(batch))
                 outputs = {name: distribute.rows(strategy, value) for name, value in traced[0](batch).items()}
                 real = outputs.pop("weight") > 0
-                chunks.append({name: value[real] for name, value in outputs.items()})
-                progress.update(int(real.sum()))
-        found = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
-        order = np.argsort(found.pop("position"))
-        return {name: values[order] for name, values in found.items()}
+                rows = outputs.pop("position")[real]
+                for name, value in outputs.items():
+                    if name not in arrays:
+                        arrays[name] = make(name, (len(filled), *value.shape[1:]), value.dtype)
+                    arrays[name][rows] = value[real]
+                filled[rows] = True
+                progress.update(len(rows))
+        return arrays if filled.all() else {name: values[filled] for name, values in arrays.items()}  # a stream may be shorter
 
     return apply
 
@@ -50,18 +58,43 @@ def mapper(function, example, batch_size, strategy):
 def labeled(rows):
     """Only the rows {name: [N, ...]} of examples with a label: a stream shows which those are only when it is read."""
     known = rows["label"] != UNLABELED
-    return {name: values[known] for name, values in rows.items()}
+    return rows if known.all() else {name: values[known] for name, values in rows.items()}
 
 
-def extractor(objective, names, batch_size, strategy):
-    """A `mapper` of the network in inference mode, on images as evaluation sees them.
+def of_layers(objective, names):
+    """A function images [B, S, S, 3] -> {layer: [B, C]} for the layers `names` that the network has, see `Network.layers_of`."""
 
-    Args:
-        names: endpoints to keep, see `Objective.call`; those it does not have are left out.
-    """
+    def function(images):
+        found = objective.layers_of(images)
+        return {name: found[name] for name in names if name in found}
 
-    def endpoints(images):
-        outputs = objective(images, training=False)
-        return {name: outputs[name] for name in names if name in outputs}
+    return function
 
-    return mapper(endpoints, objective.eval_example, batch_size, strategy)
+
+def of_pixels(images):
+    """Images [B, S, S, 3] -> {"pixels": [B, C]}, the mean of neighbouring pixels where they have more than 32 a side."""
+    size = min(images.shape[1], PIXELS_SIZE)
+    smaller = tf.image.resize(images, [size, size], tf.image.ResizeMethod.AREA) if images.shape[1] > size else images
+    return {PIXELS: tf.reshape(smaller, [images.shape[0], size * size * images.shape[3]])}
+
+
+def of_views(function):
+    """The same of views: [B, 2, S, S, 3] -> {name: [B, 2, C]}."""
+
+    def of_both(views):
+        outputs = function(tf.reshape(views, [-1, *views.shape[2:]]))
+        return {name: tf.reshape(value, [-1, 2, value.shape[-1]]) for name, value in outputs.items()}
+
+    return of_both
+
+
+def two_views(settings):
+    """An example function: (uint8 image [H, W, 3], label) -> two augmented views [2, S, S, 3] as "image", always the same of an image."""
+
+    def example(image, label):
+        own = tf.reduce_sum(tf.cast(image, tf.int64))  # so that the views do not depend on where the image stands
+        seeds = tf.random.experimental.stateless_split(tf.stack([own, tf.cast(tf.size(image), tf.int64)]), 2)
+        views = tf.map_fn(lambda seed: augment.pretrain_view(image, seed, settings.data.image_size, settings.augment), seeds, fn_output_signature=tf.float32)
+        return {"image": views, "label": label}  # a loop, since the augmentation is traced once that way
+
+    return example

@@ -1,32 +1,107 @@
-"""Linear probe: logistic regression on fixed features."""
+"""Linear probe: logistic regression on fixed features, with all labels and with few."""
 
 import warnings
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedShuffleSplit
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from tf_simclr.evaluation import sgd
+from tf_simclr.evaluation.examples import NotPossible
+
+STRENGTHS = (1e4, 1e3, 1e2, 1e1, 1.0, 0.1)  # of the L2 penalty, strength/2 times the squared weights beside the sum of the losses
+HELD_OUT = 0.2  # of the training examples choose the strength
+FEW, SPLITS = 500, 10  # fewer are split so often, since one split of few says little
+SGD_EXAMPLES, SGD_PRODUCTS = 200_000, 2e10  # more examples, or more products in one pass over them: minibatches on the device
+LABELS, DRAWS = (1, 2, 5, 10, 20), 5
+
 
 def evaluate(train, test, options):
-    """Yields linear_probe_accuracy: logistic regression (L2, C = 1, up to 200 steps of L-BFGS) on standardised features.
+    """Logistic regression on standardised features, the L2 strength chosen on a fifth of the training examples (of fewer than 500 in
+    the mean over ten draws of it).
 
-    Args:
-        train, test: {"final_avg_pool": [N, C], "label": [N]}.
+    Yields:
+        linear_probe_accuracy, and probe: {"l2_strength", "solver"}.
+
+    Raises:
+        NotPossible: labels of one class only.
     """
-    if len(np.unique(train["label"])) < 2:
-        return  # nothing to tell apart
-    yield "linear_probe_accuracy", float(fit(train["final_avg_pool"], train["label"]).score(test["final_avg_pool"], test["label"]))
+    classes = _at_least_two(train)
+    if len(train) > SGD_EXAMPLES or train.features.size * len(classes) > SGD_PRODUCTS:
+        fitted, strength = sgd.fit(train, STRENGTHS, HELD_OUT)
+        solver = "minibatches"
+    else:
+        strength, solver = _choose(train), "L-BFGS"
+        fitted = fit(train.features, train.labels, strength)
+    yield "probe", {"l2_strength": strength, "solver": solver}
+    yield "linear_probe_accuracy", float(fitted.score(test.features, test.labels))
 
 
-def fit(features, labels):
+def few_labels(train, test, options):
+    """As `evaluate` with 1, 2, 5, 10, 20 labels a class and an L2 strength of 1, each for five draws of the labels.
+
+    The features are standardised by all of the training examples, which needs none of their labels.
+
+    Yields:
+        few_labels_<n>_accuracy, the mean over the draws, and few_labels: [{"labels_per_class", "mean", "std", "draws"}]. Where the classes
+        have n examples in all, or fewer, there is one draw only, and nothing for more labels.
+    """
+    classes = _at_least_two(train)
+    counts = np.array([np.sum(train.labels == c) for c in classes])
+    scaler = StandardScaler().fit(train.features)
+    scaled, rows = scaler.transform(test.features), []
+    for per_class in LABELS:
+        everything = (counts <= per_class).all()
+        draws = [_score_of_draw(train, classes, per_class, seed, scaler, (scaled, test.labels)) for seed in range(1 if everything else DRAWS)]
+        rows.append({"labels_per_class": per_class, "mean": float(np.mean(draws)), "std": float(np.std(draws)), "draws": draws})
+        yield f"few_labels_{per_class}_accuracy", rows[-1]["mean"]
+        if everything:
+            break
+    yield "few_labels", rows
+
+
+def _score_of_draw(train, classes, per_class, seed, scaler, test):
+    rng = np.random.default_rng(seed)
+    index = np.concatenate([rng.permutation(np.flatnonzero(train.labels == c))[:per_class] for c in classes])
+    return float(_regression(1.0, scaler.transform(train.features[index]), train.labels[index]).score(*test))
+
+
+def _at_least_two(train):
+    classes = np.unique(train.labels)
+    if len(classes) < 2:
+        raise NotPossible("the labels of the training examples are of one class only: there is nothing to tell apart")
+    return classes
+
+
+def _choose(train):
+    """The strength with the best accuracy on training examples that it is not fitted to; of equals that nearest to 1, which it is where a class has one example."""
+    counts = np.unique(train.labels, return_counts=True)[1]
+    if counts.min() < 2:
+        return 1.0
+    times = SPLITS if len(train) < FEW else 1
+    splits = StratifiedShuffleSplit(times, test_size=max(int(HELD_OUT * len(train)), len(counts)), random_state=0)
+    right = np.zeros(len(STRENGTHS))
+    for rows in splits.split(train.features, train.labels):
+        scaler = StandardScaler().fit(train.features[rows[0]])
+        (fitted_to, labels), held_out = ((scaler.transform(train.features[index]), train.labels[index]) for index in rows)
+        right += [_regression(strength, fitted_to, labels).score(*held_out) for strength in STRENGTHS]
+    return max(zip(right, STRENGTHS), key=lambda pair: (pair[0], -abs(np.log(pair[1]))))[1]
+
+
+def fit(features, labels, strength=1.0):
     """The probe, a scikit-learn pipeline, fitted to features [N, C] and labels [N] of at least two classes."""
-    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=200, tol=1e-3))
+    scaler = StandardScaler()
+    return make_pipeline(scaler, _regression(strength, scaler.fit_transform(features), labels))
+
+
+def _regression(strength, scaled, labels):
     with warnings.catch_warnings():
         # Nearly collapsed features never converge, and what 200 steps reach is the figure all the same.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return probe.fit(features, labels)
+        return LogisticRegression(C=1 / strength, max_iter=200, tol=1e-3).fit(scaled, labels)
 
 
 def as_linear_layer(probe, num_classes):

@@ -6,6 +6,7 @@ import tensorflow as tf
 from tf_simclr.models.heads import ProjectionHead, SupervisedHead
 from tf_simclr.models.layers import num_parameters
 from tf_simclr.models.resnet import ResNet
+from tf_simclr.sections import ENCODER_LAYERS
 
 
 def make_encoder(settings, name="encoder"):
@@ -74,6 +75,17 @@ class Network(keras.layers.Layer):
         if self.supervised_head is not None:
             endpoints["logits_sup"] = self.supervised_head(features[self.settings.model.ft_proj_selector])
         return endpoints
+
+    def layers_of(self, images):
+        """The features of all layers in inference mode: {name: float32 [B, C]}, of feature maps the mean over space; with a supervised head `logits_sup`."""
+        endpoints = self.encoder(images, training=False)
+        found = {name: tf.cast(endpoints[name], tf.float32) for name in ENCODER_LAYERS if name in endpoints}
+        found = {name: value if len(value.shape) == 2 else tf.reduce_mean(value, [1, 2]) for name, value in found.items()}
+        head = self.projection_head(endpoints["final_avg_pool"], training=False)
+        found |= {f"proj_head_{layer}": tf.cast(value, tf.float32) for layer, value in enumerate(head) if layer}
+        if self.supervised_head is not None:
+            found["logits_sup"] = self.supervised_head(head[self.settings.model.ft_proj_selector])
+        return found
 
     def answers(self, images, training=False):
         """As `call`, see `with_answers`."""

@@ -1,0 +1,129 @@
+"""Chromium without a window, through the DevTools protocol over a pipe: JSON messages with a zero byte after each."""
+
+import base64
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "microsoft-edge")
+ARGUMENTS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--disable-dev-shm-usage", "--hide-scrollbars", "--remote-debugging-pipe")
+SECONDS = 60  # how long an answer may take on a busy machine
+
+
+def find():
+    """The path of a browser, None where there is none."""
+    return next(filter(None, map(shutil.which, NAMES)), None)
+
+
+class Browser:
+    """One page in one browser. `events`: what the page reported since it was opened, [{"method", "params"}]."""
+
+    def __enter__(self):
+        self._home = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+        theirs_in, self._out = os.pipe()
+        self._in, theirs_out = os.pipe()
+
+        def wire():  # the browser reads from 3 and writes to 4
+            for mine, its in ((theirs_in, 3), (theirs_out, 4)):
+                os.dup2(mine, its)
+                os.set_inheritable(its, True)  # dup2 leaves it as it is where the two are the same
+
+        self._process = subprocess.Popen(
+            [find(), *ARGUMENTS, f"--user-data-dir={self._home.name}"], preexec_fn=wire, close_fds=False, start_new_session=True,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        os.close(theirs_in)
+        os.close(theirs_out)
+        os.set_blocking(self._in, False)
+        self._buffer, self._number, self._session, self.events = b"", 0, None, []
+        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Runtime", "Log", "Network", "Page"):
+            self.call(f"{domain}.enable")
+        return self
+
+    def __exit__(self, *unused):
+        os.killpg(self._process.pid, signal.SIGKILL)  # of its own session, so it and its children alone
+        self._process.wait()
+        os.close(self._in)
+        os.close(self._out)
+        self._home.cleanup()
+
+    def _receive(self):
+        """The next message, None after a pause without one."""
+        until = time.monotonic() + 0.5
+        while b"\0" not in self._buffer:
+            try:
+                data = os.read(self._in, 1 << 20)
+                assert data, "the browser has ended"
+                self._buffer += data
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    return None
+                time.sleep(0.005)
+        message, self._buffer = self._buffer.split(b"\0", 1)
+        return json.loads(message)
+
+    def call(self, method, **params):
+        """The result of a command of the protocol; events that come meanwhile are kept."""
+        self._number += 1
+        message = {"id": self._number, "method": method, "params": params, **({"sessionId": self._session} if self._session else {})}
+        rest = json.dumps(message).encode() + b"\0"
+        while rest:
+            rest = rest[os.write(self._out, rest):]
+        until = time.monotonic() + SECONDS
+        while time.monotonic() < until:
+            answer = self._receive()
+            if answer is not None and answer.get("id") == self._number:
+                assert "error" not in answer, f"{method}: {answer['error']}"
+                return answer["result"]
+            if answer is not None and "method" in answer:
+                self.events.append(answer)
+        raise TimeoutError(method)
+
+    def open(self, path, width=1280, height=900, scheme="light", media="screen"):
+        """Loads a file in a window of this size, and waits until it is quiet."""
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
+        self.call("Emulation.setEmulatedMedia", media=media, features=[{"name": "prefers-color-scheme", "value": scheme}])
+        self.events.clear()
+        self.call("Page.navigate", url=path.resolve().as_uri())
+        until = time.monotonic() + SECONDS
+        while time.monotonic() < until:
+            message = self._receive()
+            if message is None and any(event["method"] == "Page.loadEventFired" for event in self.events):
+                return
+            if message is not None and "method" in message:
+                self.events.append(message)
+        raise TimeoutError(path)
+
+    def evaluate(self, expression):
+        """The value of a JavaScript expression in the page."""
+        answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        assert "exceptionDetails" not in answer, answer["exceptionDetails"]
+        return answer["result"].get("value")
+
+    def screenshot(self, path, whole=False):
+        """A PNG of the window, or of the whole page."""
+        path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", captureBeyondViewport=whole, **self._clip(whole))["data"]))
+
+    def _clip(self, whole):
+        if not whole:
+            return {}
+        size = self.call("Page.getLayoutMetrics")["cssContentSize"]
+        return {"clip": {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}}
+
+    def complaints(self):
+        """Errors and warnings of the page so far: exceptions, console, what the browser logs (a blocked request too)."""
+        shown = {"Runtime.exceptionThrown": lambda params: params["exceptionDetails"]["text"], "Log.entryAdded": lambda params: params["entry"]["text"],
+                 "Runtime.consoleAPICalled": lambda params: str(params["args"])}
+        return [shown[event["method"]](event["params"]) for event in self.events if event["method"] in shown]
+
+    def outside(self):
+        """The addresses of all that the page asked for, but itself and what it carries."""
+        urls = [event["params"]["request"]["url"] for event in self.events if event["method"] == "Network.requestWillBeSent"]
+        return [url for url in urls if not url.startswith(("file:", "data:"))]

@@ -1,0 +1,62 @@
+"""Runs -> one HTML file that needs no other and asks for nothing."""
+
+import os
+
+import jinja2
+from etils import epath
+
+from tf_simclr.config import UserError
+from tf_simclr.report import charts, facts, figures, gallery, plots
+from tf_simclr.report import runs as runs_lib
+
+SECTIONS = {
+    "runs": "Runs", "recipe": "Recipe", "evaluations": "Evaluations", "curves": "Training", "few-labels": "Few labels", "layers": "By layer", "map": "Map of the embeddings",
+    "neighbors": "Nearest neighbours", "classifier": "Classifier", "views": "Augmented views", "transfer": "Transfer", "repeat": "Configuration"}
+
+
+def write(directories, output):
+    """Makes the report of some run directories.
+
+    Args:
+        directories: of runs that were evaluated; the order is that of the page.
+        output: path of the HTML file; written whole or not at all.
+
+    Raises:
+        UserError: a directory without results that can be read, or `output` can't be written.
+    """
+    output = epath.Path(output)
+    text = render(runs_lib.read(directories))
+    partial = output.parent / f"{output.name}.{os.getpid()}.partial"
+    try:
+        if output.is_dir():
+            raise IsADirectoryError(None, "it is a directory; give the name of a file")
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(output)
+    except (OSError, ValueError) as error:
+        raise UserError(f"the report can't be written to {output}: {getattr(error, 'strerror', None) or error}") from None
+
+
+def render(runs):
+    """The text of the page of some `Run`s."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("tf_simclr.report", ""), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.globals.update(facts=facts, figures=figures)
+    comparison, evaluations, galleries = facts.comparison(runs), facts.evaluations(runs), [_gallery(run, number) for number, run in enumerate(runs)]
+    shared = {
+        "runs": comparison, "recipe": facts.recipe(runs), "evaluations": evaluations, "curves": charts.curves(runs), "few-labels": charts.few_labels(runs),
+        "layers": charts.by_layer(runs), "transfer": facts.transfer(runs), "repeat": facts.tensorboard(runs)}
+    return environment.get_template("page.html").render(
+        all_runs=runs, several=len(runs) > 1, sheets={sheet.key: sheet for run in runs for sheet in (run.images, run.views) if sheet}, galleries=galleries, part=shared,
+        sections={name: title for name, title in SECTIONS.items() if shared.get(name) or any(one.get(name) for one in galleries)},
+        notes=facts.notes([comparison, *evaluations]))
+
+
+def _gallery(run, number):
+    """What the page shows of one run by itself, under the names of its sections."""
+    shares = gallery.shares(run)
+    classifier = {
+        "confusion": gallery.confusion(run), "confused": gallery.confused(run), "heat": None if shares is None else plots.heat(shares),
+        "calibration": charts.calibration(run, number), "per_class": gallery.per_class(run), "mistakes": gallery.mistakes(run)}
+    return {
+        "run": run, "number": number, "map": gallery.points(run), "legend": gallery.legend(run), "neighbors": gallery.neighbors(run), "views": gallery.views(run),
+        "classifier": classifier if any(classifier.values()) else None}
