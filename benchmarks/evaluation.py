@@ -7,7 +7,6 @@ training split as examples to fit to: the trained network, the untrained one, an
 """
 
 import argparse
-import resource
 import tempfile
 import threading
 import time
@@ -71,21 +70,22 @@ def main():
         sources, names = measure.data(experiment), experiment.settings.eval.evaluations
         count = sources.train.num_examples + sources.test.num_examples
         began = time.perf_counter()
-        networks = measure.rows_of(experiment, sources, names, ("trained",))
+        rows = measure.rows_of(experiment, sources, names, ("trained",))
         extraction = count / (time.perf_counter() - began)
-        networks |= measure.rows_of(experiment, sources, names, ("untrained", "pixels"))
         print(f"\n{options.dataset}, {count} images, ResNet-{options.depth} {options.width:g}x, {options.image_size} pixels\n\n| what | figure |\n|---|---|")
         print(f"| the network alone | {bare:.1f} images/s |")
         print(f"| features of {count} images, with decoding | {extraction:.1f} images/s, {extraction / bare:.0%} of that |", flush=True)
-        seconds = {}
-        with Peak() as peak:
-            for network, rows in networks.items():
+        seconds, peaks = {}, []
+        for network in ("trained", "untrained", "pixels"):
+            rows = rows if network in rows else measure.rows_of(experiment, sources, names, (network,))
+            with Peak() as peak:
                 began = time.perf_counter()
-                measure.evaluate(Findings(), network, rows, [name for name in names if network == "trained" or name not in ("classifier", "neighbors")], experiment.settings.eval)
+                chosen = [name for name in names if network == "trained" or name not in ("classifier", "neighbors")]
+                measure.evaluate(Findings(), network, rows[network], chosen, experiment.settings.eval)
                 seconds[network] = time.perf_counter() - began
-        print("\n".join(f"| all evaluations, {network} | {value:.0f} s |" for network, value in seconds.items()))
-        print(f"| all evaluations together | {sum(seconds.values()):.0f} s, at most {peak.gigabytes:.2f} GB of memory |")
-        print(f"| the whole program | at most {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GB of memory |")
+            peaks.append(peak.gigabytes)
+            print(f"| all evaluations, {network} | {seconds[network]:.0f} s, at most {peak.gigabytes:.2f} GB of memory |", flush=True)
+        print(f"| all evaluations together | {sum(seconds.values()):.0f} s, at most {max(peaks):.2f} GB of memory |")
 
 
 if __name__ == "__main__":

@@ -2,11 +2,14 @@
 
 import tf_simclr  # noqa: F401  isort: skip  sets the environment before TensorFlow is imported
 
+import logging
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from absl import flags as absl_flags
+from absl import logging as absl_logging
 
 from tf_simclr import config, flags
 from tf_simclr.models import resnet
@@ -52,6 +55,16 @@ def settings(tmp_path):
 def two_replicas():
     """MirroredStrategy over two CPU devices; one a process, since two would collide in their collectives."""
     return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+
+@pytest.fixture
+def log(caplog):
+    """What absl logs, which does not propagate by itself."""
+    logger = absl_logging.get_absl_logger()
+    logger.addHandler(caplog.handler)
+    with caplog.at_level(logging.INFO, logger="absl"):
+        yield caplog
+    logger.removeHandler(caplog.handler)
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ def document(name="pretrain", classes=10, class_name="class {}".format, file_nam
     less = {figure: 0.375 if figure == "linear_probe_accuracy" else value / 2 for figure, value in FIGURES.items()}
     return copy.deepcopy({
         "schema": "tf_simclr.results", "version": 1,
-        "run": {"name": name, "train_mode": "pretrain", "dataset": "digits", "train_split": "train", "eval_split": "test", "step": 440, "total_steps": 880, "labels": 20,
+        "run": {"name": name, "train_mode": "pretrain", "dataset": "digits", "train_split": "train", "eval_split": "test", "step": 440, "total_steps": 880, "labels": 144,
                 "images": 1437, "parameters": 751546, "train_minutes": 2.3, "evaluated_examples": 360, "fitted_examples": 20,
                 "class_names": [class_name(label) for label in range(classes)], "layers": ["block_group4", "final_avg_pool"]},
         "flags": {**json.loads(json.dumps(Config().flat())), "dataset": "digits", "train_batch_size": 128},

@@ -1,12 +1,10 @@
 """Folders of images: formats, splits and classes, broken files, and what is refused."""
 
-import logging
 import os
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from absl import logging as absl_logging
 from PIL import Image
 
 from tf_simclr import config
@@ -36,16 +34,6 @@ def load(folder, split="train", **flags):
 
 def labels_of(source):
     return dict(zip(source.example_names, (int(label) for label in source.labels)))
-
-
-@pytest.fixture
-def log(caplog):
-    """What absl logs, which does not propagate by itself."""
-    logger = absl_logging.get_absl_logger()
-    logger.addHandler(caplog.handler)
-    with caplog.at_level(logging.INFO, logger="absl"):
-        yield caplog
-    logger.removeHandler(caplog.handler)
 
 
 GREY = [round(0.299 * r + 0.587 * g + 0.114 * b) for r, g, b in (TOP, BOTTOM)]

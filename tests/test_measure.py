@@ -107,7 +107,7 @@ def test_features_of_all_examples_in_order(settings, two_replicas, replicas, mon
 
 def test_pixels_are_reduced():
     images = np.random.default_rng(0).random([2, 64, 64, 3]).astype(np.float32)
-    expected = images.reshape(2, 32, 2, 32, 2, 3).mean((2, 4)).reshape(2, -1)
+    expected = images.reshape(2, 16, 4, 16, 4, 3).mean((2, 4)).reshape(2, -1)
     np.testing.assert_allclose(features.of_pixels(tf.constant(images))["pixels"], expected, rtol=1e-5)
 
 
@@ -182,7 +182,7 @@ def test_examples_of_a_stream_are_picked(tmp_path):
         assert one.names_of(index) == ["3", "50", "359"]
 
 
-def test_what_can_not_be_kept_is_computed(tmp_path, monkeypatch, caplog):
+def test_what_can_not_be_kept_is_computed(tmp_path, monkeypatch, log):
     store, calls = Store(tmp_path), []
 
     def compute(make=in_memory):
@@ -196,7 +196,7 @@ def test_what_can_not_be_kept_is_computed(tmp_path, monkeypatch, caplog):
 
     monkeypatch.setattr("os.posix_fallocate", full)
     assert store.keep("test", "asked", compute, lambda name: True)["trained.h"].sum() == 6
-    assert "the features are not kept (No space left on device)" in caplog.text
+    assert "the features are not kept (No space left on device)" in log.text
     assert store.load("test", "asked") is None and calls == [1, 1]
     monkeypatch.undo()
     store.keep("test", "asked", compute, lambda name: True)
@@ -219,14 +219,14 @@ def test_without_labels(experiment, monkeypatch):
         document_of(made, findings, rows))
 
 
-def test_damaged_labels_count_as_none(experiment, caplog, monkeypatch):
+def test_damaged_labels_count_as_none(experiment, log, monkeypatch):
     made = experiment(untrained_baseline=False)
     data = measure.data(made)
     labels = data.test.labels.copy()
     labels[:5] = 10, 99, -7, 2**40, 11
     monkeypatch.setattr(measure, "data", lambda experiment: measure.Data(data.train, dataclasses.replace(data.test, labels=labels)))
     findings, rows = measured(made)
-    assert "5 labels are no number of one of the 10 classes (e.g. 10); those examples count as unlabelled" in caplog.text
+    assert "5 labels are no number of one of the 10 classes (e.g. 10); those examples count as unlabelled" in log.text
     assert np.sum(findings.details["trained"]["classifier"]["confusion"]) == 123
     shown = showcase.show(made, measure.data(made).test, rows, findings)  # 5 to 127 are left
     assert shown["images"]["labels"] == labels[5:].tolist()

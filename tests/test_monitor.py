@@ -148,10 +148,9 @@ def slow_figures(experiment):
             "feature_rank": np.exp(-np.sum(share * np.log(share)))}
 
 
-def test_figures_are_those_of_the_weights(few, caplog):
+def test_figures_are_those_of_the_weights(few, log):
     """In the events at each look, the last one of the final weights; and in the log how to use the best of them."""
     experiment = few()
-    caplog.set_level("INFO")
     train.fit(experiment)
     events = event_accumulator.EventAccumulator(str(experiment.directory.path), {"tensors": 0}).Reload()
     tags = [tag for tag in events.Tags()["tensors"] if tag.startswith("monitor/")]
@@ -163,8 +162,8 @@ def test_figures_are_those_of_the_weights(few, caplog):
     curve = [float(tf.make_ndarray(event.tensor_proto)) for event in events.Tensors("monitor/knn_accuracy")]
     best = int(np.argmax(curve))
     assert record(experiment) == {"step": LOOKS[best], "criterion": "knn_accuracy", "value": pytest.approx(curve[best]), "held_out": 8}
-    assert f"was at step {LOOKS[best]}; its weights are kept: --checkpoint={experiment.directory.path / 'best'}" in caplog.text
-    assert "None:" not in caplog.text  # the passes over images show no progress of their own
+    assert f"was at step {LOOKS[best]}; its weights are kept: --checkpoint={experiment.directory.path / 'best'}" in log.text
+    assert "None:" not in log.text  # the passes over images show no progress of their own
 
 
 def test_the_training_does_not_notice(few, tmp_path, monkeypatch):

@@ -14,6 +14,7 @@ from tf_simclr.evaluation.examples import NotPossible
 
 STRENGTHS = (1e4, 1e3, 1e2, 1e1, 1.0, 0.1)  # of the L2 penalty, strength/2 times the squared weights beside the sum of the losses
 HELD_OUT = 0.2  # of the training examples choose the strength
+STEPS = 200  # of L-BFGS at most
 FEW, SPLITS = 500, 10  # fewer are split so often, since one split of few says little
 SGD_EXAMPLES, SGD_PRODUCTS = 200_000, 2e10  # more examples, or more products in one pass over them: minibatches on the device
 LABELS, DRAWS = (1, 2, 5, 10, 20), 5
@@ -86,9 +87,19 @@ def _choose(train):
     right = np.zeros(len(STRENGTHS))
     for rows in splits.split(train.features, train.labels):
         scaler = StandardScaler().fit(train.features[rows[0]])
-        (fitted_to, labels), held_out = ((scaler.transform(train.features[index]), train.labels[index]) for index in rows)
-        right += [_regression(strength, fitted_to, labels).score(*held_out) for strength in STRENGTHS]
+        fitted_to, held_out = ((scaler.transform(train.features[index]), train.labels[index]) for index in rows)
+        right += _path(fitted_to, held_out, times == 1)
     return max(zip(right, STRENGTHS), key=lambda pair: (pair[0], -abs(np.log(pair[1]))))[1]
+
+
+def _path(fitted_to, held_out, stop):
+    """Accuracy on `held_out` for each of the STRENGTHS, each fit starting from the one before; `stop`: 0 from where it has fallen."""
+    regression, right = LogisticRegression(max_iter=STEPS, tol=1e-3, warm_start=True), np.zeros(len(STRENGTHS))
+    for number, strength in enumerate(STRENGTHS):
+        right[number] = _quietly(regression.set_params(C=1 / strength), *fitted_to).score(*held_out)
+        if stop and number and right[number] < right[number - 1]:
+            break
+    return right
 
 
 def fit(features, labels, strength=1.0):
@@ -98,10 +109,14 @@ def fit(features, labels, strength=1.0):
 
 
 def _regression(strength, scaled, labels):
+    return _quietly(LogisticRegression(C=1 / strength, max_iter=STEPS, tol=1e-3), scaled, labels)
+
+
+def _quietly(regression, scaled, labels):
     with warnings.catch_warnings():
-        # Nearly collapsed features never converge, and what 200 steps reach is the figure all the same.
+        # Nearly collapsed features never converge, and what so many steps reach is the figure all the same.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return LogisticRegression(C=1 / strength, max_iter=200, tol=1e-3).fit(scaled, labels)
+        return regression.fit(scaled, labels)
 
 
 def as_linear_layer(probe, num_classes):

@@ -29,28 +29,35 @@ def _batch(run):
     return run.get("flags").get("train_batch_size")
 
 
+def _labeled_batches(run):
+    """Whether several images of a batch have a label; with fewer their accuracy jumps between 0 and 1."""
+    labels, images = run.facts.get("labels"), run.facts.get("images")
+    return not (labels and images and _batch(run)) or labels / images * _batch(run) >= 8
+
+
 def _guess(run):
     return 1 / run.classes if run.classes else None
 
 
 @dataclasses.dataclass(frozen=True)
 class Tag:
-    """A scalar of TensorBoard as a chart. chance: a function, run -> level or None."""
+    """A scalar of TensorBoard as a chart. chance: a function, run -> level or None; of: run -> whether it is shown."""
 
     title: str
     caption: str
     percent: bool = False
     chance: object = lambda run: None
+    of: object = lambda run: True
 
 
 TAGS = {
     "train/contrast_loss": Tag("Contrastive loss", "lower is better; at chance the views of an image are not told from those of others", chance=_chance),
-    "train/supervised_loss": Tag("Loss on the labels", "cross-entropy of the linear classifier", chance=lambda run: run.classes and math.log(run.classes)),
+    "train/supervised_loss": Tag("Loss on the labels", "cross-entropy of the linear classifier", chance=lambda run: run.classes and math.log(run.classes), of=_labeled_batches),
     "train/distill_loss": Tag("Distillation loss", "cross-entropy of the teacher's and the student's predictions"),
     "train/total_loss": Tag("Total loss", "everything that is minimised, weight decay included"),
     "train/contrast_acc": Tag("Positives found", "how often the other view of an image is the most similar one of the batch", True, lambda run: _batch(run) and 1 / _batch(run)),
     "train/contrast_entropy": Tag("Entropy of the contrastive choice", "high: undecided; low: sure", chance=lambda run: _batch(run) and math.log(_batch(run))),
-    "train/supervised_acc": Tag("Accuracy on the training labels", "of the linear classifier, on augmented images", True, _guess),
+    "train/supervised_acc": Tag("Accuracy on the training labels", "of the linear classifier, on augmented images", True, _guess, _labeled_batches),
     "train/teacher_agreement": Tag("Agreement with the teacher", "how often the student's first choice is the teacher's", True, _guess),
     "learning_rate": Tag("Learning rate", "warm-up, then the schedule"),
     "train/embedding_std": Tag("Spread of the embeddings", "near 0 they have collapsed to one point"),
@@ -61,7 +68,9 @@ MONITOR = "monitor/"
 def curves(runs):
     """A chart for each tag that a run has."""
     watched = sorted({tag for run in runs for tag in run.curves if tag.startswith(MONITOR)})
-    return [_curve(runs, tag, TAGS.get(tag) or _monitor(tag)) for tag in [*TAGS, *watched] if any(tag in run.curves for run in runs)]
+    kinds = {**TAGS, **{tag: _monitor(tag) for tag in watched}}
+    shown = {tag: [(number, run) for number, run in enumerate(runs) if tag in run.curves and kind.of(run)] for tag, kind in kinds.items()}
+    return [_curve(having, tag, kinds[tag], len(runs) > 1) for tag, having in shown.items() if having]
 
 
 def _monitor(tag):
@@ -70,8 +79,8 @@ def _monitor(tag):
     return Tag(f"{shown.label[:1].upper()}{shown.label[1:]} while training", shown.explanation or "watched during the training", shown.format == PERCENT, chance)
 
 
-def _curve(runs, tag, kind):
-    having = [(number, run) for number, run in enumerate(runs) if tag in run.curves]
+def _curve(having, tag, kind, legend):
+    """having: [(number, run)]."""
     drawn = [plots.Line(run.name, run.curves[tag].steps, run.curves[tag].values, number) for number, run in having]
     chances = {round(level, 6) for level in (kind.chance(run) for _, run in having) if level is not None}
     marks = tuple((run.get("best")["step"], number) for number, run in having if run.get("best"))
@@ -79,7 +88,7 @@ def _curve(runs, tag, kind):
     words = [f"{kind.title} by training step."]
     words += [f"{line.label}: {show(line.y[0])} at step {line.x[0]}, {show(line.y[-1])} at step {line.x[-1]}." for line in drawn]
     words += [f"Chance: {show(level)}." for level in sorted(chances)] + [f"Best step: {step}." for step, _ in marks]
-    around = plots.Axes("step", kind.percent, log_y=tag == "learning_rate" and _far_apart(drawn), legend=len(runs) > 1, chances=tuple(sorted(chances)), marks=marks)
+    around = plots.Axes("step", kind.percent, log_y=tag == "learning_rate" and _far_apart(drawn), legend=legend, chances=tuple(sorted(chances)), marks=marks)
     return Chart(kind.title, kind.caption, " ".join(words), Markup(plots.lines(drawn, around, f"curve-{tag.replace('/', '-')}")))
 
 
