@@ -334,7 +334,8 @@ def test_tensorboard(experiment, tmp_path):
     accumulator = EventAccumulator(str(tmp_path / "run/eval"))
     accumulator.Reload()
     assert {*findings.flat()} <= {*accumulator.Tags()["tensors"]}
-    assert "_hparams_/session_start_info" in accumulator.SummaryMetadata("_hparams_/session_start_info").plugin_data.plugin_name or accumulator.PluginTagToContent("hparams")
+    hyperparameters = accumulator.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+    assert accumulator.PluginTagToContent("hparams") and b"learning_rate" in hyperparameters and b"knn_k" not in hyperparameters
     described = text_format.Parse((tmp_path / "run/eval" / events.CONFIG).read_text(), projector.ProjectorConfig()).embeddings[0]
     vectors = np.loadtxt(tmp_path / "run/eval" / described.tensor_path)
     lines = (tmp_path / "run/eval" / described.metadata_path).read_text().splitlines()

@@ -3,8 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from tf_simclr import showcase
-from tf_simclr.config import Config
+from tf_simclr import config, showcase
 
 TENSOR, METADATA, CONFIG = "features.tsv", "examples.tsv", "projector_config.pbtxt"
 
@@ -21,16 +20,15 @@ def write(run_directory, settings, step, figures, rows, shown):
     with tf.summary.create_file_writer(str(directory)).as_default(step):
         for tag, value in figures.items():
             tf.summary.scalar(tag, value)
-        hparams.hparams(different(settings), trial_id=settings.train.model_dir)
+        hparams.hparams(_hyperparameters(settings), trial_id=settings.train.model_dir)
     if "map" in shown:
         _project(directory, (run_directory / showcase.IMAGES).read_bytes(), rows, shown)
 
 
-def different(settings):
-    """The flags of a run that are not the defaults, as texts and numbers."""
-    default = Config().flat()
-    return {name: value if isinstance(value, (bool, int, float, str)) else str(value)
-            for name, value in settings.flat().items() if value != default[name] and name not in ("mode", "model_dir")}
+def _hyperparameters(settings):
+    """The flags that make a run what it is, as texts and numbers; also those at their defaults, or a table of several runs would have holes."""
+    fixed = {name for name, field in config.fields().items() if field.fixed}
+    return {name: value if isinstance(value, (bool, int, float, str)) else str(value) for name, value in settings.flat().items() if name in fixed}
 
 
 def _project(directory, thumbnails, rows, shown):
@@ -46,8 +44,8 @@ def _project(directory, thumbnails, rows, shown):
         lines.append(f"{label}\t{predicted}\t{' '.join(name.split())}")
     (directory / METADATA).write_text("\n".join(lines) + "\n")
     (directory / showcase.IMAGES).write_bytes(thumbnails)
-    config = projector.ProjectorConfig()
-    embedding = config.embeddings.add(tensor_name="features", tensor_path=TENSOR, metadata_path=METADATA)
+    described = projector.ProjectorConfig()
+    embedding = described.embeddings.add(tensor_name="features", tensor_path=TENSOR, metadata_path=METADATA)
     embedding.sprite.image_path = showcase.IMAGES
     embedding.sprite.single_image_dim.extend([images["size"]] * 2)
-    (directory / CONFIG).write_text(text_format.MessageToString(config))
+    (directory / CONFIG).write_text(text_format.MessageToString(described))
