@@ -53,21 +53,17 @@ def _unwritable(output, error):
 def _columns(model, settings, strategy):
     network, size = model.network, model.settings.data.image_size
 
-    def outputs(images):
-        endpoints = network(images, training=False)
-        return {"embedding": endpoints["final_avg_pool"], **({"logits": endpoints["logits_sup"]} if "logits_sup" in endpoints else {})}
-
     def example(image, label):
         return {"image": augment.eval_image(image, size), "label": label}
 
-    compute, parts = features.mapper(outputs, example, settings.eval.eval_batch_size, strategy), []
+    compute, parts = features.mapper(features.of_layers(network, ("final_avg_pool", "logits_sup")), example, settings.eval.eval_batch_size, strategy), []
     for split in [settings.embed.embed_split] if settings.embed.embed_split else sources.splits(settings.data):
         source = sources.load(settings.data, split, "embed_split")
         rows = compute(source, f"embedding, {split}")
         classes = np.array([*source.class_names, ""])  # the last one, at -1, is that of an unknown label
-        part = {"name": source.example_ids()[0].astype(str), "split": np.full(source.num_examples, split), "label": classes[rows["label"]], "embedding": rows["embedding"]}
-        if "logits" in rows:
-            odds = np.exp(rows["logits"] - rows["logits"].max(1, keepdims=True))  # [N, num_classes]
+        part = {"name": source.example_ids()[0].astype(str), "split": np.full(source.num_examples, split), "label": classes[rows["label"]], "embedding": rows["final_avg_pool"]}
+        if "logits_sup" in rows:
+            odds = np.exp(rows["logits_sup"] - rows["logits_sup"].max(1, keepdims=True))  # [N, num_classes]
             part |= {"predicted": np.array(model.class_names)[odds.argmax(1)], "score": odds.max(1) / odds.sum(1)}
         parts.append(part)
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

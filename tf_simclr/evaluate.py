@@ -57,21 +57,22 @@ def evaluate_and_export(experiment):
     """Figures, report and exports of the weights as they are; at the end of the training also how they do on other data sets."""
     step, sources = int(experiment.checkpoints.step), measure.data(experiment)
     findings, rows = measure.measure(experiment, sources)
-    result = {"eval/regularization_loss": float(optimizers.penalty(experiment.settings, experiment.objective)), **findings.flat(), **describe(experiment)}
+    about = describe(experiment)
+    result = {"eval/regularization_loss": float(optimizers.penalty(experiment.settings, experiment.objective)), **findings.flat(), **about}
     chief = distribute.is_chief(experiment.strategy)
     if chief:
         experiment.directory.write(f"result_{step}.json", {**result, "global_step": step})
         shown = showcase.show(experiment, sources.test, rows, findings)
         events.write(experiment.directory.path, experiment.settings, step, {name: value for name, value in result.items() if "/" in name}, rows, shown)
-        _tell(experiment, results.document(experiment, step, describe(experiment), findings, sources, shown))
-        about = card.About(experiment.settings, experiment.class_names, step, result, experiment.data)
-        export.export(pretrained.copy_of(experiment.objective), about, experiment.directory.path, experiment.settings.export,
+        _tell(experiment, results.document(experiment, step, about, findings, sources, shown))
+        exported = card.About(experiment.settings, experiment.class_names, step, result, experiment.data)
+        export.export(pretrained.copy_of(experiment.objective), exported, experiment.directory.path, experiment.settings.export,
                       functools.partial(_some_images, experiment))
     distribute.barrier(experiment.strategy)
     if experiment.settings.eval.transfer_datasets and (experiment.imported or step >= experiment.num_steps):
         shown_too = {"transfer": transfer.transfer(experiment, findings)}  # what is above is safe, whatever happens here
         if chief:
-            _tell(experiment, results.document(experiment, step, describe(experiment), findings, sources, {**shown, **shown_too}))
+            _tell(experiment, results.document(experiment, step, about, findings, sources, {**shown, **shown_too}))
     if chief:
         experiment.directory.write(RESULT, {**result, "global_step": step})  # last: at the last step it means that a stage is finished
     distribute.barrier(experiment.strategy)

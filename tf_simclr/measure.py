@@ -35,6 +35,11 @@ class Data:
     train: Source | None
     test: Source
 
+    @functools.cached_property
+    def fingerprint(self):
+        """Text that is another one if the examples are; found once, since it takes a look at all of them."""
+        return " ".join(source.fingerprint() for source in (self.train, self.test) if source is not None)
+
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
@@ -93,7 +98,7 @@ def measure(experiment, sources, names=None):
 def asked(experiment, sources, names):
     """What the findings on the baselines depend on."""
     flags = {name: value for name, value in evaluated_with(experiment.settings).items() if name not in NOT_OF_FIGURES}
-    return {**flags, "version": tf_simclr.__version__, "evaluations": list(names), "data": _fingerprint(sources)}
+    return {**flags, "version": tf_simclr.__version__, "evaluations": list(names), "data": sources.fingerprint}
 
 
 def evaluate(findings, network, rows, names, options):
@@ -129,7 +134,7 @@ def rows_of(experiment, sources, names, networks):
         both = features.mapper(features.of_views(function), features.two_views(settings), half, experiment.strategy)
         parts["views"] = sources.test.at_most(VIEWS_OF, 0), both
     store, found = _store(experiment), {}
-    of_what = " ".join(map(str, (tf_simclr.__version__, _fingerprint_of_weights(experiment.objective), _fingerprint(sources), settings.data.image_size,
+    of_what = " ".join(map(str, (tf_simclr.__version__, _fingerprint_of_weights(experiment.objective), sources.fingerprint, settings.data.image_size,
                                  settings.model.precision, settings.augment, layers)))
     for part, (source, mapper) in parts.items():
         if source is not None:
@@ -143,8 +148,7 @@ def rows_of(experiment, sources, names, networks):
 
 def _labeled(rows):
     """Only the rows with a label; all, if none has one. A stream shows only when it is read which those are."""
-    known = rows["label"] != UNLABELED
-    return {name: values[known] for name, values in rows.items()} if known.any() and not known.all() else rows
+    return features.labeled(rows) if (rows["label"] != UNLABELED).any() else rows
 
 
 def _of_all(functions):
@@ -179,10 +183,6 @@ def _store(experiment):
     local = "://" not in str(experiment.directory.path)
     several = isinstance(experiment.strategy, tf.distribute.MultiWorkerMirroredStrategy)
     return Store(pathlib.Path(experiment.directory.path) / "features" if local and not several else None)
-
-
-def _fingerprint(sources):
-    return " ".join(source.fingerprint() for source in (sources.train, sources.test) if source is not None)
 
 
 def _fingerprint_of_weights(objective):

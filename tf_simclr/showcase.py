@@ -92,9 +92,8 @@ def _views(experiment):
     objective, source, rows = experiment.objective, experiment.train_source.at_most(PAIRS, experiment.settings.train.seed), []
     for row, (record, label) in enumerate(source.ordered()):
         image = source.decode(record)
-        example = objective.example(image, label, pipeline.fold(experiment.settings.train.seed, 0, row))
-        views = tf.reshape(example.get("views", example.get("image")), [-1, *objective.eval_example(image, label)["image"].shape])
-        rows.append([objective.eval_example(image, label)["image"], *views])
+        example, itself = objective.example(image, label, pipeline.fold(experiment.settings.train.seed, 0, row)), objective.eval_example(image, label)["image"]
+        rows.append([itself, *tf.reshape(example.get("views", example.get("image")), [-1, *itself.shape])])
     size = min(rows[0][0].shape[0], SIDE)
     size = size * max(SMALL // size, 1)  # tiny images larger, in whole pixels
     _write_sheet(experiment.directory.path / VIEWS, np.array([_thumbnail(image, size) for row in rows for image in row]), len(rows[0]))

@@ -66,7 +66,7 @@ class Stages:
         if self.root and results:
             self.root.write(RESULT, {**(self.root.read(RESULT) or {}), **results})
             logging.info("%s\n\n%s\n", self.root.path, report.stages_table(results))
-            if any((directory.path / schema.NAME).exists() for directory in self.directories):  # one of version 0.1.0 has none
+            if self._evaluated():  # those of version 0.1.0 have nothing to show
                 self.show()
 
     def show(self):
@@ -78,13 +78,15 @@ class Stages:
         root, others = self.root or self.directories[0], self.built[0].report.report_runs
         if others and (root.path / schema.NAME).exists():
             raise UserError(f"--model_dir={root.path}: it is a run with a report of its own; give a new one for the report of --report_runs")
-        evaluated = [directory.path for directory in self.directories if (directory.path / schema.NAME).exists()]
-        shown = [place for path in others for place in _runs_of(epath.Path(path))] or evaluated or [root.path]
+        shown = [place for path in others for place in _runs_of(epath.Path(path))] or self._evaluated() or [root.path]
         for path in shown:
             schema.read(path)  # what is wrong with it should show before anything is written
         root.create()
         report.write(shown, root.path / report.NAME)
         logging.info("report: %s", root.path / report.NAME)
+
+    def _evaluated(self):
+        return [directory.path for directory in self.directories if (directory.path / schema.NAME).exists()]
 
     def _name(self, number):
         return self.directories[number].path.name
