@@ -1,11 +1,16 @@
 """NT-Xent and the memory against the formulas of the papers, written as loops."""
 
+from unittest import mock
+
 import numpy as np
 import pytest
 import tensorflow as tf
+from hypothesis import given
+from hypothesis import settings as settings_of_hypothesis
+from hypothesis import strategies as st
 
-from tf_simclr.objectives import memory
-from tf_simclr.objectives.contrastive import nt_xent
+from tf_simclr.objectives import memory, nt_xent as module
+from tf_simclr.objectives.nt_xent import nt_xent
 
 
 def normalised(rng, *shape):
@@ -68,6 +73,58 @@ def test_gradient_by_differences(rng):
         assert gradient[index] == pytest.approx((loss(z + step) - loss(z - step)) / 2e-5, abs=2e-4)
 
 
+def dense_nt_xent(queries, keys, temperature, negatives):
+    """The loss with all logits at once, and the two metrics of view 0 against the other view."""
+    rows, losses = np.arange(len(keys)), []
+    across = [tf.matmul(queries[:, v], keys[:, 1 - v], transpose_b=True) / temperature for v in (0, 1)]
+    for view in (0, 1):
+        own = tf.matmul(queries[:, view], keys[:, view], transpose_b=True) / temperature
+        logits = [across[view], tf.linalg.set_diag(own, tf.fill([len(keys)], -np.inf))]
+        if len(negatives):
+            logits.append(tf.matmul(queries[:, view], negatives, transpose_b=True) / temperature)
+        losses.append(tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(rows, tf.concat(logits, 1))))
+    p = tf.nn.softmax(across[0])
+    return sum(losses), np.mean(np.argmax(across[0], 1) == rows), -tf.reduce_mean(tf.reduce_sum(p * tf.math.log(p), 1))
+
+
+@settings_of_hypothesis(max_examples=40, deadline=None)
+@given(n=st.integers(1, 9), width=st.integers(1, 10), kept=st.integers(0, 5), empty=st.integers(0, 3), same=st.booleans(),
+       temperature=st.floats(0.05, 1.0), seed=st.integers(0, 99))
+def test_blocks_of_any_width_give_the_dense_loss(n, width, kept, empty, same, temperature, seed):
+    """Value, gradients and metrics, whatever is left over for the last block; with a memory, which need not be full, keys get no gradient."""
+    rng = np.random.default_rng(seed)
+    queries, keys, past = (tf.constant(normalised(rng, *shape)) for shape in ((n, 2, 4), (n, 2, 4), (kept + empty, 4)))
+    if same:
+        keys = queries
+    negatives = None if not kept + empty else (past, kept)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch([queries, keys])
+        with mock.patch.object(module, "MIN_WIDTH", 1):
+            loss, metrics = nt_xent(queries, keys, temperature, negatives, block=width * n)
+        expected, accuracy, entropy = dense_nt_xent(queries, keys if negatives is None else tf.stop_gradient(keys), temperature, past[:kept])
+    np.testing.assert_allclose(loss, expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose([metrics["contrast_acc"], metrics["contrast_entropy"]], [accuracy, entropy], atol=1e-5)
+    sources = [queries] if negatives is not None else [queries, keys]
+    for mine, other in zip(tape.gradient(loss, sources), tape.gradient(expected, sources)):
+        np.testing.assert_allclose(mine, other, atol=2e-5)
+
+
+def test_memory_does_not_grow_with_the_square_of_the_batch():
+    """No tensor of the compiled loss has as many elements as there are pairs."""
+    views = tf.TensorSpec([4096, 2, 8])
+
+    def gradient(z):
+        with tf.GradientTape() as tape:
+            tape.watch(z)
+            loss = nt_xent(z, z, 0.1)[0]
+        return tape.gradient(loss, z)
+
+    graph = tf.function(gradient, autograph=False).get_concrete_function(views).graph
+    bodies = [function.graph for function in graph._functions.values()] if hasattr(graph, "_functions") else []
+    sizes = [out.shape.num_elements() or 0 for part in [graph, *bodies] for op in part.get_operations() for out in op.outputs if out.shape.rank is not None]
+    assert max(sizes) <= 2**20 < 4096**2
+
+
 def test_two_replicas_equal_one(rng, two_replicas):
     from tf_simclr import distribute
 
@@ -124,8 +181,8 @@ def test_queue_keeps_the_newest(batch):
         keys = np.arange(step * batch, (step + 1) * batch, dtype=np.float32)[:, None]
         queue.enqueue(tf.constant(keys))
         past += keys[:, 0].tolist()
-        keys, there = (x.numpy() for x in queue.negatives())
-        assert sorted(keys[there, 0].tolist()) == past[-5:]
+        keys, count = (x.numpy() for x in queue.negatives())
+        assert sorted(keys[:count, 0].tolist()) == past[-5:]
 
 
 def test_key_network_follows(settings):

@@ -9,54 +9,10 @@ from tf_simclr.data import augment
 from tf_simclr.models.network import make_encoder, make_projection_head
 from tf_simclr.objectives import memory
 from tf_simclr.objectives.base import Objective
+from tf_simclr.objectives.nt_xent import nt_xent
 from tf_simclr.objectives.supervised import classification
 
-MASKED = 1e9  # subtracted from a logit that must not count; float32 holds it, float16 would not
 COLLAPSED = 0.1  # share of the healthy 1/sqrt(d) below which the spread of the embeddings is a collapse
-
-
-def nt_xent(queries, keys, temperature, negatives=None):
-    """Normalised temperature-scaled cross-entropy, summed over the two directions.
-
-    That is twice the mean of eq. 1 over all ordered positive pairs, the value that the papers' code trains on. The
-    candidates of a query are all keys of the other view, all keys of its own view but its own, and `negatives`.
-
-    Args:
-        queries: float [B, 2, d], this replica's views. keys: float [N, 2, d], all replicas' views in replica order
-            (the same embeddings gathered with gradient, or those of a key network). Both already normalised if
-            similarity is to be the cosine.
-        negatives: optional (float [K, d], bool [K]), further keys and which of them count.
-
-    Returns:
-        (loss of this replica's queries, {"contrast_loss", "contrast_acc", "contrast_entropy", "contrast_chance"}):
-        `contrast_acc` is how often the positive ranks first of the N keys of the other view, for view 0.
-    """
-    queries, keys = tf.cast(queries, tf.float32), tf.cast(keys, tf.float32)
-    batch, total = queries.shape[0], keys.shape[0]
-    labels = distribute.replica_id() * batch + tf.range(batch)  # row of each query's own keys
-    itself = tf.one_hot(labels, total) * MASKED  # [B, N]
-    candidates = tf.cast(2 * total - 1, tf.float32)
-    if negatives is not None:
-        candidates += tf.reduce_sum(tf.cast(negatives[1], tf.float32))
-
-    losses, across = [], []
-    for view in (0, 1):
-        query = queries[:, view] / temperature  # [B, d]
-        across.append(tf.matmul(query, keys[:, 1 - view], transpose_b=True))  # [B, N]
-        logits = [across[view], tf.matmul(query, keys[:, view], transpose_b=True) - itself]
-        if negatives is not None:
-            absent = tf.cast(tf.logical_not(negatives[1]), tf.float32) * MASKED  # [K]
-            logits.append(tf.matmul(query, negatives[0], transpose_b=True) - absent)
-        losses.append(tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, tf.concat(logits, 1))))
-    loss = losses[0] + losses[1]
-
-    log_p = tf.nn.log_softmax(across[0])
-    return loss, {
-        "contrast_loss": loss,
-        "contrast_acc": tf.reduce_mean(tf.cast(tf.argmax(across[0], 1, tf.int32) == labels, tf.float32)),
-        "contrast_entropy": -tf.reduce_mean(tf.reduce_sum(tf.exp(log_p) * log_p, 1)),
-        "contrast_chance": 2 * tf.math.log(candidates),
-    }
 
 
 class Contrastive(Objective):

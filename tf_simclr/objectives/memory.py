@@ -23,8 +23,8 @@ class MemoryQueue(keras.layers.Layer):
         return tf.minimum(tf.convert_to_tensor(self.enqueued), self.size)
 
     def negatives(self):
-        """(keys [K, d], which of them are there [K], bool)."""
-        return tf.convert_to_tensor(self.keys), tf.range(self.size, dtype=tf.int64) < self.filled()
+        """(keys [K, d], how many of them, the first ones, are there)."""
+        return tf.convert_to_tensor(self.keys), self.filled()
 
     def enqueue(self, keys):
         """Adds keys [n, d] over the oldest ones; of more than `size` the last ones stay."""
