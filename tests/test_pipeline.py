@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tf_simclr import config
 from tf_simclr.data import augment, mixture, pipeline, source, sources
+from tf_simclr.data.picture import Decoded
 
 N = 22  # not a multiple of the batch sizes below
 VIEW = config.build({"use_blur": False}).augment
@@ -31,7 +32,7 @@ def indexed(n=N):
     grey = 10 * np.arange(n, dtype=np.uint8)[:, None, None, None]
     records = grey + np.arange(6, dtype=np.uint8)[:, None] + np.zeros([n, 6, 6, 3], np.uint8)
     names = tuple(map(str, range(n)))
-    return sources.Indexed("numbers", "train", names, lambda record: record, records, np.arange(n))
+    return sources.Indexed("numbers", "train", names, Decoded, records, np.arange(n))
 
 
 def streamed(n=N):
@@ -41,19 +42,19 @@ def streamed(n=N):
         data = tf.data.Dataset.range(n).map(lambda i: (tf.strings.as_string(i), tf.constant(every.records)[i], i))
         return data if context is None else data.shard(context.num_input_pipelines, context.input_pipeline_id)
 
-    return sources.Streamed("numbers", "train", every.class_names, every.decode, read, n, n)
+    return sources.Streamed("numbers", "train", every.class_names, every.open, read, n, n)
 
 
 KINDS = pytest.mark.parametrize("kind", [indexed, streamed])
 
 
-def cheap(image, label, seed, constant=None):
+def cheap(picture, label, seed, constant=None):
     """An example function that shows what it is given."""
-    return {"label": label, "number": image[0, 0, 0] // 10, "random": tf.random.stateless_uniform([2], seed)}
+    return {"label": label, "number": picture.whole()[0, 0, 0] // 10, "random": tf.random.stateless_uniform([2], seed)}
 
 
-def view(image, label, seed, constant=None):
-    return {"label": label, "view": augment.pretrain_view(image, seed, 8, VIEW)}
+def view(picture, label, seed, constant=None):
+    return {"label": label, **augment.pretrain_views(picture, seed, 8, VIEW)}
 
 
 def train(source, count, batch=4, start=0, seed=0, example=cheap, strategy=None):

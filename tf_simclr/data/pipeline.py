@@ -19,7 +19,7 @@ def training(parts, example, seed, start_step, strategy):
 
     Args:
         parts: of every batch, see `mixture.Part`.
-        example: (image, label, seed [2], the example's row of the part's constants or None) -> dict of tensors, see `objectives.base`.
+        example: (picture, label, seed [2], the example's row of the part's constants or None) -> dict of tensors, see `objectives.base`.
 
     Returns:
         A distributed data set of dicts with a leading axis of batch size / replicas; the parts follow one another in it.
@@ -42,7 +42,7 @@ def _batches(part, example, seed, start_step, context):
     constants = None if part.constants is None else tf.constant(part.constants)
 
     def prepare(epoch, index, record, label):
-        return example(part.source.decode(record), label, fold(seed, epoch, index), None if constants is None else constants[index])
+        return example(part.source.open(record), label, fold(seed, epoch, index), None if constants is None else constants[index])
 
     dataset = part.source.shuffled(seed, start_step * part.batch_size, part.batch_size, context)
     dataset = dataset.map(_as_it_is(prepare), tf.data.AUTOTUNE, deterministic=True)
