@@ -10,7 +10,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from tf_simclr import config
-from tf_simclr.data import augment, mixture, pipeline, source, sources
+from tf_simclr.config import UserError
+from tf_simclr.data import augment, mixture, pipeline, service, source, sources
 from tf_simclr.data.picture import Decoded
 
 N = 22  # not a multiple of the batch sizes below
@@ -208,3 +209,37 @@ def test_fold_gives_each_combination_its_own_seed(numbers):
              for seed in (0, 1) for shift in (0, 1, 2**33)]
     assert len(set(seeds)) == 6
     assert seeds[0] == tuple(pipeline.fold(0, *numbers).numpy())
+
+
+@pytest.fixture
+def cluster():
+    dispatcher = tf.data.experimental.service.DispatchServer()
+    config = [tf.data.experimental.service.WorkerConfig(dispatcher_address=dispatcher.target.split("://")[1]) for _ in range(2)]
+    workers = [tf.data.experimental.service.WorkerServer(one) for one in config]
+    yield dispatcher.target
+    del workers, dispatcher
+
+
+@KINDS
+def test_a_cluster_computes_each_batch_of_an_epoch_once(kind, cluster):
+    batches = pipeline.training([mixture.Part(kind(20), 4)], view, 0, 0, Workers(), cluster)
+    expected = train(kind(20), 30, example=view)
+    found = list(itertools.islice(batches.as_numpy_iterator(), 5))
+    assert all(batch["views"].shape == (4, 2, 8, 8, 3) for batch in found)
+    by_labels = {tuple(batch["label"]): batch for batch in expected}
+    for batch in found:
+        assert_same(batch, by_labels[tuple(batch["label"])])
+    if kind is indexed:  # of a stream each worker makes epochs of its own
+        np.testing.assert_array_equal(np.sort(join(found)["label"]), np.arange(20))
+
+
+@pytest.mark.parametrize("address", ["grpc://localhost:1", "localhost:5000", "grpc://localhost", "grpc://no.such.host.invalid:5"])
+def test_a_cluster_that_is_not_there(address):
+    with pytest.raises(UserError, match=f"--data_service={address}: no tf.data service there"):
+        pipeline.training([mixture.Part(indexed(), 4)], cheap, 0, 0, Workers(), address)
+
+
+def test_a_source_that_is_too_large_for_a_cluster(monkeypatch):
+    monkeypatch.setattr(service, "GRAPH_LIMIT", 100)
+    with pytest.raises(UserError, match="--data_service=grpc://a:1: numbers, split train, holds"):
+        pipeline.training([mixture.Part(indexed(), 4)], cheap, 0, 0, Workers(), "grpc://a:1")

@@ -90,7 +90,7 @@ def fit(experiment):
     batch_size = settings.train.train_batch_size
     train_step = make_train_step(experiment.objective, experiment.optimizer, settings, experiment.strategy)
     batches = iter(pipeline.training(
-        starting.with_constants(experiment), experiment.objective.example, settings.train.seed, start, experiment.strategy))
+        starting.with_constants(experiment), experiment.objective.example, settings.train.seed, start, experiment.strategy, settings.hardware.data_service))
     with Interrupts() as interrupts, Progress("training", total * batch_size, start * batch_size) as progress:
         for step in range(start + 1, total + 1):
             batch = next(batches)
