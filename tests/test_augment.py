@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tf_simclr import config
-from tf_simclr.data import augment
+from tf_simclr.data import augment, colour
+from tf_simclr.data.picture import Decoded, Encoded
 
 DRAWS = 400  # the standard deviation of a frequency is below 0.025 then
 PLAIN = {"use_crop": False, "use_flip": False, "color_jitter_strength": 0, "use_blur": False}
@@ -31,11 +32,19 @@ def floats(height, width, seed=0):
 
 
 def draws(image, size, count=DRAWS, **flags):
-    """`count` views of one image, made inside tf.data."""
+    """`count` views of one image, their geometry made inside tf.data."""
     chosen = options(**{**PLAIN, **flags})
-    seeds = tf.data.Dataset.range(count).map(lambda i: tf.stack([7, i]))
-    views = seeds.map(lambda seed: augment.pretrain_view(image, seed, size, chosen), tf.data.AUTOTUNE)
-    return next(views.batch(count).as_numpy_iterator())
+    seeds = tf.data.Dataset.range(count // 2).map(lambda i: tf.stack([7, i]))
+    views = seeds.map(lambda seed: augment.pretrain_views(Decoded(image), seed, size, chosen), tf.data.AUTOTUNE)
+    return colour.images(next(iter(views.batch(count // 2))), chosen).numpy()
+
+
+def planes(image):
+    return tf.transpose(tf.constant(image), [2, 0, 1])
+
+
+def jitter(image, u, *arguments):
+    return tf.transpose(colour.jitter(planes(image), tf.unstack(tf.constant(u)), *arguments), [1, 2, 0])
 
 
 def differs(views, plain, tolerance=1e-6):
@@ -79,12 +88,66 @@ def slow_jitter(image, u, strength, additive):
     return image
 
 
+def slow_blur(image, sigma):
+    taps, size = colour.blur_taps(len(image)), len(image)
+    x = np.arange(taps) - taps // 2
+    kernel = np.exp(-(x[:, None] ** 2 + x[None] ** 2) / (2 * sigma**2))
+    kernel /= kernel.sum()
+    padded = np.pad(image, [(taps // 2, taps // 2), (taps // 2, taps // 2), (0, 0)])
+    return sum(kernel[i, j] * padded[i:i + size, j:j + size] for i in range(taps) for j in range(taps))
+
+
+def slow_colours(image, u, strength, additive, grey):
+    """All of it, of one image float [S, S, 3] in [0, 1]."""
+    if strength > 0 and u[8] < 0.8:
+        image = slow_jitter(image, u[:8], strength, additive)
+    if strength > 0 and u[9] < grey:
+        image = np.repeat((image @ np.array([0.2989, 0.587, 0.114]))[..., None], 3, -1)
+    return slow_blur(image, 0.1 + u[11] * 1.9) if u[10] < 0.5 else image
+
+
+@pytest.mark.parametrize("one_by_one", [True, False])
+@pytest.mark.parametrize(("strength", "brightness"), [(1.0, "multiplicative"), (0.5, "additive"), (2.0, "multiplicative"), (0.0, "additive")])
+def test_a_batch_is_distorted_as_each_image_alone_in_numpy(one_by_one, strength, brightness):
+    images, u = np.random.default_rng(2).integers(0, 256, (24, 20, 20, 3)).astype(np.uint8), np.random.default_rng(3).random((24, 12)).astype(np.float32)
+    images[0], images[1, ..., 1] = 0, 255  # what has no hue, and what has no saturation to gain
+    chosen = options(color_jitter_strength=strength, brightness=brightness)
+    ours = colour.distort(tf.constant(images), tf.constant(u), chosen, one_by_one)
+    expected = [slow_colours(image / 255, own, strength, brightness == "additive", 0.2) for image, own in zip(images, u)]
+    np.testing.assert_allclose(ours, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("batch", [{"views": 0}, {"image": 0}])
+def test_images_without_numbers_are_taken_as_they_are(batch):
+    for images in (np.full((2, 1, 4, 4, 3), 51, np.uint8), np.full((2, 1, 4, 4, 3), 0.2, np.float32)):
+        np.testing.assert_allclose(colour.images(dict.fromkeys(batch, tf.constant(images)), options()), np.full((2, 4, 4, 3), 0.2), atol=1e-6)
+    assert colour.images({"features": 0}, options()) is None
+
+
+def test_replicas_distort_as_one_device(two_replicas):
+    images, u = tf.constant(np.stack([picture(16, 16, i) for i in range(4)])), tf.random.stateless_uniform([4, 12], [1, 2])
+    step = tf.function(lambda: two_replicas.run(lambda: colour.distort(images, u, options(), True)), autograph=False)
+    for found in two_replicas.experimental_local_results(step()):
+        np.testing.assert_allclose(found, colour.distort(images, u, options(), True), atol=1e-6)
+
+
+@pytest.mark.parametrize("encode", [tf.io.encode_jpeg, tf.io.encode_png])
+def test_an_encoded_picture_gives_the_crops_of_the_decoded_one(encode):
+    smooth = tf.cast(tf.image.resize(picture(6, 5), [97, 75]), tf.uint8)
+    encoded = Encoded(encode(smooth))
+    whole, boxes = Decoded(encoded.whole()), [([10, 20, 0], [30, 31, 3]), ([55, 3, 0], [40, 19, 3])]
+    assert encoded.shape().numpy().tolist() == [97, 75, 3]
+    for one, other in zip(encoded.crops([(tf.constant(b), tf.constant(e)) for b, e in boxes]), whole.crops(boxes)):
+        np.testing.assert_allclose(tf.cast(one, tf.float32), tf.cast(other, tf.float32), atol=8)  # at the border a JPEG's colours miss a neighbour
+        assert np.mean(one != other) < 0.05
+
+
 @quick
 @given(st.permutations([0.1, 0.3, 0.5, 0.7]), st.tuples(*[st.floats(0, 0.999)] * 4),
        st.sampled_from([0.5, 1.0, 2.0]), st.booleans())
 def test_color_jitter_equals_numpy(order, amounts, strength, additive):
     image, u = floats(4, 5), np.array([*order, *amounts], np.float32)
-    ours = augment.color_jitter(tf.constant(image), tf.constant(u), strength, additive)
+    ours = jitter(image, u, strength, additive)
     np.testing.assert_allclose(ours, slow_jitter(image, u, strength, additive), atol=2e-4)
 
 
@@ -98,35 +161,30 @@ def test_each_colour_operation_alone(which, amount):
     mean = image.mean((0, 1))
     expected = [image * factor, (image - mean) * factor + mean,
                 slow_saturation(image, factor), slow_hue(image, hue)][which]
-    ours = augment.color_jitter(tf.constant(image), tf.constant(u), 0.5)
+    ours = jitter(image, u, 0.5)
     np.testing.assert_allclose(ours, expected, atol=1e-4)
     assert np.abs(expected - image).max() > 0.01
 
 
 def test_color_jitter_is_clipped_after_each_operation():
     """Brightness clips to white, so contrast then finds nothing to change."""
-    u = tf.constant([0.1, 0.2, 0.3, 0.4, 0.999, 0.0, 0.5, 0.5])
-    ours = augment.color_jitter(tf.constant(0.7 + 0.3 * floats(4, 4)), u, 1.0)
+    u = [0.1, 0.2, 0.3, 0.4, 0.999, 0.0, 0.5, 0.5]
+    ours = jitter(0.7 + 0.3 * floats(4, 4), u, 1.0)
     np.testing.assert_allclose(ours, np.ones([4, 4, 3]), atol=1e-6)
 
 
 def test_grayscale_weights():
     image = floats(4, 5)
     grey = image @ np.array([0.2989, 0.587, 0.114])
-    np.testing.assert_allclose(augment.grayscale(tf.constant(image)), np.repeat(grey[..., None], 3, -1), atol=1e-4)
+    np.testing.assert_allclose(colour.grayscale(planes(image)), np.repeat(grey[None], 3, 0), atol=1e-4)
 
 
 @pytest.mark.parametrize(("size", "taps", "sigma"), [
     (224, 23, 1.7), (224, 23, 0.1), (32, 3, 2.0), (96, 9, 0.8), (16, 1, 1.0)])
 def test_blur_is_a_zero_padded_gaussian_convolution(size, taps, sigma):
-    assert augment.blur_taps(size) == taps
-    radius, image = taps // 2, floats(size, size)
-    x = np.arange(-radius, radius + 1)
-    kernel = np.exp(-(x[:, None] ** 2 + x[None] ** 2) / (2 * sigma**2))
-    kernel /= kernel.sum()
-    padded = np.pad(image, [(radius, radius), (radius, radius), (0, 0)])
-    expected = sum(kernel[i, j] * padded[i:i + size, j:j + size] for i in range(taps) for j in range(taps))
-    np.testing.assert_allclose(augment.gaussian_blur(tf.constant(image), sigma), expected, atol=1e-5)
+    assert colour.blur_taps(size) == taps
+    image = floats(size, size)
+    np.testing.assert_allclose(colour.blur(planes(image), tf.constant(sigma)), slow_blur(image, sigma).transpose(2, 0, 1), atol=1e-5)
 
 
 def test_resize_is_bicubic():
@@ -160,12 +218,11 @@ def test_small_images_are_evaluated_whole(size):
 
 
 @pytest.mark.parametrize(("area", "aspect"), [((0.08, 1.0), (3 / 4, 4 / 3)), ((0.3, 0.5), (0.5, 0.8))])
-def test_crop_areas_and_aspects(monkeypatch, area, aspect):
-    monkeypatch.setattr(augment, "resize", lambda image, size: image)  # the crop itself
+def test_crop_areas_and_aspects(area, aspect):
     image = np.stack([*np.mgrid[:90, :120], np.zeros((90, 120))], -1).astype(np.uint8)  # pixel = its own position
     areas, aspects = [], []
     for i in range(300):
-        crop = augment.random_resized_crop(tf.constant(image), [3, i], 8, area, aspect).numpy()
+        crop = Decoded(image).crops([augment.crop_box(image.shape, [3, i], area, aspect)])[0].numpy()
         (h, w), (top, left) = crop.shape[:2], crop[0, 0, :2]
         np.testing.assert_array_equal(crop, image[top:top + h, left:left + w])
         assert (h + 1) * (w + 1) >= area[0] * 10800 and (h - 1) * (w - 1) <= area[1] * 10800
@@ -212,7 +269,7 @@ def test_blurs_half_of_the_images_with_sigmas_between_a_tenth_and_two():
 
 def test_everything_switched_off_is_a_resize():
     image = picture(20, 30)
-    plain = np.clip(augment.resize(tf.constant(image), 24) / 255, 0, 1)
+    plain = np.rint(np.clip(augment.resize(tf.constant(image), 24), 0, 255)) / 255
     views = draws(image, 24, count=60, grayscale_probability=1)  # grayscale belongs to the colours, which are off
     np.testing.assert_allclose(views, np.broadcast_to(plain, views.shape), atol=1e-6)
 
@@ -274,7 +331,7 @@ def test_rotation_tells_nothing_about_the_crop(monkeypatch):
     monkeypatch.setattr(augment, "random_affine", affine)
     monkeypatch.setattr(augment, "resize", record)
     for i in range(150):
-        augment.crop_and_flip(tf.constant(picture(90, 90)), tf.constant([1, i]), 8, options(max_rotation=10))
+        augment.crop_and_flip(Decoded(tf.constant(picture(90, 90))), [tf.constant([1, i])], 8, options(max_rotation=10))
     assert abs(np.corrcoef(angles, aspects)[0, 1]) < 0.3
 
 
@@ -284,32 +341,35 @@ def test_rotation_tells_nothing_about_the_crop(monkeypatch):
 def test_views_have_shape_dtype_and_range(shape, seed, size, affine):
     flags = {"max_rotation": 30, "max_shear": 0.3} if affine else {}
     image, seed = tf.constant(picture(*shape)), tf.constant([0, seed])
-    views = [augment.pretrain_view(image, seed, size, options(**flags)),
-             augment.crop_and_flip(image, seed, size, options(**flags)), augment.eval_image(image, size)]
-    for view in views:
+    chosen = options(**flags)
+    views = augment.pretrain_views(Decoded(image), seed, size, chosen)
+    assert views["views"].shape == (2, size, size, 3) and views["views"].dtype == tf.uint8
+    fine_tuning = augment.crop_and_flip(Decoded(image), [seed], size, chosen)
+    assert fine_tuning.shape == (1, size, size, 3) and fine_tuning.dtype == tf.uint8
+    for view in [*colour.images(views, chosen), augment.eval_image(image, size)]:
         assert view.shape == (size, size, 3) and view.dtype == tf.float32
         assert np.min(view) >= 0 and np.max(view) <= 1
 
 
-@pytest.mark.parametrize("view", [augment.pretrain_view, augment.crop_and_flip])
-def test_white_stays_white_without_colour_changes(view):
-    white = tf.constant(np.full((9, 9, 3), 255, np.uint8))
+def test_white_stays_white_without_colour_changes():
+    white = Decoded(tf.constant(np.full((9, 9, 3), 255, np.uint8)))
     flags = options(color_jitter_strength=0, use_blur=False, max_rotation=20)
-    np.testing.assert_allclose(view(white, tf.constant([0, 1]), 12, flags), np.ones((12, 12, 3)), atol=1e-5)
+    example = augment.pretrain_views(white, tf.constant([0, 1]), 12, flags)
+    assert list(example) == ["views"]
+    np.testing.assert_array_equal(example["views"], np.full((2, 12, 12, 3), 255))
 
 
 U = np.linspace(0.95, 0.05, 8).astype(np.float32)
 SEED = np.array([5, 6])
 OPERATIONS = {
     "resize": lambda x: augment.resize(x, 11),
-    "random_resized_crop": lambda x: augment.random_resized_crop(x, SEED, 11, (0.08, 1.0), (0.75, 1.33)),
     "random_affine": lambda x: augment.random_affine(x, U[:2], 40.0, 0.5),
     "random_flip": lambda x: augment.random_flip(x, U[6]),
-    "color_jitter": lambda x: augment.color_jitter(x, U, 1.0),
-    "grayscale": augment.grayscale,
-    "gaussian_blur": lambda x: augment.gaussian_blur(x, 1.3),
-    "pretrain_view": lambda x: augment.pretrain_view(x, SEED, 32, options(max_rotation=20, max_shear=0.1)),
-    "crop_and_flip": lambda x: augment.crop_and_flip(x, SEED, 32, options()),
+    "jitter": lambda x: colour.jitter(tf.transpose(x, [2, 0, 1]), tf.unstack(tf.constant(U)), 1.0),
+    "grayscale": lambda x: colour.grayscale(tf.transpose(x, [2, 0, 1])),
+    "blur": lambda x: colour.blur(tf.transpose(x, [2, 0, 1]), tf.constant(1.3)),
+    "pretrain_view": lambda x: augment.pretrain_views(Decoded(x), SEED, 32, options(max_rotation=20, max_shear=0.1))["views"],
+    "crop_and_flip": lambda x: augment.crop_and_flip(Decoded(x), [SEED], 32, options()),
     "eval_image": lambda x: augment.eval_image(x, 40),
 }
 

@@ -14,6 +14,7 @@ from PIL import Image
 from tf_simclr import config, export, pretrained
 from tf_simclr.config import Failed, UserError
 from tf_simclr.data import augment, encoded, pipeline, sources
+from tf_simclr.data.picture import Encoded
 from tf_simclr.evaluation import probe
 from tf_simclr.experiment import Experiment
 from tf_simclr.export import card, formats, saved_model
@@ -148,7 +149,7 @@ def test_preprocessing_is_that_of_the_evaluation(tmp_path, size, rng):
     files += [file_of(colour[2][..., 0], kind) for kind in ("JPEG", "PNG", "BMP", "GIF")]  # grey
     files += [file_of(np.dstack([colour[2], colour[2][..., :1]]))]  # with alpha
     found = module.signatures["preprocess"](image_bytes=tf.constant(files))["images"]
-    source = sources.Indexed("files", "test", ("a",), encoded.decode, np.array(files, object), np.zeros(len(files), np.int64))
+    source = sources.Indexed("files", "test", ("a",), Encoded, np.array(files, object), np.zeros(len(files), np.int64))
     batch = next(iter(pipeline.evaluation(source, Objective(config.build({"image_size": size}), 0).eval_example, len(files), tf.distribute.get_strategy())))
     np.testing.assert_array_equal(found, batch["image"])
     pixels = np.stack([colour[2]] * 2)

@@ -66,8 +66,8 @@ def test_the_pipeline_yields_only_the_chosen_labels():
     restricted, subset = labels.restrict(source, data(labels_per_class=2), 5)
     strategy = tf.distribute.OneDeviceStrategy("CPU:0")
 
-    def example(image, label, seed, constant):
-        return {"image": image, "label": label}
+    def example(picture, label, seed, constant):
+        return {"image": picture.whole(), "label": label}
 
     batches = iter(pipeline.training([mixture.Part(restricted, 20)], example, 0, 0, strategy))
     seen = {image.tobytes(): int(label) for _ in range(3) for batch in [next(batches)]

@@ -98,7 +98,7 @@ def test_features_of_all_examples_in_order(settings, two_replicas, replicas, mon
     rows = features.mapper(function, made.objective.eval_example, 8, strategy)(source, "test")
     np.testing.assert_array_equal(rows["label"], source.labels)
     np.testing.assert_allclose(rows["final_avg_pool"], made.objective(images_of(made, source))["final_avg_pool"], rtol=1e-4, atol=1e-6)
-    views = features.mapper(features.of_views(features.of_pixels), features.two_views(options), 8, strategy)
+    views = features.mapper(features.of_views(features.of_pixels, options.augment), features.two_views(options), 8, strategy)
     some, all_of_them = (views(source.take(index), "views")["pixels"] for index in (np.array([3, 20]), np.arange(21)))
     assert all_of_them.shape == (21, 2, 16 * 16 * 3)
     np.testing.assert_array_equal(some, all_of_them[[3, 20]])

@@ -14,17 +14,18 @@ from tf_simclr import config
 from tf_simclr.config import UserError
 from tf_simclr.data import mixture, pipeline, sources
 from tf_simclr.data.mixture import parts
+from tf_simclr.data.picture import Decoded
 
 
 def numbers(name, start, count, labeled=None):
     """A source whose images and labels are numbers; the first `labeled` have a label."""
     labels = np.arange(start, start + count)
     known = np.where(np.arange(count) < (count if labeled is None else labeled), labels, -1)
-    return sources.Indexed(name, "train", tuple(map(str, range(200))), lambda record: tf.reshape(record, [1, 1, 1]), labels, known)
+    return sources.Indexed(name, "train", tuple(map(str, range(200))), lambda record: Decoded(tf.reshape(record, [1, 1, 1])), labels, known)
 
 
-def example(image, label, seed, constant):
-    found = {"number": image[0, 0, 0], "label": label, "random": tf.random.stateless_uniform([], seed)}
+def example(picture, label, seed, constant):
+    found = {"number": picture.whole()[0, 0, 0], "label": label, "random": tf.random.stateless_uniform([], seed)}
     return found if constant is None else {**found, "constant": constant}
 
 

@@ -10,7 +10,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from tf_simclr import config
-from tf_simclr.data import augment, mixture, pipeline, source, sources
+from tf_simclr.config import UserError
+from tf_simclr.data import augment, mixture, pipeline, service, source, sources
+from tf_simclr.data.picture import Decoded
 
 N = 22  # not a multiple of the batch sizes below
 VIEW = config.build({"use_blur": False}).augment
@@ -31,7 +33,7 @@ def indexed(n=N):
     grey = 10 * np.arange(n, dtype=np.uint8)[:, None, None, None]
     records = grey + np.arange(6, dtype=np.uint8)[:, None] + np.zeros([n, 6, 6, 3], np.uint8)
     names = tuple(map(str, range(n)))
-    return sources.Indexed("numbers", "train", names, lambda record: record, records, np.arange(n))
+    return sources.Indexed("numbers", "train", names, Decoded, records, np.arange(n))
 
 
 def streamed(n=N):
@@ -41,19 +43,19 @@ def streamed(n=N):
         data = tf.data.Dataset.range(n).map(lambda i: (tf.strings.as_string(i), tf.constant(every.records)[i], i))
         return data if context is None else data.shard(context.num_input_pipelines, context.input_pipeline_id)
 
-    return sources.Streamed("numbers", "train", every.class_names, every.decode, read, n, n)
+    return sources.Streamed("numbers", "train", every.class_names, every.open, read, n, n)
 
 
 KINDS = pytest.mark.parametrize("kind", [indexed, streamed])
 
 
-def cheap(image, label, seed, constant=None):
+def cheap(picture, label, seed, constant=None):
     """An example function that shows what it is given."""
-    return {"label": label, "number": image[0, 0, 0] // 10, "random": tf.random.stateless_uniform([2], seed)}
+    return {"label": label, "number": picture.whole()[0, 0, 0] // 10, "random": tf.random.stateless_uniform([2], seed)}
 
 
-def view(image, label, seed, constant=None):
-    return {"label": label, "view": augment.pretrain_view(image, seed, 8, VIEW)}
+def view(picture, label, seed, constant=None):
+    return {"label": label, **augment.pretrain_views(picture, seed, 8, VIEW)}
 
 
 def train(source, count, batch=4, start=0, seed=0, example=cheap, strategy=None):
@@ -207,3 +209,37 @@ def test_fold_gives_each_combination_its_own_seed(numbers):
              for seed in (0, 1) for shift in (0, 1, 2**33)]
     assert len(set(seeds)) == 6
     assert seeds[0] == tuple(pipeline.fold(0, *numbers).numpy())
+
+
+@pytest.fixture
+def cluster():
+    dispatcher = tf.data.experimental.service.DispatchServer()
+    config = [tf.data.experimental.service.WorkerConfig(dispatcher_address=dispatcher.target.split("://")[1]) for _ in range(2)]
+    workers = [tf.data.experimental.service.WorkerServer(one) for one in config]
+    yield dispatcher.target
+    del workers, dispatcher
+
+
+@KINDS
+def test_a_cluster_computes_each_batch_of_an_epoch_once(kind, cluster):
+    batches = pipeline.training([mixture.Part(kind(20), 4)], view, 0, 0, Workers(), cluster)
+    expected = train(kind(20), 30, example=view)
+    found = list(itertools.islice(batches.as_numpy_iterator(), 5))
+    assert all(batch["views"].shape == (4, 2, 8, 8, 3) for batch in found)
+    by_labels = {tuple(batch["label"]): batch for batch in expected}
+    for batch in found:
+        assert_same(batch, by_labels[tuple(batch["label"])])
+    if kind is indexed:  # of a stream each worker makes epochs of its own
+        np.testing.assert_array_equal(np.sort(join(found)["label"]), np.arange(20))
+
+
+@pytest.mark.parametrize("address", ["grpc://localhost:1", "localhost:5000", "grpc://localhost", "grpc://no.such.host.invalid:5"])
+def test_a_cluster_that_is_not_there(address):
+    with pytest.raises(UserError, match=f"--data_service={address}: no tf.data service there"):
+        pipeline.training([mixture.Part(indexed(), 4)], cheap, 0, 0, Workers(), address)
+
+
+def test_a_source_that_is_too_large_for_a_cluster(monkeypatch):
+    monkeypatch.setattr(service, "GRAPH_LIMIT", 100)
+    with pytest.raises(UserError, match="--data_service=grpc://a:1: numbers, split train, holds"):
+        pipeline.training([mixture.Part(indexed(), 4)], cheap, 0, 0, Workers(), "grpc://a:1")

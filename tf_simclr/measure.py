@@ -131,7 +131,7 @@ def rows_of(experiment, sources, names, networks):
     parts = {"train": (sources.train if any(EVALUATIONS[name].train for name in names) else None, one), "test": (sources.test, one)}
     if "health" in names:
         half = batch_size // 2 if batch_size % (2 * experiment.strategy.num_replicas_in_sync) == 0 else batch_size  # as many images as above: nothing is traced again
-        both = features.mapper(features.of_views(function), features.two_views(settings), half, experiment.strategy)
+        both = features.mapper(features.of_views(function, settings.augment), features.two_views(settings), half, experiment.strategy)
         parts["views"] = sources.test.at_most(VIEWS_OF, 0), both
     store, found = _store(experiment), {}
     of_what = " ".join(map(str, (tf_simclr.__version__, _fingerprint_of_weights(experiment.objective), sources.fingerprint, settings.data.image_size,

@@ -151,6 +151,7 @@ class Hardware:
     strategy: str = setting("auto", "how to distribute; auto: a TPU that is named, else all GPUs, else the CPU",
                             choices=("auto", "one_device", "mirrored", "multi_worker", "tpu"), fixed=False)
     num_cpu_devices: int = setting(1, "logical CPU devices, to try distribution without GPUs", low=1, high=64, fixed=False)
+    data_service: str = setting("", "grpc://host:port of a tf.data service cluster that computes the training batches (empty: this machine does)", fixed=False)
     use_tpu: bool = setting(True, "let strategy=auto use the TPU of --tpu_name or --master", fixed=False)
     tpu_name: str = setting("", "name or grpc:// address of the Cloud TPU", fixed=False)
     tpu_zone: str = setting("", "zone of the Cloud TPU", fixed=False)

@@ -89,11 +89,14 @@ def _rounded(points):
 
 def _views(experiment):
     """Some training images, each beside what the training makes of it."""
-    objective, source, rows = experiment.objective, experiment.train_source.at_most(PAIRS, experiment.settings.train.seed), []
+    objective, source = experiment.objective, experiment.train_source.at_most(PAIRS, experiment.settings.train.seed)
+    themselves, examples = [], []
     for row, (record, label) in enumerate(source.ordered()):
-        image = source.decode(record)
-        example, itself = objective.example(image, label, pipeline.fold(experiment.settings.train.seed, 0, row)), objective.eval_example(image, label)["image"]
-        rows.append([itself, *tf.reshape(example.get("views", example.get("image")), [-1, *itself.shape])])
+        picture = source.open(record)
+        examples.append(objective.example(picture, label, pipeline.fold(experiment.settings.train.seed, 0, row)))
+        themselves.append(objective.eval_example(picture.whole(), label)["image"])
+    views = objective.images({name: tf.stack([example[name] for example in examples]) for name in examples[0]})
+    rows = [[itself, *own] for itself, own in zip(themselves, tf.split(views, len(examples)))]
     size = min(rows[0][0].shape[0], SIDE)
     size = size * max(SMALL // size, 1)  # tiny images larger, in whole pixels
     _write_sheet(experiment.directory.path / VIEWS, np.array([_thumbnail(image, size) for row in rows for image in row]), len(rows[0]))

@@ -8,6 +8,8 @@ from absl import logging
 
 from tf_simclr import weights
 from tf_simclr.config import UserError
+from tf_simclr.data import colour
+from tf_simclr.data.picture import Decoded
 from tf_simclr.data.source import Indexed
 from tf_simclr.evaluation import features, probe
 
@@ -52,7 +54,10 @@ def with_constants(experiment):
         return parts
 
     def example(image, label):  # nothing in it is random, or there would be no constant function
-        return experiment.objective.example(image, label, tf.constant([0, 0]))
+        return experiment.objective.example(Decoded(image), label, tf.constant([0, 0]))
 
-    compute = features.mapper(lambda images: {"constant": function(images)}, example, experiment.settings.eval.eval_batch_size, experiment.strategy)
+    def constants(images):
+        return {"constant": function(colour.images({"image": images}, experiment.settings.augment))}
+
+    compute = features.mapper(constants, example, experiment.settings.eval.eval_batch_size, experiment.strategy)
     return [dataclasses.replace(part, constants=compute(part.source, "computing once what stays the same")["constant"]) for part in parts]

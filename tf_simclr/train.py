@@ -90,7 +90,7 @@ def fit(experiment):
     batch_size = settings.train.train_batch_size
     train_step = make_train_step(experiment.objective, experiment.optimizer, settings, experiment.strategy)
     batches = iter(pipeline.training(
-        starting.with_constants(experiment), experiment.objective.example, settings.train.seed, start, experiment.strategy))
+        starting.with_constants(experiment), experiment.objective.example, settings.train.seed, start, experiment.strategy, settings.hardware.data_service))
     with Interrupts() as interrupts, Progress("training", total * batch_size, start * batch_size) as progress:
         for step in range(start + 1, total + 1):
             batch = next(batches)
@@ -189,7 +189,7 @@ class Summaries:
     def __init__(self, experiment):
         chief = distribute.is_chief(experiment.strategy)
         self._writer = tf.summary.create_file_writer(str(experiment.directory.path)) if chief else tf.summary.create_noop_writer()
-        self._schedule, self._strategy = experiment.schedule, experiment.strategy
+        self._schedule, self._strategy, self._objective = experiment.schedule, experiment.strategy, experiment.objective
 
     def scalars(self, step, metrics):
         """train/<name> for all metrics, and the learning rate of the step."""
@@ -204,10 +204,8 @@ class Summaries:
 
     def images(self, step, batch):
         """Some augmented images of a batch, if it has images; views of one image stand side by side."""
-        images = batch.get("views", batch.get("image"))
+        images = self._objective.images({name: self._strategy.experimental_local_results(values)[0][:SHOWN_IMAGES] for name, values in batch.items()})
         if images is None:
             return
-        images = self._strategy.experimental_local_results(images)[0]
-        images = tf.reshape(images, [-1, *images.shape[-3:]])[:SHOWN_IMAGES]
         with self._writer.as_default(step):
             tf.summary.image("image", images, max_outputs=SHOWN_IMAGES)

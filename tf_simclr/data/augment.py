@@ -1,24 +1,19 @@
-"""Augmentation: pure functions image -> image (SimCLR app. A).
+"""Augmentation of one image inside tf.data: its geometry, in uint8 (SimCLR app. A); `colour` does the rest in the step.
 
-Images are float32 [H, W, 3] in [0, 1] unless said otherwise; there is no mean/std normalisation. A random function takes
-the uniform numbers it uses, `u` in [0, 1), so all of a view's numbers come from one stateless draw that depends on the
-seed alone.
+A random function takes the uniform numbers it uses, `u` in [0, 1), so all of a view's numbers come from stateless draws
+that depend on the seed alone. There is no mean/std normalisation.
 """
 
-import functools
 import math
 
 import tensorflow as tf
 
+from tf_simclr.data import colour
+from tf_simclr.data.picture import Decoded
+
 CROP_PROPORTION = 0.875  # side of the central crop of evaluation
 UNCROPPED_SIZE = 32  # up to this size evaluation does not crop
-BLUR_SIGMA = (0.1, 2.0)
 MAX_CROP_ATTEMPTS = 100
-
-
-def between(u, low, high):
-    """Uniform number in [low, high) from `u` in [0, 1)."""
-    return low + u * (high - low)
 
 
 def resize(image, size):
@@ -26,22 +21,22 @@ def resize(image, size):
     return tf.image.resize(image, [size, size], tf.image.ResizeMethod.BICUBIC)
 
 
-def random_resized_crop(image, seed, size, area, aspect):
-    """A crop of random area and aspect ratio, resized.
+def crop_box(shape, seed, area, aspect):
+    """The place of a crop of random area and aspect ratio.
 
     Args:
-        image: uint8 or float32 [H, W, 3] in the range of uint8. seed: int32 or int64 [2].
+        shape: int32 [3] of the image. seed: int32 or int64 [2].
         area: (least, greatest) share of the image's area. aspect: the same of the crop's width/height.
 
     Returns:
-        float32 [size, size, 3] in the range of uint8.
+        (begin, extent), each int32 [3].
     """
     begin, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
-        tf.shape(image), tf.constant([[[0.0, 0.0, 1.0, 1.0]]]), seed,
+        shape, tf.constant([[[0.0, 0.0, 1.0, 1.0]]]), seed,
         min_object_covered=0.0,  # 0.1 would cut the range of areas off at 0.1
         aspect_ratio_range=aspect, area_range=area, max_attempts=MAX_CROP_ATTEMPTS,
         use_image_if_no_bounding_boxes=True)
-    return resize(tf.slice(image, begin, extent), size)
+    return begin, tf.concat([extent[:2], [3]], 0)  # of the channels it says -1: all
 
 
 def random_affine(image, u, max_rotation, max_shear):
@@ -49,8 +44,8 @@ def random_affine(image, u, max_rotation, max_shear):
 
     Bilinear; what lies outside the image is its reflection. The image may be uint8, the result is float32. u: [2].
     """
-    angle = between(u[0], -1.0, 1.0) * (max_rotation * math.pi / 180)
-    shear = between(u[1], -1.0, 1.0) * max_shear
+    angle = colour.between(u[0], -1.0, 1.0) * (max_rotation * math.pi / 180)
+    shear = colour.between(u[1], -1.0, 1.0) * max_shear
     cos, sin = tf.cos(angle), tf.sin(angle)
     a, b, d, e = cos, cos * shear - sin, sin, sin * shear + cos  # rotation @ [[1, shear], [0, 1]]
     height, width = tf.shape(image)[0], tf.shape(image)[1]
@@ -64,69 +59,31 @@ def random_affine(image, u, max_rotation, max_shear):
 
 def random_flip(image, u):
     """Mirrors left-right with probability 0.5. u: scalar."""
-    return tf.cond(u < 0.5, lambda: image[:, ::-1], lambda: image)
+    return tf.cond(u < 0.5, lambda: tf.reverse(image, [1]), lambda: image)
 
 
-def color_jitter(image, u, strength, additive_brightness=False):
-    """Brightness, contrast, saturation and hue in random order, clipped after each. u: [8], 4 for the order, 4 amounts."""
-    s = 0.8 * strength
-    low, high = max(1 - s, 0.0), 1 + s
-
-    def brightness(x):
-        return tf.image.adjust_brightness(x, between(u[4], -s, s)) if additive_brightness else x * between(u[4], low, high)
-
-    changes = [
-        brightness,
-        lambda x: tf.image.adjust_contrast(x, between(u[5], low, high)),
-        lambda x: tf.image.adjust_saturation(x, between(u[6], low, high)),
-        lambda x: tf.image.adjust_hue(x, between(u[7], -0.2 * strength, 0.2 * strength)),
-    ]
-    for which in tf.unstack(tf.argsort(u[:4])):
-        image = tf.clip_by_value(tf.switch_case(which, [functools.partial(change, image) for change in changes]), 0.0, 1.0)
-    return image
-
-
-def grayscale(image):
-    """Drops the colours, keeps three channels."""
-    return tf.repeat(tf.image.rgb_to_grayscale(image), 3, -1)
-
-
-def blur_taps(height):
-    """Number of taps of the blur's kernel at this image height: 23 at 224."""
-    return 2 * int((height // 10) / 2) + 1
-
-
-def gaussian_blur(image, sigma):
-    """Gaussian blur, separable, zero-padded. The kernel's size depends on the image's static height, see `blur_taps`."""
-    radius = blur_taps(image.shape[0]) // 2
-    x = tf.range(-radius, radius + 1, dtype=tf.float32)
-    taps = tf.exp(-tf.square(x) / (2 * tf.square(sigma)))
-    taps = tf.tile((taps / tf.reduce_sum(taps))[:, None], [1, 3])  # [taps, 3]
-    image = tf.nn.depthwise_conv2d(image[None], taps[:, None, :, None], [1, 1, 1, 1], "SAME")
-    return tf.nn.depthwise_conv2d(image, taps[None, :, :, None], [1, 1, 1, 1], "SAME")[0]
-
-
-def _maybe(probability, u, change, image):
-    return tf.cond(u < probability, lambda: change(image), lambda: image)
-
-
-def crop_and_flip(image, seed, size, options):
-    """The geometry of a training view, which fine-tuning uses alone: affine, crop, flip.
+def crop_and_flip(picture, seeds, size, options):
+    """The geometry of training views of one image, which fine-tuning uses alone: affine, crop, flip.
 
     Args:
-        image: uint8 [H, W, 3]. seed: int32 or int64 [2]. options: the augment section of the configuration.
+        picture: of module `picture`. seeds: a list of int32 or int64 [2], one for each view. options: the augment section.
 
     Returns:
-        float32 [size, size, 3] in [0, 1].
+        uint8 [V, size, size, 3].
     """
-    numbers, crop = tf.unstack(tf.random.experimental.stateless_split(seed, 2))  # with one seed, the angle would follow from the aspect
-    u = tf.random.stateless_uniform([3], numbers)
+    numbers, crops = zip(*(tf.unstack(tf.random.experimental.stateless_split(seed, 2)) for seed in seeds))  # with one seed, the angle would follow from the aspect
+    u = [tf.random.stateless_uniform([3], seed) for seed in numbers]
+    shape = picture.shape()
+    boxes = [crop_box(shape, seed, options.crop_area, options.crop_aspect) if options.use_crop else (tf.zeros([3], tf.int32), shape) for seed in crops]
     if options.max_rotation or options.max_shear:
-        image = random_affine(image, u[:2], options.max_rotation, options.max_shear)
-    image = random_resized_crop(image, crop, size, options.crop_area, options.crop_aspect) if options.use_crop else resize(image, size)
+        whole = picture.whole()
+        images = [Decoded(random_affine(whole, own[:2], options.max_rotation, options.max_shear)).crops([box])[0] for own, box in zip(u, boxes)]
+    else:
+        images = picture.crops(boxes)
+    views = [tf.cast(tf.clip_by_value(tf.math.rint(resize(image, size)), 0.0, 255.0), tf.uint8) for image in images]
     if options.use_flip:
-        image = random_flip(image, u[2])
-    return tf.clip_by_value(tf.ensure_shape(image, [size, size, 3]) / 255, 0.0, 1.0)
+        views = [random_flip(view, own[2]) for view, own in zip(views, u)]
+    return tf.ensure_shape(tf.stack(views), [len(seeds), size, size, 3])
 
 
 def is_random(options):
@@ -134,22 +91,20 @@ def is_random(options):
     return bool(options.use_crop or options.use_flip or options.max_rotation or options.max_shear)
 
 
-def pretrain_view(image, seed, size, options):
-    """One augmented view for contrastive learning: crop, flip, colour jitter, grayscale, blur.
+def pretrain_views(picture, seed, size, options):
+    """Two augmented views for contrastive learning (app. A), whose colours are still to be distorted, see `colour.images`.
 
-    Arguments and result as `crop_and_flip`.
+    Arguments as `crop_and_flip`, with one seed [2].
+
+    Returns:
+        {"views": uint8 [2, size, size, 3], "numbers": float32 [2, 12] in [0, 1), the random numbers of the colours}.
     """
-    geometry, colour = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
-    image = crop_and_flip(image, geometry, size, options)
-    u = tf.random.stateless_uniform([12], colour)
-    strength = options.color_jitter_strength
-    if strength > 0:
-        additive = options.brightness == "additive"
-        image = _maybe(0.8, u[8], lambda x: color_jitter(x, u[:8], strength, additive), image)
-        image = _maybe(options.grayscale_probability, u[9], grayscale, image)
-    if options.use_blur:
-        image = _maybe(0.5, u[10], lambda x: gaussian_blur(x, between(u[11], *BLUR_SIGMA)), image)
-    return tf.clip_by_value(image, 0.0, 1.0)
+    views = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
+    geometry, colours = zip(*(tf.unstack(tf.random.experimental.stateless_split(view, 2)) for view in views))
+    example = {"views": crop_and_flip(picture, geometry, size, options)}
+    if colour.changes(options):
+        example["numbers"] = tf.stack([tf.random.stateless_uniform([colour.NUMBERS], own) for own in colours])
+    return example
 
 
 def eval_image(image, size):

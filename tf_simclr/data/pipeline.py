@@ -3,6 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
+from tf_simclr.data import service
+
 _as_it_is = tf.autograph.experimental.do_not_convert  # nothing to convert, and half the time of tracing
 
 
@@ -14,16 +16,20 @@ def fold(seed, *numbers):
     return seed
 
 
-def training(parts, example, seed, start_step, strategy):
+def training(parts, example, seed, start_step, strategy, cluster=""):
     """Endless distributed batches from step `start_step` on.
 
     Args:
         parts: of every batch, see `mixture.Part`.
-        example: (image, label, seed [2], the example's row of the part's constants or None) -> dict of tensors, see `objectives.base`.
+        example: (picture, label, seed [2], the example's row of the part's constants or None) -> dict of tensors, see `objectives.base`.
+        cluster: address of a tf.data service that computes the batches, see `service` for what is given up then; empty: this machine.
 
     Returns:
         A distributed data set of dicts with a leading axis of batch size / replicas; the parts follow one another in it.
     """
+
+    if cluster:
+        service.check(cluster, [part.source for part in parts])
 
     def make(context):
         datasets = [
@@ -32,6 +38,8 @@ def training(parts, example, seed, start_step, strategy):
         if len(datasets) > 1:
             dataset = tf.data.Dataset.zip(*datasets).map(_as_it_is(lambda *batches: {
                 name: tf.concat([batch[name] for batch in batches], 0) for name in batches[0]}))
+        if cluster:
+            dataset = service.distributed(dataset, cluster)
         return dataset.prefetch(tf.data.AUTOTUNE)
 
     return strategy.distribute_datasets_from_function(make)
@@ -42,7 +50,7 @@ def _batches(part, example, seed, start_step, context):
     constants = None if part.constants is None else tf.constant(part.constants)
 
     def prepare(epoch, index, record, label):
-        return example(part.source.decode(record), label, fold(seed, epoch, index), None if constants is None else constants[index])
+        return example(part.source.open(record), label, fold(seed, epoch, index), None if constants is None else constants[index])
 
     dataset = part.source.shuffled(seed, start_step * part.batch_size, part.batch_size, context)
     dataset = dataset.map(_as_it_is(prepare), tf.data.AUTOTUNE, deterministic=True)

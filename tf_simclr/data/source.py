@@ -22,17 +22,21 @@ SHUFFLE_BUFFER = 8192  # examples a stream is shuffled over; encoded, about 1 GB
 class Source:
     """One split of a data set.
 
-    `decode` turns a record into an image, uint8 [H, W, 3]. `class_names` is empty where there are no labels at all.
+    `open` turns a record into what `picture` describes. `class_names` is empty where there are no labels at all.
     """
 
     name: str
     split: str
     class_names: tuple[str, ...]
-    decode: object
+    open: object
 
     @property
     def num_classes(self):
         return len(self.class_names)
+
+    def decode(self, record):
+        """The whole image of a record, uint8 [H, W, 3]."""
+        return self.open(record).whole()
 
     def fingerprint(self):
         """Text that is another one if the examples are: their number, order, labels or images."""

@@ -11,7 +11,7 @@ from absl import logging
 
 from tf_simclr.config import UserError, nearest
 from tf_simclr.data import folder as folders
-from tf_simclr.data.encoded import decode
+from tf_simclr.data.picture import Decoded, Encoded
 from tf_simclr.data.source import UNLABELED, Indexed, Streamed
 
 EVALUATED = ("test", "validation", "val")  # names of splits to evaluate on, the first that there is
@@ -28,7 +28,7 @@ def digits(data):
     index = train_test_split(np.arange(len(images)), test_size=360, stratify=bunch.target, random_state=0)
     names = tuple(map(str, bunch.target_names))
     return {
-        split: functools.partial(Indexed, "digits", split, names, lambda record: record, images[np.sort(rows)], bunch.target[np.sort(rows)].astype(np.int64))
+        split: functools.partial(Indexed, "digits", split, names, Decoded, images[np.sort(rows)], bunch.target[np.sort(rows)].astype(np.int64))
         for split, rows in zip(("train", "test"), index)}
 
 
@@ -44,10 +44,10 @@ def _folder_source(data, split, find):
     class_names, files, labels = find()
     class_names = tuple(name.encode("utf-8", "replace").decode() for name in class_names)  # names of folders may be any bytes
     paths = np.array([os.path.join(root, file) for file in files])
-    if data.cache_dataset:
-        records, read = [tf.io.read_file(path).numpy() for path in paths], decode
-        return Indexed(data.dataset, split, class_names, read, np.array(records, object), labels, tuple(files))
-    return Indexed(data.dataset, split, class_names, lambda path: decode(tf.io.read_file(path)), paths, labels, tuple(files))
+    if data.cache_dataset or sum(map(os.path.getsize, paths)) <= MEMORY_LIMIT:
+        records = np.array([tf.io.read_file(path).numpy() for path in paths], object)
+        return Indexed(data.dataset, split, class_names, Encoded, records, labels, tuple(files))
+    return Indexed(data.dataset, split, class_names, lambda path: Encoded(tf.io.read_file(path)), paths, labels, tuple(files))
 
 
 class _Splits(dict):
@@ -116,11 +116,11 @@ def _tfds_source(builder, data, split):
 
     share = info.num_examples / max(builder.info.splits.total_num_examples, 1)  # the size of a slice is not known otherwise
     if not data.cache_dataset and share * builder.info.dataset_size > MEMORY_LIMIT:
-        return Streamed(data.dataset, split, names, decode, read, info.num_examples, info.num_examples if label else 0)
+        return Streamed(data.dataset, split, names, Encoded, read, info.num_examples, info.num_examples if label else 0)
     rows = list(read(None).as_numpy_iterator())
     records = np.array([record for _, record, _ in rows], object)
     ids = tuple(key.decode() for key, _, _ in rows)  # as Streamed has them: a label subset stays valid if the kind changes
-    return Indexed(data.dataset, split, names, decode, records, np.array([label for _, _, label in rows], np.int64), ids)
+    return Indexed(data.dataset, split, names, Encoded, records, np.array([label for _, _, label in rows], np.int64), ids)
 
 
 SOURCES = {"digits": digits, "folder": folder}  # every other name is asked of tensorflow-datasets

@@ -4,7 +4,8 @@ import numpy as np
 import tensorflow as tf
 
 from tf_simclr import distribute
-from tf_simclr.data import augment, pipeline
+from tf_simclr.data import augment, colour, pipeline
+from tf_simclr.data.picture import Decoded
 from tf_simclr.data.source import UNLABELED
 from tf_simclr.evaluation.store import in_memory
 from tf_simclr.progress import Progress
@@ -17,7 +18,7 @@ def mapper(function, example, batch_size, strategy):
     """A function that applies `function` to all examples of a source; compiled once for all sources.
 
     Args:
-        function: images [B, ...] -> {name: tensor [B, ...]}. example: (image, label) -> {"image", "label"}.
+        function: the batched "image" of `example`, mostly images [B, S, S, 3] -> {name: tensor [B, ...]}. example: (image, label) -> {"image", "label"}.
 
     Returns:
         A function (source, name of the work for the progress, make, batches) -> {"label": int64 [N], and for each name: float32 [N, ...]},
@@ -78,23 +79,22 @@ def of_pixels(images):
     return {PIXELS: tf.reshape(smaller, [images.shape[0], size * size * images.shape[3]])}
 
 
-def of_views(function):
-    """The same of views: [B, 2, S, S, 3] -> {name: [B, 2, C]}."""
+def of_views(function, options):
+    """The same of batches of `two_views` -> {name: [B, 2, C]}. options: the augment section of the configuration."""
 
-    def of_both(views):
-        outputs = function(tf.reshape(views, [-1, *views.shape[2:]]))
+    def of_both(batch):
+        outputs = function(colour.images(batch, options))
         return {name: tf.reshape(value, [-1, 2, value.shape[-1]]) for name, value in outputs.items()}
 
     return of_both
 
 
 def two_views(settings):
-    """An example function: (uint8 image [H, W, 3], label) -> two augmented views [2, S, S, 3] as "image", always the same of an image."""
+    """An example function: (uint8 image [H, W, 3], label) -> two views as of `augment.pretrain_views` as "image", always the same of an image."""
 
     def example(image, label):
         own = tf.reduce_sum(tf.cast(image, tf.int64))  # so that the views do not depend on where the image stands
-        seeds = tf.random.experimental.stateless_split(tf.stack([own, tf.cast(tf.size(image), tf.int64)]), 2)
-        views = tf.map_fn(lambda seed: augment.pretrain_view(image, seed, settings.data.image_size, settings.augment), seeds, fn_output_signature=tf.float32)
-        return {"image": views, "label": label}  # a loop, since the augmentation is traced once that way
+        seed = tf.stack([own, tf.cast(tf.size(image), tf.int64)])
+        return {"image": augment.pretrain_views(Decoded(image), seed, settings.data.image_size, settings.augment), "label": label}
 
     return example

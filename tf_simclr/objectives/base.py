@@ -1,6 +1,6 @@
 """The contract of everything that can be trained."""
 
-from tf_simclr.data import augment
+from tf_simclr.data import augment, colour
 from tf_simclr.models.network import Network
 
 
@@ -33,8 +33,8 @@ class Objective(Network):
         super().build_variables()
         self.encoder.freeze(self.settings.model.fine_tune_after_block)
 
-    def example(self, image, label, seed, constant=None):
-        """One training example, inside tf.data: uint8 image [H, W, 3], label int64, seed int64 [2] -> dict of tensors.
+    def example(self, picture, label, seed, constant=None):
+        """One training example, inside tf.data: a picture (see there), label int64, seed int64 [2] -> dict of tensors.
 
         `constant` is what `constant_function` has computed of the image before the training; None: nothing.
         """
@@ -50,6 +50,10 @@ class Objective(Network):
     def eval_example(self, image, label):
         """One example for evaluation: uint8 image [H, W, 3] -> image float32 [S, S, 3], label."""
         return {"image": augment.eval_image(image, self.settings.data.image_size), "label": label}
+
+    def images(self, batch):
+        """The augmented images of a batch of `example`s, float32 [N, S, S, 3] in [0, 1]; None: it has only what was computed of them."""
+        return colour.images(batch, self.settings.augment)
 
     def loss(self, batch, training=True):
         """A batch of `example`s -> (scalar loss of this replica, {metric name: scalar}), all float32."""

@@ -34,14 +34,11 @@ class Contrastive(Objective):
             self.key_network.hold()
             self.queue.build()
 
-    def example(self, image, label, seed, constant=None):
-        views = [augment.pretrain_view(image, view_seed, self.settings.data.image_size, self.settings.augment)
-                 for view_seed in tf.unstack(tf.random.experimental.stateless_split(seed, 2))]
-        return {"views": tf.stack(views), "label": label}  # [2, S, S, 3]
+    def example(self, picture, label, seed, constant=None):
+        return {**augment.pretrain_views(picture, seed, self.settings.data.image_size, self.settings.augment), "label": label}
 
     def loss(self, batch, training=True):
-        views = batch["views"]  # [B, 2, S, S, 3]
-        images = tf.reshape(views, [-1, *views.shape[2:]])  # [2B, S, S, 3]
+        images = self.images(batch)  # [2B, S, S, 3]
         features = self.projection_head(self.encoder(images, training=training)["final_avg_pool"], training=training)
         queries = self._embed(features[-1])
         if self.key_network is None:

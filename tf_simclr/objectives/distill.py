@@ -34,8 +34,8 @@ class Distill(Supervised):
     def labeled_only(cls, settings):
         return not settings.objective.distill_unlabeled
 
-    def example(self, image, label, seed, constant=None):
-        example = super().example(image, label, seed)
+    def example(self, picture, label, seed, constant=None):
+        example = super().example(picture, label, seed)
         return example if constant is None else {**example, "teacher_logits": constant}
 
     def constant_function(self):
@@ -45,7 +45,7 @@ class Distill(Supervised):
     def loss(self, batch, training=True):
         options = self.settings.objective
         student = self.logits(batch, training)
-        teacher = tf.stop_gradient(batch["teacher_logits"] if "teacher_logits" in batch else self.teacher(batch["image"]))
+        teacher = tf.stop_gradient(batch["teacher_logits"] if "teacher_logits" in batch else self.teacher(self.images(batch)))
         loss, metrics = distillation(student, teacher, batch["label"], options.distill_alpha, options.distill_temperature)
         agreement = tf.cast(tf.argmax(student, -1) == tf.argmax(teacher, -1), tf.float32)
         return loss, {**metrics, "teacher_agreement": tf.reduce_mean(agreement), **classification(student, batch["label"])[1]}

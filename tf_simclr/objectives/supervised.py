@@ -36,10 +36,10 @@ class Supervised(Objective):
     def labeled_only(cls, settings):
         return True
 
-    def example(self, image, label, seed, constant=None):
+    def example(self, picture, label, seed, constant=None):
         if constant is not None:
             return {"features": constant, "label": label}
-        return {"image": augment.crop_and_flip(image, seed, self.settings.data.image_size, self.settings.augment), "label": label}
+        return {"image": augment.crop_and_flip(picture, [seed], self.settings.data.image_size, self.settings.augment)[0], "label": label}
 
     def constant_function(self):
         """The features of a frozen encoder, for linear evaluation without passes through it; without random augmentation only."""
@@ -50,7 +50,7 @@ class Supervised(Objective):
     def logits(self, batch, training):
         """Logits float32 [B, num_classes] of a batch of examples."""
         if "features" not in batch:
-            return self(batch["image"], training=training)["logits_sup"]
+            return self(self.images(batch), training=training)["logits_sup"]
         return self.supervised_head(self.head_input(batch["features"], training))
 
     def loss(self, batch, training=True):
