@@ -25,9 +25,10 @@ def measure(batch_norm, options):
     import keras
     import tensorflow as tf
 
-    from tf_simclr import config, optimizers, train
+    from tf_simclr import config, optimizers
     from tf_simclr.models import heads, resnet
     from tf_simclr.objectives import OBJECTIVES
+    from tf_simclr.step import TrainStep
 
     if batch_norm == "keras":
         resnet.BatchNorm = heads.BatchNorm = keras_batch_norm(keras)
@@ -36,7 +37,7 @@ def measure(batch_norm, options):
         "width_multiplier": options.width, "train_steps": 1000, "precision": options.precision})
     objective = OBJECTIVES["pretrain"](settings, 10)
     objective.build_variables()
-    step = train.make_train_step(objective, optimizers.make(settings, objective, 0.1), settings, tf.distribute.get_strategy())
+    step = TrainStep(objective, optimizers.make(settings, objective, 0.1), settings, tf.distribute.get_strategy())
     size = options.image_size
     batch = {"views": tf.random.uniform([options.batch, 2, size, size, 3]), "label": tf.zeros([options.batch], tf.int64)}
     for _ in range(2):  # tracing, then oneDNN's own caches

@@ -103,6 +103,9 @@ class Train:
     checkpoint_epochs: int = setting(1, "epochs between checkpoints", low=1, fixed=False)
     checkpoint_steps: int = setting(0, "steps between checkpoints; overrides checkpoint_epochs (0: unused)", low=0, fixed=False)
     keep_checkpoint_max: int = setting(5, "newest checkpoints that are kept (0: all)", low=0, fixed=False)
+    accumulate_steps: int = setting(1, "parts of a batch that go through the network one after the other; the loss still sees the whole batch, batch norm one part", low=1)
+    rematerialize: str = setting("none", "block: keep only what goes into each residual block and compute its activations again for the gradient: "
+                                 "a third more time, a fraction of the memory", choices=("none", "block"), fixed=False)
     seed: int = setting(0, "seed of weights, data order, augmentation and of the labels that are kept", low=0)
     deterministic: bool = setting(False, "use only deterministic kernels: the same run gives the same bits", fixed=False)
 
@@ -151,6 +154,10 @@ class Hardware:
     strategy: str = setting("auto", "how to distribute; auto: a TPU that is named, else all GPUs, else the CPU",
                             choices=("auto", "one_device", "mirrored", "multi_worker", "tpu"), fixed=False)
     num_cpu_devices: int = setting(1, "logical CPU devices, to try distribution without GPUs", low=1, high=64, fixed=False)
+    jit_compile: str = setting("auto", "give the training step to XLA; auto: on one GPU. A TPU always does, on CPUs its convolutions are slow",
+                               choices=("auto", "true", "false"), fixed=False)
+    steps_per_loop: int = setting(1, "training steps without a word to the host between them, for TPUs; more than 1: fewer summaries, and data_time is not measured",
+                                  low=1, fixed=False)
     data_service: str = setting("", "grpc://host:port of a tf.data service cluster that computes the training batches (empty: this machine does)", fixed=False)
     use_tpu: bool = setting(True, "let strategy=auto use the TPU of --tpu_name or --master", fixed=False)
     tpu_name: str = setting("", "name or grpc:// address of the Cloud TPU", fixed=False)

@@ -8,50 +8,16 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from tf_simclr import distribute, optimizers, starting
+from tf_simclr import distribute, starting
 from tf_simclr.config import Diverged, Interrupted
 from tf_simclr.data import pipeline
 from tf_simclr.monitor import Monitor
 from tf_simclr.progress import Progress
+from tf_simclr.step import TrainStep
 
 STEPS_BETWEEN_SUMMARIES = 10
 SHOWN_IMAGES = 16
-
-
-def make_train_step(objective, optimizer, settings, strategy):
-    """A compiled function: distributed batch -> {name: scalar}, after one update of the weights."""
-    variables = objective.trainable_variables
-    replicas = strategy.num_replicas_in_sync
-    float16 = settings.model.precision == "float16"
-
-    def replica_step(batch):
-        with tf.GradientTape() as tape:
-            loss, metrics = objective.loss(batch, training=True)
-            decay = optimizers.penalty(settings, objective)
-            total = loss + decay
-            scaled = optimizer.scale_loss(total / replicas) if float16 else total / replicas
-        gradients = tape.gradient(scaled, variables)
-        if float16:
-            gradients = _agree_on_overflow(gradients)
-        elif replicas == 1:  # on one of many it would be the norm of a part
-            metrics["gradient_norm"] = tf.linalg.global_norm(gradients)
-        optimizer.apply(gradients, variables)  # sums over the replicas
-        return {"total_loss": total, "weight_decay": decay, **metrics}
-
-    @tf.function(autograph=False)  # nothing to convert, and half the time of tracing
-    def train_step(batch):
-        metrics = strategy.run(replica_step, args=(batch,))
-        return {name: strategy.reduce("MEAN", value, axis=None) for name, value in metrics.items()}
-
-    return train_step
-
-
-def _agree_on_overflow(gradients):
-    """Gradients that are not finite on every replica if they are not on one: Keras' loss scaling looks at one only."""
-    context = tf.distribute.get_replica_context()
-    bad = sum(tf.reduce_sum(tf.cast(~tf.math.is_finite(g), tf.float32)) for g in gradients)
-    bad = context.all_reduce(tf.distribute.ReduceOp.SUM, bad)
-    return [g + tf.cast(tf.where(bad > 0, math.nan, 0.0), g.dtype) for g in gradients]
+WORTH_TELLING = 0.02  # share of the time that is waited for input
 
 
 class Interrupts:
@@ -87,19 +53,26 @@ def fit(experiment):
         return
     summaries = Summaries(experiment)
     keeper = Keeper(experiment, summaries, start)
-    batch_size = settings.train.train_batch_size
-    train_step = make_train_step(experiment.objective, experiment.optimizer, settings, experiment.strategy)
+    batch_size, at_once = settings.train.train_batch_size, settings.hardware.steps_per_loop
+    train_step = TrainStep(experiment.objective, experiment.optimizer, settings, experiment.strategy)
     batches = iter(pipeline.training(
         starting.with_constants(experiment), experiment.objective.example, settings.train.seed, start, experiment.strategy, settings.hardware.data_service))
     with Interrupts() as interrupts, Progress("training", total * batch_size, start * batch_size) as progress:
-        for step in range(start + 1, total + 1):
-            batch = next(batches)
-            metrics = {name: float(value) for name, value in train_step(batch).items()}
-            _check_finite(metrics, step, checkpoints)
-            progress.update(batch_size, _describe(metrics))
+        step, waited = start, Waited()
+        while step < total:
+            if at_once == 1 or step == start:
+                batch = waited.next(batches)
+                rows = [train_step(batch)]
+            else:
+                rows = train_step.loop(batches, min(at_once, total - step, keeper.steps_left(step)))
+            for row in rows:
+                step += 1
+                _check_finite(row, step, checkpoints)
+            metrics = {**rows[-1], "data_time": waited.share()} if at_once == 1 else rows[-1]
+            progress.update(batch_size * len(rows), _describe(metrics))
             stop = distribute.anywhere(experiment.strategy, interrupts.received)
             last = step == total or stop
-            if step % STEPS_BETWEEN_SUMMARIES == 1 or last:
+            if step % STEPS_BETWEEN_SUMMARIES == 1 or len(rows) > 1 or last:
                 summaries.scalars(step, metrics)
                 _warn(experiment, step, metrics)
             if step == start + 1:
@@ -108,6 +81,27 @@ def fit(experiment):
             if stop:
                 raise Interrupted(f"interrupted at step {step} of {total}, which is saved in {experiment.directory.path}; "
                                   "the same command goes on from there", interrupts.received or signal.SIGTERM)
+
+
+class Waited:
+    """Which share of the time the training waits for its input."""
+
+    def __init__(self):
+        self._began, self._waited = time.monotonic(), 0.0
+
+    def next(self, batches):
+        """The next batch."""
+        began = time.monotonic()
+        batch = next(batches)
+        self._waited += time.monotonic() - began
+        return batch
+
+    def share(self):
+        """Of the time since the last call, or the construction."""
+        now = time.monotonic()
+        share = self._waited / max(now - self._began, 1e-9)
+        self._began, self._waited = now, 0.0
+        return share
 
 
 def _start(experiment):
@@ -132,6 +126,10 @@ class Keeper:
 
     def _count_on(self):
         self._began = time.monotonic() - float(self._experiment.checkpoints.seconds)
+
+    def steps_left(self, step):
+        """How many steps after `step` there are until something comes after one of them."""
+        return next(ahead for ahead in range(1, self._every + 1) if (step + ahead) % self._every == 0 or self._monitor.due(step + ahead))
 
     def after(self, step, last):
         """What comes after a step; `last`: the training is saved in any case."""
@@ -174,7 +172,11 @@ def _describe(metrics):
         parts.append(f"loss {metrics['distill_loss']:.3f}, as the teacher {metrics['teacher_agreement']:.0%}")
     if "supervised_acc" in metrics:
         parts.append(f"label accuracy {metrics['supervised_acc']:.0%}")
-    return ", ".join(parts) or f"loss {metrics['total_loss']:.3f}"
+    if not parts:
+        parts.append(f"loss {metrics['total_loss']:.3f}")
+    if metrics.get("data_time", 0) > WORTH_TELLING:
+        parts.append(f"{metrics['data_time']:.0%} of the time waiting for input")
+    return ", ".join(parts)
 
 
 def _warn(experiment, step, metrics):

@@ -8,6 +8,9 @@ import tensorflow as tf
 from tf_simclr import distribute
 
 
+AGAIN = "again"  # a value of `training`: as True, for a batch that has been through the layer, so that the moving statistics of batch norm stay
+
+
 class Conv(keras.layers.Layer):
     """2-D convolution without bias (SimCLR's ResNet). With stride > 1 the padding is symmetric whatever the size."""
 
@@ -35,7 +38,7 @@ class BatchNorm(keras.layers.Layer):
 
     On one replica it is TensorFlow's fused kernel; over many, with `synchronized`, one all-reduce of
     (sum x, sum x^2, count) makes statistics and gradients those of one big batch. A frozen layer (`trainable=False`)
-    always runs in inference mode. Statistics are kept in float32.
+    always runs in inference mode. Statistics are kept in float32; `training=AGAIN` leaves them as they are.
 
     Args:
         momentum: of the moving statistics.
@@ -72,6 +75,8 @@ class BatchNorm(keras.layers.Layer):
             y, mean, variance = self._fused(x)
             count = tf.cast(tf.size(x) // x.shape[-1], tf.float32)
             variance *= (count - 1) / count  # the kernel returns the unbiased variance; the moving one is the biased
+        if training is AGAIN:
+            return y
         for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
             moving.assign(self.momentum * moving + (1 - self.momentum) * batch)
         return y

@@ -13,7 +13,7 @@ def make_encoder(settings, name="encoder"):
     """The encoder f that the model section of the configuration describes."""
     model = settings.model
     return ResNet(model.resnet_depth, model.width_multiplier, model.sk_ratio, model.se_ratio, settings.data.image_size,
-                  model.batch_norm_decay, model.global_bn, name=name)
+                  model.batch_norm_decay, model.global_bn, settings.train.rematerialize == "block", name=name)
 
 
 def make_projection_head(settings, keep=None, name="projection_head"):

@@ -5,11 +5,12 @@ in each block the shortcut first, then the residual branch.
 """
 
 import functools
+import itertools
 
 import keras
 import tensorflow as tf
 
-from tf_simclr.models.layers import BatchNorm, Conv
+from tf_simclr.models.layers import AGAIN, BatchNorm, Conv
 
 BASE_CHANNELS = 64  # channels of stem and first group at width 1
 CIFAR_SIZE = 32  # up to this image size the first convolution keeps the resolution
@@ -166,13 +167,15 @@ class ResNet(keras.Model):
         sk_ratio, se_ratio: 0 is off.
         image_size: up to 32 pixels the CIFAR stem is built (3x3, stride 1, no pooling).
         batch_norm_decay, global_bn: see `layers.BatchNorm`.
+        rematerialize: keep only the input of each block for the gradient, and compute the rest again (Chen et al. 2016).
     """
 
     def __init__(self, depth=50, width=1.0, sk_ratio=0.0, se_ratio=0.0, image_size=224,
-                 batch_norm_decay=0.9, global_bn=True, name="encoder", **kwargs):
+                 batch_norm_decay=0.9, global_bn=True, rematerialize=False, name="encoder", **kwargs):
         super().__init__(name=name, **kwargs)
         self._arguments = {"depth": depth, "width": width, "sk_ratio": sk_ratio, "se_ratio": se_ratio, "image_size": image_size,
-                           "batch_norm_decay": batch_norm_decay, "global_bn": global_bn, "name": name}
+                           "batch_norm_decay": batch_norm_decay, "global_bn": global_bn, "rematerialize": rematerialize, "name": name}
+        self._rematerialize = rematerialize
         norm = functools.partial(BatchNorm, batch_norm_decay, global_bn)
         small = image_size <= CIFAR_SIZE
         layers = Stem.CIFAR if small else Stem.SELECTIVE if sk_ratio > 0 else Stem.STANDARD
@@ -190,7 +193,7 @@ class ResNet(keras.Model):
         endpoints = {"initial_conv": initial_conv, "initial_max_pool": x}
         for g, group in enumerate(self.groups, start=1):
             for block in group:
-                x = block(x, training=training)
+                x = rematerialized(block, x, training) if self._rematerialize and training else block(x, training=training)
             endpoints[f"block_group{g}"] = x
         endpoints["final_avg_pool"] = tf.reduce_mean(x, [1, 2])  # [B, C]
         return endpoints
@@ -205,6 +208,12 @@ class ResNet(keras.Model):
         for group in self.groups[:max(after_block, 0)]:
             for block in group:
                 block.trainable = False
+
+
+def rematerialized(block, x, training):
+    """block(x, training) of which the gradient keeps x alone."""
+    calls = itertools.chain([training], itertools.repeat(AGAIN))  # batch norm must not count the batch twice
+    return tf.recompute_grad(lambda x: block(x, training=next(calls)))(x)
 
 
 def build(depth=50, width=1.0, sk_ratio=0.0, se_ratio=0.0, image_size=224):

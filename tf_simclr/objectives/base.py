@@ -7,13 +7,14 @@ from tf_simclr.models.network import Network
 class Objective(Network):
     """A network and its loss. All state (also a queue) is in its variables, so a checkpoint holds it; a teacher is not, it never changes.
 
-    A subclass gives `example`, `loss` and, where it needs another head than the whole one, `head_layers`.
+    A subclass gives `example`, `outputs`, `loss_of` and, where it needs another head than the whole one, `head_layers`.
 
     Args:
         settings: `config.Config`.
         num_classes: outputs of the supervised head; 0: no such head.
     """
 
+    couples_examples = False  # True: the loss of one example depends on the others of its batch; `output_shapes` is needed then
     needs_teacher = False  # True: `teacher` is set before the training: images [B, H, W, 3] -> logits [B, num_classes]
 
     def __init__(self, settings, num_classes):
@@ -57,6 +58,25 @@ class Objective(Network):
 
     def loss(self, batch, training=True):
         """A batch of `example`s -> (scalar loss of this replica, {metric name: scalar}), all float32."""
+        if training:
+            self.begin_step()
+        images = self.images(batch)
+        outputs = {**self.outputs(batch, images, training), **self.targets(batch, images, training)}
+        return self.loss_of(outputs, batch["label"], training)
+
+    def begin_step(self):
+        """Called before anything else of a training step."""
+
+    def outputs(self, batch, images, training):
+        """What the loss reads of the network that learns: {name: [B, ...]}. images: those of `batch`, see `images`."""
+        raise NotImplementedError
+
+    def targets(self, batch, images, training):
+        """What the loss reads besides, without gradient: {name: [B, ...]}."""
+        return {}
+
+    def loss_of(self, outputs, labels, training):
+        """`outputs` and `targets` in one, and labels int64 [B] -> as `loss`."""
         raise NotImplementedError
 
     def start_linear_head(self, kernel, bias):

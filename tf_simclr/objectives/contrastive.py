@@ -18,6 +18,8 @@ COLLAPSED = 0.1  # share of the healthy 1/sqrt(d) below which the spread of the 
 class Contrastive(Objective):
     """Two augmented views of each image attract, all other views repel; a linear classifier learns on the side."""
 
+    couples_examples = True
+
     def __init__(self, settings, num_classes):
         super().__init__(settings, num_classes if settings.objective.lineareval_while_pretraining else 0)
         self.embedding_dim = settings.model.proj_out_dim if self.projection_head.num_layers else self.encoder.feature_dim
@@ -37,19 +39,44 @@ class Contrastive(Objective):
     def example(self, picture, label, seed, constant=None):
         return {**augment.pretrain_views(picture, seed, self.settings.data.image_size, self.settings.augment), "label": label}
 
-    def loss(self, batch, training=True):
-        images = self.images(batch)  # [2B, S, S, 3]
+    def begin_step(self):
+        if self.key_network is not None:
+            self.key_network.follow(self._query_variables())
+
+    def outputs(self, batch, images, training):
+        """"queries" float32 [B, 2, d] and, without gradient, "head_input" [B, 2, C]."""
         features = self.projection_head(self.encoder(images, training=training)["final_avg_pool"], training=training)
-        queries = self._embed(features[-1])
+        found = {"queries": self._embed(features[-1])}
+        if self.supervised_head is not None:
+            inputs = tf.stop_gradient(features[self.settings.model.ft_proj_selector])
+            found["head_input"] = tf.reshape(inputs, [-1, 2, inputs.shape[-1]])
+        return found
+
+    def targets(self, batch, images, training):
+        """With a memory "keys" float32 [B, 2, d]."""
+        return {} if self.key_network is None else {"keys": tf.stop_gradient(self._embed(self.key_network(images, training=training)))}
+
+    def output_shapes(self):
+        """{name: shape of one example} of `outputs` and `targets`."""
+        shapes = {"queries": [2, self.embedding_dim]}
+        if self.supervised_head is not None:
+            shapes["head_input"] = [2, self.supervised_head.kernel.shape[0]]
+        return shapes if self.key_network is None else {**shapes, "keys": [2, self.embedding_dim]}
+
+    def loss_of(self, outputs, labels, training):
+        queries, temperature = outputs["queries"], self.settings.objective.temperature
+        keys = distribute.all_gather(outputs.get("keys", queries))  # [N, 2, d]
         if self.key_network is None:
-            loss, metrics = nt_xent(queries, distribute.all_gather(queries), self.settings.objective.temperature)
+            loss, metrics = nt_xent(queries, keys, temperature)
         else:
-            loss, metrics = self._loss_with_memory(images, queries, training)
+            loss, metrics = nt_xent(queries, keys, temperature, self.queue.negatives())
+            if training:
+                self.queue.enqueue(tf.reshape(keys, [-1, keys.shape[-1]]))
         spread = tf.math.reduce_std(tf.math.l2_normalize(tf.reshape(queries, [-1, queries.shape[-1]]), -1), 0)
         metrics["embedding_std"] = tf.reduce_mean(spread)
         if self.supervised_head is not None:
-            inputs = tf.stop_gradient(features[self.settings.model.ft_proj_selector])
-            extra, more = classification(self.supervised_head(inputs), tf.repeat(batch["label"], 2))
+            inputs = tf.reshape(outputs["head_input"], [-1, outputs["head_input"].shape[-1]])
+            extra, more = classification(self.supervised_head(inputs), tf.repeat(labels, 2))
             loss, metrics = loss + extra, {**metrics, **more}
         return loss, metrics
 
@@ -59,15 +86,6 @@ class Contrastive(Objective):
         if self.settings.objective.hidden_norm:
             z = tf.math.l2_normalize(z, -1)
         return tf.reshape(z, [z.shape[0] // 2, 2, z.shape[1]])
-
-    def _loss_with_memory(self, images, queries, training):
-        if training:
-            self.key_network.follow(self._query_variables())
-        keys = memory.gather_keys(self._embed(self.key_network(images, training=training)))  # [N, 2, d]
-        loss, metrics = nt_xent(queries, keys, self.settings.objective.temperature, self.queue.negatives())
-        if training:
-            self.queue.enqueue(tf.reshape(keys, [-1, keys.shape[-1]]))
-        return loss, metrics
 
     def _query_variables(self):
         return self.encoder.variables + self.projection_head.variables

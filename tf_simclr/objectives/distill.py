@@ -42,10 +42,12 @@ class Distill(Supervised):
         """The teacher's logits, where it sees the same images again and again."""
         return None if augment.is_random(self.settings.augment) else (self.teacher, self.supervised_head.units)
 
-    def loss(self, batch, training=True):
-        options = self.settings.objective
-        student = self.logits(batch, training)
-        teacher = tf.stop_gradient(batch["teacher_logits"] if "teacher_logits" in batch else self.teacher(self.images(batch)))
-        loss, metrics = distillation(student, teacher, batch["label"], options.distill_alpha, options.distill_temperature)
+    def targets(self, batch, images, training):
+        """The teacher's logits float32 [B, num_classes]."""
+        return {"teacher": tf.stop_gradient(batch["teacher_logits"] if "teacher_logits" in batch else self.teacher(images))}
+
+    def loss_of(self, outputs, labels, training):
+        options, student, teacher = self.settings.objective, outputs["logits"], outputs["teacher"]
+        loss, metrics = distillation(student, teacher, labels, options.distill_alpha, options.distill_temperature)
         agreement = tf.cast(tf.argmax(student, -1) == tf.argmax(teacher, -1), tf.float32)
-        return loss, {**metrics, "teacher_agreement": tf.reduce_mean(agreement), **classification(student, batch["label"])[1]}
+        return loss, {**metrics, "teacher_agreement": tf.reduce_mean(agreement), **classification(student, labels)[1]}

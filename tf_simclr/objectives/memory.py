@@ -3,8 +3,6 @@
 import keras
 import tensorflow as tf
 
-from tf_simclr import distribute
-
 
 class MemoryQueue(keras.layers.Layer):
     """The newest `size` keys of length `dim`, float32, in a ring. Equal on all replicas."""
@@ -62,8 +60,3 @@ class KeyNetwork(keras.layers.Layer):
         for i in self.averaged:
             mine = self.variables[i]
             mine.assign(self.momentum * mine + (1 - self.momentum) * variables[i])
-
-
-def gather_keys(keys):
-    """[B, V, d] on each replica -> [N, V, d] without gradient."""
-    return tf.stop_gradient(distribute.all_gather(keys))

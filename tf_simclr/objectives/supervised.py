@@ -47,14 +47,14 @@ class Supervised(Objective):
             return None
         return lambda images: self.encoder(images, training=False)["final_avg_pool"], self.encoder.feature_dim
 
-    def logits(self, batch, training):
-        """Logits float32 [B, num_classes] of a batch of examples."""
-        if "features" not in batch:
-            return self(self.images(batch), training=training)["logits_sup"]
-        return self.supervised_head(self.head_input(batch["features"], training))
+    def outputs(self, batch, images, training):
+        """Logits float32 [B, num_classes]."""
+        if images is not None:
+            return {"logits": self(images, training=training)["logits_sup"]}
+        return {"logits": self.supervised_head(self.head_input(batch["features"], training))}
 
-    def loss(self, batch, training=True):
-        return classification(self.logits(batch, training), batch["label"])
+    def loss_of(self, outputs, labels, training):
+        return classification(outputs["logits"], labels)
 
     def inherited(self):
         head = {id(v) for v in self.supervised_head.variables}
