@@ -11,6 +11,7 @@ import tensorflow as tf
 from absl import flags as absl_flags
 from absl import logging as absl_logging
 
+import run
 from tf_simclr import config, flags
 from tf_simclr.models import resnet
 
@@ -65,6 +66,19 @@ def log(caplog):
     with caplog.at_level(logging.INFO, logger="absl"):
         yield caplog
     logger.removeHandler(caplog.handler)
+
+
+@pytest.fixture
+def main(monkeypatch, capsys):
+    """A function: arguments -> (exit status, stderr) of run.py in this process."""
+
+    def call(*arguments):
+        monkeypatch.setattr(absl_flags, "FLAGS", absl_flags.FlagValues())
+        capsys.readouterr()
+        status = run.main(["run.py", *map(str, arguments)])
+        return status, capsys.readouterr().err
+
+    return call
 
 
 @pytest.fixture
