@@ -18,11 +18,18 @@ from tf_simclr.models import resnet
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
 
+LONGEST = ("test_interruptions", "test_whole_run", "test_train", "test_consumers", "test_export", "test_recipes", "test_measure", "test_run")  # files, begun first
+
 TINY = {
     "dataset": "digits", "eval_split": "test", "image_size": 16, "resnet_depth": 18, "width_multiplier": 0.07,
     "proj_out_dim": 8, "train_batch_size": 8, "train_steps": 3, "optimizer": "adam", "learning_rate": 0.01,
     "use_blur": False, "warmup_epochs": 0, "knn_k": 5, "strategy": "one_device",
 }
+
+
+def pytest_collection_modifyitems(items):
+    """The longest files first, so that none of them is left over for one worker; pytest-xdist must not sort them again."""
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
 
 
 def command_line(*arguments):
