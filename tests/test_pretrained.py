@@ -23,14 +23,16 @@ NETWORKS = {  # {name: (of the stand-in, of ours)}
               {"image_size": 40, "sk_ratio": 0.0625, "num_proj_layers": 1}),
 }
 WIDTH, CLASSES = 0.125, 7
-SHORT = (1, 2, 1, 1)  # blocks of ResNet-50 here: with and without projection, in every group, and enough for numbers of two digits
+BLOCKS = {depth: (counts, reference_model.BLOCKS[depth]) for depth, (_, counts) in resnet.FAMILY.items()}  # {depth: (ours, the papers')}
+SHORT = (1, 2, 1, 1)  # blocks of the networks here: with and without projection, in every group, and enough for numbers of two digits
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _short():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(resnet.FAMILY, 50, (resnet.FAMILY[50][0], SHORT))
-        patch.setitem(reference_model.BLOCKS, 50, SHORT)
+        for depth in (18, 50):
+            patch.setitem(resnet.FAMILY, depth, (resnet.FAMILY[depth][0], SHORT))
+            patch.setitem(reference_model.BLOCKS, depth, SHORT)
         yield
 
 
@@ -73,6 +75,10 @@ def test_all_endpoints_of_the_papers_networks(papers, layout, rng):
     images = tf.constant(rng.random((2, 40, 40, 3)), tf.float32)
     assert_same(found.network(images), model(images))
     assert found.class_names == tuple("0123456")
+
+
+def test_whole_networks_have_the_papers_blocks():
+    assert len(BLOCKS) == len(reference_model.BLOCKS) and all(ours == theirs for ours, theirs in BLOCKS.values())
 
 
 def test_exported_again(tmp_path, rng):
