@@ -11,17 +11,26 @@ import tensorflow as tf
 from absl import flags as absl_flags
 from absl import logging as absl_logging
 
+import run
 from tf_simclr import config, flags
 from tf_simclr.models import resnet
 
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
 
+LONGEST = (  # files, begun first
+    "test_interruptions", "test_whole_run", "test_train", "test_pretrained", "test_consumers", "test_export", "test_measure", "test_recipes", "test_run")
+
 TINY = {
     "dataset": "digits", "eval_split": "test", "image_size": 16, "resnet_depth": 18, "width_multiplier": 0.07,
     "proj_out_dim": 8, "train_batch_size": 8, "train_steps": 3, "optimizer": "adam", "learning_rate": 0.01,
     "use_blur": False, "warmup_epochs": 0, "knn_k": 5, "strategy": "one_device",
 }
+
+
+def pytest_collection_modifyitems(items):
+    """The longest files first, so that none of them is left over for one worker; pytest-xdist must not sort them again."""
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
 
 
 def command_line(*arguments):
@@ -65,6 +74,19 @@ def log(caplog):
     with caplog.at_level(logging.INFO, logger="absl"):
         yield caplog
     logger.removeHandler(caplog.handler)
+
+
+@pytest.fixture
+def main(monkeypatch, capsys):
+    """A function: arguments -> (exit status, stderr) of run.py in this process."""
+
+    def call(*arguments):
+        monkeypatch.setattr(absl_flags, "FLAGS", absl_flags.FlagValues())
+        capsys.readouterr()
+        status = run.main(["run.py", *map(str, arguments)])
+        return status, capsys.readouterr().err
+
+    return call
 
 
 @pytest.fixture

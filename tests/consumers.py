@@ -1,6 +1,7 @@
-"""Programs that use an export as others do, each in a process of its own that can't import `tf_simclr`: `python consumers.py NAME PATH`.
+"""Programs that use an export as others do, in a process that can't import `tf_simclr`: `python consumers.py NAME,NAME,... PATH`.
 
-PATH is a run directory's saved_model/<step> of a digits network; what is found goes to stdout as JSON.
+PATH is a run directory's saved_model/<step> of a digits network; {name: what is found} goes to stdout as JSON, a line each. They run in
+this order, and none imports more than it needs: what only needs TensorFlow comes first.
 """
 
 import io
@@ -156,4 +157,5 @@ def mutated():
 if __name__ == "__main__":
     sys.modules["tf_simclr"] = None  # importing it fails
     SAVED_MODEL = sys.argv[2]
-    print(json.dumps({"plain": plain, "hub": hub, "old": old, "keras3": keras3, "mutated": mutated}[sys.argv[1]]()))
+    for chosen in sys.argv[1].split(","):
+        print(json.dumps({chosen: {"plain": plain, "hub": hub, "old": old, "keras3": keras3, "mutated": mutated}[chosen]()}), flush=True)

@@ -263,7 +263,7 @@ def thumbnails(path, part):
 
 def test_results(experiment, tmp_path):
     """results.json is what the report reads; its images are those of the examples; its command is the same configuration."""
-    made = experiment(train_mode="pretrain", use_crop=False, use_flip=False)
+    made = experiment(train_mode="pretrain", use_crop=False, use_flip=False, untrained_baseline=False)
     findings, rows = measured(made)
     document = document_of(made, findings, rows)
     made.directory.write(schema.NAME, document)

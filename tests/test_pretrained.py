@@ -12,6 +12,7 @@ from tf_simclr import config, export, pretrained, teacher, weights
 from tf_simclr.config import UserError
 from tf_simclr.experiment import Experiment
 from tf_simclr.export import card
+from tf_simclr.models import resnet
 from tf_simclr.models.network import Network
 from tf_simclr.objectives import OBJECTIVES
 
@@ -22,6 +23,17 @@ NETWORKS = {  # {name: (of the stand-in, of ours)}
               {"image_size": 40, "sk_ratio": 0.0625, "num_proj_layers": 1}),
 }
 WIDTH, CLASSES = 0.125, 7
+BLOCKS = {depth: (counts, reference_model.BLOCKS[depth]) for depth, (_, counts) in resnet.FAMILY.items()}  # {depth: (ours, the papers')}
+SHORT = (1, 2, 1, 1)  # blocks of the networks here: with and without projection, in every group, and enough for numbers of two digits
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _short():
+    with pytest.MonkeyPatch.context() as patch:
+        for depth in (18, 50):
+            patch.setitem(resnet.FAMILY, depth, (resnet.FAMILY[depth][0], SHORT))
+            patch.setitem(reference_model.BLOCKS, depth, SHORT)
+        yield
 
 
 def of_papers(name):
@@ -63,6 +75,10 @@ def test_all_endpoints_of_the_papers_networks(papers, layout, rng):
     images = tf.constant(rng.random((2, 40, 40, 3)), tf.float32)
     assert_same(found.network(images), model(images))
     assert found.class_names == tuple("0123456")
+
+
+def test_whole_networks_have_the_papers_blocks():
+    assert len(BLOCKS) == len(reference_model.BLOCKS) and all(ours == theirs for ours, theirs in BLOCKS.values())
 
 
 def test_exported_again(tmp_path, rng):
@@ -125,10 +141,11 @@ def test_what_has_no_place_is_an_error(tmp_path):
 
 
 def test_names_whose_order_as_text_is_another_one():
-    """8, 9, 10, 11: what the tests above would not see otherwise."""
-    names = [v.name for v in of_papers("18").in_order()]
-    assert names != sorted(names)
-    assert any("conv2d_10/" in name for name in names) and any("conv2d_9/" in name for name in names)
+    """8, 9, 10, 11 and 99, 100: what the tests above would not see otherwise."""
+    for network, before, after in (("18", "9/", "10/"), ("50", "9/", "10/"), ("50-sk", "99/", "100/")):
+        names = [v.name for v in of_papers(network).in_order()]
+        assert names != sorted(names)
+        assert any(f"conv2d_{after}" in name for name in names) and any(f"conv2d_{before}" in name for name in names)
 
 
 def test_runs_and_exports_of_this_package(settings, tmp_path, rng):

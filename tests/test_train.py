@@ -23,9 +23,9 @@ VARIANTS = [{"train_mode": name} for name in OBJECTIVES] + [
 
 @pytest.fixture(autouse=True)
 def _shallow(monkeypatch):
-    """Two groups of one block: a quarter of the time of tracing, and nothing here depends on the depth."""
+    """One block in all: a fraction of the time of tracing, and nothing here depends on the depth."""
     for depth in (18, 50):
-        monkeypatch.setitem(resnet.FAMILY, depth, (resnet.FAMILY[depth][0], (1, 1)))
+        monkeypatch.setitem(resnet.FAMILY, depth, (resnet.FAMILY[depth][0], (1,)))
 
 
 def name_of(values):
@@ -49,9 +49,14 @@ class Training:
         self.objective.start()
         self.step = train.make_train_step(self.objective, self.optimizer, settings, self.strategy)
 
-    def run(self, steps, start=0):
+    def run(self, steps, start=0, after=lambda step: None):
+        """The metrics of `steps` steps; `after` is called after each, with its number."""
+        history = []
         batches = pipeline.training(self.parts, self.objective.example, 0, start, self.strategy)
-        return [{name: float(value) for name, value in self.step(batch).items()} for batch in itertools.islice(batches, steps)]
+        for number, batch in enumerate(itertools.islice(batches, steps), start + 1):
+            history.append({name: float(value) for name, value in self.step(batch).items()})
+            after(number)
+        return history
 
 
 def linear_teacher(size):
@@ -97,20 +102,23 @@ def test_two_replicas_equal_one(settings, two_replicas, variant):
 
 @pytest.mark.parametrize("variant", [{"train_mode": name} for name in OBJECTIVES] + [{"memory_size": 20}], ids=name_of)
 def test_resumed_training_continues_exactly(settings, tmp_path, variant):
+    """From what another training has saved on its way."""
     options = settings(**variant)
-    whole, first, second = (Training(options) for _ in range(3))
-    whole.run(5)
-    first.run(2)
-    saving, loading = (
-        checkpoint.Checkpointer(tmp_path, t.objective, t.optimizer, t.strategy) for t in (first, second))
-    saving.step.assign(2)
-    saving.save()
-    for v in second.objective.variables:  # whatever is not restored shows
+    whole, resumed = (Training(options) for _ in range(2))
+    saving, loading = (checkpoint.Checkpointer(tmp_path, t.objective, t.optimizer, t.strategy) for t in (whole, resumed))
+
+    def save(step):
+        if step == 2:
+            saving.step.assign(step)
+            saving.save()
+
+    whole.run(5, after=save)
+    for v in resumed.objective.variables:  # whatever is not restored shows
         v.assign(tf.zeros_like(v.value))
     assert loading.resume(tf.train.latest_checkpoint(str(tmp_path)))
-    second.run(3, start=int(loading.step))
+    resumed.run(3, start=int(loading.step))
     for path, value in values_of(whole.objective).items():
-        np.testing.assert_allclose(values_of(second.objective)[path], value, rtol=1e-5, atol=1e-6, err_msg=path)
+        np.testing.assert_allclose(values_of(resumed.objective)[path], value, rtol=1e-5, atol=1e-6, err_msg=path)
 
 
 def test_checkpoint_of_another_network(settings, tmp_path):
