@@ -10,6 +10,7 @@ import tensorflow as tf
 NUMBERS = 12  # random numbers of a view: 4 for the order of the jitter, 4 amounts, whether jitter, grey and blur, sigma
 BLUR_SIGMA = (0.1, 2.0)
 GREY = (0.2989, 0.587, 0.114)
+BLOCK = 32  # rows or columns of a product of the blur
 
 
 def between(u, low, high):
@@ -127,7 +128,7 @@ def blur(planes, sigma):
     """Gaussian blur, zero-padded, with a kernel of `blur_taps`. sigma: [...].
 
     A product with a banded matrix along the rows and one along the columns: more arithmetic than the sum over the taps, but
-    what every device is best at.
+    what every device is best at. It is taken block by block, without most of the matrix that is zero.
     """
     size = planes.shape[-1]
     radius = blur_taps(size) // 2
@@ -136,7 +137,11 @@ def blur(planes, sigma):
     total = tf.reduce_sum(tf.exp(-tf.square(tf.range(-radius, radius + 1, dtype=tf.float32)) / variance), -1, keepdims=True)
     band = tf.where(squares <= radius**2, tf.exp(-squares / variance), 0.0) / total  # [..., S, S]
     band = tf.broadcast_to(band[..., None, :, :], tf.shape(planes))
-    return tf.clip_by_value(tf.matmul(band, tf.matmul(planes, band)), 0.0, 1.0)
+    ends = [(begin, min(begin + BLOCK, size)) for begin in range(0, size, BLOCK)]
+    blocks = [(slice(begin, end), slice(max(begin - radius, 0), end + radius)) for begin, end in ends]  # of the result, and what it depends on
+    planes = tf.concat([tf.matmul(planes[..., :, near], band[..., near, block]) for block, near in blocks], -1)
+    planes = tf.concat([tf.matmul(band[..., block, near], planes[..., near, :]) for block, near in blocks], -2)
+    return tf.clip_by_value(planes, 0.0, 1.0)
 
 
 def _wide(amount):
