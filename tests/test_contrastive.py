@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import settings as settings_of_hypothesis
 from hypothesis import strategies as st
 
-from tf_simclr.objectives import memory, nt_xent as module
+from tf_simclr.objectives import memory
+from tf_simclr.objectives import nt_xent as module
 from tf_simclr.objectives.nt_xent import nt_xent
 
 

@@ -10,7 +10,7 @@ import math
 
 import tensorflow as tf
 
-from tf_simclr import distribute, optimizers
+from tf_simclr import optimizers
 from tf_simclr.config import UserError
 from tf_simclr.models.layers import AGAIN
 
@@ -36,15 +36,14 @@ class TrainStep:
 
     def __call__(self, batch):
         """{name: float} after one step on `batch`."""
-        return dict(zip(self.names, self._numbers(self.one(batch))))
+        return self._named([self.one(batch)])[0]
 
     def loop(self, batches, count):
         """The metrics of each of `count` steps, which follow one another without a word to the host. batches: a distributed iterator."""
-        return [dict(zip(self.names, row)) for row in self._numbers(self.many(batches, tf.constant(count)))]
+        return self._named(self.many(batches, tf.constant(count)))
 
-    @staticmethod
-    def _numbers(metrics):
-        return metrics.numpy().tolist()
+    def _named(self, rows):
+        return [dict(zip(self.names, row.numpy().tolist())) for row in rows]
 
     def _one(self, batch):
         """float32 [M], the metrics averaged over the replicas."""
@@ -168,7 +167,8 @@ class Accumulated(MicroBatches):
             with tf.GradientTape() as tape:
                 loss, metrics = self._objective.loss(micro, training=True)
                 scaled, metrics = self._update.scaled(loss, metrics)
-            self._add(tape.gradient(scaled / self._steps, self._update.variables))
+                share = scaled / self._steps
+            self._add(tape.gradient(share, self._update.variables))
             names[:] = metrics
             return tf.stack(list(metrics.values()))
 
@@ -204,14 +204,12 @@ class CachedGradient(MicroBatches):
     def _differentiate(self, labels):
         outputs = {name: tf.reshape(kept, [-1, *kept.shape[2:]]) for name, kept in self._outputs.items()}
         with tf.GradientTape() as tape:
-            tape.watch(outputs)
+            tape.watch(list(outputs.values()))
             loss, metrics = self._objective.loss_of(outputs, labels, True)
             scaled, metrics = self._update.scaled(loss, metrics)
-        upstream, gradients = tape.gradient(scaled, [outputs, self._update.variables], unconnected_gradients="zero")
-        for name, value in upstream.items():
-            self._upstream[name].assign(tf.reshape(value, self._upstream[name].shape))
-        for buffer, gradient in zip(self._gradients, gradients):
-            buffer.assign(gradient)
+        gradients = tape.gradient(scaled, [*outputs.values(), *self._update.variables])
+        for buffer, gradient in zip([*self._upstream.values(), *self._gradients], gradients, strict=True):
+            buffer.assign(tf.zeros_like(buffer) if gradient is None else tf.reshape(gradient, buffer.shape))
         return metrics
 
     def _put_in(self, micro, number):

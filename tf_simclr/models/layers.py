@@ -7,7 +7,6 @@ import tensorflow as tf
 
 from tf_simclr import distribute
 
-
 AGAIN = "again"  # a value of `training`: as True, for a batch that has been through the layer, so that the moving statistics of batch norm stay
 
 

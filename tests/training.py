@@ -1,0 +1,48 @@
+"""A training without a run directory."""
+
+import itertools
+
+import keras
+import tensorflow as tf
+
+from tf_simclr import optimizers, teacher
+from tf_simclr.data import mixture, pipeline, sources
+from tf_simclr.objectives import OBJECTIVES
+from tf_simclr.step import TrainStep
+
+
+class Training:
+    """The parts of a training."""
+
+    def __init__(self, settings, strategy=None, source=None, unlabeled=None):
+        self.settings, self.strategy = settings, strategy or tf.distribute.get_strategy()
+        keras.utils.set_random_seed(0)
+        self.source = source or sources.load(settings.data, "train")
+        self.parts = mixture.parts(
+            self.source, unlabeled, settings.data.unlabeled_ratio, settings.train.train_batch_size, self.strategy.num_replicas_in_sync)
+        with self.strategy.scope():
+            self.objective = OBJECTIVES[settings.objective.train_mode](settings, 10)
+            self.objective.teacher = linear_teacher(settings.data.image_size)
+            self.objective.build_variables()
+            self.optimizer = optimizers.make(settings, self.objective, optimizers.schedule(settings, self.source.num_examples))
+        self.objective.start()
+        self.step = TrainStep(self.objective, self.optimizer, settings, self.strategy)
+
+    def run(self, steps, start=0, after=lambda step: None):
+        """The metrics of `steps` steps; `after` is called after each, with its number."""
+        history = []
+        batches = pipeline.training(self.parts, self.objective.example, 0, start, self.strategy)
+        for number, batch in enumerate(itertools.islice(batches, steps), start + 1):
+            history.append(self.step(batch))
+            after(number)
+        return history
+
+
+def linear_teacher(size):
+    """A teacher that is sure of itself and knows nothing."""
+    weights = tf.random.stateless_normal([size * size * 3, 10], [1, 2])
+    return teacher.Teacher(lambda images: tf.reshape(images, [-1, size * size * 3]) @ weights, tuple("0123456789"), [])
+
+
+def values_of(objective):
+    return {v.path: v.numpy() for v in objective.variables}
