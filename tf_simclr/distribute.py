@@ -136,6 +136,11 @@ def weighted_mean(values, weights):
     return tf.math.divide_no_nan(tf.reduce_sum(values * weights) * replica_count(), total)
 
 
+def on_cpu():
+    """Whether there is nothing faster than CPUs here."""
+    return not (tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("TPU"))
+
+
 def describe(strategy):
     """What the training runs on, for the log."""
     count, kind = strategy.num_replicas_in_sync, tf.config.list_logical_devices()[-1].device_type

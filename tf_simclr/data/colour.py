@@ -7,6 +7,8 @@ only what was drawn for it is computed. Accelerators take all images at once, wh
 
 import tensorflow as tf
 
+from tf_simclr import distribute
+
 NUMBERS = 12  # random numbers of a view: 4 for the order of the jitter, 4 amounts, whether jitter, grey and blur, sigma
 BLUR_SIGMA = (0.1, 2.0)
 GREY = (0.2989, 0.587, 0.114)
@@ -38,8 +40,7 @@ def images(batch, options):
     found = tf.reshape(found, [-1, *found.shape[-3:]])
     if "numbers" not in batch:
         return tf.image.convert_image_dtype(found, tf.float32)
-    on_cpu = not (tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("TPU"))
-    return distort(found, tf.reshape(batch["numbers"], [-1, NUMBERS]), options, one_by_one=on_cpu)
+    return distort(found, tf.reshape(batch["numbers"], [-1, NUMBERS]), options, one_by_one=distribute.on_cpu())
 
 
 @tf.function(jit_compile=True, autograph=False)

@@ -10,6 +10,11 @@ from tf_simclr import distribute
 AGAIN = "again"  # a value of `training`: as True, for a batch that has been through the layer, so that the moving statistics of batch norm stay
 
 
+# Up to these sizes of feature maps oneDNN's bfloat16 gradients of a k x k convolution are slower than matrix products (measured with AMX).
+SMALL_MAPS = {1: 14, 3: 8, 7: 0}
+FEW_POSITIONS = 7  # up to this size so is the convolution itself
+
+
 class Conv(keras.layers.Layer):
     """2-D convolution without bias (SimCLR's ResNet). With stride > 1 the padding is symmetric whatever the size."""
 
@@ -25,11 +30,48 @@ class Conv(keras.layers.Layer):
 
     def call(self, x):
         if self.strides == 1:
+            if x.dtype == tf.bfloat16 and x.shape[1] <= SMALL_MAPS[self.kernel_size] and distribute.on_cpu():
+                return small_convolution(x, tf.convert_to_tensor(self.kernel))
             return tf.nn.conv2d(x, self.kernel, 1, "SAME")
         before = (self.kernel_size - 1) // 2
         after = self.kernel_size - 1 - before
         x = tf.pad(x, [[0, 0], [before, after], [before, after], [0, 0]])
         return tf.nn.conv2d(x, self.kernel, self.strides, "VALID")
+
+
+@tf.custom_gradient
+def small_convolution(x, kernel):
+    """tf.nn.conv2d with stride 1 and "SAME" of small maps, with gradients from one matrix product for each tap of the kernel.
+
+    Args:
+        x: [B, H, W, C]. kernel: [k, k, C, D], k odd.
+    """
+    products = kernel.shape[0] == 1 or x.shape[1] <= FEW_POSITIONS
+    strides = [1, 1, 1, 1]
+
+    def gradient(upstream):
+        if products:
+            of_x = _sum_over_taps(upstream, tf.transpose(kernel[::-1, ::-1], [0, 1, 3, 2]))
+        else:
+            of_x = tf.raw_ops.Conv2DBackpropInput(input_sizes=tf.shape(x), filter=kernel, out_backprop=upstream, strides=strides, padding="SAME")
+        flat = tf.reshape(upstream, [-1, kernel.shape[3]])
+        of_kernel = [tf.matmul(tap, flat, transpose_a=True) for tap in _taps(x, kernel)]
+        return of_x, tf.reshape(tf.stack(of_kernel), kernel.shape)
+
+    return _sum_over_taps(x, kernel) if products else tf.nn.conv2d(x, kernel, strides, "SAME"), gradient
+
+
+def _taps(x, kernel):
+    """What each tap of the kernel sees of x: k * k tensors [B * H * W, C]."""
+    size, (height, width) = kernel.shape[0], x.shape[1:3]
+    radius = size // 2
+    x = tf.pad(x, [[0, 0], [radius, radius], [radius, radius], [0, 0]])
+    return [tf.reshape(x[:, i:i + height, j:j + width], [-1, x.shape[3]]) for i in range(size) for j in range(size)]
+
+
+def _sum_over_taps(x, kernel):
+    products = [tf.matmul(tap, weights) for tap, weights in zip(_taps(x, kernel), tf.unstack(tf.reshape(kernel, [-1, *kernel.shape[2:]])))]
+    return tf.reshape(tf.add_n(products), [-1, *x.shape[1:3], kernel.shape[3]])
 
 
 class BatchNorm(keras.layers.Layer):
