@@ -86,6 +86,6 @@ def make_step(options):
             loss = model.loss(images, labels)
         loss.backward()
         optimizer.step()
-        return float(loss)
+        return loss.item()
 
     return step

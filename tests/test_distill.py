@@ -10,7 +10,7 @@ from etils import epath
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from test_train import Training, values_of
+from training import Training, values_of
 
 from tf_simclr import export, pretrained, teacher, weights
 from tf_simclr.config import UserError

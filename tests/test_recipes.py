@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from test_train import Training
+from training import Training
 
 from tf_simclr import chain, config, flags
 from tf_simclr.models import resnet

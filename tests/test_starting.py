@@ -6,7 +6,7 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from test_train import Training, values_of
+from training import Training, values_of
 
 from tf_simclr import config, starting
 from tf_simclr.data import sources

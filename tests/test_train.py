@@ -147,12 +147,6 @@ def test_float16_overflow_on_one_replica_skips_the_step_on_all(settings, two_rep
         np.testing.assert_array_equal(v, before[v.path])
 
 
-def test_no_retracing(settings):
-    training = Training(settings())
-    training.run(4)
-    assert training.step.experimental_get_tracing_count() == 1
-
-
 def test_unlabelled_examples_do_not_count():
     logits = tf.constant([[2.0, 0.0], [0.0, 3.0], [1.0, 0.0]])
     loss, metrics = classification(logits, tf.constant([0, -1, 1], tf.int64))
