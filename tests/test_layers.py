@@ -1,11 +1,14 @@
 """Convolution and batch norm against Keras' own and against one big batch."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tf_simclr import distribute
+from tf_simclr.models import layers
 from tf_simclr.models.layers import BatchNorm, Conv
 
 
@@ -125,3 +128,34 @@ def test_weighted_mean_over_uneven_replicas(two_replicas):
     weights = two_replicas.experimental_distribute_values_from_function(lambda c: part(c)[1])
     means = tf.function(lambda v, w: two_replicas.run(distribute.weighted_mean, args=(v, w)))(values, weights)
     np.testing.assert_allclose(two_replicas.reduce("MEAN", means, None), 4.0)
+
+
+@pytest.mark.parametrize(("kernel_size", "height", "width"), [(1, 14, 5), (1, 1, 1), (3, 4, 7), (3, 7, 2), (3, 8, 8), (3, 1, 1)])
+@pytest.mark.parametrize("dtype", [tf.float32, tf.bfloat16])
+def test_convolution_of_small_maps(rng, kernel_size, height, width, dtype):
+    """Value and both gradients are those of TensorFlow's convolution."""
+    x, kernel, upstream = (tf.constant(rng.normal(size=shape), tf.float32) for shape in (
+        (2, height, width, 3), (kernel_size, kernel_size, 3, 5), (2, height, width, 5)))
+    found, expected = [], []
+    for results, convolution, type_ in ((found, layers.small_convolution, dtype), (expected, lambda x, kernel: tf.nn.conv2d(x, kernel, 1, "SAME"), tf.float32)):
+        inputs = tf.cast(x, type_), tf.cast(kernel, type_)
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            y = convolution(*inputs)
+        results += [y, *tape.gradient(y, inputs, tf.cast(upstream, type_))]
+    for mine, other in zip(found, expected, strict=True):
+        assert mine.dtype == dtype and mine.shape == other.shape
+        scale = tf.reduce_max(tf.abs(other))
+        np.testing.assert_allclose(tf.cast(mine, tf.float32) / scale, other / scale, atol=1e-5 if dtype == tf.float32 else 0.03)
+
+
+def test_which_convolutions_are_of_small_maps(monkeypatch):
+    """bfloat16 on a CPU, up to the sizes of the table."""
+    used = []
+    monkeypatch.setattr(layers, "small_convolution", lambda x, kernel: used.append((kernel.shape[0], x.shape[1])) or tf.nn.conv2d(x, kernel, 1, "SAME"))
+    for dtype, kernel_size, size in itertools.product((tf.float32, tf.bfloat16), (1, 3), (7, 8, 9, 14, 15)):
+        layers.Conv(2, kernel_size, dtype=dtype)(tf.zeros([1, size, size, 3], dtype))
+    assert used == [(1, 7), (1, 8), (1, 9), (1, 14), (3, 7), (3, 8)]
+    monkeypatch.setattr(layers.distribute, "on_cpu", lambda: False)
+    layers.Conv(2, 3, dtype=tf.bfloat16)(tf.zeros([1, 7, 7, 3], tf.bfloat16))
+    assert len(used) == 6

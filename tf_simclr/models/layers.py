@@ -30,7 +30,7 @@ class Conv(keras.layers.Layer):
 
     def call(self, x):
         if self.strides == 1:
-            if x.dtype == tf.bfloat16 and x.shape[1] <= SMALL_MAPS[self.kernel_size] and distribute.on_cpu():
+            if x.dtype == tf.bfloat16 and max(x.shape[1] or math.inf, x.shape[2] or math.inf) <= SMALL_MAPS[self.kernel_size] and distribute.on_cpu():
                 return small_convolution(x, tf.convert_to_tensor(self.kernel))
             return tf.nn.conv2d(x, self.kernel, 1, "SAME")
         before = (self.kernel_size - 1) // 2
