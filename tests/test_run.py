@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 from absl import flags as absl_flags
 from PIL import Image
-from processes import DIGITS, HERE, OUTPUTS, TINY, finish, newest, snapshot, start, the_message, variables
+from processes import DIGITS, HERE, OUTPUTS, TINY, finish, newest, snapshot, start, steps_saved, the_message, variables
 
 import run
 from tf_simclr.models import resnet
@@ -275,3 +275,17 @@ def test_broken_flags_json(trained, tmp_path, main):
     (tmp_path / "flags.json").write_text((trained / "flags.json").read_text()[:100])
     status, stderr = main(f"--model_dir={tmp_path}")
     assert status == 2 and str(tmp_path / "flags.json") in the_message(stderr)
+
+
+def test_steps_without_a_word_to_the_host(tmp_path, main):
+    """Checkpoints are where they are with single steps, and the weights the same."""
+    for name, count in (("single", 1), ("loop", 5)):
+        status, stderr = main(*DIGITS, *TINY, *HERE, "--mode=train", "--train_steps=8", "--checkpoint_steps=3", "--keep_checkpoint_max=0",
+                              f"--steps_per_loop={count}", f"--model_dir={tmp_path / name}")
+        assert status == 0, stderr
+        assert steps_saved(tmp_path / name) == [3, 6, 8]
+    single, loop = (variables(tmp_path / name) for name in ("single", "loop"))
+    assert single.keys() == loop.keys()
+    for path in single:
+        if "seconds" not in path:
+            np.testing.assert_allclose(loop[path], single[path], rtol=1e-4, atol=1e-5, err_msg=path)

@@ -146,21 +146,19 @@ def test_xla_is_for_one_replica(two_replicas):
     assert not step.compiled_by_xla("auto", one)  # a CPU
     assert not step.compiled_by_xla("false", one)
     assert not step.compiled_by_xla("auto", two_replicas)
-    with pytest.raises(config.UserError, match=r"--jit_compile=true: .* 2 replicas"):
-        step.compiled_by_xla("true", two_replicas)
+    for strategy, parts in ((two_replicas, 1), (one, 2)):
+        with pytest.raises(config.UserError, match=r"--jit_compile=true: .* leave it at auto"):
+            step.compiled_by_xla("true", strategy, parts)
 
 
 def test_share_of_the_time_that_is_waited(monkeypatch):
     now = [0.0]
     monkeypatch.setattr(train, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
 
-    def batches():
-        for seconds in (1.0, 3.0):
-            now[0] += seconds
-            yield seconds
+    def passing(seconds, value):
+        now[0] += seconds
+        return value
 
-    waited, source = train.Waited(), batches()
+    steps = train.Steps(lambda batch: passing(3.0, {"total_loss": 1.0}), (passing(seconds, seconds) for seconds in (1.0, 3.0)))
     for seconds, share in ((1.0, 0.25), (3.0, 0.5)):
-        assert waited.next(source) == seconds
-        now[0] += 3
-        assert waited.share() == share
+        assert steps.take(1) == (seconds, [{"total_loss": 1.0, "data_time": share}])

@@ -23,9 +23,9 @@ class TrainStep:
 
     def __init__(self, objective, optimizer, settings, strategy):
         self._strategy, self.names = strategy, ()
-        update, steps = Update(objective, optimizer, settings, strategy), settings.train.accumulate_steps
-        if steps == 1:
-            jit = compiled_by_xla(settings.hardware.jit_compile, strategy)
+        update, parts = Update(objective, optimizer, settings, strategy), settings.train.accumulate_steps
+        jit = compiled_by_xla(settings.hardware.jit_compile, strategy, parts)
+        if parts == 1:
             self._run = _on_replicas(strategy, tf.function(update.whole, jit_compile=True, autograph=False) if jit else update.whole)
         elif objective.couples_examples:
             self._run = CachedGradient(objective, update, settings, strategy)
@@ -57,8 +57,11 @@ class TrainStep:
         return tf.while_loop(lambda number, rows: number < count, body, (0, rows), parallel_iterations=1)[1].stack()
 
 
-def compiled_by_xla(choice, strategy):
+def compiled_by_xla(choice, strategy, parts=1):
     """Whether the step of a replica is given to XLA: `auto` is on one GPU. On CPUs its convolutions are slow, TPUs always use it.
+
+    Args:
+        choice: auto, true or false. parts: of a batch; a step of several is a loop over all replicas.
 
     Raises:
         UserError: it is asked for where it can't be.
@@ -66,9 +69,10 @@ def compiled_by_xla(choice, strategy):
     replicas = strategy.num_replicas_in_sync
     if isinstance(strategy, tf.distribute.TPUStrategy):
         return False
-    if choice == "true" and replicas > 1:
-        raise UserError(f"--jit_compile=true: one compiled step can't talk to the {replicas} replicas of the others; leave it at auto")
-    return choice == "true" or (choice == "auto" and replicas == 1 and bool(tf.config.list_logical_devices("GPU")))
+    if choice == "true" and (replicas > 1 or parts > 1):
+        raise UserError(f"--jit_compile=true: XLA compiles the step of one replica with the whole batch, and here are {replicas} replica{'s' if replicas > 1 else ''} "
+                        f"and --accumulate_steps={parts}; leave it at auto")
+    return choice == "true" or (choice == "auto" and replicas == parts == 1 and bool(tf.config.list_logical_devices("GPU")))
 
 
 class Update:

@@ -53,22 +53,17 @@ def fit(experiment):
         return
     summaries = Summaries(experiment)
     keeper = Keeper(experiment, summaries, start)
-    batch_size, at_once = settings.train.train_batch_size, settings.hardware.steps_per_loop
-    train_step = TrainStep(experiment.objective, experiment.optimizer, settings, experiment.strategy)
-    batches = iter(pipeline.training(
-        starting.with_constants(experiment), experiment.objective.example, settings.train.seed, start, experiment.strategy, settings.hardware.data_service))
+    batch_size = settings.train.train_batch_size
+    steps = Steps(TrainStep(experiment.objective, experiment.optimizer, settings, experiment.strategy), iter(pipeline.training(
+        starting.with_constants(experiment), experiment.objective.example, settings.train.seed, start, experiment.strategy, settings.hardware.data_service)))
     with Interrupts() as interrupts, Progress("training", total * batch_size, start * batch_size) as progress:
-        step, waited = start, Waited()
+        step = start
         while step < total:
-            if at_once == 1 or step == start:
-                batch = waited.next(batches)
-                rows = [train_step(batch)]
-            else:
-                rows = train_step.loop(batches, min(at_once, total - step, keeper.steps_left(step)))
+            batch, rows = steps.take(min(settings.hardware.steps_per_loop, total - step, keeper.steps_left(step)))
             for row in rows:
                 step += 1
                 _check_finite(row, step, checkpoints)
-            metrics = {**rows[-1], "data_time": waited.share()} if at_once == 1 else rows[-1]
+            metrics = rows[-1]
             progress.update(batch_size * len(rows), _describe(metrics))
             stop = distribute.anywhere(experiment.strategy, interrupts.received)
             last = step == total or stop
@@ -83,25 +78,23 @@ def fit(experiment):
                                   "the same command goes on from there", interrupts.received or signal.SIGTERM)
 
 
-class Waited:
-    """Which share of the time the training waits for its input."""
+class Steps:
+    """Takes steps, one at a time or several without a word to the host, and measures which share of the time one waits for its batch."""
 
-    def __init__(self):
-        self._began, self._waited = time.monotonic(), 0.0
+    def __init__(self, train_step, batches):
+        self._train_step, self._batches, self._first, self._ended = train_step, batches, True, time.monotonic()
 
-    def next(self, batches):
-        """The next batch."""
-        began = time.monotonic()
-        batch = next(batches)
-        self._waited += time.monotonic() - began
-        return batch
-
-    def share(self):
-        """Of the time since the last call, or the construction."""
-        now = time.monotonic()
-        share = self._waited / max(now - self._began, 1e-9)
-        self._began, self._waited = now, 0.0
-        return share
+    def take(self, count):
+        """(the batch of the last step if it is at hand, metrics of each of the steps): up to `count` steps; the first one comes alone, for its batch."""
+        if count > 1 and not self._first:
+            return None, self._train_step.loop(self._batches, count)
+        self._first = False
+        asked = time.monotonic()
+        batch = next(self._batches)
+        waited = time.monotonic() - asked
+        metrics = self._train_step(batch)
+        began, self._ended = self._ended, time.monotonic()
+        return batch, [{**metrics, "data_time": waited / max(self._ended - began, 1e-9)}]
 
 
 def _start(experiment):
