@@ -19,7 +19,7 @@ tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
 
 LONGEST = (  # files, begun first
-    "test_interruptions", "test_whole_run", "test_train", "test_pretrained", "test_consumers", "test_export", "test_measure", "test_recipes", "test_run")
+    "test_interruptions", "test_whole_run", "test_train", "test_step", "test_pretrained", "test_consumers", "test_export", "test_measure", "test_recipes", "test_run")
 
 TINY = {
     "dataset": "digits", "eval_split": "test", "image_size": 16, "resnet_depth": 18, "width_multiplier": 0.07,
