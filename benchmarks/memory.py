@@ -25,7 +25,7 @@ def rows(options):
         (f"batch {plain}", OURS, [], plain),
         (f"batch {plain}, --rematerialize=block", OURS, ["--rematerialize=block"], plain),
         (f"batch {large}, --accumulate_steps={options.times}", OURS,
-         [f"--batch={large}", f"--accumulate_steps={options.times}", "--warm_up=0", "--steps=1"], large)]
+         [f"--batch={large}", f"--accumulate_steps={options.times}", "--warm_up=1", "--steps=1"], large)]
     if training.has_torch(options.torch_python):
         found.append((f"{training.TORCH}, batch {plain}", training.TORCH, [], plain))
     return found

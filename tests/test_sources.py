@@ -9,7 +9,7 @@ import tensorflow_datasets as tfds
 
 from tf_simclr import config
 from tf_simclr.config import UserError
-from tf_simclr.data import labels, sources
+from tf_simclr.data import encoded, labels, sources
 
 CLASSES = ["ant", "bee", "cow"]
 
@@ -198,7 +198,7 @@ def test_what_cannot_be_prepared_is_the_users_error(monkeypatch, tmp_path):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_decode_gives_three_channels(channels):
     image = np.arange(24 * channels, dtype=np.uint8).reshape(4, 6, channels)
-    decoded = sources.decode(tf.io.encode_png(image))
+    decoded = encoded.decode(tf.io.encode_png(image))
     np.testing.assert_array_equal(decoded, np.broadcast_to(image, (4, 6, 3)))
 
 
