@@ -26,24 +26,23 @@ class TrainStep:
         update, parts = Update(objective, optimizer, settings, strategy), settings.train.accumulate_steps
         jit = compiled_by_xla(settings.hardware.jit_compile, strategy, parts)
         if parts == 1:
-            self._run = _on_replicas(strategy, tf.function(update.whole, jit_compile=True, autograph=False) if jit else update.whole)
-        elif objective.couples_examples:
-            self._run = CachedGradient(objective, update, settings, strategy)
+            whole = tf.function(update.whole, jit_compile=True, autograph=False) if jit else update.whole
+            self._run = lambda batch: strategy.run(whole, args=(batch,))
         else:
-            self._run = Accumulated(objective, update, settings, strategy)
+            self._run = (CachedGradient if objective.couples_examples else Accumulated)(update, settings, strategy)
         self.one = tf.function(self._one, autograph=False)  # nothing to convert, and half the time of tracing
         self.many = tf.function(self._many, autograph=False, reduce_retracing=True)
 
     def __call__(self, batch):
         """{name: float} after one step on `batch`."""
-        return self._named([self.one(batch)])[0]
+        return self._named(self.one(batch).numpy())
 
     def loop(self, batches, count):
         """The metrics of each of `count` steps, which follow one another without a word to the host. batches: a distributed iterator."""
-        return self._named(self.many(batches, tf.constant(count)))
+        return [self._named(row) for row in self.many(batches, tf.constant(count)).numpy()]
 
-    def _named(self, rows):
-        return [dict(zip(self.names, row.numpy().tolist())) for row in rows]
+    def _named(self, row):
+        return dict(zip(self.names, row.tolist()))
 
     def _one(self, batch):
         """float32 [M], the metrics averaged over the replicas."""
@@ -115,15 +114,11 @@ def _agree_on_overflow(gradients):
     return [g + tf.cast(tf.where(bad > 0, math.nan, 0.0), g.dtype) for g in gradients]
 
 
-def _on_replicas(strategy, function):
-    return lambda *arguments: strategy.run(function, args=arguments)
-
-
 class MicroBatches:
     """What both ways of accumulation share. The loops are outside of `strategy.run`: replicas can't talk to each other inside a loop of one."""
 
-    def __init__(self, objective, update, settings, strategy):
-        self._objective, self._update, self._strategy = objective, update, strategy
+    def __init__(self, update, settings, strategy):
+        self._objective, self._update, self._strategy = update.objective, update, strategy
         self._steps = settings.train.accumulate_steps
         self._rows = settings.train.train_batch_size // strategy.num_replicas_in_sync // self._steps  # of a micro-batch
         self._gradients = [self._buffer(v.shape) for v in update.variables]
@@ -134,7 +129,7 @@ class MicroBatches:
             return tf.Variable(tf.zeros(shape), trainable=False, synchronization=tf.VariableSynchronization.ON_READ, aggregation=tf.VariableAggregation.SUM)
 
     def _each(self, function, batch):
-        """Calls function(micro-batch, its number) -> a tensor or None on the replicas, for one micro-batch after the other; [results averaged over the replicas]."""
+        """Calls function(micro-batch, its number) -> a float32 tensor, on the replicas, for one micro-batch after the other; [results averaged over the replicas]."""
 
         def on_replica(batch, number):
             return function({name: tf.slice(value, [number * self._rows] + [0] * (value.shape.rank - 1), [self._rows, *value.shape[1:]])
@@ -184,9 +179,9 @@ class Accumulated(MicroBatches):
 class CachedGradient(MicroBatches):
     """The gradient of a loss that couples all examples of the batch; only batch norm sees micro-batches."""
 
-    def __init__(self, objective, update, settings, strategy):
-        super().__init__(objective, update, settings, strategy)
-        shapes = {name: [self._steps, self._rows, *shape] for name, shape in objective.output_shapes().items()}
+    def __init__(self, update, settings, strategy):
+        super().__init__(update, settings, strategy)
+        shapes = {name: [self._steps, self._rows, *shape] for name, shape in self._objective.output_shapes().items()}
         self._outputs = {name: self._buffer(shape) for name, shape in shapes.items()}
         self._upstream = {name: self._buffer(shape) for name, shape in shapes.items()}
 

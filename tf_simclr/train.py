@@ -59,7 +59,7 @@ def fit(experiment):
     with Interrupts() as interrupts, Progress("training", total * batch_size, start * batch_size) as progress:
         step = start
         while step < total:
-            batch, rows = steps.take(min(settings.hardware.steps_per_loop, total - step, keeper.steps_left(step)))
+            batch, rows = steps.take(keeper.steps_left(step, min(settings.hardware.steps_per_loop, total - step)))
             for row in rows:
                 step += 1
                 _check_finite(row, step, checkpoints)
@@ -120,9 +120,9 @@ class Keeper:
     def _count_on(self):
         self._began = time.monotonic() - float(self._experiment.checkpoints.seconds)
 
-    def steps_left(self, step):
-        """How many steps after `step` there are until something comes after one of them."""
-        return next(ahead for ahead in range(1, self._every + 1) if (step + ahead) % self._every == 0 or self._monitor.due(step + ahead))
+    def steps_left(self, step, most):
+        """How many steps after `step` there are until something comes after one of them, at most `most`."""
+        return next((ahead for ahead in range(1, most) if (step + ahead) % self._every == 0 or self._monitor.due(step + ahead)), most)
 
     def after(self, step, last):
         """What comes after a step; `last`: the training is saved in any case."""

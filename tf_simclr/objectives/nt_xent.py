@@ -35,38 +35,28 @@ def nt_xent(queries, keys, temperature, negatives=None, block=BLOCK):
     width, learning = max(block // batch, MIN_WIDTH), negatives is None  # keys of a block
     past = [] if negatives is None else [Keys(negatives[0], width, count=tf.cast(negatives[1], tf.int32))]
 
-    def candidates(view, keys):
-        return [Keys(keys[:, 1 - view], width), Keys(keys[:, view], width, excluded=mine), *past]
-
     @tf.custom_gradient
     def summed(queries, keys):
-        totals, losses = [], []  # of each view [B]
-        for view in (0, 1):
-            query, sets = queries[:, view] / temperature, candidates(view, keys)
-            if view == 0:
-                across, best, mean_logit = sets[0].ranked(query)
-            else:
-                across = sets[0].log_sum_exp(query)
-            totals.append(tf.reduce_logsumexp(tf.stack([across, *(s.log_sum_exp(query) for s in sets[1:])]), 0))
-            if view == 0:
-                accuracy = tf.reduce_mean(tf.cast(best == mine, tf.float32))
-                entropy = tf.reduce_mean(across - mean_logit)
-            positive = tf.reduce_sum(query * tf.gather(keys[:, 1 - view], mine), -1)
-            losses.append(tf.reduce_mean(totals[view] - positive))
+        query = [queries[:, view] / temperature for view in (0, 1)]  # [B, d]
+        sets = [[Keys(keys[:, 1 - view], width), Keys(keys[:, view], width, excluded=mine), *past] for view in (0, 1)]
+        partners = [tf.gather(keys[:, 1 - view], mine) for view in (0, 1)]  # [B, d]
+        across, best, mean_logit = sets[0][0].ranked(query[0])
+        parts = [[across, *(s.log_sum_exp(query[0]) for s in sets[0][1:])], [s.log_sum_exp(query[1]) for s in sets[1]]]
+        totals = [tf.reduce_logsumexp(tf.stack(part), 0) for part in parts]  # [B]
+        loss = sum(tf.reduce_mean(totals[view] - tf.reduce_sum(query[view] * partners[view], -1)) for view in (0, 1))
 
         def gradient(upstream, *unused):
             of_queries, of_keys = [], [0.0, 0.0]
             for view in (0, 1):
-                query = queries[:, view] / temperature
-                parts = [s.gradients(query, totals[view], learning) for s in candidates(view, keys)]
-                of_queries.append(tf.add_n([part[0] for part in parts]) - tf.gather(keys[:, 1 - view], mine))
+                found = [s.gradients(query[view], totals[view], learning) for s in sets[view]]
+                of_queries.append(tf.add_n([of_query for of_query, _ in found]) - partners[view])
                 if learning:
-                    of_keys[view] += parts[1][1]
-                    of_keys[1 - view] += tf.tensor_scatter_nd_sub(parts[0][1], mine[:, None], query)
+                    of_keys[view] += found[1][1]
+                    of_keys[1 - view] += tf.tensor_scatter_nd_sub(found[0][1], mine[:, None], query[view])
             scale = upstream / batch
             return tf.stack(of_queries, 1) * (scale / temperature), tf.stack(of_keys, 1) * scale if learning else None
 
-        return (losses[0] + losses[1], accuracy, entropy), gradient
+        return (loss, tf.reduce_mean(tf.cast(best == mine, tf.float32)), tf.reduce_mean(across - mean_logit)), gradient
 
     loss, accuracy, entropy = summed(queries, keys)
     count = tf.cast(2 * total - 1, tf.float32) + (0.0 if negatives is None else tf.cast(negatives[1], tf.float32))
