@@ -8,8 +8,9 @@ training split as examples to fit to: the trained network, the untrained one, an
 
 import argparse
 import tempfile
-import threading
 import time
+
+from benchmarks.peak import Peak
 
 
 def bare_rate(experiment, batch_size, rounds=10):
@@ -27,26 +28,6 @@ def bare_rate(experiment, batch_size, rounds=10):
         function(images)["final_avg_pool"].numpy()
         seconds.append(time.perf_counter() - began)
     return batch_size / statistics.median(seconds[1:])
-
-
-class Peak:
-    """The largest memory of this process while it is open, in GB."""
-
-    def __enter__(self):
-        self.gigabytes, self._done = 0.0, threading.Event()
-        self._thread = threading.Thread(target=self._watch)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *unused):
-        self._done.set()
-        self._thread.join()
-
-    def _watch(self):
-        while not self._done.wait(0.05):
-            with open("/proc/self/status") as file:
-                now = next(int(line.split()[1]) for line in file if line.startswith("VmRSS"))
-            self.gigabytes = max(self.gigabytes, now / 2**20)
 
 
 def main():
@@ -83,8 +64,8 @@ def main():
                 chosen = [name for name in names if network == "trained" or name not in ("classifier", "neighbors")]
                 measure.evaluate(Findings(), network, rows[network], chosen, experiment.settings.eval)
                 seconds[network] = time.perf_counter() - began
-            peaks.append(peak.gigabytes)
-            print(f"| all evaluations, {network} | {seconds[network]:.0f} s, at most {peak.gigabytes:.2f} GB of memory |", flush=True)
+            peaks.append(peak.most / 2**30)
+            print(f"| all evaluations, {network} | {seconds[network]:.0f} s, at most {peaks[-1]:.2f} GB of memory |", flush=True)
         print(f"| all evaluations together | {sum(seconds.values()):.0f} s, at most {max(peaks):.2f} GB of memory |")
 
 

@@ -4,12 +4,12 @@ Each row runs in a process of its own; peak memory is that of the process, less 
 """
 
 import argparse
-import resource
 import statistics
 import subprocess
 import sys
-import threading
 import time
+
+from benchmarks.peak import Peak, resident
 
 TEMPERATURE = 0.1
 
@@ -45,38 +45,13 @@ def measure(variant, options):
     small = tf.math.l2_normalize(tf.random.normal([16, 2, options.dim]), -1)
     gradient(small)  # libraries and kernels are loaded
     z = tf.math.l2_normalize(tf.random.normal([options.worker_views // 2, 2, options.dim]), -1)
-    before = resident()
-    peak = Peak()
-    seconds = []
-    for _ in range(options.calls + 1):
-        began = time.perf_counter()
-        gradient(z)[1].numpy()
-        seconds.append(time.perf_counter() - began)
-    return seconds[1:] or seconds, peak.stop() - before
-
-
-def resident():
-    """Bytes of memory that the process has now."""
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * resource.getpagesize()
-
-
-class Peak:
-    """The most memory the process has had between its construction and `stop`, looked at every 5 ms."""
-
-    def __init__(self):
-        self.most, self._end = resident(), threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
-
-    def _watch(self):
-        while not self._end.wait(0.005):
-            self.most = max(self.most, resident())
-
-    def stop(self):
-        self._end.set()
-        self._thread.join()
-        return self.most
+    before, seconds = resident(), []
+    with Peak() as peak:
+        for _ in range(options.calls + 1):
+            began = time.perf_counter()
+            gradient(z)[1].numpy()
+            seconds.append(time.perf_counter() - began)
+    return seconds[1:] or seconds, peak.most - before
 
 
 def main():

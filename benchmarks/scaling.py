@@ -5,7 +5,7 @@ One thing is changed at a time; each row is a process of its own.
 
 import statistics
 
-from benchmarks import training
+from benchmarks import memory, training
 
 CHANGES = [[], ["--batch=16"], ["--batch=256"], ["--width=0.25"], ["--width=1"], ["--image_size=16"], ["--image_size=64"], ["--depth=50"]]
 
@@ -18,12 +18,12 @@ def main():
     print(f"{base}, {options.precision}, and what changes\n\n| | images/s | GB |\n|---|---|---|")
     fixed = [f"--{name}={getattr(options, name)}" for name in ("depth", "width", "image_size", "batch", "steps")]
     for change in CHANGES:
-        memory, rates = 0, []
+        peak, rates = 0, []
         for _ in range(options.rounds):
-            found, *seconds = training.run("benchmarks.memory", "this package", options, *fixed, *change)
+            found, *seconds = training.run("benchmarks.memory", memory.OURS, options, *fixed, *change)
             batch = next((int(flag.removeprefix("--batch=")) for flag in change if flag.startswith("--batch=")), options.batch)
-            memory, rates = max(memory, found), rates + [batch / s for s in seconds]
-        print(f"| {' '.join(change) or base} | {statistics.median(rates):.1f} | {memory / 1e9:.2f} |", flush=True)
+            peak, rates = max(peak, found), rates + [batch / s for s in seconds]
+        print(f"| {' '.join(change) or base} | {statistics.median(rates):.1f} | {peak / 1e9:.2f} |", flush=True)
 
 
 if __name__ == "__main__":
