@@ -5,7 +5,7 @@ import sys
 from absl import flags as absl_flags
 from absl import logging
 
-from tf_simclr import console, flags
+from tf_simclr import console, failures, flags
 from tf_simclr.config import UserError
 from tf_simclr.stages import Stages
 
@@ -69,6 +69,12 @@ def main(argv):
     except KeyboardInterrupt:
         print("run.py: interrupted; the last checkpoint is kept, the same command goes on from there", file=sys.stderr)
         return 130
+    except Exception as error:
+        failure = failures.explained(error)
+        if failure is None:  # a defect: its traceback is wanted
+            raise
+        print(f"run.py: {failure}", file=sys.stderr)
+        return failure.status
     return 0
 
 

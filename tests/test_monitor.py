@@ -193,7 +193,7 @@ def test_the_best_is_kept(few, monkeypatch, tmp_path):
         best = tmp_path / str(number) / "best"
         assert record(experiment) == {"step": step, "criterion": "knn_accuracy", "value": values[step // 3 - 1], "held_out": 8}
         assert {path.name for path in best.iterdir()} == {
-            f"ckpt-{step}.index", f"ckpt-{step}.data-00000-of-00001", "checkpoint", "best.json", "flags.json", "data.json"}
+            f"ckpt-{step}.index", f"ckpt-{step}.data-00000-of-00001", f"ckpt-{step}.sha256.json", "checkpoint", "best.json", "flags.json", "data.json"}
         assert saved(best)["step/.ATTRIBUTES/VARIABLE_VALUE"] == step
     experiment.directory.path = tmp_path / "nothing"
     looks(experiment, monkeypatch, {3: math.nan, 6: math.nan})

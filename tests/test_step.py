@@ -159,6 +159,7 @@ def test_share_of_the_time_that_is_waited(monkeypatch):
         now[0] += seconds
         return value
 
-    steps = train.Steps(lambda batch: passing(3.0, {"total_loss": 1.0}), (passing(seconds, seconds) for seconds in (1.0, 3.0)))
-    for seconds, share in ((1.0, 0.25), (3.0, 0.5)):
-        assert steps.take(1) == (seconds, [{"total_loss": 1.0, "data_time": share}])
+    batches = types.SimpleNamespace(after=lambda step: passing(1.0 + step, 1.0 + step))
+    steps = train.Steps(lambda batch: passing(3.0, {"total_loss": 1.0}), batches)
+    for step, seconds, share in ((0, 1.0, 0.25), (2, 3.0, 0.5)):
+        assert steps.take(step, 1) == (seconds, [{"total_loss": 1.0, "data_time": share}])

@@ -4,7 +4,6 @@ import functools
 import time
 
 import numpy as np
-import tensorflow as tf
 from absl import logging
 
 from tf_simclr import distribute, events, export, measure, optimizers, pretrained, report, results, showcase, transfer
@@ -24,7 +23,7 @@ def evaluate_run(experiment):
     """
     checkpoints, done, waited = experiment.checkpoints, None, time.monotonic()
     while True:
-        latest = tf.train.latest_checkpoint(str(experiment.directory.path))
+        latest = checkpoints.latest()
         if latest is None and experiment.imported:
             return _evaluate_imported(experiment)
         if latest is None and done is None and not _waiting(experiment, waited):

@@ -5,10 +5,10 @@ import functools
 import math
 
 import numpy as np
-import tensorflow as tf
 from absl import logging
 
-from tf_simclr import chain, checkpoint, distribute, evaluation
+from tf_simclr import bundle, chain, checkpoint, distribute, evaluation
+from tf_simclr.config import UserError
 from tf_simclr.data import pipeline
 from tf_simclr.data.source import UNLABELED
 from tf_simclr.evaluation import features
@@ -108,8 +108,11 @@ class Best:
     def _read(self, start):
         """best.json, where it is of the checkpoint beside it and of a step that this training has done; what is not goes away."""
         record = self._directory.read(RECORD)
-        saved = tf.train.latest_checkpoint(str(self._directory.path))
-        if record and saved and saved.endswith(f"-{record['step']}") and record["step"] <= start:
+        try:
+            saved = bundle.newest(self._directory.path)
+        except UserError:
+            saved = bundle.set_aside(self._directory.path)
+        if record and saved and bundle.step_of(saved) == record["step"] <= start:
             return record
         if record or saved:
             logging.info("%s is not of the first %d steps of this training: looking for the best anew", self._directory.path, start)

@@ -9,11 +9,12 @@ import tensorflow as tf
 from etils import epath
 
 from tf_simclr import chain, config, flags
+from tf_simclr.bundle import UNREADABLE, first_line
 from tf_simclr.config import Config, UserError
 from tf_simclr.models.network import Network
 from tf_simclr.objectives import OBJECTIVES
 from tf_simclr.run_directory import read_json
-from tf_simclr.weights import DAMAGED, Weights, first_line
+from tf_simclr.weights import Weights
 
 DATA = "data.json"  # in a run directory: what it was trained on
 USES = ("eval", "export", "embed")  # modes that train nothing: a directory with such a run has weights from elsewhere
@@ -120,7 +121,7 @@ def expect_saved_model(name, output):
     """Where a SavedModel is loaded and tried: what goes wrong becomes a UserError about `name`, which should give `output`."""
     try:
         yield
-    except (*DAMAGED, OSError, AttributeError) as error:
+    except (*UNREADABLE, OSError, AttributeError) as error:
         raise UserError(f"{name}: as a SavedModel it is not one whose call gives {output} ({first_line(error)}); "
                         "give one of this package or of the papers' code") from None
 

@@ -106,6 +106,8 @@ class Train:
     accumulate_steps: int = setting(1, "parts of a batch that go through the network one after the other; the loss still sees the whole batch, batch norm one part", low=1)
     rematerialize: str = setting("none", "block: keep only what goes into each residual block and compute its activations again for the gradient: "
                                  "a third more time, a fraction of the memory", choices=("none", "block"), fixed=False)
+    skip_nonfinite: int = setting(0, "steps with a loss, gradient or weight that is not finite that are left out, as if they had not been; one more ends the training "
+                                  "(0: the first one does). More than 0 takes a copy of weights and optimizer in memory", low=0, fixed=False)
     seed: int = setting(0, "seed of weights, data order, augmentation and of the labels that are kept", low=0)
     deterministic: bool = setting(False, "use only deterministic kernels: the same run gives the same bits", fixed=False)
 

@@ -23,6 +23,7 @@ class TrainStep:
 
     def __init__(self, objective, optimizer, settings, strategy):
         self._strategy, self.names = strategy, ()
+        self._kept = [v.value for v in (*objective.variables, *optimizer.variables)] if settings.train.skip_nonfinite else []
         update, parts = Update(objective, optimizer, settings, strategy), settings.train.accumulate_steps
         jit = compiled_by_xla(settings.hardware.jit_compile, strategy, parts)
         if parts == 1:
@@ -46,9 +47,25 @@ class TrainStep:
 
     def _one(self, batch):
         """float32 [M], the metrics averaged over the replicas."""
+        before = [tf.identity(v) for v in self._kept]
         metrics = {name: self._strategy.reduce("MEAN", value, axis=None) for name, value in self._run(batch).items()}
+        row = tf.stack([tf.cast(value, tf.float32) for value in metrics.values()])
         self.names = tuple(metrics)
-        return tf.stack([tf.cast(value, tf.float32) for value in metrics.values()])
+        if not self._kept:
+            return row
+        self.names += ("skipped",)
+        return tf.concat([row, self._undo_unless_finite(row, before)], 0)
+
+    def _undo_unless_finite(self, row, before):
+        """Gives the variables their values `before` the step back if it has made anything that is not finite: [1.0], else [0.0]."""
+
+        def undo():
+            for v, value in zip(self._kept, before):
+                v.assign(value)
+            return tf.constant([1.0])
+
+        finite = [tf.reduce_all(tf.math.is_finite(value)) for value in (row, *self._kept) if value.dtype.is_floating]
+        return tf.cond(tf.reduce_all(finite), lambda: tf.constant([0.0]), undo)
 
     def _many(self, batches, count):
         rows = tf.TensorArray(tf.float32, count, infer_shape=False)

@@ -9,8 +9,8 @@ import tensorflow as tf
 from absl import logging
 
 from tf_simclr import distribute, starting
-from tf_simclr.config import Diverged, Interrupted
-from tf_simclr.data import pipeline
+from tf_simclr.config import Diverged, Failed, Interrupted
+from tf_simclr.data import mixture, pipeline
 from tf_simclr.monitor import Monitor
 from tf_simclr.progress import Progress
 from tf_simclr.step import TrainStep
@@ -46,7 +46,7 @@ def fit(experiment):
         Interrupted: SIGINT or SIGTERM came; a checkpoint was written.
         Diverged: a loss or gradient is not finite; the last checkpoint is of an earlier step.
     """
-    settings, checkpoints, total = experiment.settings, experiment.checkpoints, experiment.num_steps
+    settings, total = experiment.settings, experiment.num_steps
     start = _start(experiment)
     if start >= total:
         logging.info("training is complete: step %d of %d", start, total)
@@ -54,15 +54,14 @@ def fit(experiment):
     summaries = Summaries(experiment)
     keeper = Keeper(experiment, summaries, start)
     batch_size = settings.train.train_batch_size
-    steps = Steps(TrainStep(experiment.objective, experiment.optimizer, settings, experiment.strategy), iter(pipeline.training(
-        starting.with_constants(experiment), experiment.objective.example, settings.train.seed, start, experiment.strategy, settings.hardware.data_service)))
+    steps = Steps(TrainStep(experiment.objective, experiment.optimizer, settings, experiment.strategy), Batches(experiment, start))
     with Interrupts() as interrupts, Progress("training", total * batch_size, start * batch_size) as progress:
         step = start
         while step < total:
-            batch, rows = steps.take(keeper.steps_left(step, min(settings.hardware.steps_per_loop, total - step)))
+            batch, rows = steps.take(step, keeper.steps_left(step, min(settings.hardware.steps_per_loop, total - step)))
             for row in rows:
                 step += 1
-                _check_finite(row, step, checkpoints)
+                _check_finite(row, step, experiment)
             metrics = rows[-1]
             progress.update(batch_size * len(rows), _describe(metrics))
             stop = distribute.anywhere(experiment.strategy, interrupts.received)
@@ -78,23 +77,62 @@ def fit(experiment):
                                   "the same command goes on from there", interrupts.received or signal.SIGTERM)
 
 
+class Batches:
+    """The batches of a training from step `start` on."""
+
+    def __init__(self, experiment, start):
+        self._experiment, self._parts = experiment, starting.with_constants(experiment)
+        self._begin(start)
+
+    def _begin(self, step):
+        settings = self._experiment.settings
+        self.iterator = iter(pipeline.training(
+            self._parts, self._experiment.objective.example, settings.train.seed, step, self._experiment.strategy, settings.hardware.data_service))
+
+    def after(self, step):
+        """The batch after `step`; an image whose file can't be read any more does not end a training of days."""
+        try:
+            return next(self.iterator)
+        except tf.errors.OpError:
+            if not self.replace_unreadable(step):
+                raise
+            return next(self.iterator)
+
+    def replace_unreadable(self, step):
+        """Whether there are images that can't be read any more; others stand in for them after `step`."""
+        self._parts, lost = mixture.without_unreadable(self._parts)
+        if lost:
+            logging.warning("step %d: %d images can't be read any more, others stand in for them without a label: %s (%s)%s",
+                            step, len(lost), *lost[0], " ..." if len(lost) > 1 else "")
+            self._begin(step)
+        return bool(lost)
+
+
 class Steps:
     """Takes steps, one at a time or several without a word to the host, and measures which share of the time one waits for its batch."""
 
     def __init__(self, train_step, batches):
         self._train_step, self._batches, self._first, self._ended = train_step, batches, True, time.monotonic()
 
-    def take(self, count):
-        """(the batch of the last step if it is at hand, metrics of each of the steps): up to `count` steps; the first one comes alone, for its batch."""
+    def take(self, step, count):
+        """(the batch of the last step if it is at hand, metrics of each of the steps): up to `count` steps after `step`; the first one comes alone, for its batch."""
         if count > 1 and not self._first:
-            return None, self._train_step.loop(self._batches, count)
+            return None, self._loop(step, count)
         self._first = False
         asked = time.monotonic()
-        batch = next(self._batches)
+        batch = self._batches.after(step)
         waited = time.monotonic() - asked
         metrics = self._train_step(batch)
         began, self._ended = self._ended, time.monotonic()
         return batch, [{**metrics, "data_time": waited / max(self._ended - began, 1e-9)}]
+
+    def _loop(self, step, count):
+        try:
+            return self._train_step.loop(self._batches.iterator, count)
+        except tf.errors.OpError:
+            if not self._batches.replace_unreadable(step):
+                raise
+            raise Failed(f"--steps_per_loop={count}: one of the steps after {step} had no batch; the same command goes on from the last checkpoint") from None
 
 
 def _start(experiment):
@@ -140,20 +178,40 @@ class Keeper:
             checkpoints.save()
 
 
-def _check_finite(metrics, step, checkpoints):
-    _stop_if([name for name, value in metrics.items() if not math.isfinite(value)], step, checkpoints)
+def _check_finite(metrics, step, experiment):
+    """Counts a step that was left out since something in it was not finite.
+
+    Raises:
+        Diverged: there are more of them than `skip_nonfinite`.
+    """
+    bad = [name for name, value in metrics.items() if not math.isfinite(value)]
+    if metrics.get("skipped"):
+        skipped, most = experiment.checkpoints.skipped, experiment.settings.train.skip_nonfinite
+        bad = bad or ["the weights after it"]
+        if int(skipped.assign_add(1)) <= most:
+            logging.warning("step %d: not finite: %s; the step is left out, %d of at most %d", step, bad[0], int(skipped), most)
+            return
+    if bad:
+        raise _diverged(bad, _bad_weights(experiment.objective), step, experiment.checkpoints)
 
 
 def _check_weights(objective, step, checkpoints):
     """A finite gradient can still make weights that are not."""
-    _stop_if([v.path for v in objective.variables if not np.isfinite(v.numpy()).all()], step, checkpoints)
-
-
-def _stop_if(bad, step, checkpoints):
+    bad = _bad_weights(objective)
     if bad:
-        more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
-        raise Diverged(f"step {step}: not finite: {bad[0]}{more}; the last good checkpoint is {checkpoints.latest() or 'none yet'}. "
-                       "Try a smaller --learning_rate, more --warmup_epochs, a higher --temperature, or --precision=float32")
+        raise _diverged([], bad, step, checkpoints)
+
+
+def _bad_weights(objective):
+    """The paths of the variables that are not finite, in the order of the forward pass."""
+    return [v.path for v in objective.variables if not np.isfinite(v.numpy()).all()]
+
+
+def _diverged(metrics, variables, step, checkpoints):
+    """What to raise; `metrics` and `variables`: the names of those that are not finite."""
+    shown = [f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}" for names in (metrics, variables) if names]
+    return Diverged(f"step {step}: not finite: {', first of the weights '.join(shown)}; the last good checkpoint is {checkpoints.latest() or 'none yet'}. "
+                    "Try a smaller --learning_rate, more --warmup_epochs, a higher --temperature, --precision=float32, or --skip_nonfinite if it is one bad batch")
 
 
 def _describe(metrics):

@@ -3,8 +3,6 @@
 import hashlib
 import re
 
-import tensorflow as tf
-
 from tf_simclr import distribute, measure, starting, train
 from tf_simclr.config import Interrupted, UserError
 from tf_simclr.data import sources
@@ -46,7 +44,7 @@ def settings_for(experiment, dataset):
     """The configuration of the training on `dataset` that starts from the newest weights of the run."""
     settings, replicas = experiment.settings, experiment.strategy.num_replicas_in_sync
     train_split, eval_split = sources.train_and_test(settings.data, dataset)
-    start = experiment.imported.path if experiment.imported else tf.train.latest_checkpoint(str(experiment.directory.path))
+    start = experiment.imported.path if experiment.imported else experiment.checkpoints.latest()
     values = {**OWN, "dataset": dataset, "train_split": train_split, "eval_split": eval_split, "checkpoint": start, "train_epochs": max(settings.eval.transfer_epochs, 1),
               "train_batch_size": -(-BATCH // replicas) * replicas}
     name = re.sub(r"\W+", "_", dataset.removeprefix("folder:")).strip("_")[-40:]

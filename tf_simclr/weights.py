@@ -6,11 +6,11 @@ import tensorflow as tf
 from absl import logging
 from etils import epath
 
-from tf_simclr import chain, reference
+from tf_simclr import bundle, chain, reference
+from tf_simclr.bundle import UNREADABLE, first_line
 from tf_simclr.config import UserError
 
 VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
-DAMAGED = (tf.errors.OpError, ValueError, IndexError, KeyError, TypeError, RuntimeError)  # what TensorFlow raises for a file that is not whole
 _AGREE = "network and checkpoint must agree in depth, width, SK, SE and heads"
 
 
@@ -24,11 +24,11 @@ def _path_of(key):
 
 
 def latest_in(path, flag="checkpoint"):
-    """The newest checkpoint prefix that `path` stands for: see `chain.CHECKPOINTS`."""
+    """The newest whole checkpoint that `path` stands for, its prefix: see `chain.CHECKPOINTS`."""
     place = str(path)
     if tf.io.gfile.exists(os.path.join(place, "saved_model.pb")):
         place = os.path.join(place, "variables", "variables")
-    found = tf.train.latest_checkpoint(place) if tf.io.gfile.isdir(place) else None
+    found = _newest_in(place)
     if found is None and tf.io.gfile.glob(place + ".index"):
         found = place
     if found is None:
@@ -45,6 +45,13 @@ def _runs_inside(path):
     return sorted(place for place in places if tf.io.gfile.isdir(place) and tf.train.latest_checkpoint(place))
 
 
+def _newest_in(place):
+    """The newest checkpoint of a run, or of a directory that something else has written, or None."""
+    if not tf.io.gfile.isdir(place):
+        return None
+    return bundle.newest(place) or tf.train.latest_checkpoint(place)
+
+
 class Weights:
     """The variables of a network at `path`, the value of `flag`: a checkpoint or SavedModel, of this package or of the papers' code.
 
@@ -55,10 +62,11 @@ class Weights:
     def __init__(self, path, flag="checkpoint"):
         self.path, self.flag, self.prefix = path, flag, latest_in(path, flag)
         try:
+            bundle.require_whole(self.prefix)
             self._reader = tf.train.load_checkpoint(self.prefix)
             self._shapes = self._reader.get_variable_to_shape_map()
             self._layers = None if any(key.startswith("model/model.S") for key in self._shapes) else reference.read(self._reader)
-        except DAMAGED as error:
+        except UNREADABLE as error:
             raise self._unusable(error) from None
 
     @property
@@ -98,7 +106,7 @@ class Weights:
         try:
             keys = self._keys(network)
             read(self._reader, {v.path: (keys.get(v.path), v) for v in variables})
-        except DAMAGED as error:
+        except UNREADABLE as error:
             raise self._unusable(error) from None
 
     def _keys(self, network):
@@ -136,7 +144,3 @@ def read(reader, variables):
     for path, (_, v) in variables.items():
         v.assign(values[path])
 
-
-def first_line(error):
-    """What an exception says, in one line."""
-    return (str(getattr(error, "message", error)).strip().splitlines() or [type(error).__name__])[0]

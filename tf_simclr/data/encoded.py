@@ -16,7 +16,8 @@ def decode(contents):
     """An encoded image (JPEG, PNG, BMP, the first frame of a GIF; grey, RGB or with alpha) -> uint8 [H, W, 3]."""
 
     def other():
-        image = tf.io.decode_image(contents, expand_animations=False)  # [H, W, 1 to 4]
+        one = tf.cond(_starts(contents, b"GIF8"), lambda: _first_frame(contents)[0], lambda: contents)
+        image = tf.io.decode_image(one, expand_animations=False)  # [H, W, 1 to 4]
         grey = tf.shape(image)[-1] < 3
         return tf.cond(grey, lambda: tf.repeat(image[..., :1], 3, -1), lambda: image[..., :3])
 
@@ -25,7 +26,7 @@ def decode(contents):
 
 
 def checked(contents, max_pixels):
-    """`contents` (a scalar string) as `decode` may have it: a GIF is cut behind its first frame.
+    """`contents` (a scalar string), which `decode` may have; a GIF is cut behind its first frame.
 
     Raises:
         InvalidArgumentError: none of the formats, more than `max_pixels` pixels, or a palette that TensorFlow would read as grey.

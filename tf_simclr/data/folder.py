@@ -15,6 +15,7 @@ from tf_simclr.progress import Progress
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 SPLIT_NAMES = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
+MAX_PIXELS = 10**8  # of an image; decoded it takes 300 MB
 VALIDATION_SHARE = 0.1  # of each class, where the folder has no splits of its own
 
 
@@ -54,7 +55,7 @@ def _classes(path):
 def _images(path):
     """All image files below `path`, sorted; hidden ones are left out, links to folders are not followed."""
     found = []
-    for folder, folders, names in os.walk(path):
+    for folder, folders, names in os.walk(path, onerror=lambda error: logging.warning("%s: its images are left out: %s", error.filename, error.strerror)):
         folders[:] = [name for name in folders if not name.startswith(".")]
         found += [os.path.join(folder, name) for name in names if name.lower().endswith(SUFFIXES) and not name.startswith(".")]
     return sorted(found)
@@ -82,11 +83,7 @@ def readable(root, files):
     Raises:
         UserError: none is left.
     """
-    problems = []
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool, Progress("checking images", len(files)) as progress:
-        for problem in pool.map(lambda file: _problem(os.path.join(root, file)), files):
-            problems.append(problem)
-            progress.update(1)
+    problems = problems_of([os.path.join(root, file) for file in files], "checking images")
     bad = [i for i, problem in enumerate(problems) if problem]
     if bad:
         logging.warning("%d of %d images can't be read and are skipped:", len(bad), len(files))
@@ -97,16 +94,28 @@ def readable(root, files):
     return np.setdiff1d(np.arange(len(files)), bad)
 
 
+def problems_of(paths, what=None):
+    """Why each of these files can't be decoded, None for those that can. what: the name of the work, for the user to see."""
+    problems = []
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool, Progress(what, len(paths)) as progress:
+        for problem in pool.map(_problem, paths):
+            problems.append(problem)
+            progress.update(1)
+    return problems
+
+
 def _problem(path):
-    """Why the image can't be decoded, or None."""
     try:
-        contents = tf.io.read_file(path)
-        if path.lower().endswith(".bmp") and encoded.has_colour_palette(contents):
-            return encoded.PALETTE
+        contents = _checked(tf.io.read_file(os.fsencode(path)))
         if tf.io.is_jpeg(contents):
             tf.io.decode_jpeg(contents, channels=3, ratio=8)  # an eighth of the size: finds what is broken in less time
         else:
-            tf.io.decode_image(contents, expand_animations=False)
+            encoded.decode(contents)
     except (tf.errors.OpError, ValueError) as error:
         return encoded.reason(error)
     return None
+
+
+@tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
+def _checked(contents):
+    return encoded.checked(contents, MAX_PIXELS)

@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 
 from tf_simclr.config import UserError
-from tf_simclr.data.source import Source
+from tf_simclr.data import folder
+from tf_simclr.data.source import UNLABELED, Indexed, Source
 from tf_simclr.sections import MAX_INT
 
 
@@ -58,3 +59,27 @@ def _shares(total, weights):
     """`total` split in proportion to `weights`, in whole numbers."""
     ends = np.rint(np.cumsum(weights) / np.sum(weights) * total).astype(int)
     return np.diff(ends, prepend=0).tolist()
+
+
+def without_unreadable(parts):
+    """Looks at all image files that are read while training.
+
+    Returns:
+        (the parts, in which the next readable image stands in for each that can't be read any more, without a label;
+        [(name, reason)] of those).
+    """
+    lost, found = [], []
+    for part in parts:
+        reasons = folder.problems_of(part.source.records) if isinstance(part.source, Indexed) and part.source.by_path else []
+        bad = np.array([bool(reason) for reason in reasons], bool)
+        lost += [(name, reason) for name, reason in zip(part.source.names_of(np.flatnonzero(bad)), filter(None, reasons))]
+        found.append(_replaced(part, bad) if bad.any() and not bad.all() else part)
+    return found, lost
+
+
+def _replaced(part, bad):
+    index, good = np.arange(len(bad)), np.flatnonzero(~bad)
+    index[bad] = good[np.searchsorted(good, index[bad]) % len(good)]
+    source = part.source
+    replaced = dataclasses.replace(source, records=source.records[index], labels=np.where(bad, UNLABELED, source.labels))
+    return dataclasses.replace(part, source=replaced, constants=None if part.constants is None else part.constants[index])

@@ -64,6 +64,11 @@ class Indexed(Source):
         return len(self.labels)
 
     @property
+    def by_path(self):
+        """Whether the records are the paths of files, which are read when they are needed."""
+        return self.records.dtype.kind == "U"
+
+    @property
     def num_labeled(self):
         return int(np.sum(self.labels != UNLABELED))
 
@@ -103,7 +108,7 @@ class Indexed(Source):
     def fingerprint(self):
         digest = hashlib.sha256(repr((self.name, self.split, self.class_names, self.example_names)).encode())
         digest.update(self.labels.tobytes())
-        if self.records.dtype.kind == "U":  # paths of files, which may change
+        if self.by_path:  # the files may change
             digest.update(repr([(status.st_size, status.st_mtime_ns) for status in map(os.stat, self.records)]).encode())
         else:
             for record in self.records:
@@ -142,8 +147,8 @@ class Indexed(Source):
         return index.map(lambda i: (records[i], labels[i]))
 
     def _tensor(self):
-        with tf.device("cpu"):
-            return tf.constant(self.records)
+        with tf.device("cpu"):  # names of files may be any bytes
+            return tf.constant([os.fsencode(path) for path in self.records] if self.by_path else self.records)
 
 
 @dataclasses.dataclass(frozen=True)

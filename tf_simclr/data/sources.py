@@ -45,7 +45,7 @@ def _folder_source(data, split, find):
     class_names = tuple(name.encode("utf-8", "replace").decode() for name in class_names)  # names of folders may be any bytes
     paths = np.array([os.path.join(root, file) for file in files])
     if data.cache_dataset or sum(map(os.path.getsize, paths)) <= MEMORY_LIMIT:
-        records = np.array([tf.io.read_file(path).numpy() for path in paths], object)
+        records = np.array([tf.io.read_file(os.fsencode(path)).numpy() for path in paths], object)
         return Indexed(data.dataset, split, class_names, Encoded, records, labels, tuple(files))
     return Indexed(data.dataset, split, class_names, lambda path: Encoded(tf.io.read_file(path)), paths, labels, tuple(files))
 

@@ -8,11 +8,11 @@ import tensorflow as tf
 from absl import logging
 
 from tf_simclr import distribute, pretrained
+from tf_simclr.bundle import first_line
 from tf_simclr.config import UserError
 from tf_simclr.data import augment
 from tf_simclr.export import card, formats, saved_model
 from tf_simclr.run_directory import RunDirectory, read_json
-from tf_simclr.weights import first_line
 
 ASSETS = "assets"
 NUM_IMAGES = 32  # on which other formats are compared with the SavedModel

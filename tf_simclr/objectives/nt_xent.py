@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from tf_simclr import distribute
 
-MASKED = 1e9  # subtracted from a logit that must not count; float32 holds it, float16 would not
+MASKED = 1e30  # its negative is the logit of what must not count; float32 holds it, float16 would not
 BLOCK = 2**20  # logits of a view that are in memory at once, 4 MB: what is done to them finds them in the cache
 MIN_WIDTH = 256  # keys of a block at the least: narrower matrix products are slow
 

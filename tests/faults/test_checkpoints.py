@@ -1,0 +1,117 @@
+"""Checkpoints that were damaged on the disk: none is loaded, each is named, the one before is taken."""
+
+import random
+import shutil
+
+import pytest
+import tensorflow as tf
+
+from tf_simclr import bundle
+from tf_simclr.config import UserError
+
+CORRUPTIONS = 200
+
+
+def flip(file, chance):
+    content = bytearray(file.read_bytes())
+    content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+    file.write_bytes(content)
+
+
+def truncate(file, chance):
+    file.write_bytes(file.read_bytes()[:chance.randrange(file.stat().st_size)])
+
+
+def overwrite(file, chance):
+    start = chance.randrange(file.stat().st_size)
+    content = file.read_bytes()
+    file.write_bytes(content[:start] + bytes(255 - byte for byte in content[start:start + 100]) + content[start + 100:])
+
+
+def grow(file, chance):
+    file.write_bytes(file.read_bytes() + chance.randbytes(20))
+
+
+def lose(file, chance):
+    file.unlink()
+
+
+def swap(file, chance):
+    """With the same file of another checkpoint."""
+    shutil.copy(file.with_name(file.name.replace("ckpt-3", f"ckpt-{chance.choice([1, 2])}")), file)
+
+
+DAMAGES = (flip, truncate, overwrite, grow, lose, swap)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A directory with checkpoints of steps 1 to 3, and what is in them."""
+    directory = tmp_path_factory.mktemp("saved")
+    values, step = tf.Variable(tf.zeros([50])), tf.Variable(0, dtype=tf.int64)
+    checkpoint = tf.train.Checkpoint(model={"a/b": values, "c": tf.Variable(1.0)}, step=step)
+    for number in (1, 2, 3):
+        values.assign(tf.random.stateless_normal([50], [0, number]))
+        step.assign(number)
+        bundle.write(checkpoint, directory, number)
+    return directory
+
+
+@pytest.mark.parametrize("number", range(CORRUPTIONS))
+def test_damaged_checkpoint_is_passed_over(saved, tmp_path, caplog, number):
+    chance, directory = random.Random(number), shutil.copytree(saved, tmp_path / "copy")
+    file = chance.choice([file for file in sorted(directory.glob("ckpt-3.*")) if file.suffix != ".json" or number % 3])
+    before = file.read_bytes()
+    damage = chance.choice([damage for damage in DAMAGES if damage is not lose or file.suffix != ".json"])
+    damage(file, chance)
+    changed = not file.exists() or file.read_bytes() != before
+    assert bundle.newest(directory) == str(directory / f"ckpt-{2 if changed else 3}"), damage
+    if changed:
+        line, = [record.getMessage() for record in caplog.records]
+        assert "ckpt-3 is damaged and passed over: " in line and line.count("\n") == 0
+        bundle.set_aside(directory, 2)
+        assert {path.name for path in (directory / "damaged").iterdir()} == {path.name for path in saved.glob("ckpt-3.*") if damage is not lose or path.name != file.name}
+        assert bundle.newest(directory) == str(directory / "ckpt-2") == tf.train.latest_checkpoint(directory)
+
+
+def test_all_files_of_another_step(saved, tmp_path):
+    """Whole files under another name are no checkpoint of that step, with a manifest or without."""
+    for file in saved.glob("ckpt-1.*"):
+        shutil.copy(file, tmp_path / file.name.replace("ckpt-1", "ckpt-9"))
+    with pytest.raises(UserError, match="ckpt-9 is damaged: ckpt-9.sha256.json is that of step 1"):
+        bundle.newest(tmp_path)
+    (tmp_path / "ckpt-9.sha256.json").unlink()
+    with pytest.raises(UserError, match="ckpt-9 is damaged: it is that of step 1; no whole checkpoint is left"):
+        bundle.newest(tmp_path)
+
+
+def test_without_a_manifest_tensorflow_checks(saved, tmp_path):
+    """As checkpoints of older versions are, and one whose writer died before its last file was in place."""
+    directory = shutil.copytree(saved, tmp_path / "copy")
+    (directory / "ckpt-3.sha256.json").unlink()
+    assert bundle.newest(directory) == str(directory / "ckpt-3")
+    overwrite(directory / "ckpt-3.data-00000-of-00001", random.Random(0))
+    assert bundle.newest(directory) == str(directory / "ckpt-2")
+
+
+def test_a_writer_that_dies_leaves_no_half(saved, tmp_path):
+    """Whatever has come to its place so far."""
+    names = [next(saved.glob("ckpt-3.data*")).name, "ckpt-3.index", "ckpt-3.sha256.json"]
+    for count, newest in ((0, 2), (1, 2), (2, 3), (3, 3)):
+        directory = shutil.copytree(saved, tmp_path / str(count), ignore=shutil.ignore_patterns(*names[count:]))
+        assert bundle.newest(directory) == str(directory / f"ckpt-{newest}")
+
+
+def test_write_is_done_again_where_it_failed(saved, tmp_path, monkeypatch):
+    """What is there stays as it is; nothing is left beside it."""
+    directory = shutil.copytree(saved, tmp_path / "copy")
+    checkpoint = tf.train.Checkpoint(step=tf.Variable(4, dtype=tf.int64))
+    with monkeypatch.context() as patch:
+        patch.setattr(bundle, "_digest", lambda path: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        with pytest.raises(OSError, match="No space left"):
+            bundle.write(checkpoint, directory, 4)
+    assert sorted(path.name for path in directory.iterdir()) == sorted(path.name for path in saved.iterdir())
+    bundle.write(checkpoint, directory, 4)
+    assert bundle.newest(directory) == str(directory / "ckpt-4") == tf.train.latest_checkpoint(directory)
+    bundle.keep(directory, 2)
+    assert {path.stem for path in directory.glob("ckpt-*.index")} == {"ckpt-3", "ckpt-4"}

@@ -1,0 +1,22 @@
+"""What can befall a program that is right: a full disk, a worker that is gone, too little memory. No TensorFlow here."""
+
+from tf_simclr.config import Failed
+
+KNOWN = (  # (words of the exceptions, what it is, what to do)
+    (("No space left on device", "Disk quota exceeded", "[Errno 28]", "[Errno 122]"), "the disk is full", "make room, and give"),
+    (("Read-only file system", "[Errno 30]"), "the disk can't be written to", "see why, and give"),
+    (("Collective ops is aborted", "Connection reset by peer", "Socket closed", "failed to connect to all addresses", "heartbeat"),
+     "another worker of the cluster is gone or does not answer", "see its log, and give all workers"),
+    (("OOM when allocating", "MemoryError", "std::bad_alloc"), "the memory does not suffice",
+     "take a smaller --train_batch_size, --accumulate_steps or --rematerialize=block, or only give"),
+)
+
+
+def explained(error):
+    """A `Failed` that says what has happened and what to do, for an exception that is not a defect of the program; None for others."""
+    text = f"{type(error).__name__}: {error}"
+    for words, what, remedy in KNOWN:
+        if any(word in text for word in words):
+            line = next(line for line in text.splitlines() if any(word in line for word in words))
+            return Failed(f"{what} ({line.strip()[:300]}); what was saved is kept: {remedy} the same command again, which goes on from the last checkpoint")
+    return None
