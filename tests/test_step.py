@@ -161,5 +161,5 @@ def test_share_of_the_time_that_is_waited(monkeypatch):
 
     batches = types.SimpleNamespace(after=lambda step: passing(1.0 + step, 1.0 + step))
     steps = train.Steps(lambda batch: passing(3.0, {"total_loss": 1.0}), batches)
-    for step, seconds, share in ((0, 1.0, 0.25), (2, 3.0, 0.5)):
-        assert steps.take(step, 1) == (seconds, [{"total_loss": 1.0, "data_time": share}])
+    for done, seconds, share in ((0, 1.0, 0.25), (2, 3.0, 0.5)):
+        assert steps.take(done, 1) == (seconds, [{"total_loss": 1.0, "data_time": share}])

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from training import Training, values_of
 
-from tf_simclr import checkpoint, config, train, weights
+from tf_simclr import checkpoint, config, weights
 from tf_simclr.data import sources
 from tf_simclr.models import resnet
 from tf_simclr.objectives import OBJECTIVES

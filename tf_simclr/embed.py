@@ -4,7 +4,7 @@ import numpy as np
 from absl import logging
 from etils import epath
 
-from tf_simclr import distribute, pretrained
+from tf_simclr import distribute, failures, pretrained
 from tf_simclr.config import UserError
 from tf_simclr.data import augment, sources
 from tf_simclr.evaluation import features
@@ -47,7 +47,7 @@ def embed(settings, alone=True):
 
 
 def _unwritable(output, error):
-    return UserError(f"--embed_output={output}: it can't be written ({error.strerror or error})")
+    return failures.unwritable(f"--embed_output={output}: it can't be written ({error.strerror or error})", error)
 
 
 def _columns(model, settings, strategy):

@@ -1,6 +1,6 @@
 """What can befall a program that is right: a full disk, a worker that is gone, too little memory. No TensorFlow here."""
 
-from tf_simclr.config import Failed
+from tf_simclr.config import Failed, UserError
 
 KNOWN = (  # (words of the exceptions, what it is, what to do)
     (("No space left on device", "Disk quota exceeded", "[Errno 28]", "[Errno 122]"), "the disk is full", "make room, and give"),
@@ -20,3 +20,8 @@ def explained(error):
             line = next(line for line in text.splitlines() if any(word in line for word in words))
             return Failed(f"{what} ({line.strip()[:300]}); what was saved is kept: {remedy} the same command again, which goes on from the last checkpoint")
     return None
+
+
+def unwritable(message, error):
+    """What to raise with `message` for an OSError of TensorFlow or Python: a `Failed` if the disk is full, else a wrong path, a `UserError`."""
+    return (Failed if explained(error) else UserError)(message)

@@ -7,7 +7,7 @@ import time
 from absl import logging
 from etils import epath
 
-from tf_simclr import chain, flags
+from tf_simclr import chain, failures, flags
 from tf_simclr import config as config_lib
 from tf_simclr.config import UserError
 
@@ -67,7 +67,7 @@ class RunDirectory:
             raise self._unwritable(error) from None
 
     def _unwritable(self, error):
-        return UserError(f"--model_dir={self.path}: it can't be written to ({getattr(error, 'strerror', None) or error})")
+        return failures.unwritable(f"--model_dir={self.path}: it can't be written to ({getattr(error, 'strerror', None) or error})", error)
 
     def create(self):
         """Makes the directory where there is none."""

@@ -78,7 +78,7 @@ def test_all_files_of_another_step(saved, tmp_path):
     """Whole files under another name are no checkpoint of that step, with a manifest or without."""
     for file in saved.glob("ckpt-1.*"):
         shutil.copy(file, tmp_path / file.name.replace("ckpt-1", "ckpt-9"))
-    with pytest.raises(UserError, match="ckpt-9 is damaged: ckpt-9.sha256.json is that of step 1"):
+    with pytest.raises(UserError, match=r"ckpt-9 is damaged: ckpt-9\.sha256\.json is that of step 1"):
         bundle.newest(tmp_path)
     (tmp_path / "ckpt-9.sha256.json").unlink()
     with pytest.raises(UserError, match="ckpt-9 is damaged: it is that of step 1; no whole checkpoint is left"):

@@ -7,9 +7,8 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from tf_simclr import distribute, pretrained
+from tf_simclr import distribute, failures, pretrained
 from tf_simclr.bundle import first_line
-from tf_simclr.config import UserError
 from tf_simclr.data import augment
 from tf_simclr.export import card, formats, saved_model
 from tf_simclr.run_directory import RunDirectory, read_json
@@ -88,7 +87,7 @@ def _replace(directory, step, keep, write):
         for old in others[:max(len(others) + 1 - keep, 0)] if keep else []:
             old.rmtree()
     except (OSError, tf.errors.OpError) as error:
-        raise UserError(f"{path}: it can't be written ({first_line(error)})") from None
+        raise failures.unwritable(f"{path}: it can't be written ({first_line(error)})", error) from None
     finally:
         if partial.exists():
             partial.rmtree()

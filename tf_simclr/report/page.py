@@ -5,7 +5,7 @@ import os
 import jinja2
 from etils import epath
 
-from tf_simclr.config import UserError
+from tf_simclr import failures
 from tf_simclr.report import charts, facts, figures, gallery, plots
 from tf_simclr.report import runs as runs_lib
 
@@ -33,7 +33,7 @@ def write(directories, output):
         partial.write_text(text, encoding="utf-8")
         partial.replace(output)
     except (OSError, ValueError) as error:
-        raise UserError(f"the report can't be written to {output}: {getattr(error, 'strerror', None) or error}") from None
+        raise failures.unwritable(f"the report can't be written to {output}: {getattr(error, 'strerror', None) or error}", error) from None
 
 
 def render(runs):
