@@ -63,13 +63,13 @@ def kills(folder, number, chance):
     """Rows of the table: SIGKILL at random moments, then again in what was started after it, until the chain is left alone."""
     for name, flags in VARIANTS.items():
         expected, seconds, _ = undisturbed(folder / f"calm_{name}", flags)
-        injected, survived = 0, 0
-        for chain in range(-(-number // 2 // KILLS_OF_A_CHAIN)):
-            directory, killed = folder / f"killed_{name}_{chain}", 0
-            while killed < KILLS_OF_A_CHAIN:
+        injected, survived, chain = 0, 0, 0
+        while injected < number // len(VARIANTS):
+            directory, killed, chain = folder / f"killed_{name}_{chain}", 0, chain + 1
+            while killed < min(KILLS_OF_A_CHAIN, number // len(VARIANTS) - injected):
                 process = start(*CHAIN, *flags, f"--model_dir={directory}")
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.communicate(timeout=chance.uniform(2, 0.8 * seconds))
+                    process.communicate(timeout=chance.uniform(2, 0.5 * seconds))
                 if process.returncode is not None:  # it was at its end before
                     break
                 process.send_signal(signal.SIGKILL)

@@ -3,7 +3,7 @@
 from tf_simclr.config import Failed, UserError
 
 KNOWN = (  # (words of the exceptions, what it is, what to do)
-    (("No space left on device", "Disk quota exceeded", "[Errno 28]", "[Errno 122]"), "the disk is full", "make room, and give"),
+    (("No space left on device", "Disk quota exceeded", "File too large", "[Errno 27]", "[Errno 28]", "[Errno 122]"), "the disk is full", "make room, and give"),
     (("Read-only file system", "[Errno 30]"), "the disk can't be written to", "see why, and give"),
     (("Collective ops is aborted", "Connection reset by peer", "Socket closed", "failed to connect to all addresses", "heartbeat"),
      "another worker of the cluster is gone or does not answer", "see its log, and give all workers"),

@@ -1,5 +1,6 @@
 """The run directory: whose configuration it holds, who trains in it, its small files."""
 
+import contextlib
 import json
 import os
 import time
@@ -64,6 +65,8 @@ class RunDirectory:
             partial.write_text(json.dumps(content, indent=indent) + "\n")
             partial.replace(self.path / name)
         except OSError as error:
+            with contextlib.suppress(OSError):  # the directory may be what is wrong
+                partial.unlink(missing_ok=True)
             raise self._unwritable(error) from None
 
     def _unwritable(self, error):

@@ -1,5 +1,6 @@
 """Runs -> one HTML file that needs no other and asks for nothing."""
 
+import contextlib
 import os
 
 import jinja2
@@ -33,6 +34,8 @@ def write(directories, output):
         partial.write_text(text, encoding="utf-8")
         partial.replace(output)
     except (OSError, ValueError) as error:
+        with contextlib.suppress(OSError):  # the directory may be what is wrong
+            partial.unlink(missing_ok=True)
         raise failures.unwritable(f"the report can't be written to {output}: {getattr(error, 'strerror', None) or error}", error) from None
 
 
