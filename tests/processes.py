@@ -1,9 +1,11 @@
 """Starts run.py as a process of its own, and what its run directories and its stderr are looked at with."""
 
+import os
 import pathlib
 import re
 import subprocess
 import sys
+import time
 
 import numpy as np
 import tensorflow as tf
@@ -21,8 +23,8 @@ SECONDS = 400  # after which a process hangs
 STARTED = []
 
 
-def start(*arguments, program=WHOLE):
-    STARTED.append(subprocess.Popen([sys.executable, str(program), *arguments], stderr=subprocess.PIPE, text=True))
+def start(*arguments, program=WHOLE, **environment):
+    STARTED.append(subprocess.Popen([sys.executable, str(program), *arguments], stderr=subprocess.PIPE, text=True, env={**os.environ, **environment}))
     return STARTED[-1]
 
 
@@ -33,6 +35,14 @@ def finish(process):
     finally:
         process.kill()
     return process.returncode, stderr
+
+
+def signal_after(process, directory, step, number):
+    """Sends a signal once a checkpoint of `step` or later is there."""
+    end = time.monotonic() + SECONDS
+    while newest(directory) < step and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.01)
+    process.send_signal(number)
 
 
 def end_all():

@@ -5,11 +5,10 @@ import json
 import random
 import shutil
 import signal
-import time
 
 import pytest
 from conftest import command_line
-from processes import DIGITS, HERE, SECONDS, SMALL, TINY, end_all, finish, messages, newest, start, steps_saved, the_message, variables
+from processes import DIGITS, HERE, SMALL, TINY, end_all, finish, messages, newest, signal_after, start, steps_saved, the_message, variables
 
 from tf_simclr.report import schema
 from tf_simclr.stages import Stages
@@ -20,15 +19,6 @@ STEPS = 24  # of each stage
 CHAIN = [*DIGITS, *TINY, f"--train_mode={','.join(STAGES)}", "--mode=train_then_eval", "--labels_per_class=4", "--finetune.ft_proj_selector=1",
          "--finetune.probe_init_logits_layer=True", "--distill.unlabeled_ratio=7", f"--train_steps={STEPS}", "--checkpoint_steps=2",
          "--memory_size=100", "--deterministic", "--untrained_baseline=False", "--eval_batch_size=64", "--eval_steps=2"]
-
-
-def signal_after(process, directory, step, number):
-    """Sends a signal once a checkpoint of `step` or later is there; (exit status, stderr)."""
-    end = time.monotonic() + SECONDS
-    while newest(directory) < step and process.poll() is None and time.monotonic() < end:
-        time.sleep(0.01)
-    process.send_signal(number)
-    return finish(process)
 
 
 def undisturbed_run(folder):
@@ -42,7 +32,9 @@ def disturbed_run(folder):
     directory, ends = folder / "disturbed", []
     for stage, number in (("pretrain", signal.SIGKILL), ("pretrain", signal.SIGTERM), ("finetune", signal.SIGKILL), ("distill", signal.SIGINT)):
         step = random.randrange(2, 8) if number == signal.SIGKILL else newest(directory / stage) + 1
-        status, stderr = signal_after(start(*CHAIN, f"--model_dir={directory}", program=SMALL), directory / stage, step, number)
+        process = start(*CHAIN, f"--model_dir={directory}", program=SMALL)
+        signal_after(process, directory / stage, step, number)
+        status, stderr = finish(process)
         ends.append((status, stderr, newest(directory / stage)))
     status, stderr = finish(start(f"--model_dir={directory}", "--mode=train_then_eval", program=SMALL))
     return directory, [*ends, (status, stderr, newest(directory / "distill"))]

@@ -13,6 +13,7 @@ def set_up_logging():
     handler = logging.get_absl_handler()
     handler.setFormatter(std_logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     handler.addFilter(_is_for_the_user)
+    std_logging.getLogger("tensorflow").setLevel(std_logging.WARNING)  # its Python part tells of every collective that it traces
 
 
 def _is_for_the_user(record):

@@ -7,6 +7,7 @@ KNOWN = (  # (words of the exceptions, what it is, what to do)
     (("Read-only file system", "[Errno 30]"), "the disk can't be written to", "see why, and give"),
     (("Collective ops is aborted", "Connection reset by peer", "Socket closed", "failed to connect to all addresses", "heartbeat"),
      "another worker of the cluster is gone or does not answer", "see its log, and give all workers"),
+    (("{{node ReadFile}}",), "an image can't be read any more", "give"),
     (("OOM when allocating", "MemoryError", "std::bad_alloc"), "the memory does not suffice",
      "take a smaller --train_batch_size, --accumulate_steps or --rematerialize=block, or only give"),
 )

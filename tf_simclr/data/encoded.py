@@ -3,6 +3,8 @@
 All of it in TensorFlow's own operations, so that it can be part of an exported model.
 """
 
+import re
+
 import tensorflow as tf
 
 ACCEPTED = "JPEG, PNG, BMP and GIF are accepted"
@@ -50,7 +52,11 @@ def checked(contents, max_pixels):
 
 def reason(error):
     """What TensorFlow says of a file that it can't read, without the names of its operations."""
-    return str(getattr(error, "message", error)).splitlines()[0].split(" [Op:")[0].split("}} ")[-1]
+    message = str(getattr(error, "message", error))
+    failed = re.search(r"assertion failed: \[(.*?)\](?: \[(.*?)\])?", message)  # one of `checked`
+    if failed:
+        return " ".join(filter(None, failed.groups()))
+    return message.splitlines()[0].split(" [Op:")[0].split("}} ")[-1]
 
 
 def has_colour_palette(contents):

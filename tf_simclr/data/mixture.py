@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from tf_simclr.config import UserError
+from tf_simclr.config import Failed, UserError
 from tf_simclr.data import folder
 from tf_simclr.data.source import UNLABELED, Indexed, Source
 from tf_simclr.sections import MAX_INT
@@ -67,13 +67,18 @@ def without_unreadable(parts):
     Returns:
         (the parts, in which the next readable image stands in for each that can't be read any more, without a label;
         [(name, reason)] of those).
+
+    Raises:
+        Failed: none of the images of a part is left.
     """
     lost, found = [], []
     for part in parts:
         reasons = folder.problems_of(part.source.records) if isinstance(part.source, Indexed) and part.source.by_path else []
         bad = np.array([bool(reason) for reason in reasons], bool)
         lost += [(name, reason) for name, reason in zip(part.source.names_of(np.flatnonzero(bad)), filter(None, reasons))]
-        found.append(_replaced(part, bad) if bad.any() and not bad.all() else part)
+        if bad.any() and bad.all():
+            raise Failed(f"{part.source.name}: none of its {len(bad)} images can be read any more, e.g. {lost[-1][0]}: {lost[-1][1]}")
+        found.append(_replaced(part, bad) if bad.any() else part)
     return found, lost
 
 

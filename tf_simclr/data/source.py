@@ -18,6 +18,11 @@ UNLABELED = -1  # the label of an example whose label is unknown or must not be 
 SHUFFLE_BUFFER = 8192  # examples a stream is shuffled over; encoded, about 1 GB of ImageNet
 
 
+def as_text(name):
+    """`name`, which may be that of a file and so any bytes, as it can be written."""
+    return str(name).encode("utf-8", "replace").decode()
+
+
 @dataclasses.dataclass(frozen=True)
 class Source:
     """One split of a data set.
@@ -116,7 +121,7 @@ class Indexed(Source):
         return digest.hexdigest()
 
     def names_of(self, index):
-        return [str(name) for name in self.example_ids()[0][index]]
+        return list(map(as_text, self.example_ids()[0][index]))
 
     def pick(self, index):
         return self.take(index).ordered()

@@ -12,7 +12,7 @@ from absl import logging
 from tf_simclr.config import UserError, nearest
 from tf_simclr.data import folder as folders
 from tf_simclr.data.picture import Decoded, Encoded
-from tf_simclr.data.source import UNLABELED, Indexed, Streamed
+from tf_simclr.data.source import UNLABELED, Indexed, Streamed, as_text
 
 EVALUATED = ("test", "validation", "val")  # names of splits to evaluate on, the first that there is
 MEMORY_LIMIT = 2**30  # bytes of encoded images that are kept in memory without asking
@@ -42,7 +42,7 @@ def folder(data):
 def _folder_source(data, split, find):
     root = data.dataset.removeprefix("folder:")
     class_names, files, labels = find()
-    class_names = tuple(name.encode("utf-8", "replace").decode() for name in class_names)  # names of folders may be any bytes
+    class_names = tuple(map(as_text, class_names))
     paths = np.array([os.path.join(root, file) for file in files])
     if data.cache_dataset or sum(map(os.path.getsize, paths)) <= MEMORY_LIMIT:
         records = np.array([tf.io.read_file(os.fsencode(path)).numpy() for path in paths], object)
