@@ -6,7 +6,7 @@ from absl import flags as absl_flags
 from absl import logging
 
 from tf_simclr import console, failures, flags
-from tf_simclr.config import UserError
+from tf_simclr.config import Failed, UserError
 from tf_simclr.stages import Stages
 
 
@@ -37,17 +37,25 @@ def use(stages):
 
 def run_stage(chain, number):
     """Trains, evaluates or both; what it has built in memory is gone at its end. Returns whether this process is the one that writes."""
-    from tf_simclr import distribute, evaluate, train  # late: --help and a wrong flag need no TensorFlow
+    import tensorflow as tf  # late: --help and a wrong flag need no TensorFlow
+
+    from tf_simclr import distribute, evaluate, train
     from tf_simclr.experiment import Experiment
 
     settings = chain.built[number]
     experiment = Experiment(settings, chain.before(number), chain.built[number + 1:], chain.commit, chain.root is None)
-    if settings.train.mode != "eval":
-        train.fit(experiment)
-    if settings.train.mode == "train_then_eval":
-        evaluate.evaluate_and_export(experiment)
-    elif settings.train.mode == "eval":
-        evaluate.evaluate_run(experiment)
+    try:
+        if settings.train.mode != "eval":
+            train.fit(experiment)
+        if settings.train.mode == "train_then_eval":
+            evaluate.evaluate_and_export(experiment)
+        elif settings.train.mode == "eval":
+            evaluate.evaluate_run(experiment)
+    except (OSError, tf.errors.InvalidArgumentError, tf.errors.NotFoundError):  # what a file that is gone or broken raises
+        lost = experiment.unreadable_images()
+        if not lost:
+            raise
+        raise Failed(f"{lost[0][0]} can't be read any more ({lost[0][1]}); the same command goes on without it") from None
     return distribute.is_chief(experiment.strategy)
 
 

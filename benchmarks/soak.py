@@ -71,6 +71,8 @@ def kills(folder, number, chance):
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.communicate(timeout=chance.uniform(2, 0.5 * seconds))
                 if process.returncode is not None:  # it was at its end before
+                    if process.returncode:
+                        sys.exit(f"a chain that was started again ended with {process.returncode}")
                     break
                 process.send_signal(signal.SIGKILL)
                 process.communicate()

@@ -69,3 +69,17 @@ def _modules(node):
     if isinstance(node, ast.ImportFrom):
         return [node.module]
     return [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+
+
+def test_nothing_runs_what_it_reads():
+    """No file that comes from elsewhere is unpickled or evaluated; YAML has its safe loader alone."""
+    for path in [*ROOT.glob("tf_simclr/**/*.py"), ROOT / "run.py"]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, (ast.Import, ast.ImportFrom)) else []
+            assert not {"pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"} & {name.split(".")[0] for name in names}, path
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                assert node.func.id not in ("eval", "exec", "compile", "__import__"), path
+            if isinstance(node, ast.Attribute) and getattr(node.value, "id", "") == "yaml":
+                assert node.attr in ("safe_load", "YAMLError"), path
+            if isinstance(node, ast.keyword):
+                assert node.arg not in ("allow_pickle", "shell", "enable_unsafe_deserialization"), path

@@ -15,7 +15,7 @@ import tensorflow as tf
 from absl import logging
 from etils import epath
 
-from tf_simclr.config import UserError
+from tf_simclr.config import Failed, UserError
 
 PREFIX = "ckpt"
 INDEX, MANIFEST = ".index", ".sha256.json"
@@ -39,7 +39,7 @@ def write(checkpoint, directory, step):
     """Writes a `tf.train.Checkpoint` as that of `step`, unless there is a whole one. Raises what TensorFlow or the system raises."""
     directory = epath.Path(directory)
     name, partial = f"{PREFIX}-{step}", directory / PARTIAL
-    if _steps(directory, step) and _problem(directory / name) is None:
+    if step in _steps(directory) and _problem(directory, step) is None:
         return
     try:
         _remove(partial)
@@ -48,7 +48,9 @@ def write(checkpoint, directory, step):
         digests = {file.name: _digest(file) for file in sorted(partial.iterdir())}  # data, then index
         (partial / (name + MANIFEST)).write_text(json.dumps({"step": step, "sha256": digests}, indent=2) + "\n")
         for file in (*digests, name + MANIFEST):
+            _flush(partial / file)
             (partial / file).replace(directory / file)
+        _flush(directory)
     finally:
         with contextlib.suppress(OSError):
             _remove(partial)
@@ -56,62 +58,71 @@ def write(checkpoint, directory, step):
 
 
 def newest(directory):
-    """Prefix of the newest whole checkpoint, or None; damaged ones are named in the log and passed over.
+    """Prefix of the newest whole checkpoint, or None; newer ones, which are damaged, are named in the log and passed over.
 
     Raises:
         UserError: all checkpoints are damaged.
+        Failed: they can't be read.
     """
-    problems = []
-    for step in reversed(_steps(directory)):
-        prefix = epath.Path(directory) / f"{PREFIX}-{step}"
-        problem = _problem(prefix)
-        if problem is None:
-            return str(prefix)
-        problems.append(f"{prefix} is damaged: {problem}")
-    if problems:
-        raise UserError(f"{problems[0]}{f', and so are {len(problems) - 1} older ones' if len(problems) > 1 else ''}; no whole checkpoint is left there: "
-                        "bring one back, or move these away to begin anew")
+    directory, steps, found = epath.Path(directory), None, []
+    try:
+        while found != (steps := _steps(directory)):  # once more where a training has written and removed some meanwhile
+            found, problems = steps, []
+            for step in reversed(steps):
+                problems.append(_problem(directory, step))
+                if problems[-1] is None:
+                    return str(directory / f"{PREFIX}-{step}")
+    except OSError as error:
+        raise Failed(f"{error.filename or directory}: it can't be read ({error.strerror or error}); nothing is changed, try again") from None
+    if steps:
+        raise UserError(f"{directory / PREFIX}-{steps[-1]} is damaged: {problems[0]}{f', and so are {len(steps) - 1} older ones' if len(steps) > 1 else ''}; "
+                        "no whole checkpoint is left there: bring one back, or move these away to begin anew")
     return None
 
 
 def require_whole(prefix):
     """Raises ValueError if the checkpoint is known to be damaged by its manifest."""
-    problem = _problem(epath.Path(prefix)) if epath.Path(f"{prefix}{MANIFEST}").exists() else None
-    if problem:
-        raise ValueError(problem)
+    path = epath.Path(prefix)
+    if re.fullmatch(rf"{PREFIX}-\d+", path.name) and (path.parent / (path.name + MANIFEST)).exists():
+        problem = _problem(path.parent, step_of(prefix))
+        if problem:
+            raise ValueError(problem)
 
 
 def set_aside(directory, after=-1):
     """Moves the checkpoints of later steps than `after`, which are damaged, into the directory `damaged`."""
     directory = epath.Path(directory)
-    for step in _steps(directory):
+    for step, files in _files(directory).items():
         if step > after:
             (directory / DAMAGED).mkdir(exist_ok=True)
-            for file in directory.glob(f"{PREFIX}-{step}.*"):
+            for file in files:
                 file.replace(directory / DAMAGED / file.name)
     _tell_tensorflow(directory)
 
 
 def keep(directory, count):
-    """Removes all but the newest `count` checkpoints (None: keeps all)."""
+    """Removes all but the newest `count` checkpoints (None: keeps all), and what was left of older ones."""
     directory = epath.Path(directory)
-    for step in _steps(directory)[:-count] if count else []:
-        for file in sorted(directory.glob(f"{PREFIX}-{step}.*"), key=_order, reverse=True):
+    oldest = _steps(directory)[-count:][0] if count else 0
+    for step, files in _files(directory).items():
+        for file in reversed(files) if step < oldest else ():
             file.unlink()
     _tell_tensorflow(directory)
 
 
-def _order(path):
-    """Sorts the files of a checkpoint as they are written; in the other order they are removed."""
-    return (path.name.endswith(MANIFEST), path.name.endswith(INDEX))
+def _files(directory):
+    """{step: the files of its checkpoint in the order in which they are written}, steps rising; it may be damaged, or not one yet."""
+    found = {}
+    for path in directory.iterdir() if directory.is_dir() else ():
+        match = re.fullmatch(rf"{PREFIX}-(\d+)\..+", path.name)
+        if match:
+            found.setdefault(int(match[1]), []).append(path)
+    return {step: sorted(files, key=lambda file: (file.name.endswith(MANIFEST), file.name.endswith(INDEX))) for step, files in sorted(found.items())}
 
 
-def _steps(directory, *only):
+def _steps(directory):
     """The steps of which there is a checkpoint, rising; it may be damaged."""
-    directory = epath.Path(directory)
-    names = [path.name for path in directory.iterdir()] if directory.is_dir() else []
-    found = {int(match[1]) for match in (re.fullmatch(rf"{PREFIX}-(\d+)({re.escape(INDEX)}|{re.escape(MANIFEST)})", name) for name in names) if match}
-    return sorted(found & set(only) if only else found)
+    return [step for step, files in _files(directory).items() if any(file.name.endswith((INDEX, MANIFEST)) for file in files)]
 
 
 def _tell_tensorflow(directory):
@@ -123,24 +134,25 @@ def _tell_tensorflow(directory):
         partial.replace(directory / "checkpoint")
 
 
-def _problem(prefix):
-    """What is wrong with the checkpoint at `prefix` (epath.Path), or None; named in the log when it is first found."""
+def _problem(directory, step):
+    """What is wrong with the checkpoint, or None; named in the log when it is first found."""
+    prefix = directory / f"{PREFIX}-{step}"
     try:
-        files = [(file.name, stat.length, stat.mtime) for file in sorted(prefix.parent.glob(f"{prefix.name}.*")) for stat in [file.stat()]]
-        key = (str(prefix), *files)
+        files = _files(directory).get(step, [])
+        key = (str(prefix), *((file.name, stat.length, stat.mtime) for file in files for stat in [file.stat()]))
         if key not in _looked_at:
-            _looked_at[key] = _look(prefix)
+            _looked_at[key] = _look(prefix, step, files)
             if _looked_at[key]:
                 logging.warning("%s is damaged and passed over: %s", prefix, _looked_at[key])
         return _looked_at[key]
-    except OSError as error:
-        return f"it can't be read ({error.strerror or error})"
+    except FileNotFoundError:  # a training has removed it meanwhile
+        return "it is not there any more"
 
 
-def _look(prefix):
-    manifest, step = prefix.parent / (prefix.name + MANIFEST), step_of(prefix)
-    if not manifest.exists():
-        return _look_with_tensorflow(str(prefix), step)
+def _look(prefix, step, files):
+    manifest = prefix.parent / (prefix.name + MANIFEST)
+    if manifest not in files:
+        return _look_with_tensorflow(str(prefix), step, files)
     try:
         written = json.loads(manifest.read_text())
         digests = dict(written["sha256"])
@@ -149,15 +161,17 @@ def _look(prefix):
     except (ValueError, KeyError, TypeError):
         return f"{manifest.name} can't be read"
     for name, expected in digests.items():
-        file = prefix.parent / name
-        if not file.exists():
+        if prefix.parent / name not in files:
             return f"{name} is missing"
-        if _digest(file) != expected:
+        if _digest(prefix.parent / name) != expected:
             return f"{name} is not what was written (its SHA-256 is another one)"
     return None
 
 
-def _look_with_tensorflow(prefix, step):
+def _look_with_tensorflow(prefix, step, files):
+    for file in files:
+        with file.open("rb") as opened:  # what can't be read now is not damaged
+            opened.read(1)
     try:
         reader = tf.train.load_checkpoint(prefix)
         values = {key: reader.get_tensor(key) for key in reader.get_variable_to_shape_map()}
@@ -168,14 +182,22 @@ def _look_with_tensorflow(prefix, step):
 
 
 def _digest(path):
-    """The SHA-256 of a file, which is on the disk and not only on its way there when this returns."""
+    """The SHA-256 of a file."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
-        if "://" not in str(path):
-            os.fsync(file.fileno())
         while chunk := file.read(2**20):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def _flush(path):
+    """Returns when a file or directory is on the disk and not only on its way there; in a bucket it is."""
+    if "://" not in str(path):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _remove(directory):

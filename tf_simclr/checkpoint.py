@@ -18,6 +18,7 @@ class Checkpointer:
         self.directory, self.keep = str(directory), keep or None
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
         self.seconds = tf.Variable(0.0, dtype=tf.float64, trainable=False, name="seconds")  # of training, over all starts
+        self.last = None  # prefix of what was last saved or restored
         self.skipped = tf.Variable(0, dtype=tf.int64, trainable=False, name="skipped")  # steps that were left out
         self._checkpoint = tf.train.Checkpoint(
             model={v.path: v.value for v in objective.variables},
@@ -36,10 +37,11 @@ class Checkpointer:
         if distribute.is_chief(self.strategy):
             try:
                 bundle.write(self._checkpoint, self.directory, int(self.step))
+                self.last = f"{self.directory}/{bundle.PREFIX}-{int(self.step)}"
                 bundle.keep(self.directory, self.keep)
             except (OSError, tf.errors.OpError) as error:
                 raise Failed(f"step {int(self.step)} can't be saved in {self.directory} ({bundle.first_line(error)}); "
-                             f"the last checkpoint is {self.latest() or 'none yet'}, the same command goes on from there") from None
+                             f"the last checkpoint is {self.last or 'none yet'}, the same command goes on from there") from None
         distribute.barrier(self.strategy)
 
     def resume(self, prefix=None):
@@ -62,6 +64,9 @@ class Checkpointer:
                 v.assign(reader.get_tensor(key) if reader.has_tensor(key) else 0)
         except bundle.UNREADABLE as error:
             raise UserError(f"checkpoint {prefix} can't be restored: {bundle.first_line(error)}; give the flags it was trained with, or another --model_dir") from None
-        if newest and distribute.is_chief(self.strategy):
-            bundle.set_aside(self.directory, int(self.step))
+        self.last = prefix
+        if newest:
+            distribute.barrier(self.strategy)  # all workers have chosen
+            if distribute.is_chief(self.strategy):
+                bundle.set_aside(self.directory, int(self.step))
         return True

@@ -81,6 +81,14 @@ def anywhere(strategy, flag):
     return float(_sum_of_workers(strategy)(tf.constant(float(bool(flag))))) > 0
 
 
+def agree(strategy, number):
+    """Whether `number` is the same one on all workers; all workers have to ask."""
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return True
+    mean = float(_sum_of_workers(strategy)(tf.constant(float(number)))) / strategy.num_replicas_in_sync
+    return not anywhere(strategy, mean != number)
+
+
 @functools.lru_cache(maxsize=1)  # traced once, not at every step
 def _sum_of_workers(strategy):
     return tf.function(lambda x: strategy.reduce("SUM", strategy.run(tf.identity, args=(x,)), axis=None), autograph=False)

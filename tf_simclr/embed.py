@@ -62,7 +62,8 @@ def _columns(model, settings, strategy):
         source = sources.load(settings.data, split, "embed_split")
         rows = compute(source, f"embedding, {split}")
         classes = np.array([*source.class_names, ""])  # the last one, at -1, is that of an unknown label
-        part = {"name": np.array(list(map(as_text, source.example_ids()[0]))), "split": np.full(source.num_examples, split), "label": classes[rows["label"]], "embedding": rows["final_avg_pool"]}
+        names = np.array(list(map(as_text, source.example_ids()[0])))
+        part = {"name": names, "split": np.full(source.num_examples, split), "label": classes[rows["label"]], "embedding": rows["final_avg_pool"]}
         if "logits_sup" in rows:
             odds = np.exp(rows["logits_sup"] - rows["logits_sup"].max(1, keepdims=True))  # [N, num_classes]
             part |= {"predicted": np.array(model.class_names)[odds.argmax(1)], "score": odds.max(1) / odds.sum(1)}

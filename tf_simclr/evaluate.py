@@ -29,7 +29,12 @@ def evaluate_run(experiment):
         if latest is None and done is None and not _waiting(experiment, waited):
             raise UserError(f"--model_dir={experiment.directory.path}: it has no checkpoint to evaluate; train first, e.g. with --mode=train_then_eval")
         if latest is not None and latest != done:
-            checkpoints.resume(latest)
+            try:
+                checkpoints.resume(latest)
+            except UserError:
+                if checkpoints.latest() == latest:  # else the training has removed it meanwhile
+                    raise
+                continue
             done = latest
             evaluate_and_export(experiment)
             waited = time.monotonic()

@@ -187,6 +187,11 @@ class Experiment:
                             f"{data.train_split} ({', '.join(self.train_source.class_names) or 'none'})")
         return source
 
+    def unreadable_images(self):
+        """[(name, reason)] of the images that can't be read any more, of all that the run looks at."""
+        known = [part.source for part in self.parts] + [self.train_source, self.held_out, self.__dict__.get("eval_source")]
+        return [one for source in known if source is not None for one in mixture.unreadable(source)[1]]
+
     def lock_directory(self):
         """Refuses to go on if another process trains in the run directory."""
         if distribute.is_chief(self.strategy):
@@ -195,6 +200,9 @@ class Experiment:
     def commit_directory(self):
         """Makes the run directory this run's own."""
         if distribute.is_chief(self.strategy):
+            before = (self.directory.read(pretrained.DATA) or {}).get("images", self.num_images)
+            if before != self.num_images:
+                logging.warning("the run began with %d images and there are %d now: their order and the steps of an epoch are others from here on", before, self.num_images)
             self.write_about(self.directory)
             if self._on_commit is not None:
                 self._on_commit()

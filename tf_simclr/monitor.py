@@ -111,7 +111,8 @@ class Best:
         try:
             saved = bundle.newest(self._directory.path)
         except UserError:
-            saved = bundle.set_aside(self._directory.path)
+            bundle.set_aside(self._directory.path)
+            saved = None
         if record and saved and bundle.step_of(saved) == record["step"] <= start:
             return record
         if record or saved:
@@ -133,6 +134,7 @@ class Best:
         mine, current = self._checkpoints, self._experiment.checkpoints
         mine.step.assign(current.step)
         mine.seconds.assign(current.seconds)
+        mine.skipped.assign(current.skipped)
         if self._chief:
             self._directory.create()
             self._experiment.write_about(self._directory)

@@ -17,6 +17,7 @@ from tf_simclr.step import TrainStep
 
 STEPS_BETWEEN_SUMMARIES = 10
 SHOWN_IMAGES = 16
+OF_OTHERS = (tf.errors.ResourceExhaustedError, tf.errors.AbortedError, tf.errors.UnavailableError, tf.errors.CancelledError)  # not of an image
 WORTH_TELLING = 0.02  # share of the time that is waited for input
 
 
@@ -91,15 +92,17 @@ class Batches:
 
     def after(self, step):
         """The batch after `step`; an image whose file can't be read any more does not end a training of days."""
-        try:
-            return next(self.iterator)
-        except tf.errors.OpError:
-            if not self.replace_unreadable(step):
-                raise
-            return next(self.iterator)
+        while True:
+            try:
+                return next(self.iterator)
+            except tf.errors.OpError as error:
+                if not self.replace_unreadable(step, error):
+                    raise
 
-    def replace_unreadable(self, step):
-        """Whether there are images that can't be read any more; others stand in for them after `step`."""
+    def replace_unreadable(self, step, error):
+        """Whether there are images that can't be read any more, which can be the cause of `error`; others stand in for them after `step`."""
+        if isinstance(error, OF_OTHERS):
+            return False
         self._parts, lost = mixture.without_unreadable(self._parts)
         if lost:
             logging.warning("step %d: %d images can't be read any more, others stand in for them without a label: %s (%s)%s",
@@ -129,8 +132,8 @@ class Steps:
     def _loop(self, step, count):
         try:
             return self._train_step.loop(self._batches.iterator, count)
-        except tf.errors.OpError:
-            if not self._batches.replace_unreadable(step):
+        except tf.errors.OpError as error:
+            if not self._batches.replace_unreadable(step, error):
                 raise
             raise Failed(f"--steps_per_loop={count}: one of the steps after {step} had no batch; the same command goes on from the last checkpoint") from None
 
@@ -139,11 +142,14 @@ def _start(experiment):
     """Restores what there is and returns the number of steps done."""
     experiment.lock_directory()
     if experiment.checkpoints.resume():
-        logging.info("resuming from %s", experiment.checkpoints.latest())
+        logging.info("resuming from %s", experiment.checkpoints.last)
     else:
         starting.start(experiment)
+    step = int(experiment.checkpoints.step)
+    if not distribute.agree(experiment.strategy, step):
+        raise Failed(f"--model_dir={experiment.directory.path}: the workers do not see the same checkpoints there (here step {step}); give a directory that all share")
     experiment.commit_directory()  # only now: a start that fails leaves no configuration behind
-    return int(experiment.checkpoints.step)
+    return step
 
 
 class Keeper:
@@ -172,10 +178,19 @@ class Keeper:
         checkpoints.step.assign(step)
         checkpoints.seconds.assign(time.monotonic() - self._began)
         if look:  # before the training is saved, so that no start can leave it out
-            self._summaries.write(step, {f"monitor/{name}": value for name, value in self._monitor.look().items()})
+            self._summaries.write(step, {f"monitor/{name}": value for name, value in self._look(step).items()})
             self._count_on()
         if save:
             checkpoints.save()
+
+    def _look(self, step):
+        try:
+            return self._monitor.look()
+        except tf.errors.OpError as error:
+            if isinstance(error, OF_OTHERS) or not self._experiment.unreadable_images():
+                raise
+            logging.warning("step %d: the look at held-out images is left out, some can't be read any more", step)
+            return {}
 
 
 def _check_finite(metrics, step, experiment):
@@ -210,7 +225,7 @@ def _bad_weights(objective):
 def _diverged(metrics, variables, step, checkpoints):
     """What to raise; `metrics` and `variables`: the names of those that are not finite."""
     shown = [f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}" for names in (metrics, variables) if names]
-    return Diverged(f"step {step}: not finite: {', first of the weights '.join(shown)}; the last good checkpoint is {checkpoints.latest() or 'none yet'}. "
+    return Diverged(f"step {step}: not finite: {', first of the weights '.join(shown)}; the last good checkpoint is {checkpoints.last or 'none yet'}. "
                     "Try a smaller --learning_rate, more --warmup_epochs, a higher --temperature, --precision=float32, or --skip_nonfinite if it is one bad batch")
 
 
@@ -242,11 +257,11 @@ class Summaries:
     def __init__(self, experiment):
         chief = distribute.is_chief(experiment.strategy)
         self._writer = tf.summary.create_file_writer(str(experiment.directory.path)) if chief else tf.summary.create_noop_writer()
-        self._schedule, self._strategy, self._objective = experiment.schedule, experiment.strategy, experiment.objective
+        self._schedule, self._strategy, self._objective, self._checkpoints = experiment.schedule, experiment.strategy, experiment.objective, experiment.checkpoints
 
     def scalars(self, step, metrics):
         """train/<name> for all metrics, and the learning rate of the step."""
-        self.write(step, {**{f"train/{name}": value for name, value in metrics.items()}, "learning_rate": self._schedule(step - 1)})
+        self.write(step, {**{f"train/{name}": value for name, value in metrics.items()}, "learning_rate": self._schedule(step - 1 - int(self._checkpoints.skipped))})
 
     def write(self, step, figures):
         """{name: scalar} as they are."""

@@ -5,8 +5,9 @@ import shutil
 
 import pytest
 import tensorflow as tf
+from training import Training, values_of
 
-from tf_simclr import bundle
+from tf_simclr import bundle, checkpoint, weights
 from tf_simclr.config import UserError
 
 CORRUPTIONS = 200
@@ -115,3 +116,33 @@ def test_write_is_done_again_where_it_failed(saved, tmp_path, monkeypatch):
     assert bundle.newest(directory) == str(directory / "ckpt-4") == tf.train.latest_checkpoint(directory)
     bundle.keep(directory, 2)
     assert {path.stem for path in directory.glob("ckpt-*.index")} == {"ckpt-3", "ckpt-4"}
+
+
+def test_training_goes_on_from_the_one_before(settings, shallow, tmp_path, log):
+    """And gets past the step whose checkpoint was damaged; what starts from its weights gets the same."""
+    training = Training(settings(memory_size=20))
+    saver = checkpoint.Checkpointer(tmp_path, training.objective, training.optimizer, training.strategy, keep=2)
+
+    def save(step):
+        for v in training.objective.variables:
+            v.assign(tf.fill(v.shape, tf.cast(step, v.dtype)))
+        saver.step.assign(step)
+        saver.save()
+
+    save(1)
+    save(2)
+    flip(tmp_path / "ckpt-2.data-00000-of-00001", random.Random(0))
+    weights.initialise(training.objective, tmp_path)
+    assert not (tmp_path / "damaged").exists() and all((value == 1).all() for path, value in values_of(training.objective).items() if path.startswith("encoder"))
+    save(1)
+    loading = checkpoint.Checkpointer(tmp_path, training.objective, training.optimizer, training.strategy, keep=2)
+    assert loading.resume() and int(loading.step) == 1 and "ckpt-2 is damaged and passed over: ckpt-2.data-" in log.text
+    for step in (2, 3, 4):
+        save(step)
+    assert sorted(path.name for path in tmp_path.glob("*.index")) == ["ckpt-3.index", "ckpt-4.index"]
+    assert (tmp_path / "damaged" / "ckpt-2.data-00000-of-00001").exists()
+    for file in tmp_path.glob("ckpt-*.data*"):
+        truncate(file, random.Random(1))
+    with pytest.raises(UserError, match=r"ckpt-4 is damaged: .*, and so are 1 older ones; no whole checkpoint is left there"):
+        loading.resume()
+    assert len(list(tmp_path.glob("ckpt-*.index"))) == 2

@@ -7,6 +7,7 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image
+from processes import HERE, TINY
 
 from tf_simclr import config, train
 from tf_simclr.config import Failed
@@ -166,9 +167,21 @@ def test_images_that_vanish_while_training(run_of, by_path, eager, shallow, monk
     experiment = run_of(train_mode=mode)
     train.fit(experiment)
     assert int(experiment.checkpoints.step) == 12
-    line, = {record.getMessage() for record in log.records if "any more" in record.getMessage()}
+    line, = {record.getMessage() for record in log.records if "stand in" in record.getMessage()}
     assert ": 2 images can't be read any more, others stand in for them without a label: train/" in line
     assert all(np.isfinite(v.numpy()).all() for v in experiment.objective.variables)
+
+
+def test_images_that_vanish_before_the_evaluation(main, by_path, shallow, monkeypatch, tmp_path):
+    """One line; the same command goes on with those that are there."""
+    after_step(monkeypatch, 2, lambda: (by_path / "train" / "a" / "3.png").exists() and lose(by_path))
+    command = [f"--dataset=folder:{by_path}", "--eval_split=train", *TINY, *HERE, "--train_batch_size=8", "--mode=train_then_eval", "--train_steps=2",
+               "--untrained_baseline=False", f"--model_dir={tmp_path / 'run'}"]
+    status, stderr = main(*command)
+    line, = [line for line in stderr.splitlines() if line.startswith("run.py: ")]
+    assert status == 1 and "3.png can't be read any more (" in line and "the same command goes on without it" in line
+    status, stderr = main(*command)
+    assert status == 0 and "the run began with 24 images and there are 22 now" in stderr and "training is complete" in stderr
 
 
 def test_images_that_vanish_in_a_loop_of_steps(run_of, by_path, shallow, monkeypatch):

@@ -73,13 +73,19 @@ def without_unreadable(parts):
     """
     lost, found = [], []
     for part in parts:
-        reasons = folder.problems_of(part.source.records) if isinstance(part.source, Indexed) and part.source.by_path else []
-        bad = np.array([bool(reason) for reason in reasons], bool)
-        lost += [(name, reason) for name, reason in zip(part.source.names_of(np.flatnonzero(bad)), filter(None, reasons))]
+        bad, found_here = unreadable(part.source)
+        lost += found_here
         if bad.any() and bad.all():
             raise Failed(f"{part.source.name}: none of its {len(bad)} images can be read any more, e.g. {lost[-1][0]}: {lost[-1][1]}")
         found.append(_replaced(part, bad) if bad.any() else part)
     return found, lost
+
+
+def unreadable(source):
+    """(bool [N], which images can't be read; [(name, reason)] of them); only files that are read when they are needed are looked at."""
+    reasons = folder.problems_of(source.records, "looking for images that can't be read any more") if isinstance(source, Indexed) and source.by_path else []
+    bad = np.array([bool(reason) for reason in reasons], bool)
+    return bad, list(zip(source.names_of(np.flatnonzero(bad)), filter(None, reasons)))
 
 
 def _replaced(part, bad):

@@ -20,7 +20,7 @@ SHUFFLE_BUFFER = 8192  # examples a stream is shuffled over; encoded, about 1 GB
 
 def as_text(name):
     """`name`, which may be that of a file and so any bytes, as it can be written."""
-    return str(name).encode("utf-8", "replace").decode()
+    return str(name).encode("utf-8", "backslashreplace").decode()
 
 
 @dataclasses.dataclass(frozen=True)
