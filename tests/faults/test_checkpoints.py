@@ -8,7 +8,7 @@ import tensorflow as tf
 from training import Training, values_of
 
 from tf_simclr import bundle, checkpoint, weights
-from tf_simclr.config import UserError
+from tf_simclr.config import Failed, UserError
 
 CORRUPTIONS = 200
 
@@ -86,12 +86,13 @@ def test_all_files_of_another_step(saved, tmp_path):
         bundle.newest(tmp_path)
 
 
-def test_without_a_manifest_tensorflow_checks(saved, tmp_path):
+def test_without_a_manifest_tensorflow_checks(saved, tmp_path, monkeypatch):
     """As checkpoints of older versions are, and one whose writer died before its last file was in place."""
     directory = shutil.copytree(saved, tmp_path / "copy")
     (directory / "ckpt-3.sha256.json").unlink()
     assert bundle.newest(directory) == str(directory / "ckpt-3")
     overwrite(directory / "ckpt-3.data-00000-of-00001", random.Random(0))
+    monkeypatch.setattr(bundle, "_looked_at", {})  # the file may have the time it had
     assert bundle.newest(directory) == str(directory / "ckpt-2")
 
 
@@ -103,9 +104,41 @@ def test_a_writer_that_dies_leaves_no_half(saved, tmp_path):
         assert bundle.newest(directory) == str(directory / f"ckpt-{newest}")
 
 
-def test_write_is_done_again_where_it_failed(saved, tmp_path, monkeypatch):
-    """What is there stays as it is; nothing is left beside it."""
+def test_what_can_not_be_read_now_is_not_damaged(saved, tmp_path, monkeypatch):
+    """A file server that hiccups must not throw a training back."""
     directory = shutil.copytree(saved, tmp_path / "copy")
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bundle, "_digest", refuse)
+        with pytest.raises(Failed, match=r"ckpt-3.*: it can't be read \(Permission denied\); nothing is changed"):
+            bundle.newest(directory)
+    assert bundle.newest(directory) == str(directory / "ckpt-3")
+
+
+def test_a_training_that_writes_while_it_is_looked_at(saved, tmp_path, monkeypatch):
+    """Its only checkpoint goes in the moment in which the next one is there."""
+    for file in saved.glob("ckpt-1.*"):
+        shutil.copy(file, tmp_path)
+    look = bundle._look
+
+    def slow_look(prefix, step, files):
+        if step == 1:
+            for file in tmp_path.glob("ckpt-1.*"):
+                file.unlink()
+            for file in saved.glob("ckpt-2.*"):
+                shutil.copy(file, tmp_path)
+        return look(prefix, step, files)
+
+    monkeypatch.setattr(bundle, "_look", slow_look)
+    assert bundle.newest(tmp_path) == str(tmp_path / "ckpt-2")
+
+
+def test_write_is_done_again_where_it_failed(saved, tmp_path, monkeypatch):
+    """What is there stays as it is; nothing is left beside it, and what was left of older ones goes. Names may look like patterns."""
+    directory = shutil.copytree(saved, tmp_path / "lr[0.1]*")
     checkpoint = tf.train.Checkpoint(step=tf.Variable(4, dtype=tf.int64))
     with monkeypatch.context() as patch:
         patch.setattr(bundle, "_digest", lambda path: (_ for _ in ()).throw(OSError(28, "No space left on device")))
@@ -113,9 +146,11 @@ def test_write_is_done_again_where_it_failed(saved, tmp_path, monkeypatch):
             bundle.write(checkpoint, directory, 4)
     assert sorted(path.name for path in directory.iterdir()) == sorted(path.name for path in saved.iterdir())
     bundle.write(checkpoint, directory, 4)
-    assert bundle.newest(directory) == str(directory / "ckpt-4") == tf.train.latest_checkpoint(directory)
+    assert bundle.newest(directory) == str(directory / "ckpt-4")
+    (directory / "ckpt-1.index").unlink()
+    (directory / "ckpt-1.sha256.json").unlink()
     bundle.keep(directory, 2)
-    assert {path.stem for path in directory.glob("ckpt-*.index")} == {"ckpt-3", "ckpt-4"}
+    assert {path.name.split(".")[0] for path in directory.iterdir()} == {"ckpt-3", "ckpt-4", "checkpoint"}
 
 
 def test_training_goes_on_from_the_one_before(settings, shallow, tmp_path, log):

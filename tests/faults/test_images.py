@@ -172,6 +172,14 @@ def test_images_that_vanish_while_training(run_of, by_path, eager, shallow, monk
     assert all(np.isfinite(v.numpy()).all() for v in experiment.objective.variables)
 
 
+def test_held_out_images_that_vanish(run_of, eager, shallow, monkeypatch, log):
+    """The training goes on without looking at them."""
+    experiment = run_of(train_mode="supervised", eval_every_epochs=1, holdout_fraction=0.25)
+    after_step(monkeypatch, 1, lambda: os.unlink(experiment.held_out.records[0]))
+    train.fit(experiment)
+    assert int(experiment.checkpoints.step) == 12 and "the look at held-out images is left out, some can't be read any more" in log.text
+
+
 def test_images_that_vanish_before_the_evaluation(main, by_path, shallow, monkeypatch, tmp_path):
     """One line; the same command goes on with those that are there."""
     after_step(monkeypatch, 2, lambda: (by_path / "train" / "a" / "3.png").exists() and lose(by_path))
