@@ -37,7 +37,7 @@ def the_line(stderr):
 
 
 def test_two_workers_equal_one_process(tmp_path):
-    """In the weights after three steps and in the figures; only the chief writes, and it exports."""
+    """In the weights after three steps and in the figures; only the chief writes, and it exports. Without a common directory they can't go on."""
     alone, chief, other = (tmp_path / name for name in ("alone", "chief", "other"))
     processes = [*start_workers(*FEW, directories=[chief, other]), start(*RUN, *FEW, f"--model_dir={alone}", program=SMALL)]
     for status, stderr in map(finish, processes):
@@ -50,6 +50,8 @@ def test_two_workers_equal_one_process(tmp_path):
     assert figures[0]["eval/label_top_1_accuracy"] == pytest.approx(figures[1]["eval/label_top_1_accuracy"], abs=0.02)
     assert (chief / "saved_model" / "3" / "saved_model.pb").exists()
     assert not other.exists() or list(other.iterdir()) == []
+    ends = list(map(finish, start_workers(*FEW, directories=[chief, other])))
+    assert [status for status, _ in ends] == [1, 1] and "the workers do not see the same checkpoints there (here step 0)" in the_line(ends[1][1]), ends
 
 
 def test_workers_that_go_away(tmp_path):
