@@ -144,9 +144,10 @@ def decodable(folder):
 
     good = 0
     for file in sorted(folder.rglob("*.*")):
+        content = file.read_bytes()
         with contextlib.suppress(tf.errors.OpError, ValueError):
-            if file.read_bytes()[:4] in (b"\x89PNG", b"GIF8") or file.read_bytes()[:2] in (b"\xff\xd8", b"BM"):
-                good += int(tf.size(tf.io.decode_image(file.read_bytes(), channels=3, expand_animations=False))) <= 3 * 10**8
+            if content.startswith((b"\x89PNG", b"GIF8", b"\xff\xd8", b"BM")):
+                good += int(tf.size(tf.io.decode_image(content, channels=3, expand_animations=False))) <= 3 * 10**8
     return good
 
 
@@ -154,12 +155,11 @@ def images(folder, number, chance):
     """A row: mutated images among whole ones; survived are those that were counted right."""
     write_mutated(folder / "images", number, chance)
     good, found = decodable(folder / "images"), number + 40
-    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     status, stderr = whole(f"--dataset=folder:{folder / 'images'}", *NETWORK, "--mode=train_then_eval", "--train_steps=20", "--evaluations=classifier",
                            "--untrained_baseline=False", f"--model_dir={folder / 'run'}")
     told = re.search(r"(\d+) of (\d+) images can't be read", stderr)
     counted = int(told[2]) - int(told[1]) if told else -1
-    memory = max(before, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+    memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     print(f"  images: {counted} of {found} taken, {good} can be decoded, {memory / 1e6:.2f} GB, status {status}{stderr[-1500:] if status else ''}",
           file=sys.stderr, flush=True)
     yield "mutated images in a folder", number, number - abs(counted - good) if status == 0 else 0

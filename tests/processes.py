@@ -62,6 +62,12 @@ def the_message(stderr):
     return lines[0]
 
 
+def the_line(stderr):
+    """What the program says at its end, where there are other things, too: the log, tables, what TensorFlow's C++ adds."""
+    line, = [line for line in stderr.splitlines() if line.startswith("run.py: ")]
+    return line
+
+
 def steps_saved(directory):
     return sorted(int(path.stem.split("-")[1]) for path in directory.glob("ckpt-*.index"))
 

@@ -8,7 +8,7 @@ import signal
 
 import pytest
 from conftest import command_line
-from processes import DIGITS, HERE, SMALL, TINY, end_all, finish, messages, newest, signal_after, start, steps_saved, the_message, variables
+from processes import DIGITS, HERE, SMALL, TINY, end_all, finish, messages, newest, signal_after, start, steps_saved, the_line, the_message, variables
 
 from tf_simclr.report import schema
 from tf_simclr.stages import Stages
@@ -66,8 +66,7 @@ def test_signals(disturbed):
         assert status == -signal.SIGKILL and 0 < step <= STEPS
     for (status, stderr, step), expected in ((terminated, 143), (interrupted, 130)):
         assert status == expected, stderr
-        line, = [line for line in stderr.splitlines() if line.startswith("run.py: ")]
-        assert f"interrupted at step {step} of {STEPS}" in line == messages(stderr)[-1] and step < STEPS
+        assert f"interrupted at step {step} of {STEPS}" in the_line(stderr) == messages(stderr)[-1] and step < STEPS
     the_message(terminated[1])  # and nothing else, where no stage was finished
     assert killed[2] < terminated[2]
     assert f"resuming from {directory}/pretrain/ckpt-{terminated[2]}" in in_finetune[1]

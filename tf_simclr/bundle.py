@@ -36,11 +36,11 @@ def step_of(prefix):
 
 
 def write(checkpoint, directory, step):
-    """Writes a `tf.train.Checkpoint` as that of `step`, unless there is a whole one. Raises what TensorFlow or the system raises."""
+    """Writes a `tf.train.Checkpoint` as that of `step`, unless there is a whole one; its prefix. Raises what TensorFlow or the system raises."""
     directory = epath.Path(directory)
     name, partial = f"{PREFIX}-{step}", directory / PARTIAL
     if step in _steps(directory) and _problem(directory, step) is None:
-        return
+        return str(directory / name)
     try:
         _remove(partial)
         partial.mkdir(parents=True)
@@ -55,6 +55,7 @@ def write(checkpoint, directory, step):
         with contextlib.suppress(OSError):
             _remove(partial)
     _tell_tensorflow(directory)
+    return str(directory / name)
 
 
 def newest(directory):
@@ -64,7 +65,7 @@ def newest(directory):
         UserError: all checkpoints are damaged.
         Failed: they can't be read.
     """
-    directory, steps, found = epath.Path(directory), None, []
+    directory, found = epath.Path(directory), []
     try:
         while found != (steps := _steps(directory)):  # once more where a training has written and removed some meanwhile
             found, problems = steps, []

@@ -36,8 +36,7 @@ class Checkpointer:
         """
         if distribute.is_chief(self.strategy):
             try:
-                bundle.write(self._checkpoint, self.directory, int(self.step))
-                self.last = f"{self.directory}/{bundle.PREFIX}-{int(self.step)}"
+                self.last = bundle.write(self._checkpoint, self.directory, int(self.step))
                 bundle.keep(self.directory, self.keep)
             except (OSError, tf.errors.OpError) as error:
                 raise Failed(f"step {int(self.step)} can't be saved in {self.directory} ({bundle.first_line(error)}); "

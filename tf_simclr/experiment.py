@@ -189,8 +189,8 @@ class Experiment:
 
     def unreadable_images(self):
         """[(name, reason)] of the images that can't be read any more, of all that the run looks at."""
-        known = [part.source for part in self.parts] + [self.train_source, self.held_out, self.__dict__.get("eval_source")]
-        return [one for source in known if source is not None for one in mixture.unreadable(source)[1]]
+        known = [self.train_source, self.held_out, self.__dict__.get("eval_source"), *(part.source for part in self.parts)]
+        return [one for _, here in mixture.unreadable([source for source in known if source is not None]) for one in here]
 
     def lock_directory(self):
         """Refuses to go on if another process trains in the run directory."""

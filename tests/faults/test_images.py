@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image
-from processes import HERE, TINY
+from processes import HERE, TINY, the_line
 
 from tf_simclr import config, train
 from tf_simclr.config import Failed
@@ -186,7 +186,7 @@ def test_images_that_vanish_before_the_evaluation(main, by_path, shallow, monkey
     command = [f"--dataset=folder:{by_path}", "--eval_split=train", *TINY, *HERE, "--train_batch_size=8", "--mode=train_then_eval", "--train_steps=2",
                "--untrained_baseline=False", f"--model_dir={tmp_path / 'run'}"]
     status, stderr = main(*command)
-    line, = [line for line in stderr.splitlines() if line.startswith("run.py: ")]
+    line = the_line(stderr)
     assert status == 1 and "3.png can't be read any more (" in line and "the same command goes on without it" in line
     status, stderr = main(*command)
     assert status == 0 and "the run began with 24 images and there are 22 now" in stderr and "training is complete" in stderr

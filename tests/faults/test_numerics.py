@@ -27,8 +27,7 @@ def batches_of(training, count):
     """Batches of float images, as the step has them behind its augmentation."""
     size = training.settings.data.image_size
     rng = np.random.default_rng(0)
-    names = {"pretrain": ("views", (8, 2, size, size, 3)), "distill": ("image", (8, size, size, 3))}
-    name, shape = names.get(training.settings.objective.train_mode, ("image", (8, size, size, 3)))
+    name, shape = ("views", (8, 2, size, size, 3)) if training.settings.objective.train_mode == "pretrain" else ("image", (8, size, size, 3))
     return [{name: tf.constant(rng.uniform(size=shape), tf.float32), "label": tf.constant(rng.integers(0, 10, 8), tf.int64)} for _ in range(count)]
 
 

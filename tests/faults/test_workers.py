@@ -6,7 +6,7 @@ import socket
 
 import numpy as np
 import pytest
-from processes import DIGITS, SMALL, TINY, end_all, finish, newest, signal_after, start, variables
+from processes import DIGITS, SMALL, TINY, end_all, finish, newest, signal_after, start, the_line, variables
 
 RUN = [*DIGITS, *TINY, "--mode=train_then_eval", "--eval_batch_size=64", "--eval_steps=1", "--untrained_baseline=False"]
 
@@ -28,12 +28,6 @@ def start_workers(*arguments, directories):
     return [start(*RUN, *arguments, "--strategy=multi_worker", f"--model_dir={directory}", program=SMALL,
                   TF_CONFIG=json.dumps({"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}))
             for index, directory in enumerate(directories)]
-
-
-def the_line(stderr):
-    """What the program says at its end; TensorFlow's C++ may add something of its own."""
-    line, = [line for line in stderr.splitlines() if line.startswith("run.py: ")]
-    return line
 
 
 def test_two_workers_equal_one_process(tmp_path):

@@ -94,7 +94,7 @@ def readable(root, files):
     return np.setdiff1d(np.arange(len(files)), bad)
 
 
-def problems_of(paths, what=None):
+def problems_of(paths, what):
     """Why each of these files can't be decoded, None for those that can. what: the name of the work, for the user to see."""
     problems = []
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool, Progress(what, len(paths)) as progress:

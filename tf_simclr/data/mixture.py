@@ -6,7 +6,7 @@ import numpy as np
 
 from tf_simclr.config import Failed, UserError
 from tf_simclr.data import folder
-from tf_simclr.data.source import UNLABELED, Indexed, Source
+from tf_simclr.data.source import UNLABELED, Source
 from tf_simclr.sections import MAX_INT
 
 
@@ -72,20 +72,24 @@ def without_unreadable(parts):
         Failed: none of the images of a part is left.
     """
     lost, found = [], []
-    for part in parts:
-        bad, found_here = unreadable(part.source)
-        lost += found_here
-        if bad.any() and bad.all():
+    for part, (bad, here) in zip(parts, unreadable([part.source for part in parts])):
+        lost += here
+        if len(bad) and bad.all():
             raise Failed(f"{part.source.name}: none of its {len(bad)} images can be read any more, e.g. {lost[-1][0]}: {lost[-1][1]}")
         found.append(_replaced(part, bad) if bad.any() else part)
     return found, lost
 
 
-def unreadable(source):
-    """(bool [N], which images can't be read; [(name, reason)] of them); only files that are read when they are needed are looked at."""
-    reasons = folder.problems_of(source.records, "looking for images that can't be read any more") if isinstance(source, Indexed) and source.by_path else []
-    bad = np.array([bool(reason) for reason in reasons], bool)
-    return bad, list(zip(source.names_of(np.flatnonzero(bad)), filter(None, reasons)))
+def unreadable(sources):
+    """For each source (bool [N], which images can't be read; [(name, reason)] of them); only files that are read when they are needed are looked at, each once."""
+    paths = list({path: None for source in sources if source.by_path for path in source.records.tolist()})
+    reasons = dict(zip(paths, folder.problems_of(paths, "looking for images that can't be read any more"))) if paths else {}
+    found = []
+    for source in sources:
+        mine = [reasons[path] for path in source.records.tolist()] if source.by_path else []
+        bad = np.array([bool(reason) for reason in mine], bool)
+        found.append((bad, list(zip(source.names_of(np.flatnonzero(bad)), filter(None, mine)))))
+    return found
 
 
 def _replaced(part, bad):

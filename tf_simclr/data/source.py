@@ -34,6 +34,7 @@ class Source:
     split: str
     class_names: tuple[str, ...]
     open: object
+    by_path = False  # whether the records are the paths of files, which are read when they are needed
 
     @property
     def num_classes(self):
@@ -70,7 +71,6 @@ class Indexed(Source):
 
     @property
     def by_path(self):
-        """Whether the records are the paths of files, which are read when they are needed."""
         return self.records.dtype.kind == "U"
 
     @property
