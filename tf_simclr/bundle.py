@@ -16,6 +16,7 @@ from absl import logging
 from etils import epath
 
 from tf_simclr.config import Failed, UserError
+from tf_simclr.files import write_text
 
 PREFIX = "ckpt"
 INDEX, MANIFEST = ".index", ".sha256.json"
@@ -128,11 +129,10 @@ def _steps(directory):
 
 def _tell_tensorflow(directory):
     """Writes the file that `tf.train.latest_checkpoint` reads."""
-    steps, partial = _steps(directory), directory / "checkpoint.partial"
+    steps = _steps(directory)
     if steps:
         rows = [("model_checkpoint_path", steps[-1]), *(("all_model_checkpoint_paths", step) for step in steps)]
-        partial.write_text("".join(f'{name}: "{PREFIX}-{step}"\n' for name, step in rows))
-        partial.replace(directory / "checkpoint")
+        write_text(directory / "checkpoint", "".join(f'{name}: "{PREFIX}-{step}"\n' for name, step in rows))
 
 
 def _problem(directory, step):

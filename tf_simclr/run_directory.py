@@ -1,14 +1,12 @@
 """The run directory: whose configuration it holds, who trains in it, its small files."""
 
-import contextlib
 import json
-import os
 import time
 
 from absl import logging
 from etils import epath
 
-from tf_simclr import chain, failures, flags
+from tf_simclr import chain, failures, files, flags
 from tf_simclr import config as config_lib
 from tf_simclr.config import UserError
 
@@ -60,13 +58,9 @@ class RunDirectory:
 
     def write(self, name, content, indent=2):
         """Writes `content` as a JSON file, whole or not at all."""
-        partial = self.path / f"{name}.{os.getpid()}.partial"  # an evaluation may run beside the training
         try:
-            partial.write_text(json.dumps(content, indent=indent) + "\n")
-            partial.replace(self.path / name)
+            files.write_text(self.path / name, json.dumps(content, indent=indent) + "\n")
         except OSError as error:
-            with contextlib.suppress(OSError):  # the directory may be what is wrong
-                partial.unlink(missing_ok=True)
             raise self._unwritable(error) from None
 
     def _unwritable(self, error):

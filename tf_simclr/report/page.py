@@ -1,12 +1,10 @@
 """Runs -> one HTML file that needs no other and asks for nothing."""
 
-import contextlib
-import os
 
 import jinja2
 from etils import epath
 
-from tf_simclr import failures
+from tf_simclr import failures, files
 from tf_simclr.report import charts, facts, figures, gallery, plots
 from tf_simclr.report import runs as runs_lib
 
@@ -27,15 +25,11 @@ def write(directories, output):
     """
     output = epath.Path(output)
     text = render(runs_lib.read(directories))
-    partial = output.parent / f"{output.name}.{os.getpid()}.partial"
     try:
         if output.is_dir():
             raise IsADirectoryError(None, "it is a directory; give the name of a file")
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(output)
+        files.write_text(output, text)
     except (OSError, ValueError) as error:
-        with contextlib.suppress(OSError):  # the directory may be what is wrong
-            partial.unlink(missing_ok=True)
         raise failures.unwritable(f"the report can't be written to {output}: {getattr(error, 'strerror', None) or error}", error) from None
 
 
