@@ -68,7 +68,7 @@ def make_step(what, options):
     from tf_simclr import config, optimizers
     from tf_simclr.experiment import POLICIES
     from tf_simclr.models import heads, resnet
-    from tf_simclr.objectives import OBJECTIVES
+    from tf_simclr.objectives import kind_of
     from tf_simclr.step import TrainStep
 
     if what == "keras":
@@ -78,7 +78,7 @@ def make_step(what, options):
         "image_size": options.image_size, "resnet_depth": options.depth, "train_batch_size": options.batch, "use_blur": options.image_size > 32,
         "width_multiplier": options.width, "train_steps": 1000, "precision": options.precision, "accumulate_steps": options.accumulate_steps,
         "rematerialize": options.rematerialize})
-    objective = OBJECTIVES["pretrain"](settings, 10)
+    objective = kind_of(settings)(settings, 10)
     objective.build_variables()
     step = TrainStep(objective, optimizers.make(settings, objective, 0.1), settings, tf.distribute.get_strategy())
     if what == "augmented":

@@ -187,10 +187,10 @@ def test_queue_keeps_the_newest(batch):
 
 
 def test_key_network_follows(settings):
-    from tf_simclr.objectives import OBJECTIVES
+    from tf_simclr.objectives import kind_of
 
     options = settings(memory_size=12, memory_momentum=0.9)
-    objective = OBJECTIVES["pretrain"](options, 10)
+    objective = kind_of(options)(options, 10)
     objective.build_variables()
     objective.start()
     queries = {v.path.split("encoder/")[-1]: v for v in objective.encoder.variables}

@@ -20,7 +20,7 @@ from tf_simclr.experiment import Experiment
 from tf_simclr.export import card, formats, saved_model
 from tf_simclr.models.network import Network
 from tf_simclr.models.resnet import FAMILY
-from tf_simclr.objectives import OBJECTIVES
+from tf_simclr.objectives import kind_of
 from tf_simclr.objectives.base import Objective
 
 MAX_PIXELS = 2**16
@@ -347,7 +347,7 @@ def test_copy_of_what_is_trained(settings, flags, rng):
     """In float32, all of it trainable, without what only the training needs."""
     given = settings(**flags)
     keras.config.set_dtype_policy({"bfloat16": "mixed_bfloat16"}.get(given.model.precision, "float32"))
-    objective = OBJECTIVES[given.objective.train_mode](given, 10)
+    objective = kind_of(given)(given, 10)
     objective.build_variables()
     network = pretrained.copy_of(objective)
     parts = [v for part in objective.parts() for v in part.variables]

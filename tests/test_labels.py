@@ -66,7 +66,7 @@ def test_the_pipeline_yields_only_the_chosen_labels():
     restricted, subset = labels.restrict(source, data(labels_per_class=2), 5)
     strategy = tf.distribute.OneDeviceStrategy("CPU:0")
 
-    def example(picture, label, seed, constant):
+    def example(picture, label, seed, index, constant):
         return {"image": picture.whole(), "label": label}
 
     batches = iter(pipeline.training([mixture.Part(restricted, 20)], example, 0, 0, strategy))

@@ -24,7 +24,7 @@ def numbers(name, start, count, labeled=None):
     return sources.Indexed(name, "train", tuple(map(str, range(200))), lambda record: Decoded(tf.reshape(record, [1, 1, 1])), labels, known)
 
 
-def example(picture, label, seed, constant):
+def example(picture, label, seed, index, constant):
     found = {"number": picture.whole()[0, 0, 0], "label": label, "random": tf.random.stateless_uniform([], seed)}
     return found if constant is None else {**found, "constant": constant}
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tf_simclr import optimizers
 from tf_simclr.config import Config
-from tf_simclr.objectives import OBJECTIVES
+from tf_simclr.objectives import kind_of
 
 
 def slow_lars(w, gradients, rates, momentum, decay, adapted):
@@ -41,7 +41,7 @@ def test_lars_equals_the_loop(rng, start):
 
 def test_lars_leaves_out_batch_norm_biases_and_the_classifier(settings):
     options = settings(optimizer="lars", weight_decay=0.5, se_ratio=0.25)
-    objective = OBJECTIVES["pretrain"](options, 10)
+    objective = kind_of(options)(options, 10)
     objective.build_variables()
     optimizer = optimizers.make(options, objective, 0.1)
     plain = {v.path for v, p in zip(objective.trainable_variables, optimizer.is_plain, strict=True) if p}
@@ -59,7 +59,7 @@ def test_lars_leaves_out_batch_norm_biases_and_the_classifier(settings):
 @pytest.mark.parametrize("name", ["adam", "momentum"])
 def test_other_optimizers_decay_all_but_batch_norm(settings, name):
     options = settings(optimizer=name, weight_decay=0.5)
-    objective = OBJECTIVES["pretrain"](options, 10)
+    objective = kind_of(options)(options, 10)
     objective.build_variables()
     expected = sum(np.sum(v.numpy().astype(np.float64)**2) for v in objective.trainable_variables if v.path.split("/")[-1] not in ("gamma", "beta"))
     np.testing.assert_allclose(optimizers.penalty(options, objective), 0.25 * expected, rtol=1e-5)
@@ -67,7 +67,7 @@ def test_other_optimizers_decay_all_but_batch_norm(settings, name):
 
 def test_penalty_skips_what_is_frozen_or_unused(settings):
     options = settings(train_mode="finetune", optimizer="momentum", weight_decay=1.0, fine_tune_after_block=4)
-    objective = OBJECTIVES["finetune"](options, 10)
+    objective = kind_of(options)(options, 10)
     objective.build_variables()
     expected = sum(np.sum(v.numpy()**2) for v in objective.supervised_head.variables)
     np.testing.assert_allclose(optimizers.penalty(options, objective), expected / 2, rtol=1e-6)

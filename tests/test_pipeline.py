@@ -49,12 +49,12 @@ def streamed(n=N):
 KINDS = pytest.mark.parametrize("kind", [indexed, streamed])
 
 
-def cheap(picture, label, seed, constant=None):
+def cheap(picture, label, seed, index=0, constant=None):
     """An example function that shows what it is given."""
     return {"label": label, "number": picture.whole()[0, 0, 0] // 10, "random": tf.random.stateless_uniform([2], seed)}
 
 
-def view(picture, label, seed, constant=None):
+def view(picture, label, seed, index=0, constant=None):
     return {"label": label, **augment.pretrain_views(picture, seed, 8, VIEW)}
 
 

@@ -14,7 +14,7 @@ from tf_simclr.experiment import Experiment
 from tf_simclr.export import card
 from tf_simclr.models import resnet
 from tf_simclr.models.network import Network
-from tf_simclr.objectives import OBJECTIVES
+from tf_simclr.objectives import kind_of
 
 NETWORKS = {  # {name: (of the stand-in, of ours)}
     "18": ({"depth": 18, "image_size": 32, "first_number": 8}, {"resnet_depth": 18, "image_size": 32}),
@@ -95,7 +95,7 @@ def test_fine_tuning_starts_from_the_papers_weights(tmp_path, rng):
     """With the layers of the head that it needs; the linear layer is new."""
     model = of_papers("18")
     settings = flags_of("18", train_mode="finetune", checkpoint=save_flat(model, tmp_path / "papers"))
-    objective = OBJECTIVES["finetune"](settings, 3)
+    objective = kind_of(settings)(settings, 3)
     objective.build_variables()
     before = objective.supervised_head.kernel.numpy()
     weights.initialise(objective, settings.objective.checkpoint)

@@ -7,8 +7,11 @@ import tensorflow as tf
 
 from tf_simclr import optimizers, teacher
 from tf_simclr.data import mixture, pipeline, sources
-from tf_simclr.objectives import OBJECTIVES
+from tf_simclr.objectives import WITH_LABELS, kind_of
+from tf_simclr.pretexts import PRETEXTS
 from tf_simclr.step import TrainStep
+
+EACH = [{"pretext": name} for name in PRETEXTS] + [{"train_mode": name} for name in WITH_LABELS]  # of the objectives
 
 
 class Training:
@@ -21,7 +24,7 @@ class Training:
         self.parts = mixture.parts(
             self.source, unlabeled, settings.data.unlabeled_ratio, settings.train.train_batch_size, self.strategy.num_replicas_in_sync)
         with self.strategy.scope():
-            self.objective = OBJECTIVES[settings.objective.train_mode](settings, 10)
+            self.objective = kind_of(settings)(settings, 10, sum(part.source.num_examples for part in self.parts))
             self.objective.teacher = linear_teacher(settings.data.image_size)
             self.objective.build_variables()
             self.optimizer = optimizers.make(settings, self.objective, optimizers.schedule(settings, self.source.num_examples))

@@ -5,7 +5,7 @@ import difflib
 import math
 import os
 
-from tf_simclr.sections import ENCODER_LAYERS, TINY, Augment, Data, Embed, Eval, Export, Hardware, Model, Objective, Optimizer, Report, Train
+from tf_simclr.sections import ENCODER_LAYERS, TINY, Augment, Data, Embed, Eval, Export, Hardware, Model, Objective, Optimizer, Pretext, Report, Train
 
 
 class UserError(Exception):
@@ -54,6 +54,7 @@ class Config:
     augment: Augment = Augment()
     model: Model = Model()
     objective: Objective = Objective()
+    pretext: Pretext = Pretext()
     optimizer: Optimizer = Optimizer()
     train: Train = Train()
     eval: Eval = Eval()
@@ -202,7 +203,8 @@ def _check_together(config):
     if flat["train_mode"] == "supervised" and flat["checkpoint"]:
         raise UserError(f"--checkpoint={flat['checkpoint']}: --train_mode=supervised starts from random weights; leave it out, or use --train_mode=finetune")
     layers = {"none": 0, "linear": 1, "nonlinear": flat["num_proj_layers"]}[flat["proj_head_mode"]]
-    kept = layers if flat["train_mode"] == "pretrain" or flat["ft_proj_selector"] < 0 else flat["ft_proj_selector"]
+    has_head = flat["pretext"] == "simclr" if flat["train_mode"] == "pretrain" else flat["ft_proj_selector"] < 0
+    kept = layers if has_head else 0 if flat["train_mode"] == "pretrain" else flat["ft_proj_selector"]
     known = (*ENCODER_LAYERS, *(f"proj_head_{layer}" for layer in range(1, kept + 1)))
     for name in flat["eval_layers"] or ("",):
         if name not in (*known, "all"):

@@ -10,8 +10,9 @@ from etils import epath
 from tf_simclr import checkpoint, distribute, flags, optimizers, pretrained, teacher, weights
 from tf_simclr.config import UserError
 from tf_simclr.data import holdout, labels, mixture, sources
+from tf_simclr.data.source import Indexed
 from tf_simclr.export import formats
-from tf_simclr.objectives import OBJECTIVES
+from tf_simclr.objectives import kind_of
 from tf_simclr.run_directory import RunDirectory, read_json
 
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
@@ -52,6 +53,7 @@ class Experiment:
         for name in settings.eval.transfer_datasets if settings.train.mode != "train" else ():
             sources.train_and_test(settings.data, name)
         self.num_images = sum(part.source.num_examples for part in self.parts)  # of an epoch
+        self._check_index()
         self.num_steps = optimizers.total_steps(settings.train, self.num_images)
         if settings.train.train_batch_size > self.num_images:
             logging.warning("--train_batch_size=%d is more than the %d images there are: an image comes more than once in a batch",
@@ -79,7 +81,7 @@ class Experiment:
     @property
     def kind(self):
         """The class of the objective."""
-        return OBJECTIVES[self.settings.objective.train_mode]
+        return kind_of(self.settings)
 
     def _training_data(self, related):
         """(the labelled images, or all if there are no labels; the label subset to write down)."""
@@ -92,7 +94,7 @@ class Experiment:
         if not source.num_labeled:
             for needy in (settings, *(other for other in self._later if other.data == settings.data)):
                 mode = needy.objective.train_mode
-                if OBJECTIVES[mode].labeled_only(needy):
+                if kind_of(needy).labeled_only(needy):
                     raise UserError(f"--train_mode={mode}: {source.name}, split {source.split}, has no labels; only pretraining and distillation work without")
             logging.info("%s has no labels: nothing that needs labels is trained or evaluated", source.name)
         return source, subset
@@ -115,6 +117,13 @@ class Experiment:
             logging.info("every batch: %s", ", ".join(f"{part.batch_size} of {part.source.num_examples} images of {part.source.name} "
                                                       f"({part.source.num_labeled} labels)" for part in parts))
         return parts
+
+    def _check_index(self):
+        """Raises UserError if the objective has to know each image by a number and there is a stream, which has none."""
+        streams = [part.source.name for part in self.parts if not isinstance(part.source, Indexed)]
+        if self.kind.needs_index and streams:
+            raise UserError(f"--pretext={self.settings.pretext.pretext}: each image is a class of its own, and {streams[0]} is read as a stream, "
+                            "in which none has a number; --cache_dataset keeps it in memory")
 
     def _teacher(self):
         settings = self.settings
@@ -165,7 +174,7 @@ class Experiment:
         """The objective with its initial weights: the same ones at each call."""
         keras.utils.set_random_seed(self.settings.train.seed)
         with self.strategy.scope():
-            objective = self.kind(self.settings, self._num_classes())
+            objective = self.kind(self.settings, self._num_classes(), self.num_images)
             objective.build_variables()
         if not objective.trainable_variables:
             raise UserError("nothing is left to train: --fine_tune_after_block=4 freezes the encoder, and there is neither a projection head nor a linear head with labels")

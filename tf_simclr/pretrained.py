@@ -12,7 +12,7 @@ from tf_simclr import chain, config, flags
 from tf_simclr.bundle import UNREADABLE, first_line
 from tf_simclr.config import Config, UserError
 from tf_simclr.models.network import Network
-from tf_simclr.objectives import OBJECTIVES
+from tf_simclr.objectives import kind_of
 from tf_simclr.run_directory import read_json
 from tf_simclr.weights import Weights
 
@@ -137,7 +137,7 @@ def named(num_classes, *known):
 
 
 def _build(settings, num_classes):
-    network = Network(settings, num_classes, OBJECTIVES[settings.objective.train_mode].head_layers(settings))
+    network = Network(settings, num_classes, kind_of(settings).head_layers(settings))
     network.build_variables()
     return network
 

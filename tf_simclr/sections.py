@@ -6,6 +6,8 @@
 
 import dataclasses
 
+from tf_simclr.pretexts import PRETEXTS
+
 TINY = 1e-12  # lower bound of what has to be above zero
 MAX_INT = 2**31 - 1  # what TensorFlow takes as an int32
 EVALUATIONS = ("classifier", "probe", "few_labels", "knn", "clustering", "retrieval", "neighbors", "health")
@@ -69,7 +71,8 @@ class Model:
 
 @dataclasses.dataclass(frozen=True)
 class Objective:
-    train_mode: str = setting("pretrain", "contrastive pretraining; labels, from a checkpoint or from scratch; a teacher's predictions; several with commas between", choices=MODES)
+    train_mode: str = setting("pretrain", "a task without labels, see pretext; labels, from a checkpoint or from scratch; a teacher's predictions; "
+                              "several with commas between", choices=MODES)
     temperature: float = setting(0.1, "temperature tau of the contrastive loss", low=1e-3)
     hidden_norm: bool = setting(True, "normalise the projections to length 1 (cosine similarity)")
     memory_size: int = setting(0, "past keys kept as further negatives, 65536 in SimCLRv2 (0: no memory)", low=0)
@@ -81,6 +84,12 @@ class Objective:
     distill_temperature: float = setting(1.0, "temperature of teacher and student, 0.1 in SimCLRv2 where both are the same network", low=1e-3)
     distill_alpha: float = setting(1.0, "weight of the distillation loss; that of the labels is 1 - alpha", low=0.0, high=1.0)
     distill_unlabeled: bool = setting(True, "distill on all images; otherwise on those with a label only")
+
+
+@dataclasses.dataclass(frozen=True)
+class Pretext:
+    pretext: str = setting("simclr", "task that pretraining solves without labels", choices=PRETEXTS)
+    rotation_exact: bool = setting(True, "rotation, against shortcuts: turn the pixels themselves; off: through an affine transform, whose traces give the angle away")
 
 
 @dataclasses.dataclass(frozen=True)

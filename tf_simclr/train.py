@@ -234,6 +234,9 @@ def _describe(metrics):
     parts = []
     if "contrast_loss" in metrics:
         parts.append(f"loss {metrics['contrast_loss']:.3f} (chance {metrics['contrast_chance']:.2f}), positives found {metrics['contrast_acc']:.0%}")
+    if "pretext_loss" in metrics:
+        right = f", right answers {metrics['pretext_acc']:.0%}" if "pretext_acc" in metrics else ""
+        parts.append(f"loss {metrics['pretext_loss']:.3f} (chance {metrics['pretext_chance']:.2f}){right}")
     if "distill_loss" in metrics:
         parts.append(f"loss {metrics['distill_loss']:.3f}, as the teacher {metrics['teacher_agreement']:.0%}")
     if "supervised_acc" in metrics:

@@ -1,15 +1,17 @@
 """Values that are not finite: named, and left out if that is asked for. Extreme ones that are finite stay so."""
 
+import itertools
 import types
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from training import Training, values_of
+from training import EACH, Training, values_of
 
 from tf_simclr import train
 from tf_simclr.config import Diverged
-from tf_simclr.objectives import OBJECTIVES, nt_xent
+from tf_simclr.data import pipeline
+from tf_simclr.objectives import nt_xent
 
 
 def state(training):
@@ -24,14 +26,13 @@ def poisoned(batch):
 
 
 def batches_of(training, count):
-    """Batches of float images, as the step has them behind its augmentation."""
-    size = training.settings.data.image_size
-    rng = np.random.default_rng(0)
-    name, shape = ("views", (8, 2, size, size, 3)) if training.settings.objective.train_mode == "pretrain" else ("image", (8, size, size, 3))
-    return [{name: tf.constant(rng.uniform(size=shape), tf.float32), "label": tf.constant(rng.integers(0, 10, 8), tf.int64)} for _ in range(count)]
+    """Batches of the training with float images, which can be poisoned."""
+    batches = itertools.islice(pipeline.training(training.parts, training.objective.example, 0, 0, tf.distribute.get_strategy()), count)
+    return [{name: tf.image.convert_image_dtype(value, tf.float32) if value.dtype == tf.uint8 else value for name, value in batch.items() if name != "numbers"}
+            for batch in batches]
 
 
-@pytest.mark.parametrize("variant", [{"train_mode": name} for name in OBJECTIVES] + [{"memory_size": 20}, {"accumulate_steps": 2}], ids=str)
+@pytest.mark.parametrize("variant", EACH + [{"memory_size": 20}, {"accumulate_steps": 2}], ids=str)
 def test_a_step_that_is_not_finite_is_as_if_it_had_not_been(settings, shallow, variant):
     """Weights, statistics, memory, momentum encoder and the optimizer's slots, bit for bit."""
     training = Training(settings(skip_nonfinite=1, **variant))

@@ -1,5 +1,7 @@
 """A source and an example function -> batches. Which example is at which position depends on the seed alone."""
 
+import itertools
+
 import numpy as np
 import tensorflow as tf
 
@@ -21,7 +23,7 @@ def training(parts, example, seed, start_step, strategy, cluster=""):
 
     Args:
         parts: of every batch, see `mixture.Part`.
-        example: (picture, label, seed [2], the example's row of the part's constants or None) -> dict of tensors, see `objectives.base`.
+        example: (picture, label, seed [2], number of the image, its row of the part's constants or None) -> dict of tensors, see `objectives.base`.
         cluster: address of a tf.data service that computes the batches, see `service` for what is given up then; empty: this machine.
 
     Returns:
@@ -32,8 +34,9 @@ def training(parts, example, seed, start_step, strategy, cluster=""):
         service.check(cluster, [part.source for part in parts])
 
     def make(context):
+        first = itertools.accumulate((part.source.num_examples for part in parts), initial=0)  # number of the first image of a part
         datasets = [
-            _batches(part, example, _seed_of_part(seed, number), start_step, context) for number, part in enumerate(parts)]
+            _batches(part, example, _seed_of_part(seed, number), start_step, context, start) for (number, part), start in zip(enumerate(parts), first)]
         dataset = datasets[0]
         if len(datasets) > 1:
             dataset = tf.data.Dataset.zip(*datasets).map(_as_it_is(lambda *batches: {
@@ -45,12 +48,12 @@ def training(parts, example, seed, start_step, strategy, cluster=""):
     return strategy.distribute_datasets_from_function(make)
 
 
-def _batches(part, example, seed, start_step, context):
-    """The batches of one part for one worker."""
+def _batches(part, example, seed, start_step, context, first):
+    """The batches of one part, whose images are numbered from `first` on, for one worker."""
     constants = None if part.constants is None else tf.constant(part.constants)
 
     def prepare(epoch, index, record, label):
-        return example(part.source.open(record), label, fold(seed, epoch, index), None if constants is None else constants[index])
+        return example(part.source.open(record), label, fold(seed, epoch, index), first + index, None if constants is None else constants[index])
 
     dataset = part.source.shuffled(seed, start_step * part.batch_size, part.batch_size, context)
     dataset = dataset.map(_as_it_is(prepare), tf.data.AUTOTUNE, deterministic=True)

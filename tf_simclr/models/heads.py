@@ -40,6 +40,32 @@ class ProjectionHead(keras.layers.Layer):
         return outputs
 
 
+class TaskHead(keras.layers.Layer):
+    """Answers a pretext task: features [B, C] -> [B, num_outputs], always float32.
+
+    `widths` are those of hidden layers, each dense without bias, batch norm and ReLU.
+    """
+
+    def __init__(self, widths, num_outputs, batch_norm_decay=0.9, global_bn=True, name="task_head", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.hidden = [keras.layers.Dense(width, use_bias=False, kernel_initializer="he_normal", name=f"dense{layer}") for layer, width in enumerate(widths, 1)]
+        self.norms = [BatchNorm(batch_norm_decay, global_bn, name=f"norm{layer}") for layer, _ in enumerate(widths, 1)]
+        self.answer = keras.layers.Dense(num_outputs, kernel_initializer=_normal(), name="answer", dtype="float32")
+
+    def build(self, shape):
+        width = shape[-1]
+        for dense, norm in zip(self.hidden, self.norms):
+            dense.build([None, width])
+            width = dense.units
+            norm.build([None, width])
+        self.answer.build([None, width])
+
+    def call(self, features, training=False):
+        for dense, norm in zip(self.hidden, self.norms):
+            features = tf.nn.relu(norm(dense(features), training=training))
+        return self.answer(features)
+
+
 class SupervisedHead(keras.layers.Dense):
     """The linear classifier: features [B, C] -> logits [B, num_classes], always float32."""
 

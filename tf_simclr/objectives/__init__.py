@@ -1,7 +1,17 @@
-"""What can be trained. A new pretext task is one file and one line here."""
+"""What can be trained: the pretext tasks of `pretexts.PRETEXTS` without labels, and what is here with them."""
 
-from tf_simclr.objectives.contrastive import Contrastive
+import importlib
+
 from tf_simclr.objectives.distill import Distill
 from tf_simclr.objectives.supervised import Supervised
+from tf_simclr.pretexts import PRETEXTS
 
-OBJECTIVES = {"pretrain": Contrastive, "finetune": Supervised, "supervised": Supervised, "distill": Distill}  # by --train_mode
+WITH_LABELS = {"finetune": Supervised, "supervised": Supervised, "distill": Distill}  # by --train_mode
+
+
+def kind_of(settings):
+    """The class (a subclass of `base.Objective`) that `settings` train."""
+    if settings.objective.train_mode in WITH_LABELS:
+        return WITH_LABELS[settings.objective.train_mode]
+    module, name = PRETEXTS[settings.pretext.pretext].rsplit(".", 1)
+    return getattr(importlib.import_module(module), name)

@@ -1,5 +1,7 @@
 """The contract of everything that can be trained."""
 
+import tensorflow as tf
+
 from tf_simclr.data import augment, colour
 from tf_simclr.models.network import Network
 
@@ -12,13 +14,16 @@ class Objective(Network):
     Args:
         settings: `config.Config`.
         num_classes: outputs of the supervised head; 0: no such head.
+        num_images: how many images the training has.
     """
 
     couples_examples = False  # True: the loss of one example depends on the others of its batch; `output_shapes` is needed then
+    needs_index = False  # True: `example` has to know which of all images it gets, which a stream does not know
     needs_teacher = False  # True: `teacher` is set before the training: images [B, H, W, 3] -> logits [B, num_classes]
 
-    def __init__(self, settings, num_classes):
+    def __init__(self, settings, num_classes, num_images=0):
         super().__init__(settings, num_classes, self.head_layers(settings))
+        self.num_images = num_images
 
     @classmethod
     def head_layers(cls, settings):
@@ -34,10 +39,11 @@ class Objective(Network):
         super().build_variables()
         self.encoder.freeze(self.settings.model.fine_tune_after_block)
 
-    def example(self, picture, label, seed, constant=None):
+    def example(self, picture, label, seed, index=0, constant=None):
         """One training example, inside tf.data: a picture (see there), label int64, seed int64 [2] -> dict of tensors.
 
-        `constant` is what `constant_function` has computed of the image before the training; None: nothing.
+        `index` is the image's number among all that are trained on, int64; of a stream it is any number. `constant` is
+        what `constant_function` has computed of the image before the training; None: nothing.
         """
         raise NotImplementedError
 
@@ -55,6 +61,12 @@ class Objective(Network):
     def images(self, batch):
         """The augmented images of a batch of `example`s, float32 [N, S, S, 3] in [0, 1]; None: it has only what was computed of them."""
         return colour.images(batch, self.settings.augment)
+
+    def pictures(self, batch):
+        """What one looks at to see what is learned of a batch of `example`s: {what: images float32 [B, ..., 3] in [0, 1]}, one kind beside the other."""
+        images = self.images(batch)
+        views = tf.reshape(images, [len(batch["label"]), -1, *images.shape[1:]])
+        return {f"view {number}": view for number, view in enumerate(tf.unstack(views, axis=1), 1)}
 
     def loss(self, batch, training=True):
         """A batch of `example`s -> (scalar loss of this replica, {metric name: scalar}), all float32."""

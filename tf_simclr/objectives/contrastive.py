@@ -20,8 +20,8 @@ class Contrastive(Objective):
 
     couples_examples = True
 
-    def __init__(self, settings, num_classes):
-        super().__init__(settings, num_classes if settings.objective.lineareval_while_pretraining else 0)
+    def __init__(self, settings, num_classes, num_images=0):
+        super().__init__(settings, num_classes if settings.objective.lineareval_while_pretraining else 0, num_images)
         self.embedding_dim = settings.model.proj_out_dim if self.projection_head.num_layers else self.encoder.feature_dim
         self.key_network = None
         if settings.objective.memory_size:
@@ -36,7 +36,7 @@ class Contrastive(Objective):
             self.key_network.hold()
             self.queue.build()
 
-    def example(self, picture, label, seed, constant=None):
+    def example(self, picture, label, seed, index=0, constant=None):
         return {**augment.pretrain_views(picture, seed, self.settings.data.image_size, self.settings.augment), "label": label}
 
     def begin_step(self):

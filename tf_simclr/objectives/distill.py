@@ -34,8 +34,8 @@ class Distill(Supervised):
     def labeled_only(cls, settings):
         return not settings.objective.distill_unlabeled
 
-    def example(self, picture, label, seed, constant=None):
-        example = super().example(picture, label, seed)
+    def example(self, picture, label, seed, index=0, constant=None):
+        example = super().example(picture, label, seed, index)
         return example if constant is None else {**example, "teacher_logits": constant}
 
     def constant_function(self):

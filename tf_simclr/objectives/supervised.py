@@ -36,7 +36,7 @@ class Supervised(Objective):
     def labeled_only(cls, settings):
         return True
 
-    def example(self, picture, label, seed, constant=None):
+    def example(self, picture, label, seed, index=0, constant=None):
         if constant is not None:
             return {"features": constant, "label": label}
         return {"image": augment.crop_and_flip(picture, [seed], self.settings.data.image_size, self.settings.augment)[0], "label": label}

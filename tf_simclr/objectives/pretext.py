@@ -1,0 +1,54 @@
+"""What the pretext tasks share: an encoder alone, and heads of the task's own, which are neither exported nor fine-tuned."""
+
+import math
+
+import tensorflow as tf
+
+from tf_simclr.models.heads import TaskHead
+from tf_simclr.objectives.base import Objective
+
+
+def guess(logits, target):
+    """Cross-entropy and accuracy of a choice among K answers.
+
+    Args:
+        logits: [N, K]. target: integer [N].
+
+    Returns:
+        (loss, {"pretext_loss", "pretext_acc", "pretext_chance": the loss of who knows nothing, ln K}).
+    """
+    logits = tf.cast(logits, tf.float32)
+    loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(target, logits))
+    correct = tf.cast(tf.argmax(logits, -1, target.dtype) == target, tf.float32)
+    return loss, {"pretext_loss": loss, "pretext_acc": tf.reduce_mean(correct), "pretext_chance": tf.constant(math.log(logits.shape[-1]))}
+
+
+class Pretext(Objective):
+    """A task whose answers are made from the images themselves.
+
+    A subclass gives `example`, `outputs` and `loss_of` (see `Objective`), and builds its heads in `build_heads`. The metrics
+    of its loss are `pretext_loss`, `pretext_chance`, which is what a trivial answer would cost, and `pretext_acc` if there are
+    right answers.
+    """
+
+    def __init__(self, settings, num_classes, num_images=0):
+        super().__init__(settings, 0, num_images)
+
+    @classmethod
+    def head_layers(cls, settings):
+        return 0
+
+    def make_head(self, widths, num_outputs, name="task_head"):
+        """A `TaskHead` with batch norm as the configuration says."""
+        return TaskHead(widths, num_outputs, self.settings.model.batch_norm_decay, self.settings.model.global_bn, name=name)
+
+    def build_variables(self):
+        self.build_heads()
+        super().build_variables()
+
+    def build_heads(self):
+        """Makes the variables of the heads."""
+        raise NotImplementedError
+
+    def inherited(self):
+        return self.encoder.variables

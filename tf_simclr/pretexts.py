@@ -1,0 +1,9 @@
+"""The pretext tasks of --pretext by name, and where the class of each is. No TensorFlow here, since --help names them.
+
+A new one is a file with a subclass of `objectives.pretext.Pretext` and a line here.
+"""
+
+PRETEXTS = {
+    "simclr": "tf_simclr.objectives.contrastive.Contrastive",
+    "rotation": "tf_simclr.objectives.rotation.Rotation",
+}
