@@ -9,6 +9,7 @@ from tf_simclr import checkpoint, config, weights
 from tf_simclr.data import sources
 from tf_simclr.models import resnet
 from tf_simclr.objectives.supervised import classification
+from tf_simclr.pretexts import PRETEXTS
 
 VARIANTS = EACH + [
     {"memory_size": 20}, {"proj_head_mode": "linear"}, {"proj_head_mode": "none"}, {"sk_ratio": 0.0625, "resnet_depth": 50},
@@ -43,8 +44,8 @@ def test_learns_eight_images(settings, variant):
 
 
 @pytest.mark.parametrize("variant", [
-    {"train_mode": "pretrain", "optimizer": "lars", "weight_decay": 1e-3}, {"train_mode": "finetune"},
-    {"train_mode": "distill", "distill_alpha": 0.5}, {"memory_size": 20, "learning_rate": 0.01}], ids=name_of)
+    {"optimizer": "lars", "weight_decay": 1e-3}, {"train_mode": "finetune"}, {"train_mode": "distill", "distill_alpha": 0.5},
+    {"memory_size": 20, "learning_rate": 0.01}, *({"pretext": name} for name in PRETEXTS if name != "simclr")], ids=name_of)
 def test_two_replicas_equal_one(settings, two_replicas, variant):
     """Three steps with the same global batch; SGD shows a gradient that is summed twice, which Adam would hide."""
     options = settings(**{"optimizer": "momentum", "learning_rate": 0.05, "temperature": 0.5, **variant})

@@ -5,5 +5,7 @@ A new one is a file with a subclass of `objectives.pretext.Pretext` and a line h
 
 PRETEXTS = {
     "simclr": "tf_simclr.objectives.contrastive.Contrastive",
+    "context_prediction": "tf_simclr.objectives.context_prediction.ContextPrediction",
+    "jigsaw": "tf_simclr.objectives.jigsaw.Jigsaw",
     "rotation": "tf_simclr.objectives.rotation.Rotation",
 }

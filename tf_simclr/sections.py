@@ -89,6 +89,16 @@ class Objective:
 @dataclasses.dataclass(frozen=True)
 class Pretext:
     pretext: str = setting("simclr", "task that pretraining solves without labels", choices=PRETEXTS)
+    pretext_width: int = setting(4096, "width of the hidden layers of a task's head", low=1)
+    patch_size: int = setting(0, "jigsaw, context_prediction: side of a patch in pixels (0: as much of image_size as in the papers, 64/225 and 96/224)", low=0)
+    patch_gaps: bool = setting(True, "jigsaw, context_prediction, against shortcuts: gaps between patches, and chance in where each of them is")
+    num_permutations: int = setting(100, "jigsaw: permutations that are told apart", low=2, high=1000)
+    standardize_patches: bool = setting(True, "jigsaw, against shortcuts: each tile has the same mean and deviation")
+    shift_channels: bool = setting(True, "jigsaw, against shortcuts: the channels of a tile are moved by up to 2 of 64 pixels")
+    grey_probability: float = setting(0.3, "jigsaw, counting, against shortcuts: probability of an image without its colours", low=0.0, high=1.0)
+    chromatic_guard: str = setting("drop", "context_prediction, against shortcuts: drop two of the channels of a patch, project it on what is not between green and magenta, "
+                                   "or none", choices=("drop", "project", "none"))
+    pixelate_patches: bool = setting(True, "context_prediction, against shortcuts: half of the patches are reduced to as little as 10 pixels a side and enlarged again")
     rotation_exact: bool = setting(True, "rotation, against shortcuts: turn the pixels themselves; off: through an affine transform, whose traces give the angle away")
 
 

@@ -66,6 +66,29 @@ class TaskHead(keras.layers.Layer):
         return self.answer(features)
 
 
+class PatchesHead(keras.layers.Layer):
+    """Answers a question about several patches: their features [B, N, C] -> [B, num_outputs], always float32.
+
+    One dense layer of `own_width`, batch norm and ReLU for each patch by itself, then a `TaskHead` on all of them in their order.
+    """
+
+    def __init__(self, own_width, widths, num_outputs, batch_norm_decay=0.9, global_bn=True, name="patches_head", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.own = keras.layers.Dense(own_width, use_bias=False, kernel_initializer="he_normal", name="own")
+        self.norm = BatchNorm(batch_norm_decay, global_bn, name="own_norm")
+        self.together = TaskHead(widths, num_outputs, batch_norm_decay, global_bn, name="together")
+
+    def build(self, shape):
+        self.own.build([None, shape[-1]])
+        self.norm.build([None, self.own.units])
+        self.together.build([None, shape[1] * self.own.units])
+
+    def call(self, features, training=False):
+        own = self.own(tf.reshape(features, [-1, features.shape[-1]]))  # [B N, own_width]
+        own = tf.nn.relu(self.norm(own, training=training))
+        return self.together(tf.reshape(own, [-1, features.shape[1] * self.own.units]), training=training)
+
+
 class SupervisedHead(keras.layers.Dense):
     """The linear classifier: features [B, C] -> logits [B, num_classes], always float32."""
 

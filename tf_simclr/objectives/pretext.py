@@ -4,7 +4,6 @@ import math
 
 import tensorflow as tf
 
-from tf_simclr.models.heads import TaskHead
 from tf_simclr.objectives.base import Objective
 
 
@@ -38,9 +37,10 @@ class Pretext(Objective):
     def head_layers(cls, settings):
         return 0
 
-    def make_head(self, widths, num_outputs, name="task_head"):
-        """A `TaskHead` with batch norm as the configuration says."""
-        return TaskHead(widths, num_outputs, self.settings.model.batch_norm_decay, self.settings.model.global_bn, name=name)
+    @property
+    def norm_options(self):
+        """(batch_norm_decay, global_bn) of the batch norm in the heads."""
+        return self.settings.model.batch_norm_decay, self.settings.model.global_bn
 
     def build_variables(self):
         self.build_heads()

@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from tf_simclr.data import augment
+from tf_simclr.models.heads import TaskHead
 from tf_simclr.objectives.pretext import Pretext, guess
 
 TURNS = 4  # an image is in the batch in all its rotations by quarter turns (sec. 2.2 and 3.1)
@@ -13,7 +14,7 @@ class Rotation(Pretext):
 
     def __init__(self, settings, num_classes, num_images=0):
         super().__init__(settings, num_classes, num_images)
-        self.head = self.make_head([], TURNS)
+        self.head = TaskHead([], TURNS)
 
     def build_heads(self):
         self.head.build([None, self.encoder.feature_dim])
