@@ -46,7 +46,7 @@ def document(name="pretrain", classes=10, class_name="class {}".format, file_nam
         "map": {"images": list(range(IMAGES)), "pca": rng.normal(size=[IMAGES, 2]).tolist(), "tsne": rng.normal(size=[IMAGES, 2]).tolist()},
         "neighbors": [{"query": row, "neighbors": list(range(10, 18)), "similarity": [0.9] * 8} for row in range(3)],
         "mistakes": [{"image": 25, "label": 5, "predicted": 6, "confidence": 0.98}],
-        "views": {"file": "report_views.jpg", "size": SIDE, "columns": 3, "rows": 2},
+        "views": {"file": "report_views.jpg", "size": SIDE, "columns": 3, "rows": 2, "names": ["image", "grey", "colourised"]},
         "best": {"step": 21, "criterion": "knn_accuracy on 143 held-out training images", "value": 0.93},
         "transfer": [{"dataset": "cifar100", "classes": 100, "labels": 50000, "test": 10000, "probe": 0.6, "fine_tuned": None, "untrained_probe": 0.3}]})
 

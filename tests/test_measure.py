@@ -1,6 +1,7 @@
 """From an experiment to figures: features, baselines, what is kept on disk, what the report is made of."""
 
 import dataclasses
+import itertools
 import json
 import shutil
 
@@ -10,8 +11,8 @@ import tensorflow as tf
 from conftest import command_line
 from sklearn.metrics.pairwise import cosine_similarity
 
-from tf_simclr import config, distribute, evaluate, evaluation, events, flags, measure, pretrained, report, results, showcase, transfer
-from tf_simclr.data import sources
+from tf_simclr import config, distribute, evaluate, evaluation, events, flags, measure, own_task, pretrained, report, results, showcase, transfer
+from tf_simclr.data import mixture, pipeline, sources
 from tf_simclr.evaluation import features
 from tf_simclr.evaluation.examples import Examples
 from tf_simclr.evaluation.store import Store, in_memory
@@ -312,13 +313,30 @@ def test_more_images_than_the_map_has(experiment, monkeypatch):
         assert [positions[i] for i in (row["query"], *row["neighbors"])] == [found["query"], *found["neighbors"]]
 
 
-@pytest.mark.parametrize("values", [{"train_mode": "finetune"}, {"train_mode": "supervised", "image_size": 40}])
-def test_views_of_other_objectives(experiment, values):
+@pytest.mark.parametrize(("values", "names"), [
+    ({"train_mode": "finetune"}, ["view 1"]), ({"train_mode": "supervised", "image_size": 40}, ["view 1"]),
+    ({"pretext": "jigsaw"}, [f"view {number}" for number in range(1, 10)])])
+def test_views_of_other_objectives(experiment, values, names):
     """Beside each image what the training makes of it."""
     made = experiment(**values)
     views = showcase._views(made)
-    assert (views["columns"], views["rows"]) == (2, 8)
-    assert thumbnails(made.directory.path, views).shape == (16, views["size"], views["size"], 3)
+    assert (views["columns"], views["rows"], views["names"]) == (1 + len(names), 8, ["image", *names])
+    assert thumbnails(made.directory.path, views).shape == (8 * views["columns"], views["size"], views["size"], 3)
+
+
+@pytest.mark.parametrize(("values", "task"), [({"pretext": "rotation"}, "pretext"), ({}, "contrast"), ({"train_mode": "finetune"}, None)])
+def test_own_task(experiment, values, task):
+    """The mean of the task's metrics over whole batches of held-out images."""
+    made = experiment(train_batch_size=64, eval_batch_size=48, **values)
+    source = measure.data(made).test
+    found = own_task.score(made, source)
+    if task is None:
+        assert found == {}
+        return
+    batches = pipeline.training([mixture.Part(source, 48)], made.objective.example, 1, 0, made.strategy)
+    rows = [made.objective.loss(batch, training=False)[1] for batch in itertools.islice(batches, source.num_examples // 48)]
+    expected = {name: np.mean([row[f"{task}_{short}"] for row in rows]) for name, short in (("task_loss", "loss"), ("task_accuracy", "acc"), ("task_chance", "chance"))}
+    assert found == pytest.approx(expected, rel=1e-4)
 
 
 def test_tensorboard(experiment, tmp_path):

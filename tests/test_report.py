@@ -59,7 +59,7 @@ def test_all_sections(full):
     assert all(f"#{section}" in [one.get("href") for one in shown.all("a")] for section in SECTIONS)
     assert "A linear probe on 20 labels reaches 90.3% of 360 test images; the same network untrained reaches 37.5%, raw pixels 65.0%." in shown.text
     for text in ("440 of 880", "only one class among the labels", "cifar100", "python run.py --mode=train_then_eval", f"tensorboard --logdir={full[0]}",
-                 "✓", "✗", "98.0% sure"):
+                 "✓", "✗", "98.0% sure", "From left to right: image, grey, colourised."):
         assert text in shown.text, text
 
 
@@ -284,7 +284,7 @@ def test_results_table():
 
 
 def test_every_figure_is_explained():
-    for name in (*report_runs.FIGURES, "label_top_5_accuracy", "negative_log_likelihood", "few_labels_100_accuracy"):
+    for name in (*report_runs.FIGURES, "task_accuracy", "task_loss", "task_chance", "label_top_5_accuracy", "negative_log_likelihood", "few_labels_100_accuracy"):
         one = figures.figure(name)
         assert one.explanation and "#" not in one.label + one.explanation and one.better in ("higher", "lower", "")
 

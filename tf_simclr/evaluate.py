@@ -6,7 +6,7 @@ import time
 import numpy as np
 from absl import logging
 
-from tf_simclr import distribute, events, export, measure, optimizers, pretrained, report, results, showcase, transfer
+from tf_simclr import distribute, events, export, measure, optimizers, own_task, pretrained, report, results, showcase, transfer
 from tf_simclr.config import UserError
 from tf_simclr.export import card
 from tf_simclr.report import schema
@@ -61,6 +61,8 @@ def evaluate_and_export(experiment):
     """Figures, report and exports of the weights as they are; at the end of the training also how they do on other data sets."""
     step, sources = int(experiment.checkpoints.step), measure.data(experiment)
     findings, rows = measure.measure(experiment, sources)
+    if not experiment.imported:
+        findings.add("trained", "classifier", own_task.score(experiment, sources.test), {})
     about = describe(experiment)
     result = {"eval/regularization_loss": float(optimizers.penalty(experiment.settings, experiment.objective)), **findings.flat(), **about}
     chief = distribute.is_chief(experiment.strategy)

@@ -20,6 +20,7 @@ def write(run_directory, settings, step, figures, rows, shown):
     with tf.summary.create_file_writer(str(directory)).as_default(step):
         for tag, value in figures.items():
             tf.summary.scalar(tag, value)
+        tf.summary.image("views", tf.io.decode_jpeg((run_directory / showcase.VIEWS).read_bytes())[None])
         hparams.hparams(_hyperparameters(settings), trial_id=settings.train.model_dir)
     if "map" in shown:
         _project(directory, (run_directory / showcase.IMAGES).read_bytes(), rows, shown)

@@ -88,19 +88,19 @@ def _rounded(points):
 
 
 def _views(experiment):
-    """Some training images, each beside what the training makes of it."""
+    """Some training images, each beside what the training makes of it, see `Objective.pictures`."""
     objective, source = experiment.objective, experiment.train_source.at_most(PAIRS, experiment.settings.train.seed)
     themselves, examples = [], []
     for row, (record, label) in enumerate(source.ordered()):
         picture = source.open(record)
-        examples.append(objective.example(picture, label, pipeline.fold(experiment.settings.train.seed, 0, row)))
+        examples.append(objective.example(picture, label, pipeline.fold(experiment.settings.train.seed, 0, row), row))
         themselves.append(objective.eval_example(picture.whole(), label)["image"])
-    views = objective.images({name: tf.stack([example[name] for example in examples]) for name in examples[0]})
-    rows = [[itself, *own] for itself, own in zip(themselves, tf.split(views, len(examples)))]
+    pictures = objective.pictures({name: tf.stack([tf.convert_to_tensor(example[name]) for example in examples]) for name in examples[0]})
+    rows = list(zip(themselves, *pictures.values()))
     size = min(rows[0][0].shape[0], SIDE)
     size = size * max(SMALL // size, 1)  # tiny images larger, in whole pixels
     _write_sheet(experiment.directory.path / VIEWS, np.array([_thumbnail(image, size) for row in rows for image in row]), len(rows[0]))
-    return {"file": VIEWS, "size": size, "columns": len(rows[0]), "rows": len(rows)}
+    return {"file": VIEWS, "size": size, "columns": len(rows[0]), "rows": len(rows), "names": ["image", *pictures]}
 
 
 def _write_sheet(path, images, columns):

@@ -30,6 +30,8 @@ class Pretext(Objective):
     right answers.
     """
 
+    task = "pretext"
+
     def __init__(self, settings, num_classes, num_images=0):
         super().__init__(settings, 0, num_images)
 

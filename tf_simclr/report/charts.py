@@ -19,9 +19,9 @@ class Chart:
     svg: Markup
 
 
-def _chance(run):
-    curve = run.curves.get("train/contrast_chance")
-    return None if curve is None else float(curve.values[-1])
+def _last(tag):
+    """A function, run -> the last value of its curve `tag`, or None."""
+    return lambda run: float(run.curves[tag].values[-1]) if tag in run.curves else None
 
 
 def _batch(run):
@@ -51,11 +51,13 @@ class Tag:
 
 
 TAGS = {
-    "train/contrast_loss": Tag("Contrastive loss", "lower is better; at chance the views of an image are not told from those of others", chance=_chance),
+    "train/contrast_loss": Tag("Contrastive loss", "lower is better; at chance the views of an image are not told from those of others", chance=_last("train/contrast_chance")),
+    "train/pretext_loss": Tag("Loss of the pretext task", "lower is better; chance is what a trivial answer costs", chance=_last("train/pretext_chance")),
     "train/supervised_loss": Tag("Loss on the labels", "cross-entropy of the linear classifier", chance=lambda run: run.classes and math.log(run.classes), of=_labeled_batches),
     "train/distill_loss": Tag("Distillation loss", "cross-entropy of the teacher's and the student's predictions"),
     "train/total_loss": Tag("Total loss", "everything that is minimised, weight decay included"),
     "train/contrast_acc": Tag("Positives found", "how often the other view of an image is the most similar one of the batch", True, lambda run: _batch(run) and 1 / _batch(run)),
+    "train/pretext_acc": Tag("Right answers of the pretext task", "on the batches of the training", True),
     "train/contrast_entropy": Tag("Entropy of the contrastive choice", "high: undecided; low: sure", chance=lambda run: _batch(run) and math.log(_batch(run))),
     "train/supervised_acc": Tag("Accuracy on the training labels", "of the linear classifier, on augmented images", True, _guess, _labeled_batches),
     "train/teacher_agreement": Tag("Agreement with the teacher", "how often the student's first choice is the teacher's", True, _guess),

@@ -25,6 +25,10 @@ FIGURES = {  # in the order of the tables; # stands for any number, called k in 
         "calibration error", PERCENT, "lower", "how far the classifier's confidence is from its accuracy, the mean over bins of equal confidence"),
     "negative_log_likelihood": Figure(
         "negative log-likelihood", "{:.3f}", "lower", "mean of -log(probability that the classifier gives to the right class)"),
+    "task_accuracy": Figure(
+        "own task, accuracy", PERCENT, "", "how often the task that is learned without labels is solved on held-out images (exemplar: on those it knows)", labels=False),
+    "task_loss": Figure("own task, loss", "{:.3f}", "", "the loss of that task there", labels=False),
+    "task_chance": Figure("own task, loss at chance", "{:.3f}", "", "what it would be for who has learned nothing", labels=False),
     "linear_probe_accuracy": Figure("linear probe", PERCENT, "higher", "accuracy of a logistic regression that is fitted to the frozen features"),
     "few_labels_#_accuracy": Figure(
         "linear probe, # a class", PERCENT, "higher", "accuracy of a logistic regression that is fitted to k labels of each class; the mean over several draws"),

@@ -10,7 +10,7 @@ from tf_simclr.report import runs as runs_lib
 
 SECTIONS = {
     "runs": "Runs", "recipe": "Recipe", "evaluations": "Evaluations", "curves": "Training", "few-labels": "Few labels", "layers": "By layer", "map": "Map of the embeddings",
-    "neighbors": "Nearest neighbours", "classifier": "Classifier", "views": "Augmented views", "transfer": "Transfer", "repeat": "Configuration"}
+    "neighbors": "Nearest neighbours", "classifier": "Classifier", "views": "What the training sees", "transfer": "Transfer", "repeat": "Configuration"}
 
 
 def write(directories, output):

@@ -28,7 +28,7 @@ KINDS = {
     "map?": {"images": [int], "pca": POINTS, "tsne?": POINTS},
     "neighbors?": [{"query": int, "neighbors": [int], "similarity": [NUMBER]}],
     "mistakes?": [{"image": int, "label": int, "predicted": int, "confidence": NUMBER}],
-    "views?": {"file": str, "size": int, "columns": int, "rows": int},
+    "views?": {"file": str, "size": int, "columns": int, "rows": int, "names?": [str]},
     "best?": {"step": int, "criterion": str, "value": NUMBER},
     "transfer?": [{"dataset": str, "classes?": int, "labels?": int, "test?": int, "probe?": (*NUMBER, None), "fine_tuned?": (*NUMBER, None), "untrained_probe?": (*NUMBER, None)}],
 }

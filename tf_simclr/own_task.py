@@ -1,0 +1,34 @@
+"""How well the task of the pretraining itself is solved on images that it has not seen."""
+
+import itertools
+
+import numpy as np
+import tensorflow as tf
+
+from tf_simclr.data import mixture, pipeline
+
+AT_MOST = 2048  # images
+SEED = 1  # added to that of the training: other crops and questions than any step has seen
+
+
+def score(experiment, source):
+    """{"task_loss", "task_accuracy", "task_chance"}, as far as the task has them: means over whole batches.
+
+    Args:
+        source: held-out images. A task that knows only the images it was trained on gets these, transformed anew.
+    """
+    objective, strategy, settings = experiment.objective, experiment.strategy, experiment.settings
+    if not objective.task:
+        return {}
+    parts = experiment.parts if objective.needs_index else [mixture.Part(source, min(settings.eval.eval_batch_size, settings.train.train_batch_size))]
+    count = min(AT_MOST, sum(part.source.num_examples for part in parts)) // sum(part.batch_size for part in parts)
+    batches = pipeline.training(parts, objective.example, settings.train.seed + SEED, 0, strategy)
+
+    @tf.function(autograph=False)
+    def step(batch):
+        metrics = strategy.run(lambda batch: objective.loss(batch, training=False)[1], args=(batch,))
+        return {name: strategy.reduce("MEAN", value, axis=None) for name, value in metrics.items()}
+
+    rows = [step(batch) for batch in itertools.islice(batches, max(count, 1))]
+    names = {f"{objective.task}_{short}": f"task_{long}" for short, long in (("loss", "loss"), ("acc", "accuracy"), ("chance", "chance"))}
+    return {long: float(np.mean([row[short] for row in rows])) for short, long in names.items() if short in rows[0]}
