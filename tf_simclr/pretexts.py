@@ -8,4 +8,5 @@ PRETEXTS = {
     "context_prediction": "tf_simclr.objectives.context_prediction.ContextPrediction",
     "jigsaw": "tf_simclr.objectives.jigsaw.Jigsaw",
     "rotation": "tf_simclr.objectives.rotation.Rotation",
+    "colorization": "tf_simclr.objectives.colorization.Colorization",
 }

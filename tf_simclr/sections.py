@@ -100,6 +100,8 @@ class Pretext:
                                    "or none", choices=("drop", "project", "none"))
     pixelate_patches: bool = setting(True, "context_prediction, against shortcuts: half of the patches are reduced to as little as 10 pixels a side and enlarged again")
     rotation_exact: bool = setting(True, "rotation, against shortcuts: turn the pixels themselves; off: through an affine transform, whose traces give the angle away")
+    colour_rebalancing: bool = setting(True, "colorization: rare colours weigh more in the loss; off: all weigh the same, and the predictions are greyish")
+    decoder_width: int = setting(256, "colorization: channels of the decoder", low=1)
 
 
 @dataclasses.dataclass(frozen=True)
