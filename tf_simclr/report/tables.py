@@ -1,8 +1,10 @@
 """Results -> Markdown tables."""
 
 from tf_simclr.report.figures import BY_LAYER, NETWORKS, at, figure, headline_places, layers, ordered, text
+from tf_simclr.sections import ENCODER_LAYERS
 
-STAGE_FIGURES = ("label_top_1_accuracy", "label_top_5_accuracy", "linear_probe_accuracy", "knn_accuracy")
+STAGE_FIGURES = {"label_top_1_accuracy": "top 1", "label_top_5_accuracy": "top 5", "linear_probe_accuracy": "logistic regression", "knn_accuracy": "k-NN"}
+OF_SEVERAL_LAYERS = {"task_accuracy": "own task", **{f"{layer}/linear_probe_accuracy": f"{layer}, logistic regression" for layer in ENCODER_LAYERS[:-1]}}
 NO_LABELS = "no labels, so no accuracies"
 
 
@@ -34,12 +36,17 @@ def _layers_table(document):
 
 
 def stages_table(results):
-    """The results of a chain, {stage: content of its `result.json`}, as a Markdown table; first the first stage's network untrained."""
-    lines = ["| stage | labels | top 1 | top 5 | logistic regression | k-NN | parameters | minutes |", "|---|---|---|---|---|---|---|---|"]
+    """The results of a chain, {stage: content of its `result.json`}, as a Markdown table; first the first stage's network untrained.
+
+    Where several layers were evaluated they have columns of their own, and so has the task that a stage solves without labels.
+    """
+    several = any(f"eval/{name}" in result for name in list(OF_SEVERAL_LAYERS)[1:] for result in results.values())
+    columns = {**(OF_SEVERAL_LAYERS if several else {}), **STAGE_FIGURES}
+    lines = [f"| stage | labels | {' | '.join(columns.values())} | parameters | minutes |", "|---" * (len(columns) + 4) + "|"]
     first = next(iter(results.values()))
     rows = [("untrained network", "untrained", {**first, "train_minutes": 0.0})] + [(stage, "eval", result) for stage, result in results.items()]
     for stage, prefix, result in rows:
-        figures = " | ".join(_percent(result.get(f"{prefix}/{name}")) for name in STAGE_FIGURES)
+        figures = " | ".join(_percent(result.get(f"{prefix}/{name}")) for name in columns)
         lines.append(f"| {stage} | {result['labels']} | {figures} | {result['parameters']:,} | {result['train_minutes']:.1f} |")
     return "\n".join(lines)
 
