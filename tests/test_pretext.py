@@ -1,6 +1,7 @@
 """What all pretext tasks have in common: their table, folders without labels, a start for fine-tuning, a task of one's own."""
 
 import json
+import pathlib
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from tf_simclr import train, weights
 from tf_simclr.config import UserError
 from tf_simclr.data.source import Streamed
 from tf_simclr.experiment import Experiment
-from tf_simclr.objectives import kind_of
+from tf_simclr.objectives import kind_of, rotation
 from tf_simclr.pretexts import PRETEXTS
 
 pytestmark = pytest.mark.usefixtures("shallow")
@@ -66,6 +67,17 @@ def test_a_task_of_ones_own(brighter, main, tmp_path):
     assert {"task_accuracy", "task_loss", "task_chance"} == results["figures"]["trained"]["classifier"].keys()
     assert "knn_accuracy" in results["figures"]["trained"]["final_avg_pool"]
     assert (root / "saved_model" / "3" / "saved_model.pb").exists() and (root / "report.html").exists()
+
+
+def test_readme_shows_the_code_as_it_is():
+    root = pathlib.Path(rotation.__file__).parents[2]
+    shown = (root / "README.md").read_text().split("### Write your own")[1].split("```python\n")[1].split("```")[0]
+    assert shown.strip() in (root / "tf_simclr" / "objectives" / "rotation.py").read_text()
+
+
+def test_readme_names_every_task():
+    readme = (pathlib.Path(rotation.__file__).parents[2] / "README.md").read_text()
+    assert [name for name in PRETEXTS if f"| `{name}` |" not in readme] == []
 
 
 def test_unknown_task():

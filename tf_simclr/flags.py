@@ -17,7 +17,7 @@ QUICK_START = "digits_quickstart"
 RETIRED = ("variable_schema", "train_summary_steps")  # in published commands of the papers' code, without effect there
 SAVED = "flags.json"  # a run directory's own configuration
 USAGE = """\
-SimCLR and SimCLRv2: contrastive pretraining, fine-tuning, evaluation, export.
+SimCLR, SimCLRv2 and seven classic pretext tasks: pretraining without labels, fine-tuning, evaluation, export.
 
   python run.py --mode=train_then_eval                      the quick start: scikit-learn's digits, a few minutes on a CPU
   python run.py --mode=train_then_eval --config=NAME        a recipe of official_configs/, or the path of a YAML file

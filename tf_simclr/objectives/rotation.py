@@ -14,7 +14,7 @@ class Rotation(Pretext):
 
     def __init__(self, settings, num_classes, num_images=0):
         super().__init__(settings, num_classes, num_images)
-        self.head = TaskHead([], TURNS)
+        self.head = TaskHead([], TURNS, *self.norm_options)
 
     def build_heads(self):
         self.head.build([None, self.encoder.feature_dim])
