@@ -13,7 +13,6 @@ from training import Training
 
 from tf_simclr.experiment import POLICIES
 from tf_simclr.models import resnet
-from tf_simclr.models.decoder import doublings
 from tf_simclr.models.layers import AGAIN
 from tf_simclr.objectives import colorization
 
@@ -162,11 +161,6 @@ def test_annealed_mean_equals_the_loop(rng):
 def test_shrinking_is_the_mean_over_areas(rng, size, side):
     images = tf.constant(rng.random((2, size, size, 2)), tf.float32)
     np.testing.assert_allclose(colorization.shrink(images, side), tf.image.resize(images, [side, side], "area"), atol=1e-5)
-
-
-@pytest.mark.parametrize(("side", "goal", "sides"), [(7, 56, [14, 28, 56]), (2, 9, [3, 5, 9]), (4, 8, [8]), (2, 4, [4]), (3, 6, [6]), (4, 4, []), (16, 4, [])])
-def test_sides_of_the_decoder(side, goal, sides):
-    assert doublings(side, goal) == sides
 
 
 @pytest.mark.parametrize(("size", "precision"), [(16, "float32"), (24, "bfloat16"), (32, "float32"), (33, "float16"), (64, "bfloat16")])

@@ -11,6 +11,7 @@ from tf_simclr.models import resnet
 from tf_simclr.objectives.supervised import classification
 from tf_simclr.pretexts import PRETEXTS
 
+ADVERSARIAL = {"pretext": "context_encoder", "adversarial_weight": 0.1}
 VARIANTS = EACH + [
     {"memory_size": 20}, {"proj_head_mode": "linear"}, {"proj_head_mode": "none"}, {"sk_ratio": 0.0625, "resnet_depth": 50},
     {"hidden_norm": False}, {"train_mode": "finetune", "ft_proj_selector": 1}, {"train_mode": "finetune", "ft_proj_selector": -1},
@@ -45,7 +46,7 @@ def test_learns_eight_images(settings, variant):
 
 @pytest.mark.parametrize("variant", [
     {"optimizer": "lars", "weight_decay": 1e-3}, {"train_mode": "finetune"}, {"train_mode": "distill", "distill_alpha": 0.5},
-    {"memory_size": 20, "learning_rate": 0.01}, *({"pretext": name} for name in PRETEXTS if name != "simclr")], ids=name_of)
+    {"memory_size": 20, "learning_rate": 0.01}, *({"pretext": name} for name in PRETEXTS if name != "simclr"), ADVERSARIAL], ids=name_of)
 def test_two_replicas_equal_one(settings, two_replicas, variant):
     """Three steps with the same global batch; SGD shows a gradient that is summed twice, which Adam would hide."""
     options = settings(**{"optimizer": "momentum", "learning_rate": 0.05, "temperature": 0.5, **variant})
@@ -61,7 +62,7 @@ def test_two_replicas_equal_one(settings, two_replicas, variant):
         np.testing.assert_array_equal(copies[0], copies[1], err_msg=v.path)
 
 
-@pytest.mark.parametrize("variant", EACH + [{"memory_size": 20}], ids=name_of)
+@pytest.mark.parametrize("variant", EACH + [{"memory_size": 20}, ADVERSARIAL], ids=name_of)
 def test_resumed_training_continues_exactly(settings, tmp_path, variant):
     """From what another training has saved on its way."""
     options = settings(**variant)

@@ -202,6 +202,8 @@ def _check_together(config):
         raise UserError("--zero_init_logits_layer and --probe_init_logits_layer are both given: leave one of them out")
     if flat["train_mode"] == "supervised" and flat["checkpoint"]:
         raise UserError(f"--checkpoint={flat['checkpoint']}: --train_mode=supervised starts from random weights; leave it out, or use --train_mode=finetune")
+    if flat["adversarial_weight"] and flat["precision"] == "float16" and flat["pretext"] == "context_encoder" and flat["train_mode"] == "pretrain":
+        raise UserError(f"--adversarial_weight={flat['adversarial_weight']:g}: two optimizers can't share the scaled loss of --precision=float16; use --precision=bfloat16")
     layers = {"none": 0, "linear": 1, "nonlinear": flat["num_proj_layers"]}[flat["proj_head_mode"]]
     has_head = flat["pretext"] == "simclr" if flat["train_mode"] == "pretrain" else flat["ft_proj_selector"] < 0
     kept = layers if has_head else 0 if flat["train_mode"] == "pretrain" else flat["ft_proj_selector"]

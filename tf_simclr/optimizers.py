@@ -1,4 +1,4 @@
-"""LARS, the learning rate schedule, and which variables decay (chosen by structure, never by name)."""
+"""LARS, the learning rate schedule, and which variables decay or are apart (chosen by structure, never by name)."""
 
 import math
 
@@ -8,6 +8,7 @@ import tensorflow as tf
 from tf_simclr.models.layers import batch_norm_variables
 
 LARS_ETA = 0.001  # trust coefficient
+DCGAN_MOMENTUM = 0.5  # beta_1 of a discriminator's Adam (Radford et al. 2016, sec. 4)
 NAME = "optimizer"  # fixed: Keras would number the optimizers of a process, and checkpoints go by the names of variables
 
 
@@ -79,12 +80,35 @@ class LARS(keras.optimizers.Optimizer):
         self.assign(velocity, v)
 
 
+class WithApart:
+    """Two optimizers that are used as one.
+
+    Args:
+        main, other: optimizers that are built. apart: the variables that `other` updates; `main` updates the rest.
+    """
+
+    def __init__(self, main, other, apart):
+        self._main, self._other, self._apart = main, other, {id(v) for v in apart}
+
+    @property
+    def variables(self):
+        """The state of both."""
+        return [*self._main.variables, *self._other.variables]
+
+    def apply(self, gradients, variables):
+        """Updates `variables`, in any order, those of both."""
+        pairs = list(zip(gradients, variables))
+        for optimizer, is_apart in ((self._main, False), (self._other, True)):
+            optimizer.apply(*zip(*((g, v) for g, v in pairs if (id(v) in self._apart) == is_apart)))
+
+
 def make(settings, objective, learning_rate):
-    """The optimizer of `settings`, built for the trainable variables of `objective`.
+    """The optimizer of `settings`, built for the trainable variables of `objective`; those that are `apart` get an Adam of their own.
 
     With float16 it scales the loss; use its `scale_loss`.
     """
-    options, variables = settings.optimizer, objective.trainable_variables
+    options, apart = settings.optimizer, objective.apart()
+    variables = _without(objective.trainable_variables, apart)
     if options.optimizer == "lars":
         optimizer = LARS(learning_rate, options.momentum, options.weight_decay, plain=_plain(objective), name=NAME)
     elif options.optimizer == "momentum":
@@ -94,7 +118,17 @@ def make(settings, objective, learning_rate):
     if settings.model.precision == "float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer, name="loss_scale")
     optimizer.build(variables)  # before the first step: under a strategy it can't be done inside
-    return optimizer
+    if not apart:
+        return optimizer
+    other = keras.optimizers.Adam(settings.pretext.discriminator_learning_rate, beta_1=DCGAN_MOMENTUM, name=f"{NAME}_apart")
+    other.build(apart)
+    return WithApart(optimizer, other, apart)
+
+
+def _without(variables, others):
+    """Those of `variables` that are not among `others`."""
+    ids = {id(v) for v in others}
+    return [v for v in variables if id(v) not in ids]
 
 
 def _plain(objective):
@@ -108,12 +142,12 @@ def penalty(settings, objective):
     """The L2 term of the loss, a float32 scalar: weight_decay/2 * sum ||w||^2.
 
     With LARS only over the supervised head's kernel, which LARS itself leaves alone; else over every trainable variable
-    but those of batch norm.
+    but those of batch norm and those that are apart.
     """
     if settings.optimizer.optimizer == "lars":
         decayed = [objective.supervised_head.kernel] if objective.supervised_head is not None else []
     else:
         norms = batch_norm_variables(objective)
-        decayed = [v for v in objective.trainable_variables if id(v) not in norms]
+        decayed = [v for v in _without(objective.trainable_variables, objective.apart()) if id(v) not in norms]
     decayed = [v for v in decayed if v.trainable]
     return settings.optimizer.weight_decay * sum((tf.nn.l2_loss(tf.convert_to_tensor(v)) for v in decayed), tf.constant(0.0))

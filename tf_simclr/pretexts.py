@@ -5,8 +5,11 @@ A new one is a file with a subclass of `objectives.pretext.Pretext` and a line h
 
 PRETEXTS = {
     "simclr": "tf_simclr.objectives.contrastive.Contrastive",
+    "exemplar": "tf_simclr.objectives.exemplar.Exemplar",
     "context_prediction": "tf_simclr.objectives.context_prediction.ContextPrediction",
     "jigsaw": "tf_simclr.objectives.jigsaw.Jigsaw",
-    "rotation": "tf_simclr.objectives.rotation.Rotation",
     "colorization": "tf_simclr.objectives.colorization.Colorization",
+    "context_encoder": "tf_simclr.objectives.context_encoder.ContextEncoder",
+    "counting": "tf_simclr.objectives.counting.Counting",
+    "rotation": "tf_simclr.objectives.rotation.Rotation",
 }

@@ -101,7 +101,13 @@ class Pretext:
     pixelate_patches: bool = setting(True, "context_prediction, against shortcuts: half of the patches are reduced to as little as 10 pixels a side and enlarged again")
     rotation_exact: bool = setting(True, "rotation, against shortcuts: turn the pixels themselves; off: through an affine transform, whose traces give the angle away")
     colour_rebalancing: bool = setting(True, "colorization: rare colours weigh more in the loss; off: all weigh the same, and the predictions are greyish")
-    decoder_width: int = setting(256, "colorization: channels of the decoder", low=1)
+    removed_region: str = setting("centre", "context_encoder: what is removed of an image and has to be painted in; centre: a square of half the side; "
+                                  "blocks: random ones, up to a quarter of the image", choices=("centre", "blocks"))
+    region_overlap: bool = setting(True, "context_encoder: against seams, what is predicted reaches over the centre into what is visible, where the loss weighs 10 times as much")
+    decoder_width: int = setting(256, "colorization, context_encoder: channels of the decoder; of context_encoder each map twice as large has half as many, down to 32", low=1)
+    adversarial_weight: float = setting(0.0, "context_encoder: weight w of the adversarial loss, 0.001 in the paper; that of the reconstruction is 1 - w (0: no adversary)",
+                                        low=0.0, high=1.0)
+    discriminator_learning_rate: float = setting(2e-4, "context_encoder: constant learning rate of the discriminator's own Adam", low=0.0)
 
 
 @dataclasses.dataclass(frozen=True)

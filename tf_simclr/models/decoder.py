@@ -1,42 +1,53 @@
 """From the encoder's last feature map back to something of many pixels. Feature maps are [B, H, W, C]."""
 
+import functools
+
 import keras
 import tensorflow as tf
 
-from tf_simclr.models.layers import BatchNorm, Conv
+from tf_simclr.models.layers import BatchNorm
+from tf_simclr.models.resnet import ConvNorm
+
+NARROWEST = 32  # channels that halving leaves
 
 
 class Decoder(keras.layers.Layer):
-    """Feature maps [B, h, h, C] -> [B, n, n, num_outputs], always float32, where n is `size`, or h if that is more.
+    """Feature map [B, h, h, C] -> [B, size, size, num_outputs], always float32.
 
-    A 3x3 convolution without bias, batch norm and ReLU, then bilinear upsampling by 2, as often as it takes; a 1x1 convolution
-    with bias ends it. Convolving before the upsampling costs a quarter of what it would after it.
+    Stages of 3x3 convolution, batch norm, ReLU and bilinear upsampling by 2; then a 1x1 convolution with bias. Convolving
+    before the upsampling costs a quarter of what it would after it, but what is linear from the last upsampling on can draw
+    nothing finer than the map before it.
 
     Args:
-        width: channels of the 3x3 convolutions.
+        width: channels of the stages.
+        fine: a last stage at full size, for what has detail; then each stage has half the channels of the one before, at least 32.
+        batch_norm_decay, global_bn: see `layers.BatchNorm`.
     """
 
-    def __init__(self, width, size, num_outputs, batch_norm_decay=0.9, global_bn=True, name="decoder", **kwargs):
+    def __init__(self, width, size, num_outputs, batch_norm_decay=0.9, global_bn=True, fine=False, name="decoder", **kwargs):
         super().__init__(name=name, **kwargs)
-        self.width, self.size = width, size
-        self.make_norm = lambda name: BatchNorm(batch_norm_decay, global_bn, name=name)
+        self.width, self.size, self.fine = width, size, fine
+        self.norm = functools.partial(BatchNorm, batch_norm_decay, global_bn)
         self.answer = keras.layers.Dense(num_outputs, kernel_initializer=keras.initializers.RandomNormal(stddev=0.01), name="answer", dtype="float32")
 
     def build(self, shape):
-        self.sides = doublings(shape[1], self.size) or [shape[1]]  # after each convolution
-        self.convs = [Conv(self.width, 3, name=f"conv{number}") for number, _ in enumerate(self.sides, 1)]
-        self.norms = [self.make_norm(f"norm{number}") for number, _ in enumerate(self.sides, 1)]
-        for conv, norm in zip(self.convs, self.norms):
-            conv.build(shape)
-            shape = [*shape[:-1], self.width]
-            norm.build(shape)
-        self.answer.build(shape)
+        self.sides = doublings(shape[1], self.size) or [self.size]  # after each stage
+        if self.fine:
+            self.sides.append(self.size)
+        widths = [max(self.width // 2**stage, min(self.width, NARROWEST)) if self.fine else self.width for stage, _ in enumerate(self.sides)]
+        self.stages = [ConvNorm(width, 3, self.norm, relu=False, name=f"stage{stage}") for stage, width in enumerate(widths, 1)]
 
     def call(self, x, training=False):
-        for conv, norm, side in zip(self.convs, self.norms, self.sides):
-            x = tf.nn.relu(norm(conv(x), training=training))
-            x = tf.cast(tf.image.resize(x, [side, side]), x.dtype)  # [B, side, side, width]; it resizes into float32
+        for side, stage in zip(self.sides, self.stages):
+            x = relu(stage(x, training=training))
+            if x.shape[1] != side:
+                x = tf.cast(tf.image.resize(x, [side, side]), x.dtype)  # [B, side, side, width]; it resizes into float32
         return self.answer(x)
+
+
+def relu(x):
+    """tf.nn.relu that leaves NaN what it is: of that one and a batch norm graphs on a CPU make one kernel, in which it becomes 0 and the loss looks sound."""
+    return tf.maximum(x, tf.zeros([], x.dtype))
 
 
 def doublings(side, goal):

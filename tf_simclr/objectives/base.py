@@ -97,6 +97,10 @@ class Objective(Network):
         self.supervised_head.kernel.assign(kernel)
         self.supervised_head.bias.assign(bias)
 
+    def apart(self):
+        """The variables that have an optimizer of their own, see `optimizers.make`; they do not decay."""
+        return []
+
     def inherited(self):
         """The variables that start from another run's checkpoint; the others are new by design."""
         return self.variables

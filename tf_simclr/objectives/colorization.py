@@ -55,7 +55,7 @@ class Colorization(Pretext):
 
     def targets(self, batch, images, training):
         """The colours "ab" float32 [B, n, n, 2]: the mean of the pixels that each covers."""
-        return {"ab": shrink(lab_of(images)[..., 1:], self.decoder.sides[-1])}
+        return {"ab": shrink(lab_of(images)[..., 1:], self.decoder.size)}
 
     def loss_of(self, outputs, labels, training):
         """Eq. 2, as the mean over the pixels of the batch. `pretext_chance`: of predicting how often each bin was seen so far."""
