@@ -14,7 +14,8 @@ from tf_simclr.data import pipeline
 from tf_simclr.experiment import Experiment
 from tf_simclr.models import layers, resnet
 
-VARIANTS = [{"train_mode": "pretrain"}, {"memory_size": 20}, {"train_mode": "finetune", "ft_proj_selector": 1}, {"train_mode": "distill", "distill_alpha": 0.5}]
+VARIANTS = [{"train_mode": "pretrain"}, {"memory_size": 20}, {"train_mode": "finetune", "ft_proj_selector": 1}, {"train_mode": "distill", "distill_alpha": 0.5},
+            {"pretext": "counting"}]
 SGD = {"optimizer": "momentum", "learning_rate": 0.1}
 
 
