@@ -31,10 +31,10 @@ def offsets(seed, shape, low, high):
     return tf.random.stateless_uniform(shape, seed, low, high + 1, tf.int32)
 
 
-def greyed(image):
-    """uint8 [..., 3] without its colours."""
-    grey = tf.tensordot(tf.cast(image, tf.float32), tf.constant(GREY), 1)
-    return tf.cast(tf.math.rint(tf.stack([grey] * 3, -1)), tf.uint8)
+def sometimes_grey(image, seed, probability):
+    """uint8 [S, S, 3], with this probability without its colours."""
+    grey = tf.math.rint(tf.tensordot(tf.cast(image, tf.float32), tf.constant(GREY), 1))[..., None]
+    return tf.where(tf.random.stateless_uniform([], seed) < probability, tf.cast(grey, tf.uint8), image)
 
 
 def standardized(patches):

@@ -32,26 +32,21 @@ class Colorization(Pretext):
 
     def __init__(self, settings, num_classes, num_images=0):
         super().__init__(settings, num_classes, num_images)
-        model, size = settings.model, -(-settings.data.image_size // REDUCTION)
-        self.decoder = Decoder(settings.pretext.decoder_width, size, len(bins()), model.batch_norm_decay, model.global_bn)
+        self.decoder = Decoder(settings.pretext.decoder_width, -(-settings.data.image_size // REDUCTION), len(bins()), *self.norm_options)
+        # How often each bin was seen, in batches. It starts with one batch of all colours alike, so that no bin is ever without a chance.
+        self.seen = self.add_weight(name="bins_seen", shape=(len(bins()),), initializer=keras.initializers.Constant(1 / len(bins())),
+                                    trainable=False, autocast=False, dtype="float32", aggregation="none")  # equal on all replicas
 
     def build_heads(self):
-        size, count = self.settings.data.image_size, len(bins())
-        # How often each bin was seen, in batches. It starts with one batch of all colours alike, so that no bin is ever without a chance.
-        self.seen = self.add_weight(name="bins_seen", shape=(count,), initializer=keras.initializers.Constant(1 / count),
-                                    trainable=False, autocast=False, dtype="float32", aggregation="none")  # equal on all replicas
-        self.decoder.build(self.last_map(self(tf.zeros([1, size, size, 3]))).shape)
+        size = self.settings.data.image_size
+        self.decoder(self.last_map(tf.zeros([1, size, size, 3])))
 
     def example(self, picture, label, seed, index=0, constant=None):
         return {"image": augment.crop_and_flip(picture, [seed], self.settings.data.image_size, self.settings.augment)[0], "label": label}
 
-    def last_map(self, endpoints):
-        """The encoder's last feature map [B, h, h, C]."""
-        return endpoints[f"block_group{len(self.encoder.groups)}"]
-
     def outputs(self, batch, images, training):
         """Logits float32 [B, n, n, Q] of what the lightness of the images shows."""
-        return {"logits": self.decoder(self.last_map(self.encoder(lightness(images), training=training)), training=training)}
+        return {"logits": self.decoder(self.last_map(lightness(images), training), training=training)}
 
     def targets(self, batch, images, training):
         """The colours "ab" float32 [B, n, n, 2]: the mean of the pixels that each covers."""

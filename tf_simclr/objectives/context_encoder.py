@@ -27,17 +27,15 @@ class ContextEncoder(Pretext):
 
     def __init__(self, settings, num_classes, num_images=0):
         super().__init__(settings, num_classes, num_images)
-        options, model, size = settings.pretext, settings.model, settings.data.image_size
+        options, size = settings.pretext, settings.data.image_size
         self.begin, self.side, self.overlap = centre(size, options.region_overlap) if options.removed_region == "centre" else (0, size, 0)
-        norm = functools.partial(BatchNorm, model.batch_norm_decay, model.global_bn)
         self.channelwise = ChannelwiseDense(name="channelwise")
-        self.across = ConvNorm(options.decoder_width, 1, norm, relu=False, name="across_channels")
-        self.decoder = Decoder(options.decoder_width, self.side, 3, model.batch_norm_decay, model.global_bn, fine=True)
-        self.discriminator = Discriminator(model.batch_norm_decay, model.global_bn) if options.adversarial_weight else None
+        self.across = ConvNorm(options.decoder_width, 1, functools.partial(BatchNorm, *self.norm_options), relu=False, name="across_channels")
+        self.decoder = Decoder(options.decoder_width, self.side, 3, *self.norm_options, fine=True)
+        self.discriminator = Discriminator(*self.norm_options) if options.adversarial_weight else None
 
     def build_heads(self):
         size = self.settings.data.image_size
-        self(tf.zeros([1, size, size, 3]))  # makes the encoder's variables, with the paths that they have in other trainings
         predicted = self.predict(tf.zeros([1, size, size, 3]))
         if self.discriminator is not None:
             self.discriminator(predicted)
@@ -66,8 +64,7 @@ class ContextEncoder(Pretext):
 
     def predict(self, seen, training=False):
         """F of eq. 1: images [B, S, S, 3] without what is removed -> float32 [B, R, R, 3]; in training not bounded by [0, 1]."""
-        x = self.encoder(seen, training=training)[f"block_group{len(self.encoder.groups)}"]  # the last map
-        x = relu(self.across(self.channelwise(x), training=training))
+        x = relu(self.across(self.channelwise(self.last_map(seen, training)), training=training))
         return FILL + self.decoder(x, training=training)
 
     def outputs(self, batch, images, training):

@@ -5,7 +5,7 @@ import math
 import tensorflow as tf
 
 from tf_simclr import distribute
-from tf_simclr.data import augment, colour
+from tf_simclr.data import augment, patches
 from tf_simclr.models.heads import TaskHead
 from tf_simclr.objectives.pretext import Pretext
 
@@ -26,8 +26,8 @@ class Counting(Pretext):
     def __init__(self, settings, num_classes, num_images=0):
         super().__init__(settings, num_classes, num_images)
         self.tile = settings.data.image_size // 2
-        model, width = settings.model, settings.pretext.pretext_width
-        self.head = TaskHead([width] * 2, COUNTS, model.batch_norm_decay, model.global_bn)
+        width = settings.pretext.pretext_width
+        self.head = TaskHead([width] * 2, COUNTS, *self.norm_options)
         # Answers start with a deviation of 0.01 sqrt(width / 2). Scaled by it, the counts start within the margin at any width: from far beyond it, as with a
         # width of 4096 unscaled, they fell to zero within a few steps and stayed there.
         self.scale = 1 / (0.01 * math.sqrt(width / 2 * COUNTS))
@@ -37,18 +37,16 @@ class Counting(Pretext):
         self.head.build([None, self.encoder.feature_dim])
 
     def example(self, picture, label, seed, index=0, constant=None):
-        """Besides the image float32 [2], drawn in [0, 1): for the method of downsampling, and whether the image is grey."""
-        geometry, draws = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
+        """Besides the image "method", the number of the one of METHODS that it is downsampled by."""
+        options, (geometry, grey, method) = self.settings.pretext, tf.unstack(tf.random.experimental.stateless_split(seed, 3))
         image = augment.crop_and_flip(picture, [geometry], 2 * self.tile, self.settings.augment)[0]
-        return {"image": image, "draws": tf.random.stateless_uniform([2], draws), "label": label}
+        method = tf.random.stateless_uniform([], method, 0, len(METHODS) if options.random_downsampling else 1, tf.int32)
+        return {"image": patches.sometimes_grey(image, grey, options.grey_probability), "method": method, "label": label}
 
     def images(self, batch):
         """Of an image the downsampled one, then its tiles from left to right and top to bottom, [5B, S//2, S//2, 3]."""
-        options, draws = self.settings.pretext, batch["draws"]
         images = super().images(batch)  # [B, 2T, 2T, 3]
-        images = tf.where((draws[:, 1] < options.grey_probability)[:, None, None, None], grey(images), images)
-        method = tf.cast(draws[:, 0] * len(METHODS), tf.int32) if options.random_downsampling else tf.zeros(images.shape[0], tf.int32)
-        whole = downsampled(images, tf.gather(self.downsampling, method))
+        whole = downsampled(images, tf.gather(self.downsampling, batch["method"]))
         return tf.reshape(tf.concat([whole[:, None], tiles(images)], 1), [-1, self.tile, self.tile, 3])
 
     def outputs(self, batch, images, training):
@@ -86,11 +84,6 @@ def counting(whole, parts, other, margin):
     same = tf.reduce_sum(tf.math.squared_difference(whole, parts), -1)
     different = tf.reduce_sum(tf.math.squared_difference(other, parts), -1)
     return tf.reduce_mean(same + tf.maximum(margin - different, 0.0))
-
-
-def grey(images):
-    """[B, H, W, 3] without colours, three channels still."""
-    return tf.repeat(tf.tensordot(images, tf.constant(colour.GREY), 1)[..., None], 3, -1)
 
 
 def tiles(images):

@@ -29,19 +29,18 @@ class Jigsaw(Pretext):
         self.size = options.patch_size or round(SHARE * settings.data.image_size)
         self.cell = max(round(CELL * self.size), self.size + 1) if options.patch_gaps else self.size
         self.head = PatchesHead(max(options.pretext_width // 8, 1), [options.pretext_width], options.num_permutations, *self.norm_options)
+        chosen = permutations(options.num_permutations, settings.train.seed)
+        self.permutations = self.add_weight(name="permutations", shape=chosen.shape, dtype="int32", initializer="zeros", trainable=False)
+        self.permutations.assign(chosen)
 
     def build_heads(self):
         self.head.build([None, GRID**2, self.encoder.feature_dim])
-        chosen = permutations(self.settings.pretext.num_permutations, self.settings.train.seed)
-        self.permutations = self.add_weight(name="permutations", shape=chosen.shape, dtype="int32", initializer="zeros", trainable=False)
-        self.permutations.assign(chosen)
 
     def example(self, picture, label, seed, index=0, constant=None):
         options = self.settings.pretext
         crop, place, shift, grey, order = tf.unstack(tf.random.experimental.stateless_split(seed, 5))
         canvas = augment.crop_and_flip(picture, [crop], GRID * self.cell, self.settings.augment)[0]
-        is_grey = tf.random.stateless_uniform([], grey) < options.grey_probability
-        canvas = tf.cond(is_grey, lambda: patches.greyed(canvas), lambda: canvas)
+        canvas = patches.sometimes_grey(canvas, grey, options.grey_probability)
         cells = self.cell * tf.constant(list(itertools.product(range(GRID), repeat=2)))  # [9, 2]
         corners = cells + patches.offsets(place, [GRID**2, 2], 0, self.cell - self.size)
         most = round(CHANNEL_SHIFT * self.size) if options.shift_channels else 0

@@ -44,12 +44,18 @@ class Pretext(Objective):
         """(batch_norm_decay, global_bn) of the batch norm in the heads."""
         return self.settings.model.batch_norm_decay, self.settings.model.global_bn
 
+    def last_map(self, images, training=False):
+        """The encoder's last feature map [B, h, h, C] of images."""
+        return self.encoder(images, training=training)[f"block_group{len(self.encoder.groups)}"]
+
     def build_variables(self):
+        size = self.settings.data.image_size
+        self(tf.zeros([1, size, size, 3]))  # first: made by `build_heads`, the encoder's variables would have other paths than in other trainings
         self.build_heads()
         super().build_variables()
 
     def build_heads(self):
-        """Makes the variables of the heads."""
+        """Makes the variables of the heads; those of the objective itself are made in its `__init__`."""
         raise NotImplementedError
 
     def inherited(self):
