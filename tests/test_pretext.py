@@ -8,6 +8,7 @@ import pytest
 from conftest import TINY, command_line
 from PIL import Image
 
+import tf_simclr
 from tf_simclr import train, weights
 from tf_simclr.config import UserError
 from tf_simclr.data.source import Streamed
@@ -66,7 +67,9 @@ def test_a_task_of_ones_own(brighter, main, tmp_path):
     assert results["flags"]["pretext"] == "brighter"
     assert {"task_accuracy", "task_loss", "task_chance"} == results["figures"]["trained"]["classifier"].keys()
     assert "knn_accuracy" in results["figures"]["trained"]["final_avg_pool"]
-    assert (root / "saved_model" / "3" / "saved_model.pb").exists() and (root / "report.html").exists()
+    assert "pretrain (brighter)" in (root / "report.html").read_text()
+    model = tf_simclr.load(root / "saved_model" / "3")
+    np.testing.assert_allclose(model.embed(np.zeros([1, 16, 16, 3], np.float32)), tf_simclr.load(root).embed(np.zeros([1, 16, 16, 3], np.float32)), rtol=1e-5)
 
 
 def test_readme_shows_the_code_as_it_is():

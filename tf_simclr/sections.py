@@ -77,7 +77,7 @@ class Objective:
     hidden_norm: bool = setting(True, "normalise the projections to length 1 (cosine similarity)")
     memory_size: int = setting(0, "past keys kept as further negatives, 65536 in SimCLRv2 (0: no memory)", low=0)
     memory_momentum: float = setting(0.999, "momentum of the key encoder that fills the memory", low=0.0, high=1.0)
-    lineareval_while_pretraining: bool = setting(True, "train a linear classifier on the side; no gradient of it reaches the encoder")
+    lineareval_while_pretraining: bool = setting(True, "train a linear classifier on the side, with pretext simclr; no gradient of it reaches the encoder")
     checkpoint: str = setting("", "what to start from, or to evaluate, export or embed with: a run directory, a checkpoint or a SavedModel, "
                               "also those of the papers' code")
     teacher_checkpoint: str = setting("", "teacher of distill: a run directory, a checkpoint prefix in one, or any SavedModel with logits_sup")

@@ -23,7 +23,7 @@ class About:
 def files(about):
     """{name: text} of what stands in the assets."""
     fields = config.fields()
-    network = {name: value for name, value in about.settings.flat().items() if fields[name].section == "model" or name in ("image_size", "train_mode")}
+    network = {name: value for name, value in about.settings.flat().items() if fields[name].section == "model" or name in ("image_size", "train_mode", "pretext")}
     found = {"model_card.md": markdown(about), flags.SAVED: network, pretrained.DATA: about.data, f"result_{about.step}.json": about.figures}
     if about.class_names:
         found[pretrained.CLASS_NAMES] = "\n".join(about.class_names) + "\n"
@@ -91,7 +91,8 @@ def _origin(about):
         return "Its weights come from elsewhere; tf_simclr brought them into this form."
     source = settings.data.dataset
     name = source.rstrip("/").split("/")[-1] if source.startswith("folder:") else source
-    return (f"It was trained with tf_simclr, stage `{settings.objective.train_mode}`, {about.step} steps, on {name}, split {settings.data.train_split}: "
+    task = f" ({settings.pretext.pretext})" if settings.objective.train_mode == "pretrain" else ""
+    return (f"It was trained with tf_simclr, stage `{settings.objective.train_mode}`{task}, {about.step} steps, on {name}, split {settings.data.train_split}: "
             f"{data['images']} images, {data['labels']} of them with a label.")
 
 

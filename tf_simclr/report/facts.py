@@ -84,6 +84,11 @@ def _minutes(run):
     return None if run.facts.get("train_minutes") is None else f"{run.facts['train_minutes']:.1f}"
 
 
+def _training(run):
+    task = run.get("flags").get("pretext", "simclr")
+    return f"{run.facts['train_mode']} ({task})" if task != "simclr" and run.facts.get("train_mode") == "pretrain" else run.facts.get("train_mode")
+
+
 def _best(run):
     best = run.get("best")
     return best and f"{best['step']:,} ({best['criterion']}: {best['value']:.4g})"
@@ -95,7 +100,7 @@ def _step(run):
 
 
 ABOUT = {
-    "training": lambda run: run.facts.get("train_mode"), "data": lambda run: run.facts.get("dataset"), "trained on": lambda run: run.facts.get("train_split"),
+    "training": _training, "data": lambda run: run.facts.get("dataset"), "trained on": lambda run: run.facts.get("train_split"),
     "evaluated on": lambda run: run.facts.get("eval_split"), "step": _step, "images": lambda run: run.facts.get("images"), "labels": lambda run: run.facts.get("labels"),
     "evaluated images": lambda run: run.facts.get("evaluated_examples"), "parameters": lambda run: run.facts.get("parameters"), "minutes of training": _minutes,
     "best step": _best, "directory": lambda run: str(run.directory)}
