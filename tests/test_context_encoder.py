@@ -339,8 +339,8 @@ def test_sizes(settings, eager, rng, size, region):
 
 
 @pytest.mark.parametrize("values", [
-    {"precision": "bfloat16", "adversarial_weight": 0.1}, {"precision": "float16"}, {"accumulate_steps": 2, "adversarial_weight": 0.1},
-    {"removed_region": "blocks", "accumulate_steps": 2}, {"removed_region": "blocks", "adversarial_weight": 0.1}], ids=str)
+    {"precision": "bfloat16", "adversarial_weight": 0.1}, {"precision": "float16"},
+    {"removed_region": "blocks", "accumulate_steps": 2, "adversarial_weight": 0.1}], ids=str)
 def test_trains(settings, shallow, values):
     keras.config.set_dtype_policy({"bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}.get(values.get("precision"), "float32"))
     history = Training(of(settings, **values)).run(3)
@@ -355,11 +355,11 @@ def colours_that_change_evenly(rng, count, size):
     return tf.constant(np.rint(255 * np.clip(images, 0, 1)), tf.uint8)
 
 
-@pytest.mark.parametrize("values", [{}, {"adversarial_weight": 0.001}, {"removed_region": "blocks"}], ids=str)
+@pytest.mark.parametrize("values", [{"adversarial_weight": 0.001}, {"removed_region": "blocks"}], ids=str)
 def test_learns_to_paint(settings, monkeypatch, rng, values):
     """Clearly better than one colour, also for images that it has not seen and in inference mode."""
     monkeypatch.setitem(resnet.FAMILY, 18, (resnet.FAMILY[18][0], (1, 1, 1)))  # a last map of 4x4
-    options = of(settings, train_batch_size=32, train_steps=120, learning_rate=0.03, width_multiplier=0.25, decoder_width=16, **values)
+    options = of(settings, train_batch_size=32, train_steps=90, learning_rate=0.03, width_multiplier=0.25, decoder_width=16, **values)
     training = Training(options)
     batches = []
     for number in range(13):
@@ -367,7 +367,7 @@ def test_learns_to_paint(settings, monkeypatch, rng, values):
         if "removed" in batch:
             batch["removed"] = tf.stack([context_encoder.random_blocks(16, [number, i]) for i in range(32)])
         batches.append(batch)
-    for step in range(120):
+    for step in range(90):
         metrics = training.step(batches[step % 12])
     unseen = training.objective.loss(batches[12], training=False)[1]
     for found in (metrics, unseen):

@@ -109,8 +109,8 @@ def photos(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("name", PRETEXTS)
-def test_no_labels_anywhere(settings, photos, name):
+@pytest.mark.parametrize("name", [name for name in PRETEXTS if name != "simclr"])  # of that: test_run
+def test_no_labels_anywhere(settings, eager, photos, name):
     experiment = Experiment(settings(dataset=f"folder:{photos}", pretext=name, train_steps=2))
     train.fit(experiment)
     assert int(experiment.checkpoints.step) == 2 and experiment.train_source.num_labeled == 0

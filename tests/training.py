@@ -12,6 +12,8 @@ from tf_simclr.pretexts import PRETEXTS
 from tf_simclr.step import TrainStep
 
 EACH = [{"pretext": name} for name in PRETEXTS] + [{"train_mode": name} for name in WITH_LABELS]  # of the objectives
+WITH_STATE = [  # whose trainings have a state besides the weights and their optimizer
+    {"memory_size": 20}, {"pretext": "colorization"}, {"pretext": "context_encoder", "adversarial_weight": 0.1}, {"pretext": "exemplar", "sampled_classes": 20}]
 
 
 class Training:

@@ -1,4 +1,4 @@
-"""How well the task of the pretraining itself is solved on images that it has not seen."""
+"""How well a pretext task itself is solved on images that the training has not seen. What SimCLR asks depends on the batch, so it has no such figure."""
 
 import itertools
 
@@ -8,6 +8,7 @@ import tensorflow as tf
 from tf_simclr.data import mixture, pipeline
 
 AT_MOST = 2048  # images
+NAMES = {"pretext_loss": "task_loss", "pretext_acc": "task_accuracy", "pretext_chance": "task_chance"}  # {metric: figure}
 SEED = 1  # added to that of the training: other crops and questions than any step has seen
 
 
@@ -18,7 +19,7 @@ def score(experiment, source):
         source: held-out images. A task that knows only the images it was trained on gets these, transformed anew.
     """
     objective, strategy, settings = experiment.objective, experiment.strategy, experiment.settings
-    if not objective.task:
+    if not objective.has_task:
         return {}
     parts = experiment.parts if objective.needs_index else [mixture.Part(source, min(settings.eval.eval_batch_size, settings.train.train_batch_size))]
     count = min(AT_MOST, sum(part.source.num_examples for part in parts)) // sum(part.batch_size for part in parts)
@@ -30,5 +31,4 @@ def score(experiment, source):
         return {name: strategy.reduce("MEAN", value, axis=None) for name, value in metrics.items()}
 
     rows = [step(batch) for batch in itertools.islice(batches, max(count, 1))]
-    names = {f"{objective.task}_{short}": f"task_{long}" for short, long in (("loss", "loss"), ("acc", "accuracy"), ("chance", "chance"))}
-    return {long: float(np.mean([row[short] for row in rows])) for short, long in names.items() if short in rows[0]}
+    return {name: float(np.mean([row[metric] for row in rows])) for metric, name in NAMES.items() if metric in rows[0]}

@@ -6,7 +6,7 @@ import types
 import numpy as np
 import pytest
 import tensorflow as tf
-from training import EACH, Training, values_of
+from training import WITH_STATE, Training, values_of
 
 from tf_simclr import train
 from tf_simclr.config import Diverged
@@ -32,7 +32,7 @@ def batches_of(training, count):
             for batch in batches]
 
 
-@pytest.mark.parametrize("variant", EACH + [{"memory_size": 20}, {"accumulate_steps": 2}, {"pretext": "context_encoder", "adversarial_weight": 0.1}], ids=str)
+@pytest.mark.parametrize("variant", [{}, {"train_mode": "finetune"}, {"train_mode": "distill"}, {"accumulate_steps": 2}, *WITH_STATE], ids=str)
 def test_a_step_that_is_not_finite_is_as_if_it_had_not_been(settings, shallow, variant):
     """Weights, statistics, memory, momentum encoder and the optimizer's slots, bit for bit."""
     training = Training(settings(skip_nonfinite=1, **variant))

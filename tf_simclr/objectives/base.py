@@ -17,7 +17,7 @@ class Objective(Network):
         num_images: how many images the training has.
     """
 
-    task = ""  # with what the names of those metrics begin that say how well a task without labels is solved
+    has_task = False  # True: `loss` gives the metrics of `pretext.Pretext`
     couples_examples = False  # True: the loss of one example depends on the others of its batch; `output_shapes` is needed then
     needs_index = False  # True: `example` has to know which of all images it gets, which a stream does not know
     needs_teacher = False  # True: `teacher` is set before the training: images [B, H, W, 3] -> logits [B, num_classes]

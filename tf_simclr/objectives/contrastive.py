@@ -18,7 +18,6 @@ COLLAPSED = 0.1  # share of the healthy 1/sqrt(d) below which the spread of the 
 class Contrastive(Objective):
     """Two augmented views of each image attract, all other views repel; a linear classifier learns on the side."""
 
-    task = "contrast"
     couples_examples = True
 
     def __init__(self, settings, num_classes, num_images=0):

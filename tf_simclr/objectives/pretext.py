@@ -30,7 +30,7 @@ class Pretext(Objective):
     right answers.
     """
 
-    task = "pretext"
+    has_task = True
 
     def __init__(self, settings, num_classes, num_images=0):
         super().__init__(settings, 0, num_images)
