@@ -48,7 +48,7 @@ def test_micro_batches_give_the_gradient_of_the_batch(settings, inference, varia
     compare(whole, parts)
 
 
-@pytest.mark.parametrize("variant", VARIANTS[:3], ids=str)
+@pytest.mark.parametrize("variant", VARIANTS[1:3], ids=str)
 def test_micro_batches_on_two_replicas(settings, two_replicas, variant):
     """The same weights on both replicas, and those of one replica whose micro-batches hold the same examples."""
     options = settings(**SGD, **variant, accumulate_steps=2)
@@ -69,7 +69,7 @@ def test_micro_batches_on_two_replicas(settings, two_replicas, variant):
         np.testing.assert_array_equal(copies[0], copies[1], err_msg=v.path)
 
 
-@pytest.mark.parametrize("variant", VARIANTS[:3], ids=str)
+@pytest.mark.parametrize("variant", VARIANTS[1:3], ids=str)
 def test_each_micro_batch_counts_once_in_batch_norm(settings, variant):
     parts, expected = (Training(settings(learning_rate=0, **variant, accumulate_steps=steps)) for steps in (2, 1))
     parts.run(1)
