@@ -257,10 +257,9 @@ def test_held_out_images_cost_chance_and_teach_nothing(settings, sampled):
         assert int(objective.classes.draws) == 0  # only a step of the training draws anew
 
 
-@pytest.mark.parametrize("sampled", [0, 5])
-def test_learns_digits(settings, sampled):
+def test_learns_digits(settings):
     """Which of ten digits a patch is from."""
-    options = settings(**TASK, sampled_classes=sampled, train_batch_size=32, train_steps=400, seed_patch=0.75, width_multiplier=0.5, learning_rate=0.3, optimizer="momentum")
+    options = settings(**TASK, sampled_classes=5, train_batch_size=32, train_steps=400, seed_patch=0.75, width_multiplier=0.5, learning_rate=0.3, optimizer="momentum")
     history = Training(options, source=sources.load(options.data, "train").take(np.arange(10))).run(100)
     last = {name: np.mean([m[name] for m in history[-10:]]) for name in ("pretext_loss", "pretext_chance", "pretext_acc")}
     assert last["pretext_loss"] < 0.95 * last["pretext_chance"]

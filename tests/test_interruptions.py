@@ -1,4 +1,4 @@
-"""A chain of stages as processes: killed in each stage, terminated, interrupted and started again, it ends as the one that nothing disturbs."""
+"""A chain of stages as processes: killed, terminated, interrupted and started again, it ends as the one that nothing disturbs."""
 
 import concurrent.futures
 import json
@@ -28,9 +28,9 @@ def undisturbed_run(folder):
 
 
 def disturbed_run(folder):
-    """The same chain, disturbed in each stage and started again: (directory, [(status, stderr, step)])."""
+    """The same chain, disturbed and started again: (directory, [(status, stderr, step)])."""
     directory, ends = folder / "disturbed", []
-    for stage, number in (("pretrain", signal.SIGKILL), ("pretrain", signal.SIGTERM), ("finetune", signal.SIGKILL), ("distill", signal.SIGINT)):
+    for stage, number in (("pretrain", signal.SIGKILL), ("pretrain", signal.SIGTERM), ("distill", signal.SIGINT)):
         step = random.randrange(2, 8) if number == signal.SIGKILL else newest(directory / stage) + 1
         process = start(*CHAIN, f"--model_dir={directory}", program=SMALL)
         signal_after(process, directory / stage, step, number)
@@ -61,15 +61,14 @@ def disturbed(background):
 
 
 def test_signals(disturbed):
-    directory, (killed, terminated, in_finetune, interrupted, last) = disturbed
-    for status, _, step in (killed, in_finetune):
-        assert status == -signal.SIGKILL and 0 < step <= STEPS
+    directory, (killed, terminated, interrupted, last) = disturbed
+    assert killed[0] == -signal.SIGKILL and 0 < killed[2] <= STEPS
     for (status, stderr, step), expected in ((terminated, 143), (interrupted, 130)):
         assert status == expected, stderr
         assert f"interrupted at step {step} of {STEPS}" in the_line(stderr) == messages(stderr)[-1] and step < STEPS
     the_message(terminated[1])  # and nothing else, where no stage was finished
     assert killed[2] < terminated[2]
-    assert f"resuming from {directory}/pretrain/ckpt-{terminated[2]}" in in_finetune[1]
+    assert f"resuming from {directory}/pretrain/ckpt-{terminated[2]}" in interrupted[1]
     assert f"resuming from {directory}/distill/ckpt-{interrupted[2]}" in last[1]
     assert last[0] == 0 and last[2] == STEPS, last[1]
     assert len(steps_saved(directory / "pretrain")) <= 5  # keep_checkpoint_max
@@ -78,7 +77,7 @@ def test_signals(disturbed):
 def test_finished_stages_are_skipped(disturbed, main):
     again = main(f"--model_dir={disturbed[0]}", "--mode=train_then_eval")
     assert again[0] == 0 and newest(disturbed[0] / "distill") == STEPS, again[1]
-    for stderr, finished in zip((disturbed[1][3][1], disturbed[1][4][1], again[1]), (1, 2, 3), strict=True):
+    for stderr, finished in zip((disturbed[1][2][1], disturbed[1][3][1], again[1]), (0, 2, 3), strict=True):
         assert [stage for stage in STAGES if f"stage {stage} is finished" in stderr] == list(STAGES[:finished])
 
 

@@ -224,13 +224,14 @@ def cluster():
 def test_a_cluster_computes_each_batch_of_an_epoch_once(kind, cluster):
     batches = pipeline.training([mixture.Part(kind(20), 4)], view, 0, 0, Workers(), cluster)
     expected = train(kind(20), 30, example=view)
-    found = list(itertools.islice(batches.as_numpy_iterator(), 5))
+    found = list(itertools.islice(batches.as_numpy_iterator(), 15))
     assert all(batch["views"].shape == (4, 2, 8, 8, 3) for batch in found)
     by_labels = {tuple(batch["label"]): batch for batch in expected}
     for batch in found:
         assert_same(batch, by_labels[tuple(batch["label"])])
     if kind is indexed:  # of a stream each worker makes epochs of its own
-        np.testing.assert_array_equal(np.sort(join(found)["label"]), np.arange(20))
+        keys = [tuple(batch["label"]) for batch in found]
+        assert len({*keys}) == len(keys) and {tuple(batch["label"]) for batch in expected[:5]} <= {*keys}  # a worker may be ahead of another
 
 
 @pytest.mark.parametrize("address", ["grpc://localhost:1", "localhost:5000", "grpc://localhost", "grpc://no.such.host.invalid:5"])
