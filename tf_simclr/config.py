@@ -205,8 +205,9 @@ def _check_together(config):
     if flat["adversarial_weight"] and flat["precision"] == "float16" and flat["pretext"] == "context_encoder" and flat["train_mode"] == "pretrain":
         raise UserError(f"--adversarial_weight={flat['adversarial_weight']:g}: two optimizers can't share the scaled loss of --precision=float16; use --precision=bfloat16")
     layers = {"none": 0, "linear": 1, "nonlinear": flat["num_proj_layers"]}[flat["proj_head_mode"]]
-    has_head = flat["pretext"] == "simclr" if flat["train_mode"] == "pretrain" else flat["ft_proj_selector"] < 0
-    kept = layers if has_head else 0 if flat["train_mode"] == "pretrain" else flat["ft_proj_selector"]
+    of_pretraining = layers if flat["pretext"] == "simclr" else 0
+    of_labels = layers if flat["ft_proj_selector"] < 0 else flat["ft_proj_selector"]
+    kept = of_pretraining if flat["train_mode"] == "pretrain" else of_labels
     known = (*ENCODER_LAYERS, *(f"proj_head_{layer}" for layer in range(1, kept + 1)))
     for name in flat["eval_layers"] or ("",):
         if name not in (*known, "all"):

@@ -5,7 +5,7 @@ import functools
 import keras
 import tensorflow as tf
 
-from tf_simclr.models.layers import BatchNorm
+from tf_simclr.models.layers import BatchNorm, relu
 from tf_simclr.models.resnet import ConvNorm
 
 NARROWEST = 32  # channels that halving leaves
@@ -43,11 +43,6 @@ class Decoder(keras.layers.Layer):
             if x.shape[1] != side:
                 x = tf.cast(tf.image.resize(x, [side, side]), x.dtype)  # [B, side, side, width]; it resizes into float32
         return self.answer(x)
-
-
-def relu(x):
-    """tf.nn.relu that leaves NaN what it is: of that one and a batch norm graphs on a CPU make one kernel, in which it becomes 0 and the loss looks sound."""
-    return tf.maximum(x, tf.zeros([], x.dtype))
 
 
 def doublings(side, goal):

@@ -6,9 +6,9 @@ import numpy as np
 import tensorflow as tf
 
 from tf_simclr.data import augment, colour
-from tf_simclr.models.decoder import Decoder, relu
+from tf_simclr.models.decoder import Decoder
 from tf_simclr.models.inpainting import ChannelwiseDense, Discriminator
-from tf_simclr.models.layers import BatchNorm
+from tf_simclr.models.layers import BatchNorm, relu
 from tf_simclr.models.resnet import ConvNorm
 from tf_simclr.objectives.pretext import Pretext
 

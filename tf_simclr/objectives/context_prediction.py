@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from tf_simclr.data import augment, patches
 from tf_simclr.models.heads import PatchesHead
-from tf_simclr.objectives.pretext import Pretext, guess
+from tf_simclr.objectives.pretext import Pretext
 
 SHARE = 96 / 224  # of a patch in image_size; the paper's 96 pixels for networks of that size
 GAP = 1 / 2  # between patches, in patches (sec. 3.2: 48 pixels)
@@ -49,9 +49,3 @@ class ContextPrediction(Pretext):
         """Logits float32 [B, 8]."""
         features = self.encoder(images, training=training)["final_avg_pool"]
         return {"logits": self.head(tf.reshape(features, [-1, 2, features.shape[-1]]), training=training)}
-
-    def targets(self, batch, images, training):
-        return {"target": batch["target"]}
-
-    def loss_of(self, outputs, labels, training):
-        return guess(outputs["logits"], outputs["target"])

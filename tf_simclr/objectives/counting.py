@@ -7,6 +7,7 @@ import tensorflow as tf
 from tf_simclr import distribute
 from tf_simclr.data import augment, patches
 from tf_simclr.models.heads import TaskHead
+from tf_simclr.models.layers import relu
 from tf_simclr.objectives.pretext import Pretext
 
 COUNTS = 1000  # outputs of phi (sec. 4)
@@ -52,7 +53,7 @@ class Counting(Pretext):
     def outputs(self, batch, images, training):
         """"counts" float32 [B, 5, 1000]: phi of the downsampled image and of each of its tiles, at least 0."""
         features = self.encoder(images, training=training)["final_avg_pool"]
-        counts = tf.maximum(self.scale * self.head(features, training=training), 0.0)  # tf.nn.relu would make 0 of NaN where it is fused with the product
+        counts = relu(self.scale * self.head(features, training=training))
         return {"counts": tf.reshape(counts, [-1, 1 + TILES, COUNTS])}
 
     def output_shapes(self):

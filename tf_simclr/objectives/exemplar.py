@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from tf_simclr.data import exemplar, pipeline
-from tf_simclr.objectives.pretext import Pretext, guess
+from tf_simclr.objectives.pretext import Pretext
 
 
 class SeedClasses(keras.layers.Layer):
@@ -90,6 +90,3 @@ class Exemplar(Pretext):
         """Logits float32 [B, K] of the right class and those it is compared with, and which of them is right."""
         logits, target = self.classes(self.encoder(images, training=training)["final_avg_pool"], batch["index"])
         return {"logits": logits, "target": target}
-
-    def loss_of(self, outputs, labels, training):
-        return guess(outputs["logits"], outputs["target"])

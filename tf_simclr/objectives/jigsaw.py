@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tf_simclr.data import augment, patches
 from tf_simclr.models.heads import PatchesHead
-from tf_simclr.objectives.pretext import Pretext, guess
+from tf_simclr.objectives.pretext import Pretext
 
 GRID = 3  # tiles a side
 SHARE = 64 / 225  # of a tile in the side of the image (sec. 3.1)
@@ -59,12 +59,6 @@ class Jigsaw(Pretext):
         order = tf.gather(tf.convert_to_tensor(self.permutations), batch["target"])  # [B, 9]
         shuffled = tf.gather(tf.reshape(features, [-1, GRID**2, features.shape[-1]]), order, batch_dims=1)
         return {"logits": self.head(shuffled, training=training)}
-
-    def targets(self, batch, images, training):
-        return {"target": batch["target"]}
-
-    def loss_of(self, outputs, labels, training):
-        return guess(outputs["logits"], outputs["target"])
 
 
 @functools.lru_cache(maxsize=2)

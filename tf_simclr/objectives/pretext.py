@@ -25,9 +25,10 @@ def guess(logits, target):
 class Pretext(Objective):
     """A task whose answers are made from the images themselves.
 
-    A subclass gives `example`, `outputs` and `loss_of` (see `Objective`), and builds its heads in `build_heads`. The metrics
-    of its loss are `pretext_loss`, `pretext_chance`, which is what a trivial answer would cost, and `pretext_acc` if there are
-    right answers.
+    A subclass gives `example` and `outputs` (see `Objective`) and builds its heads in `build_heads`. If it asks which of K
+    answers is right, `outputs` gives their "logits", and "target" where the batch has none; else it gives `loss_of`, too. The
+    metrics of the loss are `pretext_loss`, `pretext_chance`, which is what a trivial answer would cost, and `pretext_acc` if
+    there are right answers.
     """
 
     has_task = True
@@ -57,6 +58,12 @@ class Pretext(Objective):
     def build_heads(self):
         """Makes the variables of the heads; those of the objective itself are made in its `__init__`."""
         raise NotImplementedError
+
+    def targets(self, batch, images, training):
+        return {"target": batch["target"]} if "target" in batch else {}
+
+    def loss_of(self, outputs, labels, training):
+        return guess(outputs["logits"], outputs["target"])
 
     def inherited(self):
         return self.encoder.variables
