@@ -11,7 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-WHOLE, SMALL = ROOT / "run.py", ROOT / "tests" / "small_run.py"  # as it is; with a network of one block
+WHOLE, SMALL = ROOT / "run.py", ROOT / "tests" / "small_run.py"  # as it is; with a network of one block, or of BLOCKS
+GROUPS = (1, 1, 1, 1)  # a block for each group: half as much to trace as ResNet-18, and all its outputs
 DIGITS = ["--dataset=digits", "--eval_split=test"]
 TINY = ["--image_size=16", "--resnet_depth=18", "--width_multiplier=0.07", "--proj_out_dim=8", "--train_batch_size=64",
         "--use_blur=False", "--warmup_epochs=0", "--evaluations=classifier"]

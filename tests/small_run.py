@@ -1,5 +1,6 @@
-"""`run.py` where ResNet-18 is one block in all: what it is started for does not depend on the depth, and takes a third of the time."""
+"""`run.py` where ResNet-18 is one block in all, or groups of as many as the environment's BLOCKS: what it is started for does not depend on the depth."""
 
+import os
 import pathlib
 import runpy
 import sys
@@ -13,5 +14,5 @@ console.start_tensorflow()
 
 from tf_simclr.models import resnet  # noqa: E402
 
-resnet.FAMILY[18] = (resnet.FAMILY[18][0], (1,))
+resnet.FAMILY[18] = (resnet.FAMILY[18][0], tuple(map(int, os.environ.get("BLOCKS", "1").split(","))))
 runpy.run_path(str(ROOT / "run.py"), run_name="__main__")

@@ -136,9 +136,10 @@ def test_table():
     assert lines[2:] == [
         "| untrained network | 20 |  |  |  | 25.00% | 1,234,567 | 0.0 |", "| pretrain | 20 |  |  |  | 50.00% | 1,234,567 | 1.3 |",
         "| distill | 20 | 100.00% |  |  | 75.00% | 10 | 0.5 |"]
-    layered = {**results["pretrain"], "eval/task_accuracy": 0.9, "eval/block_group2/linear_probe_accuracy": 0.6, "eval/linear_probe_accuracy": 0.55}
+    layered = {**results["pretrain"], "eval/task_accuracy": 0.9, "eval/task_loss": 0.25, "eval/task_chance": 1.3863,
+               "eval/block_group2/linear_probe_accuracy": 0.6, "eval/linear_probe_accuracy": 0.55}
     lines = report.stages_table({"pretrain": layered, "distill": results["distill"]}).splitlines()
-    assert lines[0] == ("| stage | labels | own task | block_group1, logistic regression | block_group2, logistic regression | block_group3, logistic regression "
-                        "| top 1 | top 5 | logistic regression | k-NN | parameters | minutes |")
-    assert lines[3] == "| pretrain | 20 | 90.00% |  | 60.00% |  |  |  | 55.00% | 50.00% | 1,234,567 | 1.3 |"
+    assert lines[0] == ("| stage | labels | own task | its loss (at chance) | block_group1, logistic regression | block_group2, logistic regression "
+                        "| block_group3, logistic regression | top 1 | top 5 | logistic regression | k-NN | parameters | minutes |")
+    assert lines[3] == "| pretrain | 20 | 90.00% | 0.250 (1.386) |  | 60.00% |  |  |  | 55.00% | 50.00% | 1,234,567 | 1.3 |"
     assert len({line.count("|") for line in lines}) == 1

@@ -12,10 +12,12 @@ import pytest
 import tensorflow as tf
 from consumers import a_file, digits
 from etils import epath
+from processes import GROUPS
 
 from tf_simclr import config, export
 from tf_simclr.data import augment, encoded
 from tf_simclr.export import card
+from tf_simclr.models import resnet
 from tf_simclr.models.network import Network
 
 FOLDER = pathlib.Path(__file__).resolve().parent
@@ -38,7 +40,9 @@ def exported(tmp_path_factory):
     """(network, path of its SavedModel)."""
     keras.utils.set_random_seed(0)
     settings = config.build({"resnet_depth": 18, "image_size": 16, "width_multiplier": 0.125, "proj_out_dim": 8})
-    network = Network(settings, 10)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(resnet.FAMILY, 18, (resnet.FAMILY[18][0], GROUPS))
+        network = Network(settings, 10)
     network.build_variables()
     folder = tmp_path_factory.mktemp("run")
     export.export(network, card.About(settings, tuple("abcdefghij"), 7, {}, {}), epath.Path(folder), settings.export)

@@ -12,6 +12,7 @@ from training import Training
 
 from tf_simclr.data import exemplar, sources
 from tf_simclr.data.picture import Decoded
+from tf_simclr.experiment import Experiment
 from tf_simclr.objectives.exemplar import Exemplar, SeedClasses, sampled_logits
 
 pytestmark = pytest.mark.usefixtures("shallow")
@@ -173,6 +174,19 @@ def test_the_same_inside_tf_data(settings):
     for index in range(8):
         eager = make(tf.constant(index, tf.int64), tf.constant(images[index]))["image"].numpy()
         assert np.abs(batch["image"][index].numpy().astype(int) - eager).max() <= 1
+
+
+def test_seed_images(settings):
+    """Only they are trained on and are classes; what the evaluation is fitted on, and the labels, are those of all images."""
+    made = [Experiment(settings(**TASK, seed_images=50, seed=seed)) for seed in (0, 1)]
+    for experiment in made:
+        part, = experiment.parts
+        assert part.source.num_examples == experiment.num_images == experiment.objective.classes.num_classes == 50
+        assert experiment.train_source.num_examples == 1437
+    first, second = (set(map(bytes, experiment.parts[0].source.records)) for experiment in made)
+    assert len(first) == 50 and first != second
+    assert len(set(made[0].parts[0].source.labels)) == 10  # drawn from all over the split
+    assert Experiment(settings(**TASK, seed_images=5000)).num_images == 1437
 
 
 def slow_sampled(features, kernel, index, classes):

@@ -1,4 +1,4 @@
-"""`run.py` as its users start it: one whole run of a whole network on two devices, and what others do with it, as processes."""
+"""`run.py` as its users start it: one whole run of a network with all four groups on two devices, and what others do with it, as processes."""
 
 import json
 import shutil
@@ -9,9 +9,10 @@ import browser
 import numpy as np
 import pytest
 import tensorflow as tf
-from processes import DIGITS, HERE, OUTPUTS, SECONDS, TINY, end_all, finish, newest, snapshot, start
+from processes import DIGITS, GROUPS, HERE, OUTPUTS, SECONDS, SMALL, TINY, end_all, finish, newest, snapshot, start
 from tensorboard.backend.event_processing import event_accumulator
 
+from tf_simclr.models import resnet
 from tf_simclr.report import schema
 
 STEPS = 12
@@ -20,11 +21,20 @@ TAGS = {"train/weight_decay", "train/total_loss", "train/contrast_loss", "train/
         "train/supervised_loss", "train/supervised_acc", "learning_rate", "image"}
 
 
+def start_whole(*arguments):
+    return start(*arguments, program=SMALL, BLOCKS=",".join(map(str, GROUPS)))
+
+
+@pytest.fixture(autouse=True)
+def _four_blocks(monkeypatch):
+    monkeypatch.setitem(resnet.FAMILY, 18, (resnet.FAMILY[18][0], GROUPS))
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """Training, evaluation and export on two devices: (directory, exit status, stderr)."""
     directory = tmp_path_factory.mktemp("runs") / "whole"
-    yield directory, *finish(start(*WHOLE, f"--model_dir={directory}"))
+    yield directory, *finish(start_whole(*WHOLE, f"--model_dir={directory}"))
     end_all()
 
 
@@ -117,8 +127,8 @@ print(json.dumps({
 def test_exporting_and_embedding(whole, tmp_path):
     """As processes of their own; they need neither the data nor the flags of the training."""
     shutil.copytree(whole[0], tmp_path / "run", ignore=shutil.ignore_patterns("saved_model"))
-    export = start("--mode=export", f"--model_dir={tmp_path / 'run'}", "--export_formats=tflite")
-    embed = start("--mode=embed", *DIGITS, f"--checkpoint={whole[0]}", f"--model_dir={tmp_path / 'new'}", "--embed_split=test", "--embed_neighbors=3")
+    export = start_whole("--mode=export", f"--model_dir={tmp_path / 'run'}", "--export_formats=tflite")
+    embed = start_whole("--mode=embed", *DIGITS, f"--checkpoint={whole[0]}", f"--model_dir={tmp_path / 'new'}", "--embed_split=test", "--embed_neighbors=3")
     status, stderr = finish(export)
     assert status == 0 and "classifier.tflite: " in stderr, stderr
     files = {path.relative_to(tmp_path / "run").as_posix() for path in (tmp_path / "run").rglob("*")}

@@ -111,7 +111,7 @@ class Experiment:
         settings = self.settings
         if self.kind.labeled_only(settings):
             return [mixture.Part(self.train_source.labeled(), settings.train.train_batch_size)]
-        parts = mixture.parts(self.train_source, sources.load_unlabeled(settings.data), settings.data.unlabeled_ratio,
+        parts = mixture.parts(self.kind.chosen(settings, self.train_source), sources.load_unlabeled(settings.data), settings.data.unlabeled_ratio,
                               settings.train.train_batch_size, self.strategy.num_replicas_in_sync)
         if len(parts) > 1:
             logging.info("every batch: %s", ", ".join(f"{part.batch_size} of {part.source.num_examples} images of {part.source.name} "

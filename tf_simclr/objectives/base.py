@@ -36,6 +36,11 @@ class Objective(Network):
         """Whether only labelled examples are fed; a source without labels is refused then."""
         return False
 
+    @classmethod
+    def chosen(cls, settings, source):
+        """Which images of a source to train on: a source."""
+        return source
+
     def build_variables(self):
         super().build_variables()
         self.encoder.freeze(self.settings.model.fine_tune_after_block)

@@ -62,13 +62,21 @@ def sampled_logits(features, kernel, index, classes):
 
 
 class Exemplar(Pretext):
-    """Which image does the distorted patch come from? Every image gives one patch, which is a class of its own."""
+    """Which image does the distorted patch come from? Every image gives one patch, which is a class of its own.
+
+    A class is learned by seeing it often (the paper's 8,000 have 150 patches each, sec. 4.3): `seed_images` of many images are enough.
+    """
 
     needs_index = True
 
     def __init__(self, settings, num_classes, num_images=0):
         super().__init__(settings, num_classes, num_images)
         self.classes = SeedClasses(num_images, settings.pretext.sampled_classes, settings.train.seed)
+
+    @classmethod
+    def chosen(cls, settings, source):
+        count = settings.pretext.seed_images
+        return source.at_most(count, settings.train.seed) if count else source
 
     def build_heads(self):
         self.classes.build([None, self.encoder.feature_dim])

@@ -4,7 +4,8 @@ from tf_simclr.report.figures import BY_LAYER, NETWORKS, at, figure, headline_pl
 from tf_simclr.sections import ENCODER_LAYERS
 
 STAGE_FIGURES = {"label_top_1_accuracy": "top 1", "label_top_5_accuracy": "top 5", "linear_probe_accuracy": "logistic regression", "knn_accuracy": "k-NN"}
-OF_SEVERAL_LAYERS = {"task_accuracy": "own task", **{f"{layer}/linear_probe_accuracy": f"{layer}, logistic regression" for layer in ENCODER_LAYERS[:-1]}}
+LAYER_FIGURES = {f"{layer}/linear_probe_accuracy": f"{layer}, logistic regression" for layer in ENCODER_LAYERS[:-1]}
+OWN_TASK = ("own task", "its loss (at chance)")
 NO_LABELS = "no labels, so no accuracies"
 
 
@@ -40,15 +41,23 @@ def stages_table(results):
 
     Where several layers were evaluated they have columns of their own, and so has the task that a stage solves without labels.
     """
-    several = any(f"eval/{name}" in result for name in list(OF_SEVERAL_LAYERS)[1:] for result in results.values())
-    columns = {**(OF_SEVERAL_LAYERS if several else {}), **STAGE_FIGURES}
-    lines = [f"| stage | labels | {' | '.join(columns.values())} | parameters | minutes |", "|---" * (len(columns) + 4) + "|"]
+    several = any(f"eval/{name}" in result for name in LAYER_FIGURES for result in results.values())
+    columns = {**(LAYER_FIGURES if several else {}), **STAGE_FIGURES}
+    header = ("stage", "labels", *(OWN_TASK if several else ()), *columns.values(), "parameters", "minutes")
+    lines = [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
     first = next(iter(results.values()))
     rows = [("untrained network", "untrained", {**first, "train_minutes": 0.0})] + [(stage, "eval", result) for stage, result in results.items()]
     for stage, prefix, result in rows:
-        figures = " | ".join(_percent(result.get(f"{prefix}/{name}")) for name in columns)
-        lines.append(f"| {stage} | {result['labels']} | {figures} | {result['parameters']:,} | {result['train_minutes']:.1f} |")
+        figures = [_percent(result.get(f"{prefix}/{name}")) for name in columns]
+        own = _own_task(result, prefix) if several else []
+        lines.append(f"| {' | '.join([stage, str(result['labels']), *own, *figures])} | {result['parameters']:,} | {result['train_minutes']:.1f} |")
     return "\n".join(lines)
+
+
+def _own_task(result, prefix):
+    """[share of right answers, loss and in brackets that of who knows nothing], each "" where there is none."""
+    loss, chance = (result.get(f"{prefix}/task_{name}") for name in ("loss", "chance"))
+    return [_percent(result.get(f"{prefix}/task_accuracy")), "" if loss is None else f"{loss:.3f} ({chance:.3f})"]
 
 
 def _table(header, rows, alignment):
