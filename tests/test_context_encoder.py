@@ -342,7 +342,6 @@ def test_sizes(settings, eager, rng, size, region):
     {"precision": "bfloat16", "adversarial_weight": 0.1}, {"precision": "float16"},
     {"removed_region": "blocks", "accumulate_steps": 2, "adversarial_weight": 0.1}], ids=str)
 def test_trains(settings, shallow, values):
-    keras.config.set_dtype_policy({"bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}.get(values.get("precision"), "float32"))
     history = Training(of(settings, **values)).run(3)
     assert np.isfinite([m["total_loss"] for m in history]).all()
 

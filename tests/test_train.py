@@ -125,8 +125,9 @@ def test_finetuning_starts_from_the_pretrained_weights(settings, tmp_path):
 def test_half_precision_trains(settings, precision):
     training = Training(settings(precision=precision, train_steps=10))
     if precision == "float16":
-        training.optimizer.initial_scale = 2.0**10
-        training.optimizer.dynamic_scale.assign(2.0**10)
+        training.optimizer.initial_scale = 2.0**4
+        training.optimizer.dynamic_scale.assign(2.0**4)
+    assert training.objective.encoder.compute_dtype == precision
     before = values_of(training.objective)
     history = training.run(4)
     assert np.isfinite([m["total_loss"] for m in history]).all()

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from tf_simclr import optimizers, teacher
 from tf_simclr.data import mixture, pipeline, sources
+from tf_simclr.experiment import POLICIES
 from tf_simclr.objectives import WITH_LABELS, kind_of
 from tf_simclr.pretexts import PRETEXTS
 from tf_simclr.step import TrainStep
@@ -21,6 +22,7 @@ class Training:
 
     def __init__(self, settings, strategy=None, source=None, unlabeled=None):
         self.settings, self.strategy = settings, strategy or tf.distribute.get_strategy()
+        keras.config.set_dtype_policy(POLICIES[settings.model.precision])
         keras.utils.set_random_seed(0)
         self.source = source or sources.load(settings.data, "train")
         self.parts = mixture.parts(

@@ -61,6 +61,15 @@ def check_batch_sizes(strategy, settings, names):
             raise UserError(f"--{name}={batch}: it can't be split over {replicas} replicas, e.g. --{name}={-(-batch // replicas) * replicas}")
 
 
+def check_accumulation(strategy, options):
+    """Raises UserError if the batch of a replica can't be split into `accumulate_steps` parts; `options`: the train section."""
+    replicas = strategy.num_replicas_in_sync
+    parts = replicas * options.accumulate_steps
+    if options.train_batch_size % parts:
+        raise UserError(f"--accumulate_steps={options.accumulate_steps}: --train_batch_size={options.train_batch_size} can't be split into so many parts on "
+                        f"{replicas} replica{'s' if replicas > 1 else ''}, e.g. --train_batch_size={-(-options.train_batch_size // parts) * parts}")
+
+
 def is_chief(strategy):
     """Whether this process is the one that writes."""
     resolver = strategy.cluster_resolver

@@ -43,7 +43,7 @@ class Experiment:
         self.strategy = distribute.strategy(settings.hardware)
         logging.info("running on %s", distribute.describe(self.strategy))
         distribute.check_batch_sizes(self.strategy, settings, ("train_batch_size", "eval_batch_size"))
-        self._check_accumulation()
+        distribute.check_accumulation(self.strategy, settings.train)
         keras.config.set_dtype_policy(POLICIES[settings.model.precision])
         source, self._labels = self._training_data(related)
         self.train_source, self.held_out = self._hold_out(source)
@@ -69,14 +69,6 @@ class Experiment:
             self.optimizer = optimizers.make(settings, self.objective, self.schedule)
         self.checkpoints = checkpoint.Checkpointer(
             self.directory.path, self.objective, self.optimizer, self.strategy, settings.train.keep_checkpoint_max)
-
-    def _check_accumulation(self):
-        """Raises UserError if the batch of a replica can't be split into `accumulate_steps` parts."""
-        options, replicas = self.settings.train, self.strategy.num_replicas_in_sync
-        parts = replicas * options.accumulate_steps
-        if options.train_batch_size % parts:
-            raise UserError(f"--accumulate_steps={options.accumulate_steps}: --train_batch_size={options.train_batch_size} can't be split into so many parts on "
-                            f"{replicas} replica{'s' if replicas > 1 else ''}, e.g. --train_batch_size={-(-options.train_batch_size // parts) * parts}")
 
     @property
     def kind(self):

@@ -9,7 +9,7 @@ from tf_simclr.models.network import Network
 class Objective(Network):
     """A network and its loss. All state (also a queue) is in its variables, so a checkpoint holds it; a teacher is not, it never changes.
 
-    A subclass gives `example`, `outputs`, `loss_of` and, where it needs another head than the whole one, `head_layers`.
+    A subclass gives `outputs`, `loss_of`, `example` where one crop of an image is not enough, and `head_layers` where not the whole head is needed.
 
     Args:
         settings: `config.Config`.
@@ -50,8 +50,10 @@ class Objective(Network):
 
         `index` is the image's number among all that are trained on, int64; of a stream it is any number. `constant` is
         what `constant_function` has computed of the image before the training; None: nothing.
+
+        This one is a random crop, mirrored or not: "image" uint8 [S, S, 3].
         """
-        raise NotImplementedError
+        return {"image": augment.crop_and_flip(picture, [seed], self.settings.data.image_size, self.settings.augment)[0], "label": label}
 
     def constant_function(self):
         """What of an image never changes during the training, so that it is computed once, or None.

@@ -10,7 +10,6 @@ import numpy as np
 import tensorflow as tf
 
 from tf_simclr import distribute
-from tf_simclr.data import augment
 from tf_simclr.models.decoder import Decoder
 from tf_simclr.models.layers import AGAIN
 from tf_simclr.objectives.pretext import Pretext
@@ -40,9 +39,6 @@ class Colorization(Pretext):
     def build_heads(self):
         size = self.settings.data.image_size
         self.decoder(self.last_map(tf.zeros([1, size, size, 3])))
-
-    def example(self, picture, label, seed, index=0, constant=None):
-        return {"image": augment.crop_and_flip(picture, [seed], self.settings.data.image_size, self.settings.augment)[0], "label": label}
 
     def outputs(self, batch, images, training):
         """Logits float32 [B, n, n, Q] of what the lightness of the images shows."""

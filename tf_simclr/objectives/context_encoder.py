@@ -5,7 +5,7 @@ import functools
 import numpy as np
 import tensorflow as tf
 
-from tf_simclr.data import augment, colour
+from tf_simclr.data import colour
 from tf_simclr.models.decoder import Decoder
 from tf_simclr.models.inpainting import ChannelwiseDense, Discriminator
 from tf_simclr.models.layers import BatchNorm, relu
@@ -45,10 +45,10 @@ class ContextEncoder(Pretext):
 
     def example(self, picture, label, seed, index=0, constant=None):
         """With random blocks `removed`, bool [S, S]."""
-        options, size = self.settings.pretext, self.settings.data.image_size
         geometry, places = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
-        example = {"image": augment.crop_and_flip(picture, [geometry], size, self.settings.augment)[0], "label": label}
-        return {**example, "removed": random_blocks(size, places)} if options.removed_region == "blocks" else example
+        example = super().example(picture, label, geometry)
+        blocks = self.settings.pretext.removed_region == "blocks"
+        return {**example, "removed": random_blocks(self.settings.data.image_size, places)} if blocks else example
 
     def removed(self, batch):
         """M of eq. 1, bool [B or 1, S, S, 1]: what the encoder does not see."""

@@ -25,7 +25,7 @@ def guess(logits, target):
 class Pretext(Objective):
     """A task whose answers are made from the images themselves.
 
-    A subclass gives `example` and `outputs` (see `Objective`) and builds its heads in `build_heads`. If it asks which of K
+    A subclass gives `outputs` (see `Objective`) and builds its heads in `build_heads`. If it asks which of K
     answers is right, `outputs` gives their "logits", and "target" where the batch has none; else it gives `loss_of`, too. The
     metrics of the loss are `pretext_loss`, `pretext_chance`, which is what a trivial answer would cost, and `pretext_acc` if
     there are right answers.

@@ -2,7 +2,6 @@
 
 import tensorflow as tf
 
-from tf_simclr.data import augment
 from tf_simclr.models.heads import TaskHead
 from tf_simclr.objectives.pretext import Pretext, guess
 
@@ -18,9 +17,6 @@ class Rotation(Pretext):
 
     def build_heads(self):
         self.head.build([None, self.encoder.feature_dim])
-
-    def example(self, picture, label, seed, index=0, constant=None):
-        return {"image": augment.crop_and_flip(picture, [seed], self.settings.data.image_size, self.settings.augment)[0], "label": label}
 
     def images(self, batch):
         """The four rotations of an image one after the other, [4B, S, S, 3]."""

@@ -39,7 +39,7 @@ class Supervised(Objective):
     def example(self, picture, label, seed, index=0, constant=None):
         if constant is not None:
             return {"features": constant, "label": label}
-        return {"image": augment.crop_and_flip(picture, [seed], self.settings.data.image_size, self.settings.augment)[0], "label": label}
+        return super().example(picture, label, seed, index)
 
     def constant_function(self):
         """The features of a frozen encoder, for linear evaluation without passes through it; without random augmentation only."""
