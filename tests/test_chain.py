@@ -1,10 +1,13 @@
 """Stages: their names, what each starts from, who overrides whom, and back to a file."""
 
+import json
+
 import pytest
 from conftest import command_line
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks import seeds
 from tf_simclr import chain, flags, report
 from tf_simclr.config import UserError
 from tf_simclr.sections import MODES
@@ -143,3 +146,15 @@ def test_table():
                         "| block_group3, logistic regression | top 1 | top 5 | logistic regression | k-NN | parameters | minutes |")
     assert lines[3] == "| pretrain | 20 | 90.00% | 0.250 (1.386) |  | 60.00% |  |  |  | 55.00% | 50.00% | 1,234,567 | 1.3 |"
     assert len({line.count("|") for line in lines}) == 1
+
+
+def test_table_over_seeds(tmp_path, monkeypatch, capsys):
+    """The mean and the spread of what all runs have."""
+    for seed, accuracy in enumerate((0.5, 0.75)):
+        (tmp_path / str(seed)).mkdir()
+        stage = {"eval/knn_accuracy": accuracy, "evaluated_with": {}, "labels": 20, "parameters": 10, "train_minutes": 1.0 + seed}
+        (tmp_path / str(seed) / "result.json").write_text(json.dumps({"pretrain": stage, **({"finetune": stage} if seed else {})}))
+    monkeypatch.setattr("sys.argv", ["seeds", str(tmp_path / "0"), str(tmp_path / "1")])
+    seeds.main()
+    found = [line for line in capsys.readouterr().out.splitlines() if "pretrain" in line or "of 2 runs" in line]
+    assert found == ["mean of 2 runs", "| pretrain | 20 |  |  |  | 62.50% | 10 | 1.5 |", "greatest minus least of 2 runs", "| pretrain | 20 |  |  |  | 25.00% | 10 | 1.0 |"]

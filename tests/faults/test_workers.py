@@ -49,19 +49,18 @@ def test_two_workers_equal_one_process(tmp_path):
 
 
 def test_workers_that_go_away(tmp_path):
-    """One is terminated: both save and end. The chief is killed: the other ends with a clear line. Started again, they go on."""
+    """The chief is killed: the other ends with a clear line. Started again, they go on. One is terminated: both save and end."""
     run, many = tmp_path / "run", ["--train_steps=60", "--checkpoint_steps=5"]
     workers = start_workers(*many, directories=[run, run])
-    signal_after(workers[1], run, 5, signal.SIGTERM)
-    for status, stderr in map(finish, workers):
-        assert status == 143 and "the same command goes on from there" in the_line(stderr)
-    terminated = newest(run)
-    workers = start_workers(*many, directories=[run, run])
-    signal_after(workers[0], run, terminated + 1, signal.SIGKILL)
+    signal_after(workers[0], run, 5, signal.SIGKILL)
     assert finish(workers[0])[0] == -signal.SIGKILL
     status, stderr = finish(workers[1])
-    assert status == 1 and f"resuming from {run}/ckpt-{terminated}" in stderr
-    assert "another worker of the cluster is gone or does not answer" in the_line(stderr) and "Traceback" not in stderr
+    assert status == 1 and "another worker of the cluster is gone or does not answer" in the_line(stderr) and "Traceback" not in stderr
     killed = newest(run)
-    ends = list(map(finish, start_workers(*many, directories=[run, run])))
-    assert [status for status, _ in ends] == [0, 0] and newest(run) == 60 and f"resuming from {run}/ckpt-{killed}" in ends[0][1], ends
+    workers = start_workers(*many, directories=[run, run])
+    signal_after(workers[1], run, killed + 1, signal.SIGTERM)
+    ends = list(map(finish, workers))
+    assert f"resuming from {run}/ckpt-{killed}" in ends[0][1]
+    for status, stderr in ends:
+        assert status == 143 and "the same command goes on from there" in the_line(stderr)
+    assert killed < newest(run) < 60
