@@ -169,6 +169,11 @@ def test_two_runs_side_by_side(tmp_path):
     assert [("open" in one) for one in shown.all("details") if one.get("class") == "run"][:2] == [False, True]
 
 
+def test_heading_of_many_runs(tmp_path):
+    shown = page(tmp_path / "report.html", *(report_runs.write(tmp_path / f"<b>{number}", report_runs.document(), events=False) for number in range(7)))
+    assert shown.source.count("7 runs, ") == 2 and "&lt;b&gt;6</h1>" in shown.source and " · " not in shown.source.split("</h1>")[0]
+
+
 def test_identical_sheets_are_embedded_once(tmp_path):
     one, two = (report_runs.write(tmp_path / name, report_runs.document(name), seed=0, events=False) for name in "ab")
     other = report_runs.write(tmp_path / "c", report_runs.document("c"), seed=1, events=False)
