@@ -20,13 +20,25 @@ def over(runs, reduce):
             for stage, results in runs[0].items() if all(stage in run for run in runs)}
 
 
+def read(path):
+    """The `result.json` of a chain: {stage: its figures}."""
+    results = json.loads((path / "result.json").read_text())
+    if not all(isinstance(stage, dict) and "parameters" in stage for stage in results.values()):
+        raise ValueError("it holds a single run")
+    return results
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", nargs="+", type=pathlib.Path, help="run directories of the same chain")
-    try:
-        runs = [json.loads((path / "result.json").read_text()) for path in parser.parse_args().runs]
-    except OSError as error:
-        parser.error(f"{error.filename}: {error.strerror}; give run directories of chains that were evaluated")
+    runs = []
+    for path in parser.parse_args().runs:
+        try:
+            runs.append(read(path))
+        except (OSError, ValueError) as error:
+            parser.error(f"{path}: {getattr(error, 'strerror', None) or error}; give run directories of chains that were evaluated")
+    if not over(runs, max):
+        parser.error("no stage is in all of them; give run directories of the same chain")
     for what, reduce in (("mean", statistics.fmean), ("greatest minus least", lambda values: max(values) - min(values))):
         print(f"{what} of {len(runs)} runs\n\n{report.stages_table(over(runs, reduce))}\n")
 

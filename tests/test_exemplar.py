@@ -10,8 +10,11 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from training import Training
 
+from tf_simclr import measure, showcase
+from tf_simclr.config import UserError
 from tf_simclr.data import exemplar, sources
 from tf_simclr.data.picture import Decoded
+from tf_simclr.data.source import Indexed, Streamed
 from tf_simclr.experiment import Experiment
 from tf_simclr.objectives.exemplar import Exemplar, SeedClasses, sampled_logits
 
@@ -177,16 +180,59 @@ def test_the_same_inside_tf_data(settings):
 
 
 def test_seed_images(settings):
-    """Only they are trained on and are classes; what the evaluation is fitted on, and the labels, are those of all images."""
-    made = [Experiment(settings(**TASK, seed_images=50, seed=seed)) for seed in (0, 1)]
-    for experiment in made:
+    """Only they are trained on and are classes; what the evaluation is fitted on, and what is written down, is of all images."""
+    one, other, all_of_them = (Experiment(settings(**TASK, seed_images=count, seed=seed)) for count, seed in ((50, 0), (50, 1), (5000, 0)))
+    for experiment in (one, other):
         part, = experiment.parts
         assert part.source.num_examples == experiment.num_images == experiment.objective.classes.num_classes == 50
-        assert experiment.train_source.num_examples == 1437
-    first, second = (set(map(bytes, experiment.parts[0].source.records)) for experiment in made)
-    assert len(first) == 50 and first != second
-    assert len(set(made[0].parts[0].source.labels)) == 10  # drawn from all over the split
-    assert Experiment(settings(**TASK, seed_images=5000)).num_images == 1437
+        assert measure.data(experiment).train.num_examples == experiment.data["images"] == experiment.data["labels"] == 1437
+    drawn = [{record.tobytes() for record in experiment.parts[0].source.records} for experiment in (one, other)]
+    first = {record.tobytes() for record in one.train_source.records[:50]}
+    assert len(drawn[0]) == len(drawn[1]) == 50 and drawn[0] != drawn[1] and first not in drawn
+    assert all_of_them.num_images == 1437
+
+
+def test_views_are_of_what_is_trained_on(settings, monkeypatch):
+    """And of the patches that are the classes."""
+    experiment, seen = Experiment(settings(**TASK, seed_images=50)), []
+    experiment.directory.create()
+    example = experiment.objective.example
+    monkeypatch.setattr(Exemplar, "example", lambda self, picture, label, seed, index: seen.append((picture.whole(), index)) or example(picture, label, seed, index))
+    showcase._views(experiment)
+    source = experiment.parts[0].source
+    assert len({index for _, index in seen}) == 8
+    for image, index in seen:
+        np.testing.assert_array_equal(image, source.decode(source.records[index]))
+
+
+def test_seed_images_with_unlabelled_ones_and_of_a_stream(settings):
+    """As many of each data set; a stream gives them into memory, where each has its number."""
+    both = Experiment(settings(**TASK, seed_images=50, unlabeled_dataset="digits", unlabeled_split="test", train_batch_size=16))
+    assert [part.source.num_examples for part in both.parts] == [50, 50] and both.objective.classes.num_classes == 100
+    assert both.data["images"] == 1437 + 360
+
+    def read(context):
+        return tf.data.Dataset.range(10).map(lambda i: (tf.strings.as_string(i), tf.strings.as_string(100 + i), i % 2))
+
+    chosen = Exemplar.chosen(settings(**TASK, seed_images=4), Streamed("films", "train", ("a", "b"), str, read, 10, 10))
+    assert isinstance(chosen, Indexed) and chosen.records.tolist() == [b"100", b"101", b"102", b"103"]
+    assert chosen.labels.tolist() == [0, 1, 0, 1] and chosen.example_names == ("0", "1", "2", "3") and chosen.name == "films"
+
+
+def test_other_images_are_other_classes(settings, tmp_path):
+    """A run whose folder has lost or gained an image does not go on: class 7 would be another one."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for number in range(12):
+        (folder / f"{number}.png").write_bytes(tf.io.encode_png((255 * picture(20, 20, number)).astype(np.uint8)).numpy())
+    options = settings(**TASK, dataset=f"folder:{folder}", eval_split="train", seed_images=5)
+    begun = Experiment(options)
+    begun.directory.create()
+    begun.commit_directory()
+    Experiment(options).commit_directory()
+    (folder / "3.png").unlink()
+    with pytest.raises(UserError, match=r"the run began with \d+ images where there are \d+ now"):
+        Experiment(options).commit_directory()
 
 
 def slow_sampled(features, kernel, index, classes):

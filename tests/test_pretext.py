@@ -21,7 +21,6 @@ FLAGS = [f"--{name}={value}" for name, value in TINY.items()]
 EDGES = """
 import tensorflow as tf
 
-from tf_simclr.data import augment
 from tf_simclr.models.heads import TaskHead
 from tf_simclr.objectives.pretext import Pretext, guess
 
@@ -33,9 +32,6 @@ class Brighter(Pretext):
 
     def build_heads(self):
         self.head.build([None, self.encoder.feature_dim])
-
-    def example(self, picture, label, seed, index=0, constant=None):
-        return {"image": augment.crop_and_flip(picture, [seed], self.settings.data.image_size, self.settings.augment)[0], "label": label}
 
     def outputs(self, batch, images, training):
         features = self.encoder(images, training=training)["final_avg_pool"]

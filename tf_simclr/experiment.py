@@ -47,7 +47,7 @@ class Experiment:
         keras.config.set_dtype_policy(POLICIES[settings.model.precision])
         source, self._labels = self._training_data(related)
         self.train_source, self.held_out = self._hold_out(source)
-        self.parts = self._parts()
+        self.parts, self.num_known = self._parts()
         if settings.train.mode != "train" and self.train_source.num_labeled:
             self.eval_source.labeled()  # what is wrong with it should show now, not after the training
         for name in settings.eval.transfer_datasets if settings.train.mode != "train" else ():
@@ -99,16 +99,18 @@ class Experiment:
         return holdout.split(source, options.holdout_fraction, self.settings.train.seed)
 
     def _parts(self):
-        """What every batch is made of."""
+        """(what every batch is made of, how many images there are to choose from)."""
         settings = self.settings
         if self.kind.labeled_only(settings):
-            return [mixture.Part(self.train_source.labeled(), settings.train.train_batch_size)]
-        parts = mixture.parts(self.kind.chosen(settings, self.train_source), sources.load_unlabeled(settings.data), settings.data.unlabeled_ratio,
+            source = self.train_source.labeled()
+            return [mixture.Part(source, settings.train.train_batch_size)], source.num_examples
+        unlabeled = sources.load_unlabeled(settings.data)
+        parts = mixture.parts(self.kind.chosen(settings, self.train_source), unlabeled and self.kind.chosen(settings, unlabeled), settings.data.unlabeled_ratio,
                               settings.train.train_batch_size, self.strategy.num_replicas_in_sync)
         if len(parts) > 1:
             logging.info("every batch: %s", ", ".join(f"{part.batch_size} of {part.source.num_examples} images of {part.source.name} "
                                                       f"({part.source.num_labeled} labels)" for part in parts))
-        return parts
+        return parts, sum(source.num_examples for source in (self.train_source, unlabeled) if source)
 
     def _check_index(self):
         """Raises UserError if the objective has to know each image by a number and there is a stream, which has none."""
@@ -175,7 +177,7 @@ class Experiment:
     @property
     def data(self):
         """What the run is trained on, as it is written down; of weights from elsewhere only the names of the classes."""
-        trained_on = {} if self.imported else {"images": self.num_images, "labels": self.train_source.num_labeled}
+        trained_on = {} if self.imported else {"images": self.num_known, "labels": self.train_source.num_labeled}
         return {**trained_on, "class_names": self.class_names}
 
     @functools.cached_property
@@ -199,11 +201,14 @@ class Experiment:
             self.directory.lock()
 
     def commit_directory(self):
-        """Makes the run directory this run's own."""
+        """Makes the run directory this run's own. Raises UserError if its images are others, where each is a class."""
         if distribute.is_chief(self.strategy):
-            before = (self.directory.read(pretrained.DATA) or {}).get("images", self.num_images)
-            if before != self.num_images:
-                logging.warning("the run began with %d images and there are %d now: their order and the steps of an epoch are others from here on", before, self.num_images)
+            before, now = (self.directory.read(pretrained.DATA) or {}).get("images", self.num_known), self.num_known
+            if before != now and self.kind.needs_index:
+                raise UserError(f"--model_dir={self.directory.path}: each image is a class of its own, and the run began with {before} images where there are {now} now; "
+                                "bring back those of then, or give a new --model_dir")
+            if before != now:
+                logging.warning("the run began with %d images and there are %d now: their order and the steps of an epoch are others from here on", before, now)
             self.write_about(self.directory)
             if self._on_commit is not None:
                 self._on_commit()

@@ -24,7 +24,7 @@ def document(experiment, step, about, findings, evaluated, shown):
     run = {
         "name": experiment.directory.path.resolve().name, "train_mode": settings.objective.train_mode, "dataset": settings.data.dataset,
         "train_split": settings.data.train_split, "eval_split": settings.data.eval_split, "step": step,
-        **{name: about[name] for name in ("total_steps", "labels", "parameters", "train_minutes")}, "images": experiment.num_images,
+        **{name: about[name] for name in ("total_steps", "labels", "parameters", "train_minutes")}, "images": experiment.num_known,
         "evaluated_examples": evaluated.test.num_examples, "fitted_examples": evaluated.train.num_examples if evaluated.train is not None else 0,
         "class_names": list(experiment.class_names or experiment.train_source.class_names),
         "layers": [place for place in findings.figures.get("trained", {}) if place != "classifier"]}

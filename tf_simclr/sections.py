@@ -111,7 +111,7 @@ class Pretext:
     counting_margin: float = setting(10.0, "counting: least squared distance M between the counts of two images", low=0.0)
     random_downsampling: bool = setting(True, "counting, against shortcuts: each image is downsampled by another method, drawn at random; off: by the mean of 2 x 2 pixels")
     seed_patch: float = setting(1 / 3, "exemplar: side of the patch that an image gives, as a share of the image's shorter side", low=0.01, high=1.0)
-    seed_images: int = setting(0, "exemplar: images of train_split, drawn at random, that are classes and are trained on (0: all); each has to be seen many times", low=0)
+    seed_images: int = setting(0, "exemplar: images of each split, drawn at random, that are classes and are trained on (0: all); each has to be seen many times", low=0)
     sampled_classes: int = setting(0, "exemplar: classes, drawn at random in each step, that the right one is told from (0: all, which are as many as images)", low=0)
 
 

@@ -89,11 +89,13 @@ def _rounded(points):
 
 def _views(experiment):
     """Some training images, each beside what the training makes of it, see `Objective.pictures`."""
-    objective, source = experiment.objective, experiment.train_source.at_most(PAIRS, experiment.settings.train.seed)
+    objective, source, seed = experiment.objective, experiment.parts[0].source, experiment.settings.train.seed
+    numbers = source.draw(PAIRS, seed) if objective.needs_index else range(PAIRS)
     themselves, examples = [], []
-    for row, (record, label) in enumerate(source.ordered()):
-        picture = source.open(record)
-        examples.append(objective.example(picture, label, pipeline.fold(experiment.settings.train.seed, 0, row), row))
+    shown = source.at_most(PAIRS, seed)
+    for row, (number, (record, label)) in enumerate(zip(numbers, shown.ordered())):
+        picture = shown.open(record)
+        examples.append(objective.example(picture, label, pipeline.fold(seed, 0, row), number))
         themselves.append(objective.eval_example(picture.whole(), label)["image"])
     pictures = objective.pictures({name: tf.stack([tf.convert_to_tensor(example[name]) for example in examples]) for name in examples[0]})
     rows = list(zip(themselves, *pictures.values()))

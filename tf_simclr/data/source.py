@@ -106,9 +106,13 @@ class Indexed(Source):
 
     def at_most(self, count, seed=None):
         """The source cut to `count` examples: the first ones, or a seeded draw."""
-        if self.num_examples <= count:
-            return self
-        return self.take(np.arange(count) if seed is None else np.sort(np.random.default_rng(seed).permutation(self.num_examples)[:count]))
+        return self if self.num_examples <= count else self.take(np.arange(count) if seed is None else self.draw(count, seed))
+
+    def draw(self, count, seed):
+        """The positions, in order, of `count` examples drawn at random, or of all if there are no more."""
+        return np.sort(np.random.default_rng(seed).permutation(self.num_examples)[:count])
+
+    in_memory = at_most
 
     def fingerprint(self):
         digest = hashlib.sha256(repr((self.name, self.split, self.class_names, self.example_names)).encode())
@@ -198,6 +202,12 @@ class Streamed(Source):
             return self.read(context).filter(lambda key, record, label: (label != UNLABELED) == has_label)
 
         return dataclasses.replace(self, read=read, num_examples=count, num_labeled=count if has_label else 0)
+
+    def in_memory(self, count, seed=None):
+        """`at_most`, read as an `Indexed` with the same ids, so that a label subset stays valid."""
+        rows = list(self.at_most(count, seed).read(None).as_numpy_iterator())
+        return Indexed(self.name, self.split, self.class_names, self.open, np.array([record for _, record, _ in rows], object),
+                       np.array([label for _, _, label in rows], np.int64), tuple(key.decode() for key, _, _ in rows))
 
     def at_most(self, count, seed=None):
         """The source cut to its first `count` examples; its files are in random order already, so `seed` is not used."""

@@ -114,13 +114,10 @@ def _tfds_source(builder, data, split):
             dataset = dataset.shard(context.num_input_pipelines, context.input_pipeline_id)
         return dataset.map(pick)
 
+    stream = Streamed(data.dataset, split, names, Encoded, read, info.num_examples, info.num_examples if label else 0)
     share = info.num_examples / max(builder.info.splits.total_num_examples, 1)  # the size of a slice is not known otherwise
-    if not data.cache_dataset and share * builder.info.dataset_size > MEMORY_LIMIT:
-        return Streamed(data.dataset, split, names, Encoded, read, info.num_examples, info.num_examples if label else 0)
-    rows = list(read(None).as_numpy_iterator())
-    records = np.array([record for _, record, _ in rows], object)
-    ids = tuple(key.decode() for key, _, _ in rows)  # as Streamed has them: a label subset stays valid if the kind changes
-    return Indexed(data.dataset, split, names, Encoded, records, np.array([label for _, _, label in rows], np.int64), ids)
+    large = not data.cache_dataset and share * builder.info.dataset_size > MEMORY_LIMIT
+    return stream if large else stream.in_memory(info.num_examples)
 
 
 SOURCES = {"digits": digits, "folder": folder}  # every other name is asked of tensorflow-datasets

@@ -76,7 +76,7 @@ class Exemplar(Pretext):
     @classmethod
     def chosen(cls, settings, source):
         count = settings.pretext.seed_images
-        return source.at_most(count, settings.train.seed) if count else source
+        return source.in_memory(count, settings.train.seed) if count else source
 
     def build_heads(self):
         self.classes.build([None, self.encoder.feature_dim])

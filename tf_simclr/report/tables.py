@@ -57,7 +57,7 @@ def stages_table(results):
 def _own_task(result, prefix):
     """[share of right answers, loss and in brackets that of who knows nothing], each "" where there is none."""
     loss, chance = (result.get(f"{prefix}/task_{name}") for name in ("loss", "chance"))
-    return [_percent(result.get(f"{prefix}/task_accuracy")), "" if loss is None else f"{loss:.3f} ({chance:.3f})"]
+    return [_percent(result.get(f"{prefix}/task_accuracy")), "" if None in (loss, chance) else f"{loss:.3f} ({chance:.3f})"]
 
 
 def _table(header, rows, alignment):
