@@ -135,6 +135,6 @@ def test_images_without_a_number(settings, monkeypatch):
     options = settings()
     monkeypatch.setattr(kind_of(options), "needs_index", True)
     stream = Streamed("films", "train", (), None, None, 10, 0)
-    monkeypatch.setattr(Experiment, "_parts", lambda self: [type("Part", (), {"source": stream})])
+    monkeypatch.setattr(Experiment, "_parts", lambda self: ([type("Part", (), {"source": stream})], 10))
     with pytest.raises(UserError, match="--pretext=simclr: each image is a class of its own, and films is read as a stream"):
         Experiment(options)
