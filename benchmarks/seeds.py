@@ -4,11 +4,14 @@
 """
 
 import argparse
-import json
-import pathlib
 import statistics
 
+from etils import epath
+
 from tf_simclr import report
+from tf_simclr.config import UserError
+from tf_simclr.run_directory import read_json
+from tf_simclr.stages import RESULT
 
 
 def over(runs, reduce):
@@ -22,21 +25,19 @@ def over(runs, reduce):
 
 def read(path):
     """The `result.json` of a chain: {stage: its figures}."""
-    results = json.loads((path / "result.json").read_text())
-    if not all(isinstance(stage, dict) and "parameters" in stage for stage in results.values()):
-        raise ValueError("it holds a single run")
+    results = read_json(path / RESULT)
+    if not results or not all(isinstance(stage, dict) and "parameters" in stage for stage in results.values()):
+        raise UserError(f"{path}: it holds {'a single run' if results else 'no evaluated run'}; give run directories of chains that were evaluated")
     return results
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("runs", nargs="+", type=pathlib.Path, help="run directories of the same chain")
-    runs = []
-    for path in parser.parse_args().runs:
-        try:
-            runs.append(read(path))
-        except (OSError, ValueError) as error:
-            parser.error(f"{path}: {getattr(error, 'strerror', None) or error}; give run directories of chains that were evaluated")
+    parser.add_argument("runs", nargs="+", type=epath.Path, help="run directories of the same chain")
+    try:
+        runs = [read(path) for path in parser.parse_args().runs]
+    except UserError as error:
+        parser.error(str(error))
     if not over(runs, max):
         parser.error("no stage is in all of them; give run directories of the same chain")
     for what, reduce in (("mean", statistics.fmean), ("greatest minus least", lambda values: max(values) - min(values))):

@@ -33,28 +33,32 @@ def runners(options, folder):
     session = onnxruntime.InferenceSession(os.path.join(folder, "onnx", "0", "embedding.onnx"), providers=["CPUExecutionProvider"])
     photo = tf.io.encode_jpeg(load_sample_images().images[0]).numpy()  # 640 x 427 pixels
 
-    def tflite(name):
-        interpreter = tf.lite.Interpreter(os.path.join(folder, "tflite", "0", name), num_threads=os.cpu_count())
-        index, sizes = interpreter.get_input_details()[0]["index"], []
-
-        def run(images):
-            if sizes[-1:] != [images.shape]:
-                sizes.append(images.shape)
-                interpreter.resize_tensor_input(index, images.shape)
-                interpreter.allocate_tensors()
-            interpreter.set_tensor(index, images)
-            interpreter.invoke()
-            return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
-
-        return run
-
     return {
         BASELINE: lambda images: module.signatures["images"](images=tf.constant(images))["embedding"].numpy(),
         "SavedModel, signature embed, JPEG of 640 x 427": lambda images: module.signatures["embed"](image_bytes=tf.constant([photo] * len(images)))["embedding"].numpy(),
         "ONNX Runtime": lambda images: session.run(None, {session.get_inputs()[0].name: images})[0],
-        "TFLite": tflite("embedding.tflite"),
-        "TFLite, int8 weights": tflite("embedding_int8.tflite"),
+        "TFLite": tflite(os.path.join(folder, "tflite", "0", "embedding.tflite")),
+        "TFLite, int8 weights": tflite(os.path.join(folder, "tflite", "0", "embedding_int8.tflite")),
     }
+
+
+def tflite(path):
+    """A function of images; their number may change from call to call."""
+    import tensorflow as tf
+
+    interpreter = tf.lite.Interpreter(path, num_threads=os.cpu_count())
+    index, sizes = interpreter.get_input_details()[0]["index"], []
+
+    def run(images):
+        if sizes[-1:] != [images.shape]:
+            sizes.append(images.shape)
+            interpreter.resize_tensor_input(index, images.shape)
+            interpreter.allocate_tensors()
+        interpreter.set_tensor(index, images)
+        interpreter.invoke()
+        return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+
+    return run
 
 
 def main():

@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 from absl import flags as absl_flags
 from absl import logging as absl_logging
+from processes import GROUPS
 
 import run
 from tf_simclr import config, flags
@@ -44,6 +45,12 @@ def command_line(*arguments):
 def shallow(monkeypatch):
     """ResNet-18 is one block in all: less to trace, where nothing depends on the depth."""
     monkeypatch.setitem(resnet.FAMILY, 18, (resnet.FAMILY[18][0], (1,)))
+
+
+@pytest.fixture
+def four_groups(monkeypatch):
+    """ResNet-18 has a block for each group."""
+    monkeypatch.setitem(resnet.FAMILY, 18, (resnet.FAMILY[18][0], GROUPS))
 
 
 @pytest.fixture

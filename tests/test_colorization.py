@@ -10,7 +10,6 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from training import Training
 
-from tf_simclr.models import resnet
 from tf_simclr.models.layers import AGAIN
 from tf_simclr.objectives import colorization
 
@@ -162,9 +161,8 @@ def test_shrinking_is_the_mean_over_areas(rng, size, side):
 
 
 @pytest.mark.parametrize(("size", "precision"), [(16, "float32"), (24, "bfloat16"), (32, "float32"), (33, "float16"), (64, "bfloat16")])
-def test_sizes_and_precisions(settings, monkeypatch, eager, rng, size, precision):
+def test_sizes_and_precisions(settings, four_groups, eager, rng, size, precision):
     """Of the whole network: four groups, as they are outside of the tests."""
-    monkeypatch.setitem(resnet.FAMILY, 18, (resnet.FAMILY[18][0], (1, 1, 1, 1)))
     objective = Training(settings(pretext="colorization", image_size=size, precision=precision, decoder_width=4)).objective
     batch = {"image": tf.constant(rng.integers(0, 256, [2, size, size, 3]), tf.uint8), "label": tf.constant([0, 1], tf.int64)}
     logits = objective.outputs(batch, objective.images(batch), False)["logits"]

@@ -12,9 +12,9 @@ import tensorflow as tf
 from processes import DIGITS, GROUPS, HERE, OUTPUTS, SECONDS, SMALL, TINY, end_all, finish, newest, snapshot, start
 from tensorboard.backend.event_processing import event_accumulator
 
-from tf_simclr.models import resnet
 from tf_simclr.report import schema
 
+pytestmark = pytest.mark.usefixtures("four_groups")
 STEPS = 12
 WHOLE = [*DIGITS, *TINY, "--evaluations=classifier,clustering,neighbors,health", "--mode=train_then_eval", f"--train_steps={STEPS}", "--num_cpu_devices=2"]
 TAGS = {"train/weight_decay", "train/total_loss", "train/contrast_loss", "train/contrast_acc", "train/contrast_entropy",
@@ -23,11 +23,6 @@ TAGS = {"train/weight_decay", "train/total_loss", "train/contrast_loss", "train/
 
 def start_whole(*arguments):
     return start(*arguments, program=SMALL, BLOCKS=",".join(map(str, GROUPS)))
-
-
-@pytest.fixture(autouse=True)
-def _four_blocks(monkeypatch):
-    monkeypatch.setitem(resnet.FAMILY, 18, (resnet.FAMILY[18][0], GROUPS))
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,28 @@ class About:
     data: dict
 
 
+LOADING = r"""## Loading
+
+```python
+import tensorflow as tf
+m = tf.saved_model.load(PATH)
+answer = m.signatures["serving_default"](image_bytes=tf.constant([open("image.jpg", "rb").read()]))
+
+import tensorflow_hub as hub, tf_keras                 # TF-Hub, in Keras 2
+layer = hub.KerasLayer(PATH, trainable=True)
+model = tf_keras.Sequential([layer, tf_keras.layers.Dense(10)])
+
+import keras                                           # Keras 3
+layer = keras.layers.TFSMLayer(PATH, call_endpoint="images", trainable=False)
+```
+
+```
+saved_model_cli show --dir PATH --all
+tensorflow_model_server --rest_api_port=8501 --model_name=simclr --model_base_path=$(dirname $(realpath PATH))
+curl -d "{\"instances\": [{\"b64\": \"$(base64 -w0 image.jpg)\"}]}" http://localhost:8501/v1/models/simclr:predict
+```"""
+
+
 def files(about):
     """{name: text} of what stands in the assets."""
     fields = config.fields()
@@ -54,26 +76,7 @@ This model {what}. {_origin(about)}
 - The model itself, `m(images)`: the embedding; `m(images, trainable=False)`: all endpoints by name. `training=True` or `trainable=True` moves the statistics of
   batch norm. `m.trainable_variables` are the encoder's, `m.head_variables` those of the heads, `m.variables` all.
 
-## Loading
-
-```python
-import tensorflow as tf
-m = tf.saved_model.load(PATH)
-answer = m.signatures["serving_default"](image_bytes=tf.constant([open("image.jpg", "rb").read()]))
-
-import tensorflow_hub as hub, tf_keras                 # TF-Hub, in Keras 2
-layer = hub.KerasLayer(PATH, trainable=True)
-model = tf_keras.Sequential([layer, tf_keras.layers.Dense(10)])
-
-import keras                                           # Keras 3
-layer = keras.layers.TFSMLayer(PATH, call_endpoint="images", trainable=False)
-```
-
-```
-saved_model_cli show --dir PATH --all
-tensorflow_model_server --rest_api_port=8501 --model_name=simclr --model_base_path=$(dirname $(realpath PATH))
-curl -d "{{\\"instances\\": [{{\\"b64\\": \\"$(base64 -w0 image.jpg)\\"}}]}}" http://localhost:8501/v1/models/simclr:predict
-```
+{LOADING}
 
 ## Configuration
 

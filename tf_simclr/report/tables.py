@@ -44,14 +44,12 @@ def stages_table(results):
     several = any(f"eval/{name}" in result for name in LAYER_FIGURES for result in results.values())
     columns = {**(LAYER_FIGURES if several else {}), **STAGE_FIGURES}
     header = ("stage", "labels", *(OWN_TASK if several else ()), *columns.values(), "parameters", "minutes")
-    lines = [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
-    first = next(iter(results.values()))
-    rows = [("untrained network", "untrained", {**first, "train_minutes": 0.0})] + [(stage, "eval", result) for stage, result in results.items()]
-    for stage, prefix, result in rows:
+    first, rows = next(iter(results.values())), []
+    for stage, prefix, result in [("untrained network", "untrained", {**first, "train_minutes": 0.0}), *((stage, "eval", result) for stage, result in results.items())]:
         figures = [_percent(result.get(f"{prefix}/{name}")) for name in columns]
         own = _own_task(result, prefix) if several else []
-        lines.append(f"| {' | '.join([stage, str(result['labels']), *own, *figures])} | {result['parameters']:,} | {result['train_minutes']:.1f} |")
-    return "\n".join(lines)
+        rows.append((stage, result["labels"], *own, *figures, f"{result['parameters']:,}", f"{result['train_minutes']:.1f}"))
+    return _table(header, rows, "-" * len(header))
 
 
 def _own_task(result, prefix):
