@@ -1,13 +1,15 @@
 """The memory of this process while something runs."""
 
-import resource
 import threading
+
+import psutil
+
+PROCESS = psutil.Process()
 
 
 def resident():
-    """Bytes of memory that the process has now; Linux tells."""
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * resource.getpagesize()
+    """Bytes of memory that the process has now."""
+    return PROCESS.memory_info().rss
 
 
 class Peak:
