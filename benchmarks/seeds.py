@@ -8,10 +8,12 @@ import statistics
 
 from etils import epath
 
-from tf_simclr import report
+from tf_simclr import flags, report
 from tf_simclr.config import UserError
 from tf_simclr.run_directory import read_json
 from tf_simclr.stages import RESULT
+
+MAY_DIFFER = ("seed", "model_dir", "data_dir")
 
 
 def over(runs, reduce):
@@ -24,22 +26,32 @@ def over(runs, reduce):
 
 
 def read(path):
-    """The `result.json` of a chain: {stage: its figures}."""
+    """(flags that all runs must have in common, {stage: its figures}) of the run directory of a chain."""
     results = read_json(path / RESULT)
     if not results or not all(isinstance(stage, dict) and "parameters" in stage for stage in results.values()):
         raise UserError(f"{path}: it holds {'a single run' if results else 'no evaluated run'}; give run directories of chains that were evaluated")
-    return results
+    return {name: value for name, value in read_json(path / flags.SAVED).items() if name not in MAY_DIFFER}, results
+
+
+def read_all(paths):
+    """The figures of the same chain in all `paths`."""
+    (expected, _), *others = found = [read(path) for path in paths]
+    for path, (values, _) in zip(paths[1:], others):
+        different = sorted(name for name in {*expected, *values} if expected.get(name) != values.get(name))
+        if different:
+            raise UserError(f"{path}: {', '.join(different)} not as in {paths[0]}; give runs of one chain that differ in --seed only")
+    return [results for _, results in found]
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", nargs="+", type=epath.Path, help="run directories of the same chain")
     try:
-        runs = [read(path) for path in parser.parse_args().runs]
+        runs = read_all(parser.parse_args().runs)
     except UserError as error:
         parser.error(str(error))
     if not over(runs, max):
-        parser.error("no stage is in all of them; give run directories of the same chain")
+        parser.error("no stage is in all of them yet; run them to their end")
     for what, reduce in (("mean", statistics.fmean), ("greatest minus least", lambda values: max(values) - min(values))):
         print(f"{what} of {len(runs)} runs\n\n{report.stages_table(over(runs, reduce))}\n")
 

@@ -149,12 +149,17 @@ def test_table():
 
 
 def test_table_over_seeds(tmp_path, monkeypatch, capsys):
-    """The mean and the spread of what all runs have."""
+    """The mean and the spread of what all runs have, which differ in their seeds alone."""
     for seed, accuracy in enumerate((0.5, 0.75)):
         (tmp_path / str(seed)).mkdir()
+        (tmp_path / str(seed) / "flags.json").write_text(json.dumps({"seed": seed, "model_dir": str(seed), "train_mode": "pretrain,finetune", "image_size": 16}))
         stage = {"eval/knn_accuracy": accuracy, "evaluated_with": {}, "labels": 20, "parameters": 10, "train_minutes": 1.0 + seed}
         (tmp_path / str(seed) / "result.json").write_text(json.dumps({"pretrain": stage, **({"finetune": stage} if seed else {})}))
     monkeypatch.setattr("sys.argv", ["seeds", str(tmp_path / "0"), str(tmp_path / "1")])
     seeds.main()
     found = [line for line in capsys.readouterr().out.splitlines() if "pretrain" in line or "of 2 runs" in line]
     assert found == ["mean of 2 runs", "| pretrain | 20 |  |  |  | 62.50% | 10 | 1.5 |", "greatest minus least of 2 runs", "| pretrain | 20 |  |  |  | 25.00% | 10 | 1.0 |"]
+    (tmp_path / "1" / "flags.json").write_text(json.dumps({"seed": 1, "model_dir": "1", "train_mode": "pretrain,finetune", "image_size": 32}))
+    with pytest.raises(SystemExit) as ended:
+        seeds.main()
+    assert ended.value.code == 2 and f"1: image_size not as in {tmp_path / '0'}" in capsys.readouterr().err
