@@ -54,9 +54,10 @@ def test_sections_override_what_is_shared_and_the_command_line_both(tmp_path):
     path = tmp_path / "x.yaml"
     path.write_text("train_mode: pretrain,distill,distill-small\ndataset: digits\nlearning_rate: 1\nseed: 1\n"
                     "distill: {learning_rate: 2, seed: 2, train_epochs: 5}\ndistill-small: {learning_rate: 3, width_multiplier: 0.5}\n")
-    built = stages(f"--config={path}", "--train_epochs=7", "--pretrain.seed=4", "--distill-small.train_epochs=8")
+    built = stages(f"--config={path}", "--train_epochs=7", "--pretrain.seed=4", "--distill.width_multiplier=2", "--distill-small.train_epochs=8")
     assert {stage: (v["learning_rate"], v["seed"], v["train_epochs"], v["width_multiplier"]) for stage, v in built.items()} == {
-        "pretrain": (1, 4, 7, 1), "distill": (2, 2, 7, 1), "distill-small": (3, 2, 8, 0.5)}
+        "pretrain": (1, 4, 7, 1), "distill": (2, 2, 7, 2), "distill-small": (3, 2, 8, 2)}
+    assert {values["seed"] for values in stages("--train_mode=pretrain-a,pretrain-b", "--pretrain.seed=4").values()} == {4}
 
 
 def test_one_mode_takes_its_section_of_a_chain():

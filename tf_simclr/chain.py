@@ -1,7 +1,8 @@
 """Several stages in one run directory, `--train_mode=pretrain,finetune,distill`: a configuration each. No TensorFlow here.
 
 A stage is a training mode, or one with a suffix (`distill-small`) where a mode comes twice. A YAML file gives it a section
-of its own name, over the settings that all stages share; `distill-small` takes what stands under `distill`, too.
+of its own name, over the settings that all stages share, and the command line gives it `--distill-small.seed=1`, over the file;
+what is said of `distill` is for `distill-small`, too.
 """
 
 import os
@@ -70,13 +71,13 @@ def configs(common, sections, given=(), given_sections=()):
     given, given_sections = dict(given), dict(given_sections)
     shared = {**common, **given}
     names = stages(shared.get("train_mode", config_lib.fields()["train_mode"].default))
-    strange = [stage for stage in given_sections if stage not in names]
+    strange = [stage for stage in given_sections if stage not in {*names, *map(mode_of, names)}]
     if strange:
         raise UserError(f"--{strange[0]}.{next(iter(given_sections[strange[0]]))}: there is no such stage in --train_mode={','.join(names)}.{nearest(strange[0], names)}")
     root, before, built = str(shared.get("model_dir", "")).rstrip("/"), {}, []
     for stage in names:
         mode = mode_of(stage)
-        section, given_section = {**sections.get(mode, {}), **sections.get(stage, {})}, given_sections.get(stage, {})
+        section, given_section = ({**every.get(mode, {}), **every.get(stage, {})} for every in (sections, given_sections))
         values = {**common, **section, **given, **given_section, "train_mode": mode}
         own = {**section, **({} if len(names) > 1 else given), **given_section}  # what is for all stages is not this one's own
         values |= {flag: _start(flag, stage, own, shared, before) for flag in PATHS}
