@@ -212,8 +212,7 @@ def test_gradients_of_both_players(settings, shallow, eager, rng, values):
     x, m = batch["image"][:, inside, inside], tf.cast(removed[:, inside, inside], tf.float32)
     with tf.GradientTape(persistent=True) as tape:
         f = objective.predict(tf.where(removed, context_encoder.FILL, batch["image"]), training=True)
-        shown = (lambda p: m * p + (1 - m) * context_encoder.FILL) if values else (lambda p: p)
-        d_x, d_f = (tf.sigmoid(objective.discriminator(shown(p), training=True)) for p in (x, f))
+        d_x, d_f = (tf.sigmoid(objective.discriminator(p, training=True)) for p in (x, f))
         cross_entropy = -tf.reduce_mean(tf.math.log(d_x)) - tf.reduce_mean(tf.math.log(1 - d_f))
         weights = m if values else m + 10 * (1 - m)
         l_rec = tf.reduce_mean(tf.reduce_sum(weights * (x - f) ** 2, [1, 2, 3]) / (3 * tf.reduce_sum(weights, [1, 2, 3])))

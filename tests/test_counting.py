@@ -18,7 +18,7 @@ PIL_METHODS = (Image.Resampling.BOX, Image.Resampling.BILINEAR, Image.Resampling
 
 
 def slow_loss(whole, tiles, other, margin):
-    """Eq. 5, a number at a time. whole, other: [B, d]. tiles: [B, 4, d]."""
+    """Eq. 4, a number at a time. whole, other: [B, d]. tiles: [B, 4, d]."""
     total = 0.0
     for i in range(len(whole)):
         same = different = 0.0
@@ -80,7 +80,7 @@ def test_downsampling_is_what_pillow_does(method):
 @pytest.mark.parametrize("size", [16, 17])
 def test_what_the_network_sees(settings, rng, size):
     """The downsampled image and its quadrants, of half the size; an odd size loses a pixel."""
-    options = settings(**TASK, image_size=size, random_downsampling=False, grey_probability=0.0, use_crop=False, use_flip=False)
+    options = settings(**TASK, image_size=size, random_downsampling=False, counting_grey_probability=0.0, use_crop=False, use_flip=False)
     objective = counting.Counting(options, 0)
     picture = rng.integers(0, 256, (16, 16, 3)).astype(np.uint8)
     example = objective.example(Decoded(tf.constant(picture)), 3, tf.constant([1, 2], tf.int64))
@@ -89,9 +89,16 @@ def test_what_the_network_sees(settings, rng, size):
     np.testing.assert_allclose(seen, expected, atol=1e-3)
 
 
+def test_grey_is_the_mean_of_the_channels(settings, rng):
+    objective = counting.Counting(settings(**TASK, counting_grey_probability=1.0, use_crop=False, use_flip=False), 0)
+    picture = rng.integers(0, 256, (16, 16, 3)).astype(np.uint8)
+    image = objective.example(Decoded(tf.constant(picture)), 3, tf.constant([1, 2], tf.int64))["image"].numpy()
+    np.testing.assert_allclose(image, np.repeat(picture.mean(-1, keepdims=True), 3, -1), atol=0.51)
+
+
 def test_draws_are_the_seeds(settings):
     """Each method as often as the others, and grey as often as asked for; the same eagerly and inside tf.data."""
-    objective = counting.Counting(settings(**TASK, grey_probability=0.25), 0)
+    objective = counting.Counting(settings(**TASK, counting_grey_probability=0.25), 0)
     picture = np.random.default_rng(0).integers(0, 256, (16, 16, 3)).astype(np.uint8)
     seeds = tf.data.Dataset.range(400).map(lambda i: tf.stack([7, i]))
     batch = next(iter(seeds.map(lambda seed: objective.example(Decoded(picture), 0, seed)).batch(400)))

@@ -142,7 +142,7 @@ def test_colours_are_the_loop(seed, u):
 
 
 def test_ranges():
-    """The paper's, sec. 3.1, met at both ends."""
+    """The paper's, sec. 2, met at both ends."""
     u = tf.random.stateless_uniform([4000], [1, 2])
     for (low, high), found in (((0.5, 2), exemplar.CONTRAST), ((0.25, 4), exemplar.POWER), ((0.7, 1.4), exemplar.FACTOR), ((0.7, 1.4), exemplar.SCALE)):
         drawn = exemplar.between_logarithms(u, found).numpy()

@@ -190,13 +190,15 @@ def test_jigsaw_geometry(settings, rng, size, patch, tile, cell):
 
 
 def test_grey_images_are_mixed_in(settings, rng):
-    options = settings(pretext="jigsaw", **PLAIN)
+    """Their channels stay where they are, those of others do not."""
+    options = settings(pretext="jigsaw", patch_size=32, **PLAIN)
     objective = kind_of(options)(options, 10)
-    image = Decoded(tf.constant(rng.integers(0, 256, (18, 18, 3)).astype(np.uint8)))
+    image = Decoded(tf.constant(np.repeat(rng.integers(0, 256, (18, 18, 1)), 3, -1).astype(np.uint8) // np.uint8([1, 1, 2])))
     grey = []
     for number in range(100):
         views = objective.example(image, 0, tf.constant([number, 0]))["views"].numpy().astype(int)
         grey.append(not np.ptp(views, -1).any())
+        assert grey[-1] or np.any(views[..., 0] != views[..., 1])
     assert 15 < sum(grey) < 45
 
 

@@ -90,12 +90,12 @@ class Objective:
 class Pretext:
     pretext: str = setting("simclr", "task that pretraining solves without labels", choices=PRETEXTS)
     pretext_width: int = setting(4096, "width of the hidden layers of a task's head", low=1)
-    patch_size: int = setting(0, "jigsaw, context_prediction: side of a patch in pixels (0: as much of image_size as in the papers, 64/225 and 96/224)", low=0)
+    patch_size: int = setting(0, "jigsaw, context_prediction: side of a patch in pixels (0: 64/225 of image_size, as in the paper, and 96/224)", low=0)
     patch_gaps: bool = setting(True, "jigsaw, context_prediction, against shortcuts: gaps between patches, and chance in where each of them is")
     num_permutations: int = setting(100, "jigsaw: permutations that are told apart", low=2, high=1000)
     standardize_patches: bool = setting(True, "jigsaw, against shortcuts: each tile has the same mean and deviation")
     shift_channels: bool = setting(True, "jigsaw, against shortcuts: the channels of a tile are moved by up to 2 of 64 pixels")
-    grey_probability: float = setting(0.3, "jigsaw, counting, against shortcuts: probability of an image without its colours", low=0.0, high=1.0)
+    grey_probability: float = setting(0.3, "jigsaw, against shortcuts: probability of an image without its colours", low=0.0, high=1.0)
     chromatic_guard: str = setting("drop", "context_prediction, against shortcuts: drop two of the channels of a patch, project it on what is not between green and magenta, "
                                    "or none", choices=("drop", "project", "none"))
     pixelate_patches: bool = setting(True, "context_prediction, against shortcuts: half of the patches are reduced to as little as 10 pixels a side and enlarged again")
@@ -109,6 +109,7 @@ class Pretext:
                                         low=0.0, high=1.0)
     discriminator_learning_rate: float = setting(2e-4, "context_encoder: constant learning rate of the discriminator's own Adam", low=0.0)
     counting_margin: float = setting(10.0, "counting: least squared distance M between the counts of two images", low=0.0)
+    counting_grey_probability: float = setting(0.67, "counting, against shortcuts: probability of an image with the mean of its channels in each of them", low=0.0, high=1.0)
     random_downsampling: bool = setting(True, "counting, against shortcuts: each image is downsampled by another method, drawn at random; off: by the mean of 2 x 2 pixels")
     seed_patch: float = setting(1 / 3, "exemplar: side of the patch that an image gives, as a share of the image's shorter side", low=0.01, high=1.0)
     seed_images: int = setting(0, "exemplar: images of each split, drawn at random, that are classes and are trained on (0: all); each has to be seen many times", low=0)

@@ -1,7 +1,7 @@
-"""Seed patches of Exemplar CNNs and their transformations (Dosovitskiy et al. 2014, sec. 2.1; 2016, sec. 3.1). Images are float32 [H, W, 3] in [0, 1].
+"""Seed patches of Exemplar CNNs and their transformations (Dosovitskiy et al. 2016, sec. 2). Images are float32 [H, W, 3] in [0, 1].
 
 A random function takes the uniform numbers it uses, `u` in [0, 1). Factors and powers are drawn uniformly in their logarithm,
-in which the paper's ranges are symmetric.
+in which the paper's ranges are symmetric, or nearly so.
 """
 
 import math

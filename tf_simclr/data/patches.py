@@ -2,9 +2,7 @@
 
 import tensorflow as tf
 
-from tf_simclr.data.colour import GREY
-
-NOISE = 0.01  # of the channels that are dropped, as a share of the deviation of the one that stays (Doersch et al. 2015, sec. 3.2)
+NOISE = 0.01  # of the channels that are dropped, as a share of the deviation of the one that stays (Doersch et al. 2015, sec. 3.1)
 LEAST_PIXELS = 10  # a side of a patch that was reduced: 100 pixels in all (sec. 3.2)
 
 
@@ -31,10 +29,11 @@ def offsets(seed, shape, low, high):
     return tf.random.stateless_uniform(shape, seed, low, high + 1, tf.int32)
 
 
-def sometimes_grey(image, seed, probability):
-    """uint8 [S, S, 3], with this probability without its colours."""
-    grey = tf.math.rint(tf.tensordot(tf.cast(image, tf.float32), tf.constant(GREY), 1))[..., None]
-    return tf.where(tf.random.stateless_uniform([], seed) < probability, tf.cast(grey, tf.uint8), image)
+def sometimes_grey(image, seed, probability, weights):
+    """(uint8 [S, S, 3], bool): an image, with this probability the mean of its channels by `weights` [3] in each of them, and whether it is."""
+    grey = tf.math.rint(tf.tensordot(tf.cast(image, tf.float32), tf.constant(weights), 1))[..., None]
+    chosen = tf.random.stateless_uniform([], seed) < probability
+    return tf.where(chosen, tf.cast(grey, tf.uint8), image), chosen
 
 
 def standardized(patches):
@@ -47,7 +46,7 @@ def standardized(patches):
 
 
 def drop_colours(patch, seed):
-    """float32 [S, S, 3] with one channel, drawn at random, as it is; the two others are noise around the middle grey (Doersch et al. 2015, sec. 3.2)."""
+    """float32 [S, S, 3] with one channel, drawn at random, as it is; the two others are noise around the middle grey (Doersch et al. 2015, sec. 3.1)."""
     which, noise = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
     kept = tf.one_hot(tf.random.stateless_uniform([], which, 0, 3, tf.int32), 3)
     deviation = tf.math.reduce_std(tf.reduce_sum(patch * kept, -1))
@@ -55,7 +54,7 @@ def drop_colours(patch, seed):
 
 
 def project_colours(patch):
-    """float32 [..., 3] without what it has along green against magenta, the axis of chromatic aberration (Doersch et al. 2015, sec. 3.2)."""
+    """float32 [..., 3] without what it has along green against magenta, the axis of chromatic aberration (Doersch et al. 2015, sec. 3.1)."""
     axis = tf.constant([-1.0, 2.0, -1.0])
     return patch - tf.reduce_sum(patch * axis, -1, keepdims=True) * axis / 6
 

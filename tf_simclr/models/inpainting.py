@@ -29,7 +29,7 @@ class ChannelwiseDense(keras.layers.Layer):
 
 
 class Discriminator(keras.layers.Layer):
-    """D of a DCGAN (Radford et al. 2016): pictures [B, R, R, 3] in [0, 1] -> float32 [B], the logit of being a true one.
+    """D of a DCGAN (Radford et al. 2016), as Pathak et al. 2016 have it: pictures [B, R, R, 3] in [0, 1] -> float32 [B], the logit of being a true one.
 
     4x4 convolutions with stride 2, leaky ReLU and, but for the first, batch norm, until the map is small; then one
     dense layer. batch_norm_decay, global_bn: see `layers.BatchNorm`.

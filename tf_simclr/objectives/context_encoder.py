@@ -68,14 +68,13 @@ class ContextEncoder(Pretext):
         return FILL + self.decoder(x, training=training)
 
     def outputs(self, batch, images, training):
-        """`predicted`; with the adversary `real` and `drawn`, the logits [B] that the truth and the prediction are given."""
+        """`predicted`; with the adversary `real` and `drawn`, the logits [B] that the truth and all of the prediction are given (below eq. 2)."""
         removed = self.removed(batch)
         predicted = self.predict(hide(images, removed), training)
         if self.discriminator is None:
             return {"predicted": predicted}
-        region = self.predicted_region(removed) if "removed" in batch else True
         pictures = self.predicted_region(images), reverse_gradient(predicted, self.settings.pretext.adversarial_weight)
-        real, drawn = (self.discriminator(tf.where(region, picture, FILL), training=training) for picture in pictures)
+        real, drawn = (self.discriminator(picture, training=training) for picture in pictures)
         return {"predicted": predicted, "real": real, "drawn": drawn}
 
     def targets(self, batch, images, training):
@@ -105,13 +104,13 @@ class ContextEncoder(Pretext):
 
 
 def centre(size, overlap):
-    """(first row and column, side, what of it is visible along each edge) of the central square of half the side (sec. 3.3a and 4)."""
+    """(first row and column, side, what of it is visible along each edge) of the central square of half the side (fig. 3a; overlap: sec. 5.1)."""
     side = size // 2
     return (size - side) // 2, side, max(1, round(OVERLAP * side)) if overlap else 0
 
 
 def random_blocks(size, seed):
-    """Squares that may overlap (sec. 3.3b), as many of 10 as cover up to a quarter of the image: bool [size, size]. seed: integer [2]."""
+    """Squares that may overlap (sec. 3.3, fig. 3b), as many of 10 as cover up to a quarter of the image: bool [size, size]. seed: integer [2]."""
     u = tf.random.stateless_uniform([BLOCKS, 3], seed)
     sides = tf.math.rint(size * colour.between(u[:, :1], *BLOCK_SIDES))  # [10, 1]
     begins = tf.floor(u[:, 1:] * (size - sides + 1))  # [10, 2]

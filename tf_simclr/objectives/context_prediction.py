@@ -6,7 +6,7 @@ from tf_simclr.data import augment, patches
 from tf_simclr.models.heads import PatchesHead
 from tf_simclr.objectives.pretext import Pretext
 
-SHARE = 96 / 224  # of a patch in image_size; the paper's 96 pixels for networks of that size
+SHARE = 96 / 224  # of a patch in image_size; 96 pixels in the paper, whose networks see the patches alone
 GAP = 1 / 2  # between patches, in patches (sec. 3.2: 48 pixels)
 JITTER = 7 / 96  # how far a patch is moved at most, in patches
 NEIGHBORS = [(row, column) for row in (0, 1, 2) for column in (0, 1, 2) if (row, column) != (1, 1)]  # from the top left, row by row
@@ -37,7 +37,7 @@ class ContextPrediction(Pretext):
         return {"views": tf.stack(views), "target": target, "label": label}
 
     def _guarded(self, patch, seed):
-        """A patch float32 [s, s, 3] without what would tell where in the image it was (sec. 3.2)."""
+        """A patch float32 [s, s, 3] without what would tell where in the image it was (sec. 3.1 and 3.2)."""
         options, (coarse, colours) = self.settings.pretext, tf.unstack(tf.random.experimental.stateless_split(seed, 2))
         if options.pixelate_patches:
             patch = patches.pixelated(patch, coarse)

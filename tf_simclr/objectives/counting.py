@@ -12,6 +12,7 @@ from tf_simclr.objectives.pretext import Pretext
 
 COUNTS = 1000  # outputs of phi (sec. 4)
 TILES = 4  # T_j, the quadrants
+MEAN = (1 / 3, 1 / 3, 1 / 3)  # of the channels, which makes an image grey
 METHODS = ("area", "bilinear", "bicubic", "lanczos3")  # of the downsampling D; the first one if none is drawn
 COLLAPSED = 0.01  # share of the root of the margin below which the counts are nothing
 
@@ -42,7 +43,8 @@ class Counting(Pretext):
         options, (geometry, grey, method) = self.settings.pretext, tf.unstack(tf.random.experimental.stateless_split(seed, 3))
         image = augment.crop_and_flip(picture, [geometry], 2 * self.tile, self.settings.augment)[0]
         method = tf.random.stateless_uniform([], method, 0, len(METHODS) if options.random_downsampling else 1, tf.int32)
-        return {"image": patches.sometimes_grey(image, grey, options.grey_probability), "method": method, "label": label}
+        image, _ = patches.sometimes_grey(image, grey, options.counting_grey_probability, MEAN)
+        return {"image": image, "method": method, "label": label}
 
     def images(self, batch):
         """Of an image the downsampled one, then its tiles from left to right and top to bottom, [5B, S//2, S//2, 3]."""
@@ -77,7 +79,7 @@ class Counting(Pretext):
 
 
 def counting(whole, parts, other, margin):
-    """Eq. 5, the mean over the batch: a count of zero everywhere costs `margin`.
+    """Eq. 4, the mean over the batch: a count of zero everywhere costs `margin`.
 
     Args:
         whole: phi(D.x) [B, d]. parts: the sum of phi(T_j.x) [B, d]. other: phi(D.y) [B, d].

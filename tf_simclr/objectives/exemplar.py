@@ -1,4 +1,4 @@
-"""Exemplar CNNs (Dosovitskiy et al. 2014 and 2016, "Discriminative Unsupervised Feature Learning with Exemplar Convolutional Neural Networks")."""
+"""Exemplar CNNs (Dosovitskiy et al. 2016, "Discriminative Unsupervised Feature Learning with Exemplar Convolutional Neural Networks"; first 2014)."""
 
 import keras
 import tensorflow as tf
@@ -64,7 +64,7 @@ def sampled_logits(features, kernel, index, classes):
 class Exemplar(Pretext):
     """Which image does the distorted patch come from? Every image gives one patch, which is a class of its own.
 
-    A class is learned by seeing it often (the paper's 8,000 have 150 patches each, sec. 4.3): `seed_images` of many images are enough.
+    A class is learned by seeing it often (the paper's 8,000 about a hundred times, and more of them did not help): `seed_images` of many images are enough.
     """
 
     needs_index = True

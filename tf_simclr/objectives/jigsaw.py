@@ -7,13 +7,14 @@ import numpy as np
 import tensorflow as tf
 
 from tf_simclr.data import augment, patches
+from tf_simclr.data.colour import GREY
 from tf_simclr.models.heads import PatchesHead
 from tf_simclr.objectives.pretext import Pretext
 
 GRID = 3  # tiles a side
-SHARE = 64 / 225  # of a tile in the side of the image (sec. 3.1)
+SHARE = 64 / 225  # of a tile in the side of the image (fig. 3)
 CELL = 75 / 64  # side of the cell that a tile is drawn in, in tiles
-CHANNEL_SHIFT = 2 / 64  # how far a channel of a tile is moved at most, in tiles (sec. 3.3)
+CHANNEL_SHIFT = 2 / 64  # how far a channel of a tile is moved at most, in tiles (sec. 4.2)
 
 
 class Jigsaw(Pretext):
@@ -40,11 +41,11 @@ class Jigsaw(Pretext):
         options = self.settings.pretext
         crop, place, shift, grey, order = tf.unstack(tf.random.experimental.stateless_split(seed, 5))
         canvas = augment.crop_and_flip(picture, [crop], GRID * self.cell, self.settings.augment)[0]
-        canvas = patches.sometimes_grey(canvas, grey, options.grey_probability)
+        canvas, is_grey = patches.sometimes_grey(canvas, grey, options.grey_probability, GREY)
         cells = self.cell * tf.constant(list(itertools.product(range(GRID), repeat=2)))  # [9, 2]
         corners = cells + patches.offsets(place, [GRID**2, 2], 0, self.cell - self.size)
         most = round(CHANNEL_SHIFT * self.size) if options.shift_channels else 0
-        shifts = patches.offsets(shift, [GRID**2, 3, 2], -most, most) if most else None
+        shifts = tf.where(is_grey, 0, patches.offsets(shift, [GRID**2, 3, 2], -most, most)) if most else None
         target = tf.random.stateless_uniform([], order, 0, options.num_permutations, tf.int32)
         return {"views": patches.cut(canvas, corners, self.size, shifts), "target": target, "label": label}
 

@@ -30,7 +30,7 @@ class Rotation(Pretext):
         return {"logits": tf.reshape(self.head(features, training=training), [-1, TURNS, TURNS])}
 
     def loss_of(self, outputs, labels, training):
-        """Eq. 3: the mean over images and rotations."""
+        """Eq. 2 and 3: the mean over images and rotations."""
         logits = tf.reshape(outputs["logits"], [-1, TURNS])
         return guess(logits, tf.range(logits.shape[0]) % TURNS)
 
