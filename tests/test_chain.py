@@ -11,6 +11,7 @@ from benchmarks import seeds
 from tf_simclr import chain, flags, report
 from tf_simclr.config import UserError
 from tf_simclr.sections import MODES
+from tf_simclr.stages import Stages
 
 
 def stages(*arguments):
@@ -130,6 +131,25 @@ def test_what_is_described_is_built_again(names, sections):
     moved = chain.configs(*chain.separate(chain.describe(built)), {"model_dir": "runs/y"})
     assert [settings.train.model_dir for settings in moved] == [f"runs/y/{name}" for name in names]
     assert not any("runs/x" in str(value) for settings in moved for value in settings.flat().values())
+
+
+@pytest.mark.parametrize("before", ["a stage before", "another run"])
+@pytest.mark.parametrize(("pretext", "selector", "fits"), [("rotation", 0, True), ("rotation", 1, False), ("simclr", 3, True), ("simclr", -1, True), ("jigsaw", -1, False)])
+def test_head_of_what_a_stage_starts_from(tmp_path, before, pretext, selector, fits):
+    """It shows before anything is trained that a pretext task leaves no projection head to fine-tune from."""
+    chained = before == "a stage before"
+    start = tmp_path / "x" / "pretrain" if chained else tmp_path / "other"
+    arguments = ["--train_mode=pretrain,finetune"] if chained else ["--train_mode=finetune", f"--checkpoint={start}"]
+    if not chained:
+        start.mkdir()
+        saved = command_line("--dataset=digits", f"--pretext={pretext}", f"--model_dir={start}")[0][0].flat()
+        (start / "flags.json").write_text(json.dumps(saved))
+    built, _ = command_line("--dataset=digits", f"--model_dir={tmp_path / 'x'}", f"--pretext={pretext}", f"--ft_proj_selector={selector}", *arguments)
+    if fits:
+        Stages(built)
+    else:
+        with pytest.raises(UserError, match=rf"{start}: its projection head has 0 layers \(--pretext={pretext}\).*--ft_proj_selector=0"):
+            Stages(built)
 
 
 def test_table():

@@ -151,6 +151,8 @@ def test_flags_that_exclude_each_other():
     assert "labels_per_class" in refused(labels_per_class=4, label_fraction=0.5)
     assert "at most 1" in refused(proj_head_mode="linear", ft_proj_selector=2)
     assert "at most 0" in refused(proj_head_mode="none", ft_proj_selector=1)
+    assert "at least 2" in refused(pretext="counting", train_batch_size=1)
+    config.build({"pretext": "counting", "train_batch_size": 1, "train_mode": "finetune"})
     config.build({"num_proj_layers": 5, "ft_proj_selector": 5})
     config.build({"proj_head_mode": "none", "ft_proj_selector": -1})
 

@@ -324,6 +324,12 @@ def test_views_of_other_objectives(experiment, values, names):
     assert thumbnails(made.directory.path, views).shape == (8 * views["columns"], views["size"], views["size"], 3)
 
 
+def test_what_is_beyond_white_and_black_is_clipped():
+    """As standardised tiles are; however many pixels there are."""
+    values = np.linspace(-3, 3, 11 * 11 * 3, dtype=np.float32).reshape(11, 11, 3)
+    np.testing.assert_array_equal(showcase._thumbnail(tf.constant(values), 11), np.rint(255 * values.clip(0, 1)))
+
+
 @pytest.mark.parametrize("values", [{"pretext": "rotation"}, {}, {"train_mode": "finetune"}])
 def test_own_task(experiment, values):
     """The mean of the task's metrics over whole batches of held-out images."""

@@ -5,12 +5,15 @@ import pathlib
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from conftest import TINY, command_line
 from PIL import Image
+from training import Training
 
 import tf_simclr
 from tf_simclr import train, weights
 from tf_simclr.config import UserError
+from tf_simclr.data import pipeline
 from tf_simclr.data.source import Streamed
 from tf_simclr.experiment import Experiment
 from tf_simclr.objectives import kind_of, rotation
@@ -128,6 +131,16 @@ def test_another_task_starts_from_the_encoder(settings, name):
     assert {v.path for v in objective.inherited()} == {v.path for v in objective.encoder.variables}
     assert len(objective.trainable_variables) > len(objective.encoder.trainable_variables)
     assert objective.parts() == [objective.encoder, objective.projection_head] and not objective.projection_head.variables
+
+
+@pytest.mark.parametrize("name", PRETEXTS)
+def test_what_a_gpu_needs(settings, name):
+    """XLA compiles what is done to the images, as it is on one, and no variable is int32, of which a GPU has none."""
+    training = Training(settings(pretext=name, train_batch_size=2, rotation_exact=False))
+    batch = next(iter(pipeline.training(training.parts, training.objective.example, 0, 0, training.strategy)))
+    compiled = tf.function(training.objective.images, jit_compile=True, autograph=False)(batch)
+    np.testing.assert_allclose(compiled, training.objective.images(batch), atol=1e-3)
+    assert {v.dtype for v in [*training.objective.variables, *training.optimizer.variables]} <= {"float32", "int64"}
 
 
 def test_images_without_a_number(settings, monkeypatch):

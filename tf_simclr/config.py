@@ -191,6 +191,17 @@ def _inside(field, number, default):
     return field.high if field.high is not None and number > field.high else number
 
 
+def _all_head_layers(flat):
+    return {"none": 0, "linear": 1, "nonlinear": flat["num_proj_layers"]}[flat["proj_head_mode"]]
+
+
+def head_layers(flat):
+    """How many layers of the projection head a network with these flags has."""
+    if flat["train_mode"] == "pretrain":
+        return _all_head_layers(flat) if flat["pretext"] == "simclr" else 0
+    return _all_head_layers(flat) if flat["ft_proj_selector"] < 0 else flat["ft_proj_selector"]
+
+
 def _check_together(config):
     flat = config.flat()
     for name in ("crop_area", "crop_aspect"):
@@ -204,16 +215,15 @@ def _check_together(config):
         raise UserError(f"--checkpoint={flat['checkpoint']}: --train_mode=supervised starts from random weights; leave it out, or use --train_mode=finetune")
     if flat["adversarial_weight"] and flat["precision"] == "float16" and flat["pretext"] == "context_encoder" and flat["train_mode"] == "pretrain":
         raise UserError(f"--adversarial_weight={flat['adversarial_weight']:g}: two optimizers can't share the scaled loss of --precision=float16; use --precision=bfloat16")
-    layers = {"none": 0, "linear": 1, "nonlinear": flat["num_proj_layers"]}[flat["proj_head_mode"]]
-    of_pretraining = layers if flat["pretext"] == "simclr" else 0
-    of_labels = layers if flat["ft_proj_selector"] < 0 else flat["ft_proj_selector"]
-    kept = of_pretraining if flat["train_mode"] == "pretrain" else of_labels
-    known = (*ENCODER_LAYERS, *(f"proj_head_{layer}" for layer in range(1, kept + 1)))
+    if flat["pretext"] == "counting" and flat["train_mode"] == "pretrain" and flat["train_batch_size"] < 2:
+        raise UserError("--train_batch_size=1: --pretext=counting compares an image with another one of its batch; give at least 2")
+    known = (*ENCODER_LAYERS, *(f"proj_head_{layer}" for layer in range(1, head_layers(flat) + 1)))
     for name in flat["eval_layers"] or ("",):
         if name not in (*known, "all"):
             raise UserError(f"--eval_layers={name}: accepted for --train_mode={flat['train_mode']} are {', '.join(known)} and all.{nearest(name, known)}")
     if flat["eval_every_epochs"] and flat["unlabeled_dataset"] == flat["dataset"]:
         raise UserError(f"--eval_every_epochs={flat['eval_every_epochs']}: the images that it holds out would be trained on as "
                         f"--unlabeled_dataset={flat['dataset']}; leave one of them out")
+    layers = _all_head_layers(flat)
     if flat["ft_proj_selector"] > layers:
         raise UserError(f"--ft_proj_selector={flat['ft_proj_selector']}: the projection head has {layers} layers, so at most {layers} is possible (or -1, the last)")

@@ -1,8 +1,10 @@
 """What a configuration stands for: strategy, sources, objective, optimizer, checkpoints. Built once for each stage of a process."""
 
 import functools
+import hashlib
 
 import keras
+import numpy as np
 import tensorflow as tf
 from absl import logging
 from etils import epath
@@ -53,7 +55,7 @@ class Experiment:
         for name in settings.eval.transfer_datasets if settings.train.mode != "train" else ():
             sources.train_and_test(settings.data, name)
         self.num_images = sum(part.source.num_examples for part in self.parts)  # of an epoch
-        self._check_index()
+        self._check_numbered()
         self.num_steps = optimizers.total_steps(settings.train, self.num_images)
         if settings.train.train_batch_size > self.num_images:
             logging.warning("--train_batch_size=%d is more than the %d images there are: an image comes more than once in a batch",
@@ -112,12 +114,27 @@ class Experiment:
                                                       f"({part.source.num_labeled} labels)" for part in parts))
         return parts, sum(source.num_examples for source in (self.train_source, unlabeled) if source)
 
-    def _check_index(self):
-        """Raises UserError if the objective has to know each image by a number and there is a stream, which has none."""
+    def _check_numbered(self):
+        """Raises UserError if the objective has to know each image by a number, and there is a stream, which has none, or the run began with others."""
+        if not self.kind.needs_index:
+            return
+        each = f"--pretext={self.settings.pretext.pretext}: each image is a class of its own, and"
         streams = [part.source.name for part in self.parts if not isinstance(part.source, Indexed)]
-        if self.kind.needs_index and streams:
-            raise UserError(f"--pretext={self.settings.pretext.pretext}: each image is a class of its own, and {streams[0]} is read as a stream, "
-                            "in which none has a number; --cache_dataset keeps it in memory")
+        if streams:
+            raise UserError(f"{each} {streams[0]} is read as a stream, in which none has a number; "
+                            "--seed_images=8000 takes so many of them, --cache_dataset keeps all in memory")
+        if self.num_images < 2:
+            raise UserError(f"{each} there is one to train on; at least 2 are needed")
+        before = self.directory.read(pretrained.DATA) or {}
+        if before.get("image_ids", self._image_ids) != self._image_ids:
+            raise UserError(f"--model_dir={self.directory.path}: each image is a class of its own, and those here ({self.num_known}) are not those that the run began with "
+                            f"({before['images']}); bring them back, or give a new --model_dir")
+
+    @functools.cached_property
+    def _image_ids(self):
+        """Text that is another one if the images that are trained on have other names, or another order."""
+        names = [name for part in self.parts for name in part.source.names_of(np.arange(part.source.num_examples))]
+        return hashlib.sha256("\n".join(names).encode()).hexdigest()
 
     def _teacher(self):
         settings = self.settings
@@ -178,6 +195,8 @@ class Experiment:
     def data(self):
         """What the run is trained on, as it is written down; of weights from elsewhere only the names of the classes."""
         trained_on = {} if self.imported else {"images": self.num_known, "labels": self.train_source.num_labeled}
+        if trained_on and self.kind.needs_index:
+            trained_on["image_ids"] = self._image_ids
         return {**trained_on, "class_names": self.class_names}
 
     @functools.cached_property
@@ -201,12 +220,9 @@ class Experiment:
             self.directory.lock()
 
     def commit_directory(self):
-        """Makes the run directory this run's own. Raises UserError if its images are others, where each is a class."""
+        """Makes the run directory this run's own."""
         if distribute.is_chief(self.strategy):
             before, now = (self.directory.read(pretrained.DATA) or {}).get("images", self.num_known), self.num_known
-            if before != now and self.kind.needs_index:
-                raise UserError(f"--model_dir={self.directory.path}: each image is a class of its own, and the run began with {before} images where there are {now} now; "
-                                "bring back those of then, or give a new --model_dir")
             if before != now:
                 logging.warning("the run began with %d images and there are %d now: their order and the steps of an epoch are others from here on", before, now)
             self.write_about(self.directory)

@@ -108,7 +108,7 @@ class Pretext:
     adversarial_weight: float = setting(0.0, "context_encoder: weight w of the adversarial loss, 0.001 in the paper; that of the reconstruction is 1 - w (0: no adversary)",
                                         low=0.0, high=1.0)
     discriminator_learning_rate: float = setting(2e-4, "context_encoder: constant learning rate of the discriminator's own Adam", low=0.0)
-    counting_margin: float = setting(10.0, "counting: least squared distance M between the counts of two images", low=0.0)
+    counting_margin: float = setting(10.0, "counting: least squared distance M between the counts of two images", low=TINY)
     counting_grey_probability: float = setting(0.67, "counting, against shortcuts: probability of an image with the mean of its channels in each of them", low=0.0, high=1.0)
     random_downsampling: bool = setting(True, "counting, against shortcuts: each image is downsampled by another method, drawn at random; off: by the mean of 2 x 2 pixels")
     seed_patch: float = setting(1 / 3, "exemplar: side of the patch that an image gives, as a share of the image's shorter side", low=0.01, high=1.0)

@@ -61,9 +61,9 @@ def _images(experiment, source, rows, shown):
 
 
 def _thumbnail(image, size):
-    """float32 [S, S, 3] in [0, 1] -> uint8 [size, size, 3]; few pixels stay the squares that they are."""
+    """float32 [S, S, 3] in [0, 1], what is beyond it clipped -> uint8 [size, size, 3]; few pixels stay the squares that they are."""
     method = tf.image.ResizeMethod.NEAREST_NEIGHBOR if image.shape[0] <= size else tf.image.ResizeMethod.AREA
-    return tf.cast(tf.math.rint(tf.image.resize(image, [size, size], method) * 255), tf.uint8).numpy()
+    return tf.saturate_cast(tf.math.rint(tf.image.resize(image, [size, size], method) * 255), tf.uint8).numpy()
 
 
 def _maps(features):

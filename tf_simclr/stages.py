@@ -37,6 +37,21 @@ class Stages:
                 continue
             if not (epath.Path(path).exists() or epath.Path(f"{path}.index").exists()):
                 raise UserError(f"--{flag}={path}: no such file or directory; give {chain.CHECKPOINTS}")
+        if settings.objective.checkpoint and settings.train.mode.startswith("train") and not self.directories[number].exists:
+            self._check_head(settings, number)
+
+    def _check_head(self, settings, number):
+        """A stage can't start with more layers of the projection head than the one that it starts from has."""
+        path = settings.objective.checkpoint
+        before = [stage.flat() for stage in self.built[:number] if stage.train.model_dir == path.removesuffix(f"/{chain.BEST}")]
+        saved = before[0] if before else read_json(epath.Path(path) / flags.SAVED)
+        if not saved or "," in saved["train_mode"]:  # weights alone, or a directory of several runs: others say what is wrong with them
+            return
+        saved = {**config_lib.Config().flat(), **saved}
+        needed, there = config_lib.head_layers(settings.flat()), config_lib.head_layers(saved)
+        if needed > there:
+            raise UserError(f"--checkpoint={path}: its projection head has {there} layers (--pretext={saved['pretext']}) and {needed} are needed here; "
+                            f"give --ft_proj_selector={there}, or start from another run")
 
     def skips(self, number):
         """Whether a stage is finished: trained to its last step, evaluated and exported. Says which one begins, otherwise."""

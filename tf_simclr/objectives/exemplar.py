@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from tf_simclr.data import exemplar, pipeline
-from tf_simclr.objectives.pretext import Pretext
+from tf_simclr.objectives.pretext import Pretext, guess
 
 
 class SeedClasses(keras.layers.Layer):
@@ -98,3 +98,10 @@ class Exemplar(Pretext):
         """Logits float32 [B, K] of the right class and those it is compared with, and which of them is right."""
         logits, target = self.classes(self.encoder(images, training=training)["final_avg_pool"], batch["index"])
         return {"logits": logits, "target": target}
+
+    def loss_of(self, outputs, labels, training):
+        """The cross-entropy; chance is that among the classes that the right one is compared with, without those drawn that are itself."""
+        logits = outputs["logits"]
+        loss, metrics = guess(logits, outputs["target"])
+        compared = tf.math.count_nonzero(logits > logits.dtype.min, -1, dtype=tf.float32)
+        return loss, {**metrics, "pretext_chance": tf.reduce_mean(tf.math.log(compared))}

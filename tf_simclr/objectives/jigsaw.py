@@ -31,7 +31,7 @@ class Jigsaw(Pretext):
         self.cell = max(round(CELL * self.size), self.size + 1) if options.patch_gaps else self.size
         self.head = PatchesHead(max(options.pretext_width // 8, 1), [options.pretext_width], options.num_permutations, *self.norm_options)
         chosen = permutations(options.num_permutations, settings.train.seed)
-        self.permutations = self.add_weight(name="permutations", shape=chosen.shape, dtype="int32", initializer="zeros", trainable=False)
+        self.permutations = self.add_weight(name="permutations", shape=chosen.shape, dtype="int64", initializer="zeros", trainable=False)  # a GPU has none of int32
         self.permutations.assign(chosen)
 
     def build_heads(self):

@@ -44,10 +44,6 @@ def quarter_turns(images, turns):
 
 
 def resampled_turns(images, turns):
-    """The same as an affine transform about (S/2, S/2): off by a pixel, with black where the image ends."""
-    size = float(images.shape[1])
-    cos, sin = (1.0, 0.0, -1.0, 0.0)[turns], (0.0, 1.0, 0.0, -1.0)[turns]
-    x = y = size / 2
-    transform = tf.constant([[cos, -sin, x - cos * x + sin * y, sin, cos, y - sin * x - cos * y, 0.0, 0.0]])
-    return tf.raw_ops.ImageProjectiveTransformV3(
-        images=images, transforms=transform, output_shape=images.shape[1:3], fill_value=0.0, interpolation="BILINEAR", fill_mode="CONSTANT")
+    """What an affine transform about (S/2, S/2) makes of it: off by a row, a column or both, with black where the image ends."""
+    size, row, column = images.shape[1], int(turns in (1, 2)), int(turns in (2, 3))
+    return tf.pad(quarter_turns(images, turns), [[0, 0], [row, 0], [column, 0], [0, 0]])[:, :size, :size]
