@@ -41,7 +41,7 @@ def parts(source, unlabeled, ratio, batch_size, replicas):
         rest = [s for s in (source.labeled(has_label=False), unlabeled) if s is not None and s.num_examples]
         if not (source.num_labeled and rest):
             raise UserError(f"--unlabeled_ratio={ratio:g}: images with and without label are needed, and there are {source.num_labeled} with and "
-                            f"{sum(s.num_examples for s in rest)} without; see --label_fraction and --unlabeled_dataset")
+                            f"{sum(s.num_examples for s in rest)} without; see --label_fraction, --unlabeled_dataset and, of exemplar, --seed_images")
         sources, total = [source.labeled(), *rest], sum(s.num_examples for s in rest)
         weights = [1.0, *(ratio * s.num_examples / total for s in rest)]
     per_replica = _shares(batch_size // replicas, weights)
