@@ -1,6 +1,7 @@
 """Each evaluation against an independent computation, and against cases whose answer is known."""
 
 import dataclasses
+import types
 import warnings
 
 import numpy as np
@@ -129,6 +130,16 @@ def test_the_strength_is_chosen_on_training_examples(rng):
     details = evaluation.run("probe", train, test, OPTIONS)[1]
     assert details["probe"]["l2_strength"] > probe.STRENGTHS[-1]
     assert evaluation.run("probe", train, dataclasses.replace(test, labels=1 - labels), OPTIONS)[1] == details
+
+
+@pytest.mark.parametrize(("scores", "looked_at"), [
+    ([0.252, 0.254, 0.253, 0.29, 0.31, 0.305], 6), ([0.5, 0.6, 0.59, 0.61, 0.4, 0.9], 5), ([0.5, 0.3, 0.9, 0.9, 0.9, 0.9], 2), ([1.0, 0.999, 1.0, 1.0, 1.0, 1.0], 2)])
+def test_only_a_clear_fall_ends_the_search_for_a_strength(monkeypatch, scores, looked_at):
+    """Of 1,000 examples 0.253 after 0.254 is chance, 0.4 after 0.61 is not."""
+    left = iter(scores)
+    monkeypatch.setattr(probe, "_quietly", lambda regression, *fitted_to: types.SimpleNamespace(score=lambda *held_out: next(left)))
+    right = probe._path((), (np.zeros([1000, 2]), np.zeros(1000)), True)
+    assert right.tolist() == scores[:looked_at] + [0.0] * (len(scores) - looked_at)
 
 
 def test_probe_of_one_example_a_class(rng):
