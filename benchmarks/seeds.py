@@ -30,7 +30,7 @@ def read(path):
     results = read_json(path / RESULT)
     if not results or not all(isinstance(stage, dict) and "parameters" in stage for stage in results.values()):
         raise UserError(f"{path}: it holds {'a single run' if results else 'no evaluated run'}; give run directories of chains that were evaluated")
-    return {name: value for name, value in read_json(path / flags.SAVED).items() if name not in MAY_DIFFER}, results
+    return {name: value for name, value in (read_json(path / flags.SAVED) or {}).items() if name not in MAY_DIFFER}, results
 
 
 def read_all(paths):

@@ -30,7 +30,7 @@ def offsets(seed, shape, low, high):
 
 
 def sometimes_grey(image, seed, probability, weights):
-    """(uint8 [S, S, 3], bool): an image, with this probability the mean of its channels by `weights` [3] in each of them, and whether it is."""
+    """(uint8 [S, S, 3], bool): an image, with this probability the mean of its channels, weighted by `weights` [3], in each of them, and whether it is that."""
     grey = tf.math.rint(tf.tensordot(tf.cast(image, tf.float32), tf.constant(weights), 1))[..., None]
     chosen = tf.random.stateless_uniform([], seed) < probability
     return tf.where(chosen, tf.cast(grey, tf.uint8), image), chosen
