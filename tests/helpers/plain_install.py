@@ -1,0 +1,133 @@
+"""What an environment of requirements.txt alone has to be able to do.
+
+`.ci/run` runs it before the packages of the tests are installed: with them, a requirement that is
+not declared is often there by chance. It needs no test package itself.
+
+    python -m tests.helpers.plain_install
+"""
+
+import contextlib
+import http.server
+import importlib
+import importlib.util
+import io
+import os
+import pathlib
+import pkgutil
+import tempfile
+import threading
+
+from absl import flags as absl_flags
+
+import run
+import tf_simclr
+from tests.helpers import local_pictures
+
+NOT_REQUIRED = ("pytest", "hypothesis", "tf2onnx", "onnxruntime", "tensorflow_hub", "tf_keras")
+TINY = (
+    "--image_size=16",
+    "--resnet_depth=18",
+    "--width_multiplier=0.07",
+    "--train_batch_size=8",
+    "--train_steps=1",
+    "--evaluations=classifier",
+    "--untrained_baseline=False",
+)
+
+
+def check_environment():
+    """Refuses an environment in which this check would prove nothing."""
+    present = [name for name in NOT_REQUIRED if importlib.util.find_spec(name) is not None]
+    assert not present, f"not an environment of requirements.txt alone: it has {', '.join(present)}"
+
+
+def check_imports():
+    """Imports every module of the package."""
+    names = [
+        module.name for module in pkgutil.walk_packages(tf_simclr.__path__, prefix="tf_simclr.")
+    ]
+    for name in names:
+        importlib.import_module(name)
+    assert len(names) > 50, names
+    return len(names)
+
+
+def run_main(*arguments):
+    """(exit status, stderr) of run.py in this process."""
+    absl_flags.FLAGS = absl_flags.FlagValues()  # each command line defines its own
+    errors = io.StringIO()
+    with contextlib.redirect_stderr(errors):
+        status = run.main(["run.py", *arguments])
+    return status, errors.getvalue()
+
+
+class _Archive(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        content = local_pictures.archive()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *arguments):
+        """Nothing: the log of the server is of no interest."""
+
+
+@contextlib.contextmanager
+def served_archive():
+    """Serves the archive of `local_pictures` on the loopback interface."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Archive)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    os.environ[local_pictures.URL_VARIABLE] = f"http://127.0.0.1:{server.server_port}/images.npz"
+    try:
+        yield
+    finally:
+        server.shutdown()
+
+
+def check_tensorflow_datasets(directory):
+    """Downloads and prepares a data set of tensorflow-datasets, and trains on it."""
+    data_dir, model_dir = directory / "tfds", directory / "run"
+    with served_archive():
+        status, errors = run_main(
+            "--mode=train_then_eval",
+            "--dataset=local_pictures",
+            f"--data_dir={data_dir}",
+            "--eval_split=test",
+            f"--model_dir={model_dir}",
+            *TINY,
+        )
+    assert status == 0, errors
+    assert list(data_dir.glob("local_pictures/1.0.0/*train*")), "nothing was prepared"
+    assert (model_dir / "result.json").exists()
+
+
+def check_optional_packages(directory):
+    """What is optional is missing here, and says so in one line before any work."""
+    status, errors = run_main(
+        "--mode=train_then_eval",
+        "--dataset=digits",
+        "--eval_split=test",
+        "--export_formats=onnx",
+        f"--model_dir={directory / 'onnx'}",
+        *TINY,
+    )
+    messages = [line for line in errors.splitlines() if line.startswith("run.py: ")]
+    assert status == 2 and len(messages) == 1, errors
+    assert "pip install tf2onnx onnxruntime" in messages[0], messages
+    assert not (directory / "onnx").exists(), "work was done before the message"
+
+
+def main():
+    """Runs all checks; an AssertionError or ImportError ends it with status 1."""
+    check_environment()
+    with tempfile.TemporaryDirectory() as name:
+        directory = pathlib.Path(name)
+        check_optional_packages(directory)
+        check_tensorflow_datasets(directory)
+    count = check_imports()
+    print(f"requirements.txt alone: {count} modules imported, a data set prepared and trained on")
+
+
+if __name__ == "__main__":
+    main()
