@@ -5,9 +5,11 @@ import sys
 from absl import flags as absl_flags
 from absl import logging
 
-from tf_simclr import console, failures, flags
-from tf_simclr.config import Failed, UserError
-from tf_simclr.stages import Stages
+from tf_simclr import console
+from tf_simclr import errors as failures
+from tf_simclr.commands.stages import Stages
+from tf_simclr.config import command_line as flags
+from tf_simclr.config.config import Failed, UserError
 
 
 def run(stages):
@@ -26,7 +28,8 @@ def run(stages):
 def use(stages):
     """Exports every stage, or embeds images with the last one."""
     console.start_tensorflow()
-    from tf_simclr import embed, export
+    from tf_simclr.commands import embed
+    from tf_simclr.export import exporter as export
 
     alone = len(stages) == 1
     if stages[0].train.mode == "embed":
@@ -39,8 +42,10 @@ def run_stage(chain, number):
     """Trains, evaluates or both; what it has built in memory is gone at its end. Returns whether this process is the one that writes."""
     import tensorflow as tf  # late: --help and a wrong flag need no TensorFlow
 
-    from tf_simclr import distribute, evaluate, train
-    from tf_simclr.experiment import Experiment
+    from tf_simclr import distribute
+    from tf_simclr.commands import evaluate
+    from tf_simclr.training import loop as train
+    from tf_simclr.training.experiment import Experiment
 
     settings = chain.built[number]
     experiment = Experiment(settings, chain.before(number), chain.built[number + 1:], chain.commit, chain.root is None)

@@ -37,9 +37,11 @@ def main():
     options = parser.parse_args()
     import tf_simclr  # noqa: F401  isort: skip  sets the environment before TensorFlow is imported
 
-    from tf_simclr import config, measure, train
-    from tf_simclr.experiment import Experiment
-    from tf_simclr.findings import Findings
+    from tf_simclr.config import config
+    from tf_simclr.evaluation import evaluator as measure
+    from tf_simclr.evaluation.results import Findings
+    from tf_simclr.training import loop as train
+    from tf_simclr.training.experiment import Experiment
 
     with tempfile.TemporaryDirectory() as folder:
         experiment = Experiment(config.build({

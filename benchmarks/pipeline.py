@@ -23,9 +23,10 @@ import tf_simclr  # noqa: F401  isort: skip  sets the environment before TensorF
 import numpy as np
 import tensorflow as tf
 
-from tf_simclr import config
-from tf_simclr.data import augment, colour, pipeline
-from tf_simclr.data.picture import Decoded, Encoded
+from tf_simclr.config import config
+from tf_simclr.data import augment, pipeline
+from tf_simclr.data import color as colour
+from tf_simclr.data.image import Decoded, Encoded
 
 SIZES = ((500, 333), (375, 500), (640, 427), (320, 240))  # of the images that are made, width and height
 

@@ -8,10 +8,11 @@ import statistics
 
 from etils import epath
 
-from tf_simclr import flags, report
-from tf_simclr.config import UserError
-from tf_simclr.run_directory import read_json
-from tf_simclr.stages import RESULT
+from tf_simclr import report
+from tf_simclr.commands.stages import RESULT
+from tf_simclr.config import command_line as flags
+from tf_simclr.config.config import UserError
+from tf_simclr.runs.directory import read_json
 
 MAY_DIFFER = ("seed", "model_dir", "data_dir")
 

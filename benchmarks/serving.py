@@ -20,8 +20,9 @@ def runners(options, folder):
     from etils import epath
     from sklearn.datasets import load_sample_images
 
-    from tf_simclr import config, export
-    from tf_simclr.export import card
+    from tf_simclr.config import config
+    from tf_simclr.export import exporter as export
+    from tf_simclr.export import model_card as card
     from tf_simclr.models.network import Network
 
     settings = config.build({"resnet_depth": options.depth, "image_size": options.image_size, "width_multiplier": options.width,

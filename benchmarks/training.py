@@ -65,11 +65,12 @@ def make_step(what, options):
     import keras
     import tensorflow as tf
 
-    from tf_simclr import config, optimizers
-    from tf_simclr.experiment import POLICIES
+    from tf_simclr.config import config
     from tf_simclr.models import heads, resnet
     from tf_simclr.objectives import kind_of
-    from tf_simclr.step import TrainStep
+    from tf_simclr.training import optimizers
+    from tf_simclr.training.experiment import POLICIES
+    from tf_simclr.training.train_step import TrainStep
 
     if what == "keras":
         resnet.BatchNorm = heads.BatchNorm = keras_batch_norm(keras)
@@ -95,7 +96,7 @@ def from_memory(settings, objective):
     import tensorflow as tf
 
     from tf_simclr.data import mixture, pipeline
-    from tf_simclr.data.picture import Decoded
+    from tf_simclr.data.image import Decoded
     from tf_simclr.data.source import Indexed
 
     count, size = settings.train.train_batch_size, settings.data.image_size

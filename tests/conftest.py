@@ -10,35 +10,23 @@ import pytest
 import tensorflow as tf
 from absl import flags as absl_flags
 from absl import logging as absl_logging
-from processes import GROUPS
 
 import run
-from tf_simclr import config, flags
+from tests.helpers.configurations import TINY
+from tests.helpers.processes import GROUPS
+from tf_simclr.config import config
 from tf_simclr.models import resnet
 
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
 
 LONGEST = (  # files, begun first
-    "test_interruptions", "test_whole_run", "test_train", "test_step", "test_pretrained", "test_consumers", "test_export", "test_measure", "test_recipes", "test_run")
-
-TINY = {
-    "dataset": "digits", "eval_split": "test", "image_size": 16, "resnet_depth": 18, "width_multiplier": 0.07,
-    "proj_out_dim": 8, "pretext_width": 32, "num_permutations": 8, "train_batch_size": 8, "train_steps": 3, "optimizer": "adam", "learning_rate": 0.01,
-    "use_blur": False, "warmup_epochs": 0, "knn_k": 5, "strategy": "one_device",
-}
+    "test_interruptions", "test_whole_run", "test_training", "test_train_step", "test_pretrained", "test_consumers", "test_export", "test_evaluator", "test_recipes", "test_run")
 
 
 def pytest_collection_modifyitems(items):
     """The longest files first, so that none of them is left over for one worker; pytest-xdist must not sort them again."""
     items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
-
-
-def command_line(*arguments):
-    """What `flags.parse` makes of a command line, with absl flags of its own."""
-    values = absl_flags.FlagValues()
-    flags.define(values)
-    return flags.parse(["run.py", *arguments], values)
 
 
 @pytest.fixture

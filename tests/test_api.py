@@ -4,16 +4,17 @@ import io
 
 import numpy as np
 import pytest
-import reference_model
 import tensorflow as tf
 from etils import epath
 from PIL import Image
 
 import tf_simclr
-from tf_simclr import config, export
-from tf_simclr.config import UserError
+from tests.helpers import reference_model
+from tf_simclr.config import config
+from tf_simclr.config.config import UserError
 from tf_simclr.data import augment
-from tf_simclr.export import card
+from tf_simclr.export import exporter as export
+from tf_simclr.export import model_card as card
 from tf_simclr.models import resnet
 from tf_simclr.models.network import Network
 

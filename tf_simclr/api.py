@@ -6,11 +6,13 @@ import numpy as np
 import tensorflow as tf
 from etils import epath
 
-from tf_simclr import flags, pretrained
-from tf_simclr.config import UserError
-from tf_simclr.data import augment, encoded
+from tf_simclr.checkpoints import pretrained
+from tf_simclr.config import command_line as flags
+from tf_simclr.config.config import UserError
+from tf_simclr.data import augment
+from tf_simclr.data import decoding as encoded
 from tf_simclr.models.network import with_answers
-from tf_simclr.run_directory import read_json
+from tf_simclr.runs.directory import read_json
 
 BATCH = 32  # images that go through the network at once
 MAX_PIXELS = 2**30

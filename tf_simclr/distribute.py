@@ -6,7 +6,7 @@ import os
 import numpy as np
 import tensorflow as tf
 
-from tf_simclr.config import UserError
+from tf_simclr.config.config import UserError
 
 
 @functools.lru_cache(maxsize=1)  # two in one process would collide in their collectives

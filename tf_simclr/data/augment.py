@@ -8,8 +8,8 @@ import math
 
 import tensorflow as tf
 
-from tf_simclr.data import colour
-from tf_simclr.data.picture import Decoded
+from tf_simclr.data import color as colour
+from tf_simclr.data.image import Decoded
 
 CROP_PROPORTION = 0.875  # side of the central crop of evaluation
 UNCROPPED_SIZE = 32  # up to this size evaluation does not crop

@@ -4,10 +4,10 @@ import dataclasses
 
 import numpy as np
 
-from tf_simclr.config import Failed, UserError
-from tf_simclr.data import folder
+from tf_simclr.config.config import Failed, UserError
+from tf_simclr.config.sections import MAX_INT
+from tf_simclr.data import image_folder as folder
 from tf_simclr.data.source import UNLABELED, Source
-from tf_simclr.sections import MAX_INT
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import tensorflow as tf
 
-from tf_simclr.data import service
+from tf_simclr.data import data_service as service
 
 _as_it_is = tf.autograph.experimental.do_not_convert  # nothing to convert, and half the time of tracing
 

@@ -4,11 +4,12 @@ import numpy as np
 import tensorflow as tf
 
 from tf_simclr import distribute
-from tf_simclr.data import augment, colour, pipeline
-from tf_simclr.data.picture import Decoded
+from tf_simclr.console import Progress
+from tf_simclr.data import augment, pipeline
+from tf_simclr.data import color as colour
+from tf_simclr.data.image import Decoded
 from tf_simclr.data.source import UNLABELED
-from tf_simclr.evaluation.store import in_memory
-from tf_simclr.progress import Progress
+from tf_simclr.evaluation.feature_store import in_memory
 
 PIXELS = "pixels"  # the name of images as they are, among layers
 PIXELS_SIZE = 16  # they are reduced to at most so many a side; on CIFAR-10 a probe reads as much from them as from all 32

@@ -7,8 +7,8 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from tf_simclr.bundle import first_line
-from tf_simclr.config import Failed, UserError
+from tf_simclr.checkpoints.files import first_line
+from tf_simclr.config.config import Failed, UserError
 
 OUTPUTS = {"classifier": "probabilities", "embedding": "embedding"}  # {name of the file: output}
 TOLERANCE = 1e-4  # greatest difference of a float32 file's output, relative to the greatest value where that is above 1

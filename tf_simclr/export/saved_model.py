@@ -2,7 +2,8 @@
 
 import tensorflow as tf
 
-from tf_simclr.data import augment, encoded
+from tf_simclr.data import augment
+from tf_simclr.data import decoding as encoded
 
 PARALLEL_DECODES = 1  # images of a request that are decoded at once: with the greatest number of pixels it bounds the memory
 SHOWN_CLASSES = 5  # most probable classes that a request is answered with

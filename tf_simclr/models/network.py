@@ -3,10 +3,10 @@
 import keras
 import tensorflow as tf
 
+from tf_simclr.config.sections import ENCODER_LAYERS
 from tf_simclr.models.heads import ProjectionHead, SupervisedHead
 from tf_simclr.models.layers import num_parameters
 from tf_simclr.models.resnet import ResNet
-from tf_simclr.sections import ENCODER_LAYERS
 
 
 def make_encoder(settings, name="encoder"):

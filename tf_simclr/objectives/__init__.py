@@ -2,9 +2,9 @@
 
 import importlib
 
-from tf_simclr.objectives.distill import Distill
+from tf_simclr.config.registry import PRETEXTS
+from tf_simclr.objectives.distillation import Distill
 from tf_simclr.objectives.supervised import Supervised
-from tf_simclr.pretexts import PRETEXTS
 
 WITH_LABELS = {"finetune": Supervised, "supervised": Supervised, "distill": Distill}  # by --train_mode
 

@@ -2,7 +2,8 @@
 
 import tensorflow as tf
 
-from tf_simclr.data import augment, colour
+from tf_simclr.data import augment
+from tf_simclr.data import color as colour
 from tf_simclr.models.network import Network
 
 

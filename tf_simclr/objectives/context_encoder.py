@@ -5,7 +5,7 @@ import functools
 import numpy as np
 import tensorflow as tf
 
-from tf_simclr.data import colour
+from tf_simclr.data import color as colour
 from tf_simclr.models.decoder import Decoder
 from tf_simclr.models.inpainting import ChannelwiseDense, Discriminator
 from tf_simclr.models.layers import BatchNorm, relu

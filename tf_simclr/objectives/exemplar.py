@@ -3,7 +3,8 @@
 import keras
 import tensorflow as tf
 
-from tf_simclr.data import exemplar, pipeline
+from tf_simclr.data import pipeline
+from tf_simclr.data import seed_patches as exemplar
 from tf_simclr.objectives.pretext import Pretext, guess
 
 

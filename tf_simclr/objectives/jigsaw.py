@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_simclr.data import augment, patches
-from tf_simclr.data.colour import GREY
+from tf_simclr.data.color import GREY
 from tf_simclr.models.heads import PatchesHead
 from tf_simclr.objectives.pretext import Pretext
 

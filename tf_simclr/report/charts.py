@@ -5,8 +5,8 @@ import math
 
 from markupsafe import Markup
 
-from tf_simclr.report import plots
-from tf_simclr.report.figures import NETWORKS, PERCENT, at, figure, headline_places, layers, text
+from tf_simclr.report import svg as plots
+from tf_simclr.report.metric_names import NETWORKS, PERCENT, at, figure, headline_places, layers, text
 
 
 @dataclasses.dataclass(frozen=True)

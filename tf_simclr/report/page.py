@@ -4,9 +4,13 @@
 import jinja2
 from etils import epath
 
-from tf_simclr import failures, files
-from tf_simclr.report import charts, facts, figures, gallery, plots
+from tf_simclr import errors as failures
+from tf_simclr.report import charts, gallery
+from tf_simclr.report import metric_names as figures
+from tf_simclr.report import page_tables as facts
 from tf_simclr.report import runs as runs_lib
+from tf_simclr.report import svg as plots
+from tf_simclr.runs import files
 
 SECTIONS = {
     "runs": "Runs", "recipe": "Recipe", "evaluations": "Evaluations", "curves": "Training", "few-labels": "Few labels", "layers": "By layer", "map": "Map of the embeddings",

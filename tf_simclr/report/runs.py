@@ -6,9 +6,10 @@ import hashlib
 
 from etils import epath
 
-from tf_simclr.config import UserError
-from tf_simclr.report import curves, schema
-from tf_simclr.report.figures import NONE
+from tf_simclr.config.config import UserError
+from tf_simclr.report import schema
+from tf_simclr.report import training_curves as curves
+from tf_simclr.report.metric_names import NONE
 
 TYPES = {b"\xff\xd8": "image/jpeg", b"\x89P": "image/png"}
 

@@ -1,0 +1,42 @@
+"""A disk that takes no more: one clear line, what was saved stays, and with room again the run ends as if nothing had been."""
+
+import contextlib
+import resource
+
+import pytest
+
+from tests.helpers.processes import DIGITS, HERE, TINY, newest, the_line, variables
+
+pytestmark = pytest.mark.usefixtures("shallow")
+RUN = [*DIGITS, *TINY, *HERE, "--mode=train_then_eval", "--train_steps=4", "--checkpoint_steps=2", "--eval_batch_size=64", "--eval_steps=1", "--untrained_baseline=False"]
+
+
+@contextlib.contextmanager
+def no_file_over(size):
+    """Writing a file beyond `size` bytes fails, in this process."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    return tmp_path_factory.mktemp("undisturbed") / "run"
+
+
+@pytest.mark.parametrize("size", [500, 10_000, 25_000])
+def test_full_disk(main, undisturbed, tmp_path, size):
+    """At the first small file, at the first checkpoint, at what comes after them."""
+    if not undisturbed.exists():
+        assert main(*RUN, f"--model_dir={undisturbed}")[0] == 0
+    with no_file_over(size):
+        status, stderr = main(*RUN, f"--model_dir={tmp_path / 'run'}")
+    assert status == 1 and "File too large" in the_line(stderr) == stderr.splitlines()[-1] and "Traceback" not in stderr, stderr
+    saved = newest(tmp_path / "run")
+    status, stderr = main(*RUN, f"--model_dir={tmp_path / 'run'}")
+    assert status == 0 and (not saved or f"ckpt-{saved}" in stderr or "training is complete" in stderr), stderr
+    expected, got = variables(undisturbed), variables(tmp_path / "run")
+    assert [name for name in expected if expected[name].tobytes() != got[name].tobytes() and not name.startswith("seconds")] == []

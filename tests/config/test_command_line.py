@@ -1,0 +1,246 @@
+"""Command line and YAML: who overrides whom, what is chosen for the user, and what is refused."""
+
+import json
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.helpers.configurations import command_line
+from tf_simclr.config import command_line as flags
+from tf_simclr.config import config
+from tf_simclr.config import stages as chain
+from tf_simclr.config.config import UserError
+
+
+def parse(*arguments):
+    """(flat configuration of the only or the last stage, notes) of a command line, with absl flags of its own."""
+    built, notes = parse_stages(*arguments)
+    return list(built.values())[-1], notes
+
+
+def parse_stages(*arguments):
+    """({model_dir: flat configuration}, notes) of a command line."""
+    built, notes = command_line(*arguments)
+    return {settings.train.model_dir: settings.flat() for settings in built}, notes
+
+
+def refused(*arguments):
+    with pytest.raises(UserError) as caught:
+        parse(*arguments)
+    assert len(str(caught.value).splitlines()) == 1
+    return str(caught.value)
+
+
+def yaml_file(tmp_path, text, name="my.yaml"):
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_defaults_of_the_command_line_are_those_of_the_fields():
+    values, _ = parse("--dataset=imagenet2012")
+    assert values == {**config.Config().flat(), "model_dir": "runs/imagenet2012_pretrain"}
+
+
+@pytest.mark.parametrize(("argument", "name", "expected"), [
+    ("--learning_rate=1e-4", "learning_rate", 1e-4),
+    ("-learning_rate=2", "learning_rate", 2.0),
+    ("--crop_area=0.2,1", "crop_area", (0.2, 1.0)),
+    ("--fine_tune_after_block=-1", "fine_tune_after_block", -1),
+    ("--nouse_blur", "use_blur", False),
+    ("--use_blur", "use_blur", True),
+    ("--use_blur=yes", "use_blur", True),
+    ("--use_blur=off", "use_blur", False),
+    ("--use_tpu=False", "use_tpu", False),
+    ("--use_tpu=0", "use_tpu", False),
+    ("--train_split=train[:90%]+test", "train_split", "train[:90%]+test"),
+])
+def test_spellings(argument, name, expected):
+    value = parse("--dataset=digits", argument)[0][name]
+    assert value == expected and type(value) is type(expected)
+
+
+def test_value_as_an_argument_of_its_own_and_the_last_one_counts():
+    assert parse("--dataset", "digits", "--seed", "3", "--seed=4")[0]["seed"] == 4
+
+
+@pytest.mark.parametrize(("arguments", "received", "hint"), [
+    (["--learning_rat=1"], "--learning_rat", "'learning_rate'"),
+    (["--confg=x"], "--confg", "'config'"),
+    (["--nouse_blurr"], "--nouse_blurr", "'use_blur'"),
+    (["--nolearning_rate"], "--nolearning_rate", "'learning_rate'"),
+    (["--learning_rate"], "--learning_rate", "--name=value"),
+    (["--learning_rate", "--use_blur"], "--use_blur", "0.3"),
+    (["digits"], "'digits'", "--name=value"),
+    (["--nouse_blur=3"], "--nouse_blur=3", "--name=value"),
+    (["--use_blur=ja"], "--use_blur=ja", "true or false"),
+    (["--train_steps=many"], "--train_steps=many", "--train_steps=0"),
+    (["--optimizer=sgd"], "--optimizer=sgd", "momentum, adam, lars"),
+    (["--config=digits_quickstrat"], "digits_quickstrat", "'digits_quickstart'"),
+    (["--config=/none/there.yaml"], "/none/there.yaml", "digits_quickstart"),
+    (["--config=" + "x" * 400], "xxx", "digits_quickstart"),
+    (["--flagfile=/none/there"], "/none/there", "flagfile"),
+])
+def test_wrong_command_line(arguments, received, hint):
+    message = refused(*arguments)
+    assert received in message and hint in message
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ("learning_rat: 1", "'learning_rate'"),
+    ("image_size: [1", "can't be read as YAML"),
+    ("- a\n- b", "list"),
+    ("", "NoneType"),
+    ("just text", "str"),
+    ("temperature: .nan", "--temperature=nan"),
+    ("temperature: .inf", "--temperature=inf"),
+    ("train_steps: -1", "--train_steps=-1"),
+    ("proj_head_mode: linar", "'linear'"),
+    ("dataset: [digits]", "text"),
+    ("checkpoint:", "text"),
+    ("use_blur: perhaps", "true or false"),
+    ("eval_name: 2001-99-99", "can't be read as YAML"),  # not a date, PyYAML raises ValueError
+    ("[" * 1000, "can't be read as YAML"),
+    ("1: 2", "unknown key '1'"),
+])
+def test_wrong_yaml_names_the_file(tmp_path, text, said):
+    message = refused(f"--config={yaml_file(tmp_path, text)}")
+    assert "my.yaml" in message and said in message
+
+
+def test_yaml_that_is_no_text(tmp_path):
+    (tmp_path / "my.yaml").write_bytes(b"\xff\xfe\x00dataset: digits")
+    assert "can't be read as YAML" in refused(f"--config={tmp_path / 'my.yaml'}")
+
+
+def test_flags_override_yaml_and_yaml_the_defaults(tmp_path):
+    path = yaml_file(tmp_path, "dataset: cifar10\nlearning_rate: 1e-4\nseed: 5\nuse_blur: no\ncrop_area: [0.2, 1.0]\n")
+    values, notes = parse(f"--config={path}", "--seed=7", "--dataset=digits", "--use_blur")
+    assert (values["dataset"], values["seed"], values["use_blur"]) == ("digits", 7, True)
+    assert (values["learning_rate"], values["crop_area"]) == (1e-4, (0.2, 1.0))
+    assert values["temperature"] == config.Config().objective.temperature
+    assert values["model_dir"] == "runs/my" and notes == []
+
+
+def test_a_flag_with_its_default_value_still_overrides_yaml(tmp_path):
+    path = yaml_file(tmp_path, "dataset: digits\nseed: 5\nuse_blur: false\n")
+    values, _ = parse(f"--config={path}", "--seed=0", "--use_blur=True")
+    assert (values["seed"], values["use_blur"]) == (0, True)
+
+
+def test_quick_start_is_chosen_and_said():
+    built, notes = parse_stages("--seed=3")
+    recipe = flags.read(flags.CONFIG_DIR / f"{flags.QUICK_START}.yaml")
+    assert list(built) == [f"runs/{flags.QUICK_START}/{stage}" for stage in recipe["train_mode"].split(",")]
+    for values in built.values():
+        assert values["dataset"] == "digits" and values["seed"] == 3 and values["labels_per_class"] == 2
+        assert values["learning_rate"] == recipe[values["train_mode"]]["learning_rate"]
+    assert len(notes) == 1 and flags.QUICK_START in notes[0]
+
+
+def test_a_run_directory_brings_its_own_configuration(tmp_path):
+    saved = config.build({"dataset": "digits", "seed": 5, "model_dir": "elsewhere", "temperature": 0.25})
+    yaml_file(tmp_path, json.dumps(saved.flat()), flags.SAVED)
+    values, notes = parse(f"--model_dir={tmp_path}", "--mode=eval")
+    assert values == saved.replace(model_dir=str(tmp_path), mode="eval").flat()
+    assert len(notes) == 1 and str(tmp_path) in notes[0]
+    assert parse(f"--model_dir={tmp_path}", "--dataset=digits")[0]["seed"] == 0  # not where a data set is named
+    assert parse(f"--model_dir={tmp_path}", "--config=folder_example")[0]["seed"] == 0
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"temperature": -1}', '{"temperatur": 1}'])
+def test_broken_configuration_of_a_run_directory(tmp_path, text):
+    yaml_file(tmp_path, text, flags.SAVED)
+    assert flags.SAVED in refused(f"--model_dir={tmp_path}")
+
+
+def test_new_run_directory_means_the_quick_start(tmp_path):
+    values, notes = parse(f"--model_dir={tmp_path / 'new'}")
+    assert values["dataset"] == "digits" and "quick start" in notes[0]
+    assert not (tmp_path / "new").exists()
+
+
+def test_run_directory_of_a_folder_of_images():
+    assert parse("--dataset=folder:/data/birds/")[0]["model_dir"] == "runs/birds_pretrain"
+    assert parse("--dataset=digits", "--train_mode=finetune")[0]["model_dir"] == "runs/digits_finetune"
+    assert parse("--dataset=digits", "--model_dir=x")[0]["model_dir"] == "x"
+
+
+@settings(deadline=None)
+@given(model_dir=st.text(), eval_name=st.text(), learning_rate=st.floats(0, 1e30), area=st.floats(0.01, 1))
+def test_what_is_written_is_read_again(tmp_path_factory, model_dir, eval_name, learning_rate, area):
+    built = config.build({"model_dir": model_dir, "eval_name": eval_name, "learning_rate": learning_rate,
+                          "crop_area": (area, 1.0)})
+    path = tmp_path_factory.getbasetemp() / flags.SAVED
+    path.write_text(json.dumps(built.flat()), encoding="utf-8")
+    assert config.build(flags.read(path)) == built
+
+
+@settings(deadline=None)
+@given(st.lists(st.text()))
+def test_any_command_line_is_accepted_or_refused_in_one_line(arguments):
+    try:
+        parse(*arguments)
+    except UserError as error:
+        assert len(str(error).splitlines()) == 1
+
+
+@pytest.mark.parametrize("path", sorted(flags.CONFIG_DIR.glob("*.yaml")), ids=lambda path: path.stem)
+def test_recipe_loads(path):
+    built, notes = parse_stages(f"--config={path.stem}")
+    common, sections = chain.separate(flags.read(path))
+    stages = common.pop("train_mode", "pretrain").split(",")
+    assert list(built) == [f"runs/{path.stem}" + (f"/{stage}" if len(stages) > 1 else "") for stage in stages] and notes == []
+    assert all(chain.stages(stage) for stage in sections)
+    for stage, values in zip(stages, built.values(), strict=True):
+        given_ = {**common, **sections.get(chain.mode_of(stage), {}), **sections.get(stage, {})}
+        assert {name: values[name] for name in given_ if name not in chain.PATHS} == {
+            name: config.coerce(name, v) for name, v in given_.items() if name not in chain.PATHS}
+    assert path.read_text().startswith("# ")
+
+
+def test_recipes_exist():
+    assert flags.CONFIG_DIR.joinpath(f"{flags.QUICK_START}.yaml").is_file()
+
+
+def test_help_and_readme_tables_name_every_flag_once():
+    text, tables = flags.help_text(), flags.markdown()
+    for name, field in config.fields().items():
+        assert len(re.findall(rf"^  --{name}=", text, re.M)) == 1, name
+        assert len(re.findall(rf"^\| `{name}` \|", tables, re.M)) == 1, name
+        assert field.help in text and field.help in tables
+        assert all(str(choice) in text for choice in field.choices or ())
+    assert "  --config" in text
+
+
+PUBLISHED = [  # the commands of the papers' code for CIFAR-10 and ImageNet
+    "--mode=train_then_eval --train_mode=pretrain --train_batch_size=512 --train_epochs=1000 --learning_rate=1.0 "
+    "--weight_decay=1e-4 --temperature=0.5 --dataset=cifar10 --image_size=32 --eval_split=test --resnet_depth=18 "
+    "--use_blur=False --color_jitter_strength=0.5 --model_dir=/tmp/simclr_test --use_tpu=False",
+    "--mode=train_then_eval --train_mode=finetune --fine_tune_after_block=4 --zero_init_logits_layer=True "
+    "--variable_schema=(?!global_step|(?:.*/|^)Momentum|head) --global_bn=False --optimizer=momentum --learning_rate=0.1 "
+    "--weight_decay=0.0 --train_epochs=100 --train_batch_size=512 --warmup_epochs=0 --dataset=cifar10 --image_size=32 "
+    "--eval_split=test --resnet_depth=18 --checkpoint=/tmp/simclr_test --model_dir=/tmp/simclr_test_ft --use_tpu=False",
+    "--mode=train_then_eval --train_mode=pretrain --train_batch_size=4096 --train_epochs=100 --temperature=0.1 "
+    "--learning_rate=0.075 --learning_rate_scaling=sqrt --weight_decay=1e-4 --dataset=imagenet2012 --image_size=224 "
+    "--eval_split=validation --data_dir=gs://bucket/data --model_dir=gs://bucket/model --use_tpu=True --tpu_name=tpu "
+    "--train_summary_steps=0",
+]
+
+
+@pytest.mark.parametrize("command", PUBLISHED)
+def test_published_commands_are_taken_as_they_are(command):
+    values, notes = parse(*command.split())
+    retired = [name for name in flags.RETIRED if f"--{name}=" in command]
+    assert len(notes) == len(retired) and all(name in note for name, note in zip(retired, notes))
+    assert values["learning_rate_scaling"] == ("sqrt" if "imagenet" in command else "linear")
+
+
+def test_home_folder(monkeypatch):
+    """Behind a `=` no shell expands it."""
+    monkeypatch.setenv("HOME", "/home/me")
+    values, _ = parse("--dataset=folder:~/pictures", "--model_dir=~/runs/x", "--checkpoint=~/runs/y")
+    assert values["dataset"] == "folder:/home/me/pictures"
+    assert (values["model_dir"], values["checkpoint"]) == ("/home/me/runs/x", "/home/me/runs/y")

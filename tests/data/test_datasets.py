@@ -1,0 +1,213 @@
+"""Digits and tensorflow-datasets as sources, in memory and streamed; both kinds have to agree."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from tf_simclr.config import config
+from tf_simclr.config.config import UserError
+from tf_simclr.data import datasets as sources
+from tf_simclr.data import decoding as encoded
+from tf_simclr.data import label_subset as labels
+
+CLASSES = ["ant", "bee", "cow"]
+
+
+class TinyPictures(tfds.core.GeneratorBasedBuilder):
+    """Image i is filled with i and has the label i % 3."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    FEATURES = {"image": tfds.features.Image(shape=(None, None, 3)), "label": tfds.features.ClassLabel(names=CLASSES)}
+
+    def _info(self):
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(self.FEATURES))
+
+    def _split_generators(self, manager):
+        return {"train": self._generate_examples(30), "test": self._generate_examples(7)}
+
+    def _generate_examples(self, count):
+        for i in range(count):
+            example = {"image": np.full((4, 5, 3), i, np.uint8), "label": CLASSES[i % 3], "number": i}
+            yield i, {name: example[name] for name in self.FEATURES}
+
+
+class TinyUnlabelled(TinyPictures):
+    FEATURES = {"image": tfds.features.Image(shape=(None, None, 3))}
+
+
+class TinyNumbers(TinyPictures):
+    FEATURES = {"number": tfds.features.Scalar(np.int64)}
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    return str(tmp_path_factory.mktemp("tfds"))
+
+
+@pytest.fixture
+def load(data_dir):
+    def load(split="train", dataset="tiny_pictures", **flags):
+        return sources.load(config.build({"dataset": dataset, "data_dir": data_dir, **flags}).data, split)
+
+    return load
+
+
+@pytest.fixture
+def both(load, monkeypatch):
+    """A function: split -> (the source in memory, the same one streamed)."""
+
+    def both(split="train", **flags):
+        monkeypatch.setattr(sources, "MEMORY_LIMIT", 2**30)
+        indexed = load(split, **flags)
+        monkeypatch.setattr(sources, "MEMORY_LIMIT", 0)
+        streamed = load(split, **flags)
+        assert isinstance(indexed, sources.Indexed) and isinstance(streamed, sources.Streamed)
+        return indexed, streamed
+
+    return both
+
+
+def rows(source):
+    """[(image number, label)] in the source's own order."""
+    return [(int(source.decode(record)[0, 0, 0]), int(label)) for record, label in source.ordered()]
+
+
+def digits(split):
+    return sources.load(config.build({"dataset": "digits"}).data, split)
+
+
+def test_digits():
+    train, test = digits("train"), digits("test")
+    assert (train.num_examples, test.num_examples) == (1437, 360)
+    for source in (train, test):
+        assert source.class_names == tuple("0123456789") and source.num_labeled == source.num_examples
+        assert source.records.shape == (source.num_examples, 8, 8, 3) and source.records.dtype == np.uint8
+        assert source.records.min() == 0 and source.records.max() == 255
+        share = np.bincount(source.labels) / source.num_examples
+        np.testing.assert_allclose(share, np.full(10, 0.1), atol=0.005)
+    np.testing.assert_array_equal(digits("test").records, test.records)
+
+
+def test_digits_of_test_are_not_those_of_train():
+    from sklearn.datasets import load_digits
+
+    every = np.round(load_digits().images * (255 / 16)).astype(np.uint8)
+    ours = np.concatenate([digits(split).records for split in ("train", "test")])
+    np.testing.assert_array_equal(*[np.sort([image.tobytes() for image in images]) for images in (every, ours[..., 0])])
+
+
+def test_digits_have_no_validation_split():
+    with pytest.raises(UserError, match="--eval_split=validation: digits has no such split, only train, test"):
+        digits("validation")
+
+
+@pytest.mark.parametrize(("split", "count"), [("train", 30), ("test", 7), ("train[:50%]", 15), ("train[4:]+test", 33)])
+def test_both_kinds_have_the_same_examples(both, split, count):
+    indexed, streamed = both(split)
+    assert rows(indexed) == rows(streamed)
+    assert all(label == number % 3 for number, label in rows(indexed))
+    for source in (indexed, streamed):
+        assert source.num_examples == source.num_labeled == len(rows(source)) == count
+        assert source.class_names == ("ant", "bee", "cow") and source.split == split
+
+
+def test_a_cached_data_set_is_in_memory_whatever_its_size(load, monkeypatch):
+    monkeypatch.setattr(sources, "MEMORY_LIMIT", 0)
+    assert isinstance(load(cache_dataset=True), sources.Indexed)
+
+
+def test_both_kinds_choose_the_same_labels(both):
+    few = config.build({"dataset": "tiny_pictures", "labels_per_class": 2}).data
+    (indexed, written), (streamed, same) = (labels.restrict(source, few, 3) for source in both())
+    assert written == same
+    assert rows(indexed) == rows(streamed)
+    for source in (indexed, streamed):
+        known = [(number, label) for number, label in rows(source) if label >= 0]
+        assert sorted(label for _, label in known) == [0, 0, 1, 1, 2, 2]
+        assert all(label == number % 3 for number, label in known)
+        assert rows(source.labeled()) == known
+        assert source.num_labeled == source.labeled().num_examples == source.labeled().num_labeled == 6
+
+
+def test_a_written_subset_outlives_a_change_of_kind(both):
+    few = config.build({"dataset": "tiny_pictures", "label_fraction": 0.3}).data
+    indexed, streamed = both("test")
+    for one, other in ((indexed, streamed), (streamed, indexed)):
+        first, written = labels.restrict(one, few, 3)
+        assert rows(labels.restrict(other, few, 3, [written])[0]) == rows(first)
+
+
+def test_at_most_so_many_and_only_labelled_ones(both):
+    for source in both():
+        every, cut = rows(source), source.at_most(5)
+        assert rows(source.labeled()) == every and rows(source.at_most(100)) == every
+        assert rows(cut) == every[:5] and cut.num_examples == cut.num_labeled == 5
+
+
+def test_a_seeded_cut_is_a_draw():
+    source = digits("train")
+    one, same, other = (source.at_most(50, seed).records for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one, same)
+    assert not np.array_equal(one, other) and not np.array_equal(one, source.records[:50])
+    assert len({record.tobytes() for record in one}) == 50
+
+
+def test_example_ids_are_unique(both):
+    ids, found = zip(*(source.example_ids() for source in both()))
+    assert len(set(ids[0])) == 30
+    np.testing.assert_array_equal(ids[0], ids[1])
+    np.testing.assert_array_equal(found[0], found[1])
+
+
+def test_a_data_set_without_labels(both):
+    for source in both(dataset="tiny_unlabelled"):
+        assert source.num_classes == source.num_labeled == 0
+        assert sorted(rows(source)) == [(i, -1) for i in range(30)]
+        assert source.labeled().num_examples == 0 and rows(source.labeled()) == []
+
+
+def test_a_data_set_without_images(load):
+    with pytest.raises(UserError, match="no image feature, only number"):
+        load(dataset="tiny_numbers")
+
+
+@pytest.mark.parametrize(("dataset", "hint"), [
+    ("tiny_picture", "Did you mean 'tiny_pictures'"), ("digit", "'digits'"), ("cifar-10", "'cifar10'")])
+def test_an_unknown_name_shows_the_nearest(load, dataset, hint):
+    with pytest.raises(UserError, match=hint):
+        load(dataset=dataset)
+
+
+@pytest.mark.parametrize("split", ["validation", "trian", "trian[:3]", "train[:3", "train+trian"])
+def test_an_unknown_split(load, split):
+    with pytest.raises(UserError, match="split"):
+        load(split)
+
+
+def test_what_cannot_be_prepared_is_the_users_error(monkeypatch, tmp_path):
+    def fail(self, manager):
+        raise OSError("the network\nis down")
+
+    monkeypatch.setattr(TinyPictures, "_split_generators", fail)
+    settings = config.build({"dataset": "tiny_pictures", "data_dir": str(tmp_path)})
+    with pytest.raises(UserError, match=r"the network is down.*--data_dir"):
+        sources.load(settings.data, "train")
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_decode_gives_three_channels(channels):
+    image = np.arange(24 * channels, dtype=np.uint8).reshape(4, 6, channels)
+    decoded = encoded.decode(tf.io.encode_png(image))
+    np.testing.assert_array_equal(decoded, np.broadcast_to(image, (4, 6, 3)))
+
+
+def test_take_keeps_what_belongs_together():
+    source = dataclasses.replace(digits("test"), example_names=tuple(f"number {i}" for i in range(360)))
+    index = np.array([5, 2, 9])
+    taken = source.take(index)
+    np.testing.assert_array_equal(taken.records, source.records[index])
+    np.testing.assert_array_equal(taken.labels, source.labels[index])
+    assert taken.example_names == ("number 5", "number 2", "number 9")

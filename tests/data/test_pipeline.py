@@ -1,0 +1,248 @@
+"""Which example is at which position, and with which random numbers, depends on the seed alone."""
+
+import itertools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from tf_simclr.config import config
+from tf_simclr.config.config import UserError
+from tf_simclr.data import augment, mixture, pipeline, source
+from tf_simclr.data import data_service as service
+from tf_simclr.data import datasets as sources
+from tf_simclr.data.image import Decoded
+
+N = 22  # not a multiple of the batch sizes below
+VIEW = config.build({"use_blur": False}).augment
+
+
+class Workers:
+    """Stands for the strategy of one of `count` workers, which each have `replicas` replicas."""
+
+    def __init__(self, count=1, number=0, replicas=1):
+        self.context = tf.distribute.InputContext(count, number, count * replicas)
+
+    def distribute_datasets_from_function(self, make):
+        return make(self.context)
+
+
+def indexed(n=N):
+    """Image i is grey, 10 * i at its left border, and has the label i."""
+    grey = 10 * np.arange(n, dtype=np.uint8)[:, None, None, None]
+    records = grey + np.arange(6, dtype=np.uint8)[:, None] + np.zeros([n, 6, 6, 3], np.uint8)
+    names = tuple(map(str, range(n)))
+    return sources.Indexed("numbers", "train", names, Decoded, records, np.arange(n))
+
+
+def streamed(n=N):
+    every = indexed(n)
+
+    def read(context):
+        data = tf.data.Dataset.range(n).map(lambda i: (tf.strings.as_string(i), tf.constant(every.records)[i], i))
+        return data if context is None else data.shard(context.num_input_pipelines, context.input_pipeline_id)
+
+    return sources.Streamed("numbers", "train", every.class_names, every.open, read, n, n)
+
+
+KINDS = pytest.mark.parametrize("kind", [indexed, streamed])
+
+
+def cheap(picture, label, seed, index=0, constant=None):
+    """An example function that shows what it is given."""
+    return {"label": label, "number": picture.whole()[0, 0, 0] // 10, "random": tf.random.stateless_uniform([2], seed)}
+
+
+def view(picture, label, seed, index=0, constant=None):
+    return {"label": label, **augment.pretrain_views(picture, seed, 8, VIEW)}
+
+
+def train(source, count, batch=4, start=0, seed=0, example=cheap, strategy=None):
+    """The next `count` batches from step `start` on."""
+    data = pipeline.training([mixture.Part(source, batch)], example, seed, start, strategy or Workers())
+    return list(itertools.islice(data.as_numpy_iterator(), count))
+
+
+def join(batches):
+    return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+
+
+def assert_same(one, other):
+    assert one.keys() == other.keys()
+    for name in one:
+        np.testing.assert_array_equal(one[name], other[name])
+
+
+@KINDS
+def test_each_epoch_has_every_example_once_in_another_order(kind):
+    labels = join(train(kind(), N, batch=4))["label"].reshape(4, N)  # 4 epochs
+    np.testing.assert_array_equal(np.sort(labels, 1), np.broadcast_to(np.arange(N), (4, N)))
+    assert len({tuple(order) for order in labels}) == 4
+    assert all(np.any(order != np.arange(N)) for order in labels)
+
+
+@KINDS
+def test_images_keep_their_labels(kind):
+    rows = join(train(kind(), 8))
+    np.testing.assert_array_equal(rows["number"], rows["label"])
+
+
+@KINDS
+@pytest.mark.parametrize("start", [5, 6, 12])
+def test_going_on_equals_not_having_stopped(kind, start):
+    """The epoch ends in the middle of step 5 (from 0), the second in that of step 11."""
+    whole = train(kind(), 15)
+    assert_same(join(train(kind(), 15 - start, start=start)), join(whole[start:]))
+
+
+def test_a_stream_goes_on_alike_with_a_buffer_smaller_than_the_epoch(monkeypatch):
+    monkeypatch.setattr(source, "SHUFFLE_BUFFER", 5)
+    assert_same(join(train(streamed(), 9, start=6)), join(train(streamed(), 15)[6:]))
+
+
+def test_views_do_not_depend_on_parallelism(monkeypatch):
+    results = []
+    for parallelism in (1, 7):
+        monkeypatch.setattr(tf.data, "AUTOTUNE", parallelism)
+        results.append(join(train(indexed(), 8, example=view)))
+    assert_same(*results)
+
+
+@KINDS
+def test_views_do_not_depend_on_the_batch_size(kind):
+    four, six = join(train(kind(), 12, batch=4)), join(train(kind(), 8, batch=6))
+    assert_same(four, six)
+
+
+@KINDS
+def test_the_order_does_not_depend_on_the_global_seed(kind):
+    results = []
+    for seed in (0, 1, 2):
+        tf.random.set_seed(seed)
+        results.append(join(train(kind(), 6)))
+    assert_same(results[0], results[1])
+    assert_same(results[0], results[2])
+
+
+@KINDS
+def test_another_seed_gives_other_orders_and_views(kind):
+    one, same, other = (join(train(kind(), 6, seed=seed)) for seed in (3, 3, 4))
+    assert_same(one, same)
+    assert np.any(one["label"] != other["label"])
+    assert not np.isin(one["random"], other["random"]).any()
+
+
+@KINDS
+def test_every_example_has_its_own_random_numbers_in_every_epoch(kind):
+    rows = join(train(kind(), 11, batch=4))["random"]
+    assert len(np.unique(rows[:, 0])) == len(rows) == 44  # two epochs
+
+
+def test_an_example_has_the_same_random_numbers_wherever_it_is():
+    """Also where only few labels are used."""
+    full = join(train(indexed(), 5))
+    part = join(train(indexed().with_labels_of([3, 4]), 5))
+    assert_same({**full, "label": 0}, {**part, "label": 0})
+    np.testing.assert_array_equal(part["label"], np.where(np.isin(full["label"], [3, 4]), full["label"], -1))
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_two_workers_share_each_global_batch_of_one(replicas):
+    whole = train(indexed(), 12, batch=8)
+    parts = [train(indexed(), 12 * replicas, batch=8, strategy=Workers(2, number, replicas)) for number in (0, 1)]
+    for step, batch in enumerate(whole):
+        assert_same(join([b for part in parts for b in part[replicas * step:replicas * (step + 1)]]), batch)
+
+
+def test_two_workers_go_on_alike():
+    for number in (0, 1):
+        whole = train(indexed(), 9, strategy=Workers(2, number))
+        assert_same(join(train(indexed(), 4, start=5, strategy=Workers(2, number))), join(whole[5:]))
+
+
+def test_two_workers_of_a_stream_see_every_example_once_an_epoch():
+    parts = [join(train(streamed(), 22, batch=4, strategy=Workers(2, number))) for number in (0, 1)]
+    for epoch in range(4):
+        labels = [part["label"][11 * epoch:11 * (epoch + 1)] for part in parts]
+        np.testing.assert_array_equal(np.sort(np.concatenate(labels)), np.arange(N))
+
+
+def test_replicas_get_parts_of_the_batch(two_replicas):
+    one = train(indexed(), 3, batch=8)
+    batches = iter(pipeline.training([mixture.Part(indexed(), 8)], cheap, 0, 0, two_replicas))
+    for expected in one:
+        batch = {name: tf.concat(value.values, 0) for name, value in next(batches).items()}
+        assert_same(batch, expected)
+
+
+@hypothesis_settings(max_examples=8, deadline=None, derandomize=True)
+@given(st.integers(1, 13), st.sampled_from([2, 8, 16]), st.sampled_from([1, 2]), st.sampled_from([indexed, streamed]))
+def test_evaluation_has_every_example_once_in_whole_batches(n, batch, workers, kind):
+    def example(image, label):
+        return {"label": label, "number": image[0, 0, 0] // 10}
+
+    steps, labels = -(-n // batch), []
+    for number in range(workers):
+        data = list(pipeline.evaluation(kind(n), example, batch, Workers(workers, number)).as_numpy_iterator())
+        assert len(data) == steps  # the same for all workers, or they would wait for each other for ever
+        assert {len(b["label"]) for b in data} == {batch // workers}
+        rows = join(data)
+        assert rows["weight"].dtype == np.float32 and set(rows["weight"]) <= {0, 1}
+        np.testing.assert_array_equal(rows["weight"], np.sort(rows["weight"])[::-1])  # what fills up comes last
+        np.testing.assert_array_equal(rows["number"], rows["label"])
+        labels.append(rows["label"][rows["weight"] > 0])
+        np.testing.assert_array_equal(rows["position"][rows["weight"] > 0], labels[-1])  # by which several workers' rows are sorted
+    np.testing.assert_array_equal(np.sort(np.concatenate(labels)), np.arange(n))
+
+
+def test_evaluation_keeps_the_order_on_one_worker():
+    data = pipeline.evaluation(indexed(), lambda image, label: {"label": label}, 8, Workers())
+    rows = join(list(data.as_numpy_iterator()))
+    np.testing.assert_array_equal(rows["label"][:N], np.arange(N))
+    np.testing.assert_array_equal(rows["weight"], [1] * N + [0] * 2)
+
+
+@pytest.mark.parametrize("numbers", [(0,), (1, 2)])
+def test_fold_gives_each_combination_its_own_seed(numbers):
+    seeds = [tuple(pipeline.fold(seed, *(n + shift for n in numbers)).numpy())
+             for seed in (0, 1) for shift in (0, 1, 2**33)]
+    assert len(set(seeds)) == 6
+    assert seeds[0] == tuple(pipeline.fold(0, *numbers).numpy())
+
+
+@pytest.fixture
+def cluster():
+    dispatcher = tf.data.experimental.service.DispatchServer()
+    config = [tf.data.experimental.service.WorkerConfig(dispatcher_address=dispatcher.target.split("://")[1]) for _ in range(2)]
+    workers = [tf.data.experimental.service.WorkerServer(one) for one in config]
+    yield dispatcher.target
+    del workers, dispatcher
+
+
+@KINDS
+def test_a_cluster_computes_each_batch_of_an_epoch_once(kind, cluster):
+    batches = pipeline.training([mixture.Part(kind(20), 4)], view, 0, 0, Workers(), cluster)
+    expected = train(kind(20), 30, example=view)
+    found = list(itertools.islice(batches.as_numpy_iterator(), 15))
+    assert all(batch["views"].shape == (4, 2, 8, 8, 3) for batch in found)
+    by_labels = {tuple(batch["label"]): batch for batch in expected}
+    for batch in found:
+        assert_same(batch, by_labels[tuple(batch["label"])])
+    if kind is indexed:  # of a stream each worker makes epochs of its own
+        keys = [tuple(batch["label"]) for batch in found]
+        assert len({*keys}) == len(keys) and {tuple(batch["label"]) for batch in expected[:5]} <= {*keys}  # a worker may be ahead of another
+
+
+@pytest.mark.parametrize("address", ["grpc://localhost:1", "localhost:5000", "grpc://localhost", "grpc://no.such.host.invalid:5"])
+def test_a_cluster_that_is_not_there(address):
+    with pytest.raises(UserError, match=f"--data_service={address}: no tf.data service there"):
+        pipeline.training([mixture.Part(indexed(), 4)], cheap, 0, 0, Workers(), address)
+
+
+def test_a_source_that_is_too_large_for_a_cluster(monkeypatch):
+    monkeypatch.setattr(service, "GRAPH_LIMIT", 100)
+    with pytest.raises(UserError, match="--data_service=grpc://a:1: numbers, split train, holds"):
+        pipeline.training([mixture.Part(indexed(), 4)], cheap, 0, 0, Workers(), "grpc://a:1")

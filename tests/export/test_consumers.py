@@ -1,0 +1,141 @@
+"""Exports as their users load them: in clean processes, without this package."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from etils import epath
+
+from tests.helpers.consumers import a_file, digits
+from tests.helpers.processes import GROUPS
+from tf_simclr.config import config
+from tf_simclr.data import augment
+from tf_simclr.data import decoding as encoded
+from tf_simclr.export import exporter as export
+from tf_simclr.export import model_card as card
+from tf_simclr.models import resnet
+from tf_simclr.models.network import Network
+
+FOLDER = pathlib.Path(__file__).resolve().parents[1] / "helpers"
+OLD_PYTHON = "TF_2_15_PYTHON"  # a Python with tensorflow-cpu 2.15.1, tensorflow-hub, tensorflow-addons, scikit-learn and pillow; .ci/run makes one
+SECONDS = 400
+TWO_LINES = """
+import json, sys
+from tensorflow.python.tools import saved_model_cli
+for sys.argv[1:] in json.loads(sys.argv[1]):
+    try:
+        saved_model_cli.main()
+    except SystemExit as end:  # how it ends
+        if end.code:
+            raise
+"""
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """(network, path of its SavedModel)."""
+    keras.utils.set_random_seed(0)
+    settings = config.build({"resnet_depth": 18, "image_size": 16, "width_multiplier": 0.125, "proj_out_dim": 8})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(resnet.FAMILY, 18, (resnet.FAMILY[18][0], GROUPS))
+        network = Network(settings, 10)
+    network.build_variables()
+    folder = tmp_path_factory.mktemp("run")
+    export.export(network, card.About(settings, tuple("abcdefghij"), 7, {}, {}), epath.Path(folder), settings.export)
+    return network, str(folder / "saved_model" / "7")
+
+
+def start(names, path, python=sys.executable):
+    command = [python, "-I", str(FOLDER / "consumers.py"), names, path]
+    return subprocess.Popen(command, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.fixture(scope="module")
+def found(exported):
+    """A function: name of a consumer -> what it found. One process has the three that TensorFlow alone is enough for and then Keras 2, one TensorFlow 2.15."""
+    started = [start("mutated,plain,keras3,hub", exported[1])]
+    if OLD_PYTHON in os.environ:
+        started.append(start("old", exported[1], os.environ[OLD_PYTHON]))
+    ended = [process.communicate(timeout=SECONDS) for process in started]
+    results = {name: content for out, _ in ended for line in out.splitlines() if line.startswith("{") for name, content in json.loads(line).items()}
+
+    def look_up(name):
+        assert name in results, "\n".join(stderr[-3000:] for _, stderr in ended)
+        return results[name]
+
+    yield look_up
+    for process in started:
+        process.kill()
+
+
+def assert_outputs(found, network, tolerance):
+    images, _ = digits(8, 16)
+    expected = network.answers(tf.constant(images, tf.float32))
+    assert found["names"] == sorted(expected)
+    for name, values in found["outputs"].items():
+        np.testing.assert_allclose(values, expected[name], rtol=tolerance, atol=tolerance)
+    assert found["without_gradient"] == 0 and found["trained"] == len(network.trainable_variables)
+    assert found["moved"] == len(network.variables) - len(network.trainable_variables)  # the statistics of batch norm
+    assert found["signatures"] == ["embed", "images", "images_uint8", "preprocess", "serving_default"]
+
+
+def assert_fine_tuned(found, network):
+    """Training all of it beats training what was put on top; the statistics of a frozen layer stay."""
+    frozen, trained = found["trainable_False"], found["trainable_True"]
+    assert frozen["moved"] == 0 == frozen["trainable_variables"]
+    assert trained["trainable_variables"] == len(network.encoder.trainable_variables) and trained["losses"] == 1  # the weight decay
+    heads = len(network.trainable_variables) - len(network.encoder.trainable_variables)
+    assert trained["moved"] == len(network.variables) - heads  # all but the weights of the heads
+    assert trained["accuracy"] > frozen["accuracy"] and trained["loss"] < frozen["loss"]
+
+
+def test_plain_tensorflow(exported, found):
+    assert_outputs(found("plain"), exported[0], 1e-5)
+
+
+def test_hub_in_keras_2(exported, found):
+    assert_fine_tuned(found("hub"), exported[0])
+
+
+def test_layer_in_keras_3(exported, found):
+    layer = found("keras3")
+    assert layer["keras"].startswith("3.") and layer["shape"] == [4, 3]
+    np.testing.assert_allclose(layer["probabilities"], exported[0].answers(tf.constant(digits(4, 16)[0], tf.float32))["probabilities"], rtol=1e-5, atol=1e-5)
+
+
+def test_saved_model_cli(exported, tmp_path):
+    network, path = exported
+    np.save(tmp_path / "files.npy", np.array([a_file(), a_file()]))
+    of = ["--dir", path, "--tag_set=serve", "--signature_def=serving_default"]
+    lines = [["show", *of], ["run", *of, f"--inputs=image_bytes={tmp_path / 'files.npy'}", f"--outdir={tmp_path}"]]
+    done = subprocess.run([sys.executable, "-I", "-c", TWO_LINES, json.dumps(lines)], capture_output=True, text=True, timeout=SECONDS)
+    for name in ("image_bytes", "probabilities", "classes", "scores", "embedding", "DT_STRING"):
+        assert name in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0, done.stderr
+    image = augment.eval_image(encoded.decode(a_file()), 16)
+    np.testing.assert_allclose(np.load(tmp_path / "embedding.npy"), np.repeat(network(image[None])["final_avg_pool"], 2, 0), rtol=1e-5, atol=1e-5)
+    assert np.load(tmp_path / "classes.npy", allow_pickle=True).shape == (2, 5)
+
+
+def test_mutated_images(found):
+    mutated = found("mutated")
+    assert mutated["requests"] == 350 and mutated["answered"] + mutated["refused"] == 350 and mutated["wrong"] == 0
+    assert mutated["answered"] > 30 and mutated["refused"] > 100
+    assert mutated["megabytes"] < 1024
+
+
+@pytest.mark.skipif(OLD_PYTHON not in os.environ, reason=f"{OLD_PYTHON} names no Python with TensorFlow 2.15")
+def test_tensorflow_2_15_with_addons(exported, found):
+    network, old = exported[0], found("old")
+    assert old["version"].startswith("2.15")
+    answer = network.answers(augment.eval_image(encoded.decode(a_file()), 16)[None])
+    for name in ("probabilities", "embedding"):
+        np.testing.assert_allclose(old["answer"][name], answer[name], rtol=1e-4, atol=1e-4)
+    assert_outputs(old, network, 1e-4)
+    assert_fine_tuned(old, network)

@@ -1,0 +1,89 @@
+"""Starts run.py as a process of its own, and what its run directories and its stderr are looked at with."""
+
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import time
+
+import numpy as np
+import tensorflow as tf
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+WHOLE, SMALL = ROOT / "run.py", ROOT / "tests" / "helpers" / "small_run.py"  # as it is; with a network of one block, or of BLOCKS
+GROUPS = (1, 1, 1, 1)  # a block for each group: half as much to trace as ResNet-18, and all its outputs
+DIGITS = ["--dataset=digits", "--eval_split=test"]
+TINY = ["--image_size=16", "--resnet_depth=18", "--width_multiplier=0.07", "--proj_out_dim=8", "--train_batch_size=64",
+        "--use_blur=False", "--warmup_epochs=0", "--evaluations=classifier"]
+HERE = ["--strategy=one_device"]  # in this process, which has two devices
+OUTPUTS = {"initial_conv", "initial_max_pool", "block_group1", "block_group2", "block_group3", "block_group4",
+           "final_avg_pool", "logits_sup", "proj_head_input", "proj_head_output", "embedding", "probabilities"}
+LOG_LINE = re.compile(r"\d\d:\d\d:\d\d |[IWEF]\d{4} \d\d:|WARNING: (All log messages before absl|Logging before flag)")
+SECONDS = 400  # after which a process hangs
+STARTED = []
+
+
+def start(*arguments, program=WHOLE, **environment):
+    STARTED.append(subprocess.Popen([sys.executable, str(program), *arguments], stderr=subprocess.PIPE, text=True, env={**os.environ, **environment}))
+    return STARTED[-1]
+
+
+def finish(process):
+    """(exit status, stderr) of a process, which is not left alone."""
+    try:
+        stderr = process.communicate(timeout=SECONDS)[1]
+    finally:
+        process.kill()
+    return process.returncode, stderr
+
+
+def signal_after(process, directory, step, number):
+    """Sends a signal once a checkpoint of `step` or later is there."""
+    end = time.monotonic() + SECONDS
+    while newest(directory) < step and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.01)
+    process.send_signal(number)
+
+
+def end_all():
+    """After Ctrl-C or with -x some may still run."""
+    for process in STARTED:
+        process.kill()
+
+
+def messages(stderr):
+    """The lines of stderr that neither the log nor TensorFlow's C++ has written."""
+    return [line for line in stderr.splitlines() if line and not LOG_LINE.match(line)]
+
+
+def the_message(stderr):
+    lines = messages(stderr)
+    assert len(lines) == 1 and lines[0].startswith("run.py: "), stderr
+    return lines[0]
+
+
+def the_line(stderr):
+    """What the program says at its end, where there are other things, too: the log, tables, what TensorFlow's C++ adds."""
+    line, = [line for line in stderr.splitlines() if line.startswith("run.py: ")]
+    return line
+
+
+def steps_saved(directory):
+    return sorted(int(path.stem.split("-")[1]) for path in directory.glob("ckpt-*.index"))
+
+
+def newest(directory):
+    return max(steps_saved(directory), default=0)
+
+
+def variables(directory):
+    """{key: value} of the newest checkpoint; not how often it was saved."""
+    reader = tf.train.load_checkpoint(str(directory))
+    names = [name for name in reader.get_variable_to_shape_map() if not name.startswith(("_", "save_counter"))]
+    return {name: np.asarray(reader.get_tensor(name)) for name in names}
+
+
+def snapshot(directory):
+    """What must not change: names, times and contents of all files."""
+    return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in directory.rglob("*") if path.is_file()}

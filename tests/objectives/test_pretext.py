@@ -1,0 +1,154 @@
+"""What all pretext tasks have in common: their table, folders without labels, a start for fine-tuning, a task of one's own."""
+
+import json
+import pathlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+import tf_simclr
+from tests.helpers.configurations import TINY, command_line
+from tests.helpers.training import Training
+from tf_simclr.checkpoints import weights
+from tf_simclr.config.config import UserError
+from tf_simclr.config.registry import PRETEXTS
+from tf_simclr.data import pipeline
+from tf_simclr.data.source import Streamed
+from tf_simclr.objectives import kind_of, rotation
+from tf_simclr.training import loop as train
+from tf_simclr.training.experiment import Experiment
+
+pytestmark = pytest.mark.usefixtures("shallow")
+FLAGS = [f"--{name}={value}" for name, value in TINY.items()]
+EDGES = """
+import tensorflow as tf
+
+from tf_simclr.models.heads import TaskHead
+from tf_simclr.objectives.pretext import Pretext, guess
+
+
+class Brighter(Pretext):
+    def __init__(self, settings, num_classes, num_images=0):
+        super().__init__(settings, num_classes, num_images)
+        self.head = TaskHead([4], 2, *self.norm_options)
+
+    def build_heads(self):
+        self.head.build([None, self.encoder.feature_dim])
+
+    def outputs(self, batch, images, training):
+        features = self.encoder(images, training=training)["final_avg_pool"]
+        means = tf.reduce_mean(images, [1, 2, 3])
+        return {"logits": self.head(features, training=training), "target": tf.cast(means > tf.reduce_mean(means), tf.int32)}
+
+    def loss_of(self, outputs, labels, training):
+        return guess(outputs["logits"], outputs["target"])
+"""
+
+
+@pytest.fixture
+def brighter(tmp_path, monkeypatch):
+    """A task in a package of somebody else, and its line in the table."""
+    (tmp_path / "tasks_of_mine").mkdir()
+    (tmp_path / "tasks_of_mine" / "__init__.py").touch()
+    (tmp_path / "tasks_of_mine" / "brighter.py").write_text(EDGES)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setitem(PRETEXTS, "brighter", "tasks_of_mine.brighter.Brighter")
+
+
+def test_a_task_of_ones_own(brighter, main, tmp_path):
+    """One file and one line: it trains, is evaluated and exported like any other."""
+    root = tmp_path / "run"
+    flags = [*FLAGS, "--labels_per_class=5", "--evaluations=classifier,knn", "--untrained_baseline=False", f"--model_dir={root}"]
+    status, stderr = main("--mode=train_then_eval", "--pretext=brighter", *flags)
+    assert status == 0, stderr
+    results = json.loads((root / "results.json").read_text())
+    assert results["flags"]["pretext"] == "brighter"
+    assert {"task_accuracy", "task_loss", "task_chance"} == results["figures"]["trained"]["classifier"].keys()
+    assert "knn_accuracy" in results["figures"]["trained"]["final_avg_pool"]
+    assert "pretrain (brighter)" in (root / "report.html").read_text()
+    model = tf_simclr.load(root / "saved_model" / "3")
+    np.testing.assert_allclose(model.embed(np.zeros([1, 16, 16, 3], np.float32)), tf_simclr.load(root).embed(np.zeros([1, 16, 16, 3], np.float32)), rtol=1e-5)
+
+
+def test_readme_shows_the_code_as_it_is():
+    root = pathlib.Path(rotation.__file__).parents[2]
+    shown = (root / "README.md").read_text().split("### Write your own")[1].split("```python\n")[1].split("```")[0]
+    assert shown.strip() in (root / "tf_simclr" / "objectives" / "rotation.py").read_text()
+
+
+def test_readme_names_every_task():
+    readme = (pathlib.Path(rotation.__file__).parents[2] / "README.md").read_text()
+    assert [name for name in PRETEXTS if f"| `{name}` |" not in readme] == []
+
+
+def test_unknown_task():
+    with pytest.raises(UserError, match=r"--pretext=jigsw: accepted are simclr, .*rotation. Did you mean 'jigsaw'"):
+        command_line("--pretext=jigsw", "--dataset=digits")
+
+
+@pytest.mark.parametrize("name", PRETEXTS)
+def test_layers_that_can_be_evaluated(name):
+    """Only SimCLR has a projection head."""
+    flags = [f"--pretext={name}", "--dataset=digits", "--eval_layers=proj_head_1"]
+    if name == "simclr":
+        assert command_line(*flags)[0][0].eval.eval_layers == ("proj_head_1",)
+    else:
+        with pytest.raises(UserError, match="accepted for --train_mode=pretrain are block_group1, block_group2, block_group3, final_avg_pool and all"):
+            command_line(*flags)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """A folder of images of many sizes, half of them grey, and no label anywhere."""
+    folder, rng = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
+    for number in range(24):
+        shape = (int(rng.integers(12, 50)), int(rng.integers(12, 50)), 3)[:2 + number % 2]
+        Image.fromarray(rng.integers(0, 256, shape).astype(np.uint8)).save(folder / f"{number}.png")
+    return folder
+
+
+@pytest.mark.parametrize("name", [name for name in PRETEXTS if name != "simclr"])  # of that: test_run
+def test_no_labels_anywhere(settings, eager, photos, name):
+    experiment = Experiment(settings(dataset=f"folder:{photos}", pretext=name, train_steps=2))
+    train.fit(experiment)
+    assert int(experiment.checkpoints.step) == 2 and experiment.train_source.num_labeled == 0
+    assert experiment.objective.supervised_head is None
+    options = settings(train_mode="finetune")
+    finetuning = kind_of(options)(options, 10)
+    finetuning.build_variables()
+    weights.initialise(finetuning, experiment.directory.path)
+    for mine, theirs in zip(finetuning.encoder.variables, experiment.objective.encoder.variables, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+@pytest.mark.parametrize("name", [name for name in PRETEXTS if name != "simclr"])
+def test_another_task_starts_from_the_encoder(settings, name):
+    """Of a checkpoint; the heads of a task are its own."""
+    options = settings(pretext=name)
+    objective = kind_of(options)(options, 10, 30)
+    objective.build_variables()
+    assert {v.path for v in objective.inherited()} == {v.path for v in objective.encoder.variables}
+    assert len(objective.trainable_variables) > len(objective.encoder.trainable_variables)
+    assert objective.parts() == [objective.encoder, objective.projection_head] and not objective.projection_head.variables
+
+
+@pytest.mark.parametrize("name", PRETEXTS)
+def test_what_a_gpu_needs(settings, name):
+    """XLA compiles what is done to the images, as it is on one, and no variable is int32, of which a GPU has none."""
+    training = Training(settings(pretext=name, train_batch_size=2, rotation_exact=False))
+    batch = next(iter(pipeline.training(training.parts, training.objective.example, 0, 0, training.strategy)))
+    compiled = tf.function(training.objective.images, jit_compile=True, autograph=False)(batch)
+    np.testing.assert_allclose(compiled, training.objective.images(batch), atol=1e-3)
+    assert {v.dtype for v in [*training.objective.variables, *training.optimizer.variables]} <= {"float32", "int64"}
+
+
+def test_images_without_a_number(settings, monkeypatch):
+    """A stream does not know which image it gives."""
+    options = settings()
+    monkeypatch.setattr(kind_of(options), "needs_index", True)
+    stream = Streamed("films", "train", (), None, None, 10, 0)
+    monkeypatch.setattr(Experiment, "_parts", lambda self: ([type("Part", (), {"source": stream})], 10))
+    with pytest.raises(UserError, match="--pretext=simclr: each image is a class of its own, and films is read as a stream"):
+        Experiment(options)
