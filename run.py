@@ -18,7 +18,9 @@ def run(stages):
         return Stages(stages).show()
     if stages[0].train.mode in ("export", "embed"):
         return use(stages)
-    chain = Stages(stages)  # looks into all run directories: what is wrong with a later one should show now
+    chain = Stages(
+        stages
+    )  # looks into all run directories: what is wrong with a later one should show now
     console.start_tensorflow()
     writes = [run_stage(chain, number) for number in range(len(stages)) if not chain.skips(number)]
     if all(writes):
@@ -48,7 +50,9 @@ def run_stage(chain, number):
     from tf_simclr.training.experiment import Experiment
 
     settings = chain.built[number]
-    experiment = Experiment(settings, chain.before(number), chain.built[number + 1:], chain.commit, chain.root is None)
+    experiment = Experiment(
+        settings, chain.before(number), chain.built[number + 1 :], chain.commit, chain.root is None
+    )
     try:
         if settings.train.mode != "eval":
             train.fit(experiment)
@@ -56,11 +60,17 @@ def run_stage(chain, number):
             evaluate.evaluate_and_export(experiment)
         elif settings.train.mode == "eval":
             evaluate.evaluate_run(experiment)
-    except (OSError, tf.errors.InvalidArgumentError, tf.errors.NotFoundError):  # what a file that is gone or broken raises
+    except (
+        OSError,
+        tf.errors.InvalidArgumentError,
+        tf.errors.NotFoundError,
+    ):  # what a file that is gone or broken raises
         lost = experiment.unreadable_images()
         if not lost:
             raise
-        raise Failed(f"{lost[0][0]} can't be read any more ({lost[0][1]}); the same command goes on without it") from None
+        raise Failed(
+            f"{lost[0][0]} can't be read any more ({lost[0][1]}); the same command goes on without it"
+        ) from None
     return distribute.is_chief(experiment.strategy)
 
 
@@ -80,7 +90,10 @@ def main(argv):
         print(f"run.py: {error}", file=sys.stderr)
         return error.status
     except KeyboardInterrupt:
-        print("run.py: interrupted; the last checkpoint is kept, the same command goes on from there", file=sys.stderr)
+        print(
+            "run.py: interrupted; the last checkpoint is kept, the same command goes on from there",
+            file=sys.stderr,
+        )
         return 130
     except Exception as error:
         failure = failures.explained(error)

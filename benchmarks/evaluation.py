@@ -31,8 +31,19 @@ def bare_rate(experiment, batch_size, rounds=10):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in {"dataset": "digits", "data_dir": "", "image_size": 32, "depth": 18, "width": 1.0, "batch": 256, "train_steps": 20, "examples": 10**6}.items():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    for name, default in {
+        "dataset": "digits",
+        "data_dir": "",
+        "image_size": 32,
+        "depth": 18,
+        "width": 1.0,
+        "batch": 256,
+        "train_steps": 20,
+        "examples": 10**6,
+    }.items():
         parser.add_argument(f"--{name}", type=type(default), default=default)
     options = parser.parse_args()
     import tf_simclr  # noqa: F401  isort: skip  sets the environment before TensorFlow is imported
@@ -44,10 +55,28 @@ def main():
     from tf_simclr.training.experiment import Experiment
 
     with tempfile.TemporaryDirectory() as folder:
-        experiment = Experiment(config.build({
-            "mode": "train_then_eval", "dataset": options.dataset, "data_dir": options.data_dir, "eval_split": "test", "image_size": options.image_size,
-            "resnet_depth": options.depth, "width_multiplier": options.width, "train_batch_size": 64, "train_steps": options.train_steps, "optimizer": "momentum",
-            "learning_rate": 0.1, "warmup_epochs": 0, "use_blur": False, "eval_batch_size": options.batch, "knn_examples": options.examples, "model_dir": folder}))
+        experiment = Experiment(
+            config.build(
+                {
+                    "mode": "train_then_eval",
+                    "dataset": options.dataset,
+                    "data_dir": options.data_dir,
+                    "eval_split": "test",
+                    "image_size": options.image_size,
+                    "resnet_depth": options.depth,
+                    "width_multiplier": options.width,
+                    "train_batch_size": 64,
+                    "train_steps": options.train_steps,
+                    "optimizer": "momentum",
+                    "learning_rate": 0.1,
+                    "warmup_epochs": 0,
+                    "use_blur": False,
+                    "eval_batch_size": options.batch,
+                    "knn_examples": options.examples,
+                    "model_dir": folder,
+                }
+            )
+        )
         train.fit(experiment)
         bare = bare_rate(experiment, options.batch)
         sources, names = measure.data(experiment), experiment.settings.eval.evaluations
@@ -55,20 +84,38 @@ def main():
         began = time.perf_counter()
         rows = measure.rows_of(experiment, sources, names, ("trained",))
         extraction = count / (time.perf_counter() - began)
-        print(f"\n{options.dataset}, {count} images, ResNet-{options.depth} {options.width:g}x, {options.image_size} pixels\n\n| what | figure |\n|---|---|")
+        print(
+            f"\n{options.dataset}, {count} images, ResNet-{options.depth} {options.width:g}x, {options.image_size} pixels\n\n| what | figure |\n|---|---|"
+        )
         print(f"| the network alone | {bare:.1f} images/s |")
-        print(f"| features of {count} images, with decoding | {extraction:.1f} images/s, {extraction / bare:.0%} of that |", flush=True)
+        print(
+            f"| features of {count} images, with decoding | {extraction:.1f} images/s, {extraction / bare:.0%} of that |",
+            flush=True,
+        )
         seconds, peaks = {}, []
         for network in ("trained", "untrained", "pixels"):
-            rows = rows if network in rows else measure.rows_of(experiment, sources, names, (network,))
+            rows = (
+                rows if network in rows else measure.rows_of(experiment, sources, names, (network,))
+            )
             with Peak() as peak:
                 began = time.perf_counter()
-                chosen = [name for name in names if network == "trained" or name not in ("classifier", "neighbors")]
-                measure.evaluate(Findings(), network, rows[network], chosen, experiment.settings.eval)
+                chosen = [
+                    name
+                    for name in names
+                    if network == "trained" or name not in ("classifier", "neighbors")
+                ]
+                measure.evaluate(
+                    Findings(), network, rows[network], chosen, experiment.settings.eval
+                )
                 seconds[network] = time.perf_counter() - began
             peaks.append(peak.most / 2**30)
-            print(f"| all evaluations, {network} | {seconds[network]:.0f} s, at most {peaks[-1]:.2f} GB of memory |", flush=True)
-        print(f"| all evaluations together | {sum(seconds.values()):.0f} s, at most {max(peaks):.2f} GB of memory |")
+            print(
+                f"| all evaluations, {network} | {seconds[network]:.0f} s, at most {peaks[-1]:.2f} GB of memory |",
+                flush=True,
+            )
+        print(
+            f"| all evaluations together | {sum(seconds.values()):.0f} s, at most {max(peaks):.2f} GB of memory |"
+        )
 
 
 if __name__ == "__main__":

@@ -21,7 +21,11 @@ def dense(tf, queries, keys):
     for view in (0, 1):
         across = tf.matmul(queries[:, view], keys[:, 1 - view], transpose_b=True) / TEMPERATURE
         own = tf.matmul(queries[:, view], keys[:, view], transpose_b=True) / TEMPERATURE - itself
-        loss += tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(tf.range(count), tf.concat([across, own], 1)))
+        loss += tf.reduce_mean(
+            tf.nn.sparse_softmax_cross_entropy_with_logits(
+                tf.range(count), tf.concat([across, own], 1)
+            )
+        )
     return loss
 
 
@@ -60,7 +64,12 @@ def main():
     parser.add_argument("--dim", type=int, default=128)
     parser.add_argument("--calls", type=int, default=3, help="timed calls of each process")
     parser.add_argument("--rounds", type=int, default=2, help="processes of each variant")
-    parser.add_argument("--max_dense", type=int, default=16384, help="most views that the dense loss is tried with; it needs 24 bytes times their square")
+    parser.add_argument(
+        "--max_dense",
+        type=int,
+        default=16384,
+        help="most views that the dense loss is tried with; it needs 24 bytes times their square",
+    )
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     parser.add_argument("--worker_views", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -74,13 +83,32 @@ def main():
         found = {}
         for _ in range(options.rounds):
             for variant in ["dense", "in blocks"] if views <= options.max_dense else ["in blocks"]:
-                command = [sys.executable, "-m", "benchmarks.loss", *sys.argv[1:], f"--worker={variant}", f"--worker_views={views}"]
-                memory, *seconds = map(float, subprocess.run(command, check=True, capture_output=True, text=True).stdout.split())
+                command = [
+                    sys.executable,
+                    "-m",
+                    "benchmarks.loss",
+                    *sys.argv[1:],
+                    f"--worker={variant}",
+                    f"--worker_views={views}",
+                ]
+                memory, *seconds = map(
+                    float,
+                    subprocess.run(
+                        command, check=True, capture_output=True, text=True
+                    ).stdout.split(),
+                )
                 old = found.get(variant, ([], 0))
                 found[variant] = old[0] + seconds, max(old[1], memory)
         for variant, (seconds, memory) in found.items():
-            ratio = f"{statistics.median(found['dense'][0]) / statistics.median(seconds):.2f}" if "dense" in found else ""
-            print(f"| {views} | {variant} | {statistics.median(seconds):.3f} | {ratio} | {memory / 1e6:.0f} |", flush=True)
+            ratio = (
+                f"{statistics.median(found['dense'][0]) / statistics.median(seconds):.2f}"
+                if "dense" in found
+                else ""
+            )
+            print(
+                f"| {views} | {variant} | {statistics.median(seconds):.3f} | {ratio} | {memory / 1e6:.0f} |",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -24,8 +24,13 @@ def rows(options):
     found = [
         (f"batch {plain}", OURS, [], plain),
         (f"batch {plain}, --rematerialize=block", OURS, ["--rematerialize=block"], plain),
-        (f"batch {large}, --accumulate_steps={options.times}", OURS,
-         [f"--batch={large}", f"--accumulate_steps={options.times}", "--warm_up=1", "--steps=1"], large)]
+        (
+            f"batch {large}, --accumulate_steps={options.times}",
+            OURS,
+            [f"--batch={large}", f"--accumulate_steps={options.times}", "--warm_up=1", "--steps=1"],
+            large,
+        ),
+    ]
     if training.has_torch(options.torch_python):
         found.append((f"{training.TORCH}, batch {plain}", training.TORCH, [], plain))
     return found
@@ -33,11 +38,15 @@ def rows(options):
 
 def main():
     parser = training.parser(__doc__)
-    parser.add_argument("--times", type=int, default=32, help="how many times the batch the large one is")
+    parser.add_argument(
+        "--times", type=int, default=32, help="how many times the batch the large one is"
+    )
     options = parser.parse_args()
     if options.worker:
         return work(options)
-    print(f"ResNet-{options.depth} {options.width:g}x, {options.image_size} pixels, two views of each image, {options.precision}\n")
+    print(
+        f"ResNet-{options.depth} {options.width:g}x, {options.image_size} pixels, two views of each image, {options.precision}\n"
+    )
     print("| training | GB | ratio | images/s | ratio |\n|---|---|---|---|---|")
     base = None
     for name, variant, flags, batch in rows(options):
@@ -47,7 +56,10 @@ def main():
             memory, rate = max(memory, found), rate + [batch / s for s in seconds]
         rate = statistics.median(rate)
         base = base or (memory, rate)
-        print(f"| {name} | {memory / 1e9:.2f} | {memory / base[0]:.2f} | {rate:.1f} | {rate / base[1]:.2f} |", flush=True)
+        print(
+            f"| {name} | {memory / 1e9:.2f} | {memory / base[0]:.2f} | {rate:.1f} | {rate / base[1]:.2f} |",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

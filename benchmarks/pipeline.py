@@ -28,15 +28,28 @@ from tf_simclr.data import augment, pipeline
 from tf_simclr.data import color as colour
 from tf_simclr.data.image import Decoded, Encoded
 
-SIZES = ((500, 333), (375, 500), (640, 427), (320, 240))  # of the images that are made, width and height
+SIZES = (
+    (500, 333),
+    (375, 500),
+    (640, 427),
+    (320, 240),
+)  # of the images that are made, width and height
 
 
 def photos():
     """JPEG files of scikit-learn's two photographs at several sizes."""
     from sklearn.datasets import load_sample_images
 
-    images = [tf.cast(tf.image.resize(image, [height, width], "area"), tf.uint8) for image in load_sample_images().images for width, height in SIZES]
-    return [tf.io.encode_jpeg(image, quality=quality).numpy() for image in images for quality in (80, 95)]
+    images = [
+        tf.cast(tf.image.resize(image, [height, width], "area"), tf.uint8)
+        for image in load_sample_images().images
+        for width, height in SIZES
+    ]
+    return [
+        tf.io.encode_jpeg(image, quality=quality).numpy()
+        for image in images
+        for quality in (80, 95)
+    ]
 
 
 def numbers_of(seed):
@@ -56,21 +69,40 @@ def former_view(image, seed, size, options):
         lambda x: x * colour.between(u[4], low, high),
         lambda x: tf.image.adjust_contrast(x, colour.between(u[5], low, high)),
         lambda x: tf.image.adjust_saturation(x, colour.between(u[6], low, high)),
-        lambda x: tf.image.adjust_hue(x, colour.between(u[7], -s / 4, s / 4))]
+        lambda x: tf.image.adjust_hue(x, colour.between(u[7], -s / 4, s / 4)),
+    ]
 
     def jitter(x):
         for which in tf.unstack(tf.argsort(u[:4])):
-            x = tf.clip_by_value(tf.switch_case(which, [functools.partial(change, x) for change in changes]), 0.0, 1.0)
+            x = tf.clip_by_value(
+                tf.switch_case(which, [functools.partial(change, x) for change in changes]),
+                0.0,
+                1.0,
+            )
         return x
 
     image = tf.cond(u[8] < 0.8, lambda: jitter(image), lambda: image)
-    image = tf.cond(u[9] < options.grayscale_probability, lambda: tf.repeat(tf.image.rgb_to_grayscale(image), 3, -1), lambda: image)
-    return tf.cond(u[10] < 0.5, lambda: former_blur(image, colour.between(u[11], *colour.BLUR_SIGMA)), lambda: image) if options.use_blur else image
+    image = tf.cond(
+        u[9] < options.grayscale_probability,
+        lambda: tf.repeat(tf.image.rgb_to_grayscale(image), 3, -1),
+        lambda: image,
+    )
+    return (
+        tf.cond(
+            u[10] < 0.5,
+            lambda: former_blur(image, colour.between(u[11], *colour.BLUR_SIGMA)),
+            lambda: image,
+        )
+        if options.use_blur
+        else image
+    )
 
 
 def former_blur(image, sigma):
     radius = colour.blur_taps(image.shape[0]) // 2
-    taps = tf.exp(-tf.square(tf.range(-radius, radius + 1, dtype=tf.float32)) / (2 * tf.square(sigma)))
+    taps = tf.exp(
+        -tf.square(tf.range(-radius, radius + 1, dtype=tf.float32)) / (2 * tf.square(sigma))
+    )
     taps = tf.tile((taps / tf.reduce_sum(taps))[:, None], [1, 3])
     image = tf.nn.depthwise_conv2d(image[None], taps[:, None, :, None], [1, 1, 1, 1], "SAME")
     return tf.nn.depthwise_conv2d(image, taps[None, :, :, None], [1, 1, 1, 1], "SAME")[0]
@@ -78,9 +110,15 @@ def former_blur(image, sigma):
 
 def batches(records, example, batch):
     """Endless batches of `example` (record, seed) in tf.data, each made when it is asked for: no row pays for another one's."""
-    data = tf.data.Dataset.range(2**40).map(lambda i: example(tf.constant(records)[i % len(records)], pipeline.fold(0, i))).batch(batch)
+    data = (
+        tf.data.Dataset.range(2**40)
+        .map(lambda i: example(tf.constant(records)[i % len(records)], pipeline.fold(0, i)))
+        .batch(batch)
+    )
     settings = tf.data.Options()
-    settings.autotune.enabled = settings.experimental_optimization.apply_default_optimizations = settings.experimental_optimization.inject_prefetch = False
+    settings.autotune.enabled = settings.experimental_optimization.apply_default_optimizations = (
+        settings.experimental_optimization.inject_prefetch
+    ) = False
     return iter(data.with_options(settings))
 
 
@@ -89,7 +127,12 @@ def ways(name, records, opener, size, options, batch):
 
     def former(record, seed):
         image = opener(record).whole()
-        return tf.stack([former_view(image, own, size, options) for own in tf.unstack(tf.random.experimental.stateless_split(seed, 2))])
+        return tf.stack(
+            [
+                former_view(image, own, size, options)
+                for own in tf.unstack(tf.random.experimental.stateless_split(seed, 2))
+            ]
+        )
 
     def example(record, seed):
         return augment.pretrain_views(opener(record), seed, size, options)
@@ -100,7 +143,10 @@ def ways(name, records, opener, size, options, batch):
         f"{name}, one image at a time": lambda: next(old),
         f"{name}, this package": lambda: colour.images(next(new), options).numpy(),
         f"{name}, this package: decoding, crops, resizing": lambda: next(new),
-        f"{name}, this package: colours" + (" and blur" if options.use_blur else ""): lambda: colour.images(fixed, options).numpy()}
+        f"{name}, this package: colours" + (" and blur" if options.use_blur else ""): lambda: (
+            colour.images(fixed, options).numpy()
+        ),
+    }
     if opener is Encoded and importlib.util.find_spec("lightly"):
         found[f"{name}, lightly"] = lightly(records, size, batch)
     return found
@@ -111,10 +157,17 @@ def lightly(records, size, batch):
     from PIL import Image
 
     import torch  # isort: skip
+
     torch.set_num_threads(1)
-    transform, records = SimCLRTransform(input_size=size, cj_strength=1.0), [bytes(record) for record in records]
+    transform, records = (
+        SimCLRTransform(input_size=size, cj_strength=1.0),
+        [bytes(record) for record in records],
+    )
     turn = iter(range(10**9))
-    return lambda: [transform(Image.open(io.BytesIO(records[next(turn) % len(records)])).convert("RGB")) for _ in range(batch)]
+    return lambda: [
+        transform(Image.open(io.BytesIO(records[next(turn) % len(records)])).convert("RGB"))
+        for _ in range(batch)
+    ]
 
 
 def peak_memory():
@@ -127,15 +180,40 @@ def peak_memory():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", help="folder of JPEG files (default: scikit-learn's photographs)")
+    parser.add_argument(
+        "--folder", help="folder of JPEG files (default: scikit-learn's photographs)"
+    )
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    files = [path.read_bytes() for path in sorted(pathlib.Path(options.folder).rglob("*")) if path.suffix.lower() in (".jpg", ".jpeg")] if options.folder else photos()
+    files = (
+        [
+            path.read_bytes()
+            for path in sorted(pathlib.Path(options.folder).rglob("*"))
+            if path.suffix.lower() in (".jpg", ".jpeg")
+        ]
+        if options.folder
+        else photos()
+    )
     small = np.random.default_rng(0).integers(0, 256, (1000, 32, 32, 3)).astype(np.uint8)
     groups = [
-        ways("224 pixels from JPEG", np.array(files, object), Encoded, 224, config.build({}).augment, options.batch),
-        ways("32 pixels from memory", small, Decoded, 32, config.build({"use_blur": False, "color_jitter_strength": 0.5}).augment, 8 * options.batch)]
+        ways(
+            "224 pixels from JPEG",
+            np.array(files, object),
+            Encoded,
+            224,
+            config.build({}).augment,
+            options.batch,
+        ),
+        ways(
+            "32 pixels from memory",
+            small,
+            Decoded,
+            32,
+            config.build({"use_blur": False, "color_jitter_strength": 0.5}).augment,
+            8 * options.batch,
+        ),
+    ]
     print("| two views of an image | images/s of one core | ratio |\n|---|---|---|")
     for group, batch in zip(groups, (options.batch, 8 * options.batch)):
         seconds = {name: [] for name in group}
@@ -147,8 +225,12 @@ def main():
                     seconds[name].append(time.process_time() - began)
         base = statistics.median(next(iter(seconds.values())))
         for name, values in seconds.items():
-            print(f"| {name} | {batch / statistics.median(values):.0f} | {base / statistics.median(values):.2f} |")
-    print(f"\n{len(files)} JPEG files, batches of {options.batch}, median of {options.rounds}; {peak_memory():.1f} GB of memory at most")
+            print(
+                f"| {name} | {batch / statistics.median(values):.0f} | {base / statistics.median(values):.2f} |"
+            )
+    print(
+        f"\n{len(files)} JPEG files, batches of {options.batch}, median of {options.rounds}; {peak_memory():.1f} GB of memory at most"
+    )
 
 
 if __name__ == "__main__":

@@ -25,21 +25,36 @@ def runners(options, folder):
     from tf_simclr.export import model_card as card
     from tf_simclr.models.network import Network
 
-    settings = config.build({"resnet_depth": options.depth, "image_size": options.image_size, "width_multiplier": options.width,
-                             "proj_head_mode": "none", "export_formats": "tflite,onnx"})
+    settings = config.build(
+        {
+            "resnet_depth": options.depth,
+            "image_size": options.image_size,
+            "width_multiplier": options.width,
+            "proj_head_mode": "none",
+            "export_formats": "tflite,onnx",
+        }
+    )
     network = Network(settings, 0)
     network.build_variables()
     export.export(network, card.About(settings, (), 0, {}, {}), epath.Path(folder), settings.export)
     module = tf.saved_model.load(os.path.join(folder, "saved_model", "0"))
-    session = onnxruntime.InferenceSession(os.path.join(folder, "onnx", "0", "embedding.onnx"), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        os.path.join(folder, "onnx", "0", "embedding.onnx"), providers=["CPUExecutionProvider"]
+    )
     photo = tf.io.encode_jpeg(load_sample_images().images[0]).numpy()  # 640 x 427 pixels
 
     return {
-        BASELINE: lambda images: module.signatures["images"](images=tf.constant(images))["embedding"].numpy(),
-        "SavedModel, signature embed, JPEG of 640 x 427": lambda images: module.signatures["embed"](image_bytes=tf.constant([photo] * len(images)))["embedding"].numpy(),
+        BASELINE: lambda images: module.signatures["images"](images=tf.constant(images))[
+            "embedding"
+        ].numpy(),
+        "SavedModel, signature embed, JPEG of 640 x 427": lambda images: module.signatures["embed"](
+            image_bytes=tf.constant([photo] * len(images))
+        )["embedding"].numpy(),
         "ONNX Runtime": lambda images: session.run(None, {session.get_inputs()[0].name: images})[0],
         "TFLite": tflite(os.path.join(folder, "tflite", "0", "embedding.tflite")),
-        "TFLite, int8 weights": tflite(os.path.join(folder, "tflite", "0", "embedding_int8.tflite")),
+        "TFLite, int8 weights": tflite(
+            os.path.join(folder, "tflite", "0", "embedding_int8.tflite")
+        ),
     }
 
 
@@ -74,10 +89,14 @@ def main():
 
     with tempfile.TemporaryDirectory() as folder:
         functions = runners(options, folder)
-        print(f"ResNet-{options.depth} {options.width:g}x, {options.image_size} pixels, {os.cpu_count()} cores, median of {options.rounds} calls\n")
+        print(
+            f"ResNet-{options.depth} {options.width:g}x, {options.image_size} pixels, {os.cpu_count()} cores, median of {options.rounds} calls\n"
+        )
         print("| embedding | batch | ms a call | images/s | ratio |\n|---|---|---|---|---|")
         for batch in options.batches:
-            images = np.random.default_rng(0).random((batch, options.image_size, options.image_size, 3), np.float32)
+            images = np.random.default_rng(0).random(
+                (batch, options.image_size, options.image_size, 3), np.float32
+            )
             seconds = {name: [] for name in functions}
             for turn in range(options.rounds + 1):
                 for name, function in functions.items():
@@ -88,7 +107,10 @@ def main():
             base = statistics.median(seconds[BASELINE])
             for name, values in seconds.items():
                 median = statistics.median(values)
-                print(f"| {name} | {batch} | {1000 * median:.0f} | {batch / median:.1f} | {base / median:.2f} |", flush=True)
+                print(
+                    f"| {name} | {batch} | {1000 * median:.0f} | {batch / median:.1f} | {base / median:.2f} |",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":

@@ -19,16 +19,40 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 STAGES = ("pretrain", "finetune", "distill")
-NETWORK = ["--image_size=16", "--resnet_depth=18", "--width_multiplier=0.07", "--proj_out_dim=8", "--train_batch_size=64", "--use_blur=False", "--warmup_epochs=0"]
-CHAIN = ["--dataset=digits", "--eval_split=test", *NETWORK, f"--train_mode={','.join(STAGES)}", "--mode=train_then_eval", "--labels_per_class=4",
-         "--evaluations=classifier", "--untrained_baseline=False", "--train_steps=24", "--checkpoint_steps=2", "--deterministic"]
+NETWORK = [
+    "--image_size=16",
+    "--resnet_depth=18",
+    "--width_multiplier=0.07",
+    "--proj_out_dim=8",
+    "--train_batch_size=64",
+    "--use_blur=False",
+    "--warmup_epochs=0",
+]
+CHAIN = [
+    "--dataset=digits",
+    "--eval_split=test",
+    *NETWORK,
+    f"--train_mode={','.join(STAGES)}",
+    "--mode=train_then_eval",
+    "--labels_per_class=4",
+    "--evaluations=classifier",
+    "--untrained_baseline=False",
+    "--train_steps=24",
+    "--checkpoint_steps=2",
+    "--deterministic",
+]
 VARIANTS = {"without memory": [], "with memory": ["--memory_size=100"]}
 KILLS_OF_A_CHAIN = 5
 FULL = re.compile(r"run\.py: .*(the disk is full|can't be (saved|written)|No space left)")
 
 
 def start(*arguments):
-    return subprocess.Popen([sys.executable, str(ROOT / "run.py"), *map(str, arguments)], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "run.py"), *map(str, arguments)],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def whole(*arguments):
@@ -46,7 +70,11 @@ def states(directory):
     found = {}
     for stage in STAGES:
         reader = tf.train.load_checkpoint(str(directory / stage))
-        found |= {f"{stage}/{key}": np.asarray(reader.get_tensor(key)).tobytes() for key in reader.get_variable_to_shape_map() if not key.startswith(("_", "seconds"))}
+        found |= {
+            f"{stage}/{key}": np.asarray(reader.get_tensor(key)).tobytes()
+            for key in reader.get_variable_to_shape_map()
+            if not key.startswith(("_", "seconds"))
+        }
     return found
 
 
@@ -56,7 +84,11 @@ def undisturbed(folder, flags):
     status, stderr = whole(*CHAIN, *flags, f"--model_dir={folder}")
     if status:
         sys.exit(f"the undisturbed chain ended with {status}: {stderr}")
-    return states(folder), time.monotonic() - began, sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    return (
+        states(folder),
+        time.monotonic() - began,
+        sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
+    )
 
 
 def kills(folder, number, chance):
@@ -80,7 +112,11 @@ def kills(folder, number, chance):
             status, stderr = whole(*CHAIN, *flags, f"--model_dir={directory}")
             same = status == 0 and states(directory) == expected
             injected, survived = injected + killed, survived + killed * same
-            print(f"  {name}, chain {chain}: {killed} kills, {'the same bits' if same else f'status {status}: {stderr[-1000:]}'}", file=sys.stderr, flush=True)
+            print(
+                f"  {name}, chain {chain}: {killed} kills, {'the same bits' if same else f'status {status}: {stderr[-1000:]}'}",
+                file=sys.stderr,
+                flush=True,
+            )
         yield f"kill -9 in the chain, {name}", injected, survived
 
 
@@ -90,7 +126,9 @@ def small_disk(folder, size):
     folder.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], check=True)
     try:
-        yield lambda size: subprocess.run(["mount", "-o", f"remount,size={size}", folder], check=True)
+        yield lambda size: subprocess.run(
+            ["mount", "-o", f"remount,size={size}", folder], check=True
+        )
     finally:
         subprocess.run(["umount", folder], check=True)
 
@@ -104,14 +142,21 @@ def full_disks(folder, number, chance):
         with small_disk(folder / f"disk{point}", int(size * chance.uniform(0.001, 0.95))) as resize:
             directory = folder / f"disk{point}" / "run"
             status, stderr = whole(*CHAIN, *flags, f"--model_dir={directory}")
-            told = status == 1 and len([line for line in stderr.splitlines() if FULL.match(line)]) == 1 and "Traceback" not in stderr
+            told = (
+                status == 1
+                and len([line for line in stderr.splitlines() if FULL.match(line)]) == 1
+                and "Traceback" not in stderr
+            )
             resize(4 * size)
             again, rest = whole(*CHAIN, *flags, f"--model_dir={directory}")
             same = again == 0 and states(directory) == expected
         if status:
             injected, survived = injected + 1, survived + (told and same)
-        print(f"  disk {point}: {'clear' if told else f'status {status}: {stderr[-1500:]}'}, {'the same bits' if same else f'status {again}: {rest[-1500:]}'}",
-              file=sys.stderr, flush=True)
+        print(
+            f"  disk {point}: {'clear' if told else f'status {status}: {stderr[-1500:]}'}, {'the same bits' if same else f'status {again}: {rest[-1500:]}'}",
+            file=sys.stderr,
+            flush=True,
+        )
     yield "full disk in the chain", injected, survived
 
 
@@ -120,7 +165,11 @@ def mutated(content, chance):
     content = bytearray(content)
     for _ in range(chance.choice([1, 3, 20])):
         content[chance.randrange(len(content))] = chance.randrange(256)
-    return bytes(chance.choice([content, content, content[:chance.randrange(len(content))], content + content]))
+    return bytes(
+        chance.choice(
+            [content, content, content[: chance.randrange(len(content))], content + content]
+        )
+    )
 
 
 def write_mutated(folder, number, chance):
@@ -135,7 +184,9 @@ def write_mutated(folder, number, chance):
         suffix, stream = ("jpg", "png", "bmp", "gif")[i % 4], io.BytesIO()
         image = Image.frombytes("RGB", (40, 30), chance.randbytes(3600))
         image.save(stream, {"jpg": "JPEG"}.get(suffix, suffix))
-        (folder / ("cat", "dog")[i // 4 % 2] / f"{i:04}.{suffix}").write_bytes(mutated(stream.getvalue(), chance) if i < number else stream.getvalue())
+        (folder / ("cat", "dog")[i // 4 % 2] / f"{i:04}.{suffix}").write_bytes(
+            mutated(stream.getvalue(), chance) if i < number else stream.getvalue()
+        )
 
 
 def decodable(folder):
@@ -147,7 +198,10 @@ def decodable(folder):
         content = file.read_bytes()
         with contextlib.suppress(tf.errors.OpError, ValueError):
             if content.startswith((b"\x89PNG", b"GIF8", b"\xff\xd8", b"BM")):
-                good += int(tf.size(tf.io.decode_image(content, channels=3, expand_animations=False))) <= 3 * 10**8
+                good += (
+                    int(tf.size(tf.io.decode_image(content, channels=3, expand_animations=False)))
+                    <= 3 * 10**8
+                )
     return good
 
 
@@ -155,13 +209,23 @@ def images(folder, number, chance):
     """A row: mutated images among whole ones; survived are those that were counted right."""
     write_mutated(folder / "images", number, chance)
     good, found = decodable(folder / "images"), number + 40
-    status, stderr = whole(f"--dataset=folder:{folder / 'images'}", *NETWORK, "--mode=train_then_eval", "--train_steps=20", "--evaluations=classifier",
-                           "--untrained_baseline=False", f"--model_dir={folder / 'run'}")
+    status, stderr = whole(
+        f"--dataset=folder:{folder / 'images'}",
+        *NETWORK,
+        "--mode=train_then_eval",
+        "--train_steps=20",
+        "--evaluations=classifier",
+        "--untrained_baseline=False",
+        f"--model_dir={folder / 'run'}",
+    )
     told = re.search(r"(\d+) of (\d+) images can't be read", stderr)
     counted = int(told[2]) - int(told[1]) if told else -1
     memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    print(f"  images: {counted} of {found} taken, {good} can be decoded, {memory / 1e6:.2f} GB, status {status}{stderr[-1500:] if status else ''}",
-          file=sys.stderr, flush=True)
+    print(
+        f"  images: {counted} of {found} taken, {good} can be decoded, {memory / 1e6:.2f} GB, status {status}{stderr[-1500:] if status else ''}",
+        file=sys.stderr,
+        flush=True,
+    )
     yield "mutated images in a folder", number, number - abs(counted - good) if status == 0 else 0
 
 
@@ -175,10 +239,16 @@ def main():
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     print("| fault | injected | survived | lost |\n|---|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        for kind, number in ((images, options.images), (full_disks, options.full_disks), (kills, options.kills)):
+        for kind, number in (
+            (images, options.images),
+            (full_disks, options.full_disks),
+            (kills, options.kills),
+        ):
             place = pathlib.Path(folder) / kind.__name__
             place.mkdir()
-            for name, injected, survived in kind(place, number, random.Random(options.seed)) if number else ():
+            for name, injected, survived in (
+                kind(place, number, random.Random(options.seed)) if number else ()
+            ):
                 print(f"| {name} | {injected} | {survived} | {injected - survived} |", flush=True)
 
 

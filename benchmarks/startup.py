@@ -12,7 +12,11 @@ import time
 
 COMMANDS = {
     "run.py --help": ["--help"],
-    "one step of pretraining, all of the program": ["--mode=train", "--train_mode=pretrain", "--train_steps=1"],
+    "one step of pretraining, all of the program": [
+        "--mode=train",
+        "--train_mode=pretrain",
+        "--train_steps=1",
+    ],
 }
 
 
@@ -26,7 +30,11 @@ def main():
         for _ in range(options.rounds):
             with tempfile.TemporaryDirectory() as folder:
                 began = time.perf_counter()
-                subprocess.run([sys.executable, "run.py", *flags, f"--model_dir={folder}/run"], check=True, capture_output=True)
+                subprocess.run(
+                    [sys.executable, "run.py", *flags, f"--model_dir={folder}/run"],
+                    check=True,
+                    capture_output=True,
+                )
                 seconds.append(time.perf_counter() - began)
         print(f"| {name} | {statistics.median(seconds):.2f} |", flush=True)
 

@@ -47,16 +47,20 @@ def main():
                 rates.append(rate)
                 limits.append(rate / gigaflops)
             seconds[name] += steps
-    print(f"ResNet-{options.depth} {options.width:g}x, {options.image_size} pixels, batch {options.batch} (two views each), "
-          f"{options.precision}, {os.cpu_count()} cores of {statistics.median(rates):.0f} GFLOP/s (float32 matrix product), "
-          f"median of {options.rounds} x {options.steps} steps\n")
+    print(
+        f"ResNet-{options.depth} {options.width:g}x, {options.image_size} pixels, batch {options.batch} (two views each), "
+        f"{options.precision}, {os.cpu_count()} cores of {statistics.median(rates):.0f} GFLOP/s (float32 matrix product), "
+        f"median of {options.rounds} x {options.steps} steps\n"
+    )
     print("| training step | images/s | ratio |\n|---|---|---|")
     base = statistics.median(seconds[names[0]])
     for name, values in seconds.items():
         median = statistics.median(values)
         print(f"| {name} | {options.batch / median:.1f} | {base / median:.2f} |")
     limit = statistics.median(limits)
-    print(f"| limit: the convolutions alone at the rate of the matrix product | {limit:.1f} | {base * limit / options.batch:.2f} |")
+    print(
+        f"| limit: the convolutions alone at the rate of the matrix product | {limit:.1f} | {base * limit / options.batch:.2f} |"
+    )
 
 
 if __name__ == "__main__":

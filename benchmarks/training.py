@@ -26,9 +26,18 @@ def parser(description):
     found.add_argument("--accumulate_steps", type=int, default=1)
     found.add_argument("--rematerialize", default="none")
     found.add_argument("--steps", type=int, default=4, help="timed steps of each process")
-    found.add_argument("--warm_up", type=int, default=2, help="steps before them: tracing, then oneDNN's own caches")
+    found.add_argument(
+        "--warm_up",
+        type=int,
+        default=2,
+        help="steps before them: tracing, then oneDNN's own caches",
+    )
     found.add_argument("--rounds", type=int, default=3, help="processes of each variant")
-    found.add_argument("--torch_python", default=sys.executable, help="a Python that has PyTorch, if this one has not")
+    found.add_argument(
+        "--torch_python",
+        default=sys.executable,
+        help="a Python that has PyTorch, if this one has not",
+    )
     found.add_argument("--worker", help=argparse.SUPPRESS)
     return found
 
@@ -40,9 +49,21 @@ def has_torch(python):
 def run(module, variant, options, *flags):
     """What a worker of `module` prints, as floats. flags: they come after those of this process."""
     what, onednn = ("torch", "1") if variant == TORCH else VARIANTS[variant]
-    command = [options.torch_python if what == "torch" else sys.executable, "-m", module, *sys.argv[1:], *flags, f"--worker={what}"]
+    command = [
+        options.torch_python if what == "torch" else sys.executable,
+        "-m",
+        module,
+        *sys.argv[1:],
+        *flags,
+        f"--worker={what}",
+    ]
     environment = {**os.environ, "TF_ENABLE_ONEDNN_OPTS": onednn}
-    return [float(word) for word in subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout.split()]
+    return [
+        float(word)
+        for word in subprocess.run(
+            command, env=environment, check=True, stdout=subprocess.PIPE, text=True
+        ).stdout.split()
+    ]
 
 
 def seconds(step, options):
@@ -52,7 +73,7 @@ def seconds(step, options):
         began = time.perf_counter()
         step()
         found.append(time.perf_counter() - began)
-    return found[options.warm_up:]
+    return found[options.warm_up :]
 
 
 def make_step(what, options):
@@ -75,19 +96,35 @@ def make_step(what, options):
     if what == "keras":
         resnet.BatchNorm = heads.BatchNorm = keras_batch_norm(keras)
     keras.config.set_dtype_policy(POLICIES[options.precision])
-    settings = config.build({
-        "image_size": options.image_size, "resnet_depth": options.depth, "train_batch_size": options.batch, "use_blur": options.image_size > 32,
-        "width_multiplier": options.width, "train_steps": 1000, "precision": options.precision, "accumulate_steps": options.accumulate_steps,
-        "rematerialize": options.rematerialize})
+    settings = config.build(
+        {
+            "image_size": options.image_size,
+            "resnet_depth": options.depth,
+            "train_batch_size": options.batch,
+            "use_blur": options.image_size > 32,
+            "width_multiplier": options.width,
+            "train_steps": 1000,
+            "precision": options.precision,
+            "accumulate_steps": options.accumulate_steps,
+            "rematerialize": options.rematerialize,
+        }
+    )
     objective = kind_of(settings)(settings, 10)
     objective.build_variables()
-    step = TrainStep(objective, optimizers.make(settings, objective, 0.1), settings, tf.distribute.get_strategy())
+    step = TrainStep(
+        objective, optimizers.make(settings, objective, 0.1), settings, tf.distribute.get_strategy()
+    )
     if what == "augmented":
         batches = from_memory(settings, objective)
         return lambda: step(next(batches)), 0.0
     size = options.image_size
-    batch = {"views": tf.random.uniform([options.batch, 2, size, size, 3]), "label": tf.zeros([options.batch], tf.int64)}
-    return lambda: step(batch), 6 * gigaflops(objective, size)  # two views, and a backward pass is two forward ones
+    batch = {
+        "views": tf.random.uniform([options.batch, 2, size, size, 3]),
+        "label": tf.zeros([options.batch], tf.int64),
+    }
+    return lambda: step(batch), 6 * gigaflops(
+        objective, size
+    )  # two views, and a backward pass is two forward ones
 
 
 def from_memory(settings, objective):
@@ -101,15 +138,23 @@ def from_memory(settings, objective):
 
     count, size = settings.train.train_batch_size, settings.data.image_size
     images = np.random.default_rng(0).integers(0, 256, (count, size, size, 3)).astype(np.uint8)
-    source = Indexed("random", "train", tuple("0123456789"), Decoded, images, np.zeros(count, np.int64))
-    return iter(pipeline.training([mixture.Part(source, count)], objective.example, 0, 0, tf.distribute.get_strategy()))
+    source = Indexed(
+        "random", "train", tuple("0123456789"), Decoded, images, np.zeros(count, np.int64)
+    )
+    return iter(
+        pipeline.training(
+            [mixture.Part(source, count)], objective.example, 0, 0, tf.distribute.get_strategy()
+        )
+    )
 
 
 def gigaflops(objective, size):
     """10^9 multiplications and additions of the convolutions of the encoder for one view."""
     import tensorflow as tf
 
-    run = tf.function(lambda images: objective.encoder(images, training=False)).get_concrete_function(tf.TensorSpec([1, size, size, 3]))
+    run = tf.function(
+        lambda images: objective.encoder(images, training=False)
+    ).get_concrete_function(tf.TensorSpec([1, size, size, 3]))
     total = 0
     for op in run.graph.get_operations():
         if op.type == "Conv2D":
@@ -122,6 +167,11 @@ def keras_batch_norm(keras):
 
     def make(momentum=0.9, synchronized=True, center=True, zero_gamma=False, **kwargs):
         return keras.layers.BatchNormalization(
-            momentum=momentum, epsilon=1e-5, center=center, gamma_initializer="zeros" if zero_gamma else "ones", **kwargs)
+            momentum=momentum,
+            epsilon=1e-5,
+            center=center,
+            gamma_initializer="zeros" if zero_gamma else "ones",
+            **kwargs,
+        )
 
     return make

@@ -18,15 +18,30 @@ from tf_simclr.config import config
 from tf_simclr.models import resnet
 
 tf.config.set_logical_device_configuration(
-    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)
 
 LONGEST = (  # files, begun first
-    "test_interruptions", "test_whole_run", "test_training", "test_train_step", "test_pretrained", "test_consumers", "test_export", "test_evaluator", "test_recipes", "test_run")
+    "test_interruptions",
+    "test_whole_run",
+    "test_training",
+    "test_train_step",
+    "test_pretrained",
+    "test_consumers",
+    "test_export",
+    "test_evaluator",
+    "test_recipes",
+    "test_run",
+)
 
 
 def pytest_collection_modifyitems(items):
     """The longest files first, so that none of them is left over for one worker; pytest-xdist must not sort them again."""
-    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+    items.sort(
+        key=lambda item: (
+            LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST)
+        )
+    )
 
 
 @pytest.fixture

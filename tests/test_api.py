@@ -26,11 +26,15 @@ def exported(tmp_path_factory):
     """(network, path of its export, the model that is loaded from it)."""
     patch = pytest.MonkeyPatch()
     patch.setitem(resnet.FAMILY, 18, (resnet.FAMILY[18][0], (1,)))
-    settings = config.build({"resnet_depth": 18, "image_size": 40, "width_multiplier": 0.1, "proj_out_dim": 8})
+    settings = config.build(
+        {"resnet_depth": 18, "image_size": 40, "width_multiplier": 0.1, "proj_out_dim": 8}
+    )
     network = Network(settings, 10)
     network.build_variables()
     folder = tmp_path_factory.mktemp("api")
-    export.export(network, card.About(settings, NAMES, 2, {}, {}), epath.Path(folder), settings.export)
+    export.export(
+        network, card.About(settings, NAMES, 2, {}, {}), epath.Path(folder), settings.export
+    )
     patch.undo()
     path = folder / "saved_model" / "2"
     return network, path, tf_simclr.load(path)
@@ -53,26 +57,55 @@ def test_whatever_images_are(exported, photo, tmp_path):
     as_seen = augment.eval_image(photo, 40)[None]
     expected = network.answers(as_seen)
     path = tmp_path / "a.png"
-    for images in (str(path), path, [path], file_of(photo), [file_of(photo)], photo[None], [photo], as_seen.numpy(), as_seen, as_seen.numpy().astype(np.float64)):
+    for images in (
+        str(path),
+        path,
+        [path],
+        file_of(photo),
+        [file_of(photo)],
+        photo[None],
+        [photo],
+        as_seen.numpy(),
+        as_seen,
+        as_seen.numpy().astype(np.float64),
+    ):
         np.testing.assert_allclose(model.embed(images), expected["embedding"], rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(model.predict([photo]), expected["probabilities"], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        model.predict([photo]), expected["probabilities"], rtol=1e-4, atol=1e-5
+    )
     found = model.endpoints([photo, photo[:30]])  # of different sizes
     assert set(found) == set(expected)
-    assert all(found[name].shape == (2, *expected[name].shape[1:]) and found[name].dtype == np.float32 for name in expected)
+    assert all(
+        found[name].shape == (2, *expected[name].shape[1:]) and found[name].dtype == np.float32
+        for name in expected
+    )
     assert (model.class_names, model.image_size) == (NAMES, 40)
 
 
 def test_more_images_than_go_through_at_once(exported, rng):
     network, _, model = exported
     images = rng.random((70, 40, 40, 3)).astype(np.float32)
-    np.testing.assert_allclose(model.embed(images), network(images)["final_avg_pool"], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        model.embed(images), network(images)["final_avg_pool"], rtol=1e-4, atol=1e-5
+    )
 
 
-@pytest.mark.parametrize("images, message", [
-    ([], "no images are given"), (np.zeros((1, 4, 4, 3), np.float32) - 1, r"in \[0, 1\], got -1 to -1"), (np.full((1, 4, 4, 3), 255.0), "divide by 255"),
-    (np.zeros((4, 4, 3), np.uint8), r"shape \[H, W, 3\]"), (np.zeros((1, 4, 4, 1), np.uint8), "grey ones as three equal channels"),
-    (np.zeros((1, 4, 4, 3), np.int32), "got int32"), (np.full((1, 4, 4, 3), np.nan), "got nan"), ([np.zeros((4, 4, 3)), np.zeros((5, 4, 3))], "of one size"),
-    ("nowhere.png", "nowhere.png: not an image that can be read .*No such file"), (b"text", "JPEG, PNG, BMP and GIF are accepted")], ids=str)
+@pytest.mark.parametrize(
+    "images, message",
+    [
+        ([], "no images are given"),
+        (np.zeros((1, 4, 4, 3), np.float32) - 1, r"in \[0, 1\], got -1 to -1"),
+        (np.full((1, 4, 4, 3), 255.0), "divide by 255"),
+        (np.zeros((4, 4, 3), np.uint8), r"shape \[H, W, 3\]"),
+        (np.zeros((1, 4, 4, 1), np.uint8), "grey ones as three equal channels"),
+        (np.zeros((1, 4, 4, 3), np.int32), "got int32"),
+        (np.full((1, 4, 4, 3), np.nan), "got nan"),
+        ([np.zeros((4, 4, 3)), np.zeros((5, 4, 3))], "of one size"),
+        ("nowhere.png", "nowhere.png: not an image that can be read .*No such file"),
+        (b"text", "JPEG, PNG, BMP and GIF are accepted"),
+    ],
+    ids=str,
+)
 def test_what_is_no_image(exported, images, message):
     with pytest.raises(ValueError, match=message):
         exported[2].embed(images)
@@ -82,15 +115,22 @@ def test_without_linear_head(tmp_path):
     path = tmp_path / "papers"
     reference = reference_model.ReferenceModel(18, 0.125, image_size=32, num_proj_layers=1)
     reference_model.save_saved_model(reference, path)
-    model, images = tf_simclr.load(path, image_size=32), tf.random.stateless_uniform([2, 32, 32, 3], [1, 2])
+    model, images = (
+        tf_simclr.load(path, image_size=32),
+        tf.random.stateless_uniform([2, 32, 32, 3], [1, 2]),
+    )
     assert model.class_names == () and tf_simclr.load(path).image_size == 224
-    np.testing.assert_allclose(model.embed(images), reference(images)["final_avg_pool"], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        model.embed(images), reference(images)["final_avg_pool"], rtol=1e-5, atol=1e-5
+    )
     with pytest.raises(ValueError, match="no linear head"):
         model.predict(images)
 
 
 def test_what_is_no_model(tmp_path):
-    with pytest.raises(UserError, match=f"^{tmp_path / 'nowhere'}: no such file or directory; give a run directory"):
+    with pytest.raises(
+        UserError, match=f"^{tmp_path / 'nowhere'}: no such file or directory; give a run directory"
+    ):
         tf_simclr.load(tmp_path / "nowhere")
     tf.saved_model.save(tf.Module(), str(tmp_path / "other"))
     with pytest.raises(UserError, match=r"other: as a SavedModel it is not one"):

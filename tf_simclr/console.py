@@ -18,13 +18,17 @@ def set_up_logging():
     handler = logging.get_absl_handler()
     handler.setFormatter(std_logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     handler.addFilter(_is_for_the_user)
-    std_logging.getLogger("tensorflow").setLevel(std_logging.WARNING)  # its Python part tells of every collective that it traces
+    std_logging.getLogger("tensorflow").setLevel(
+        std_logging.WARNING
+    )  # its Python part tells of every collective that it traces
 
 
 def _is_for_the_user(record):
     """Our own messages, and the warnings of libraries that are not about their programmers' affairs."""
     ours = "-packages" not in record.pathname
-    return ours or (record.levelno >= std_logging.WARNING and "deprecated" not in record.getMessage())
+    return ours or (
+        record.levelno >= std_logging.WARNING and "deprecated" not in record.getMessage()
+    )
 
 
 def start_tensorflow():
@@ -54,7 +58,15 @@ class Progress:
         self._began = self._shown = time.monotonic()
         self._bar = None
         if what is not None and sys.stderr.isatty():
-            self._bar = tqdm.tqdm(total=total, initial=start, desc=what, unit=" images", unit_scale=True, dynamic_ncols=True, smoothing=0.1)
+            self._bar = tqdm.tqdm(
+                total=total,
+                initial=start,
+                desc=what,
+                unit=" images",
+                unit_scale=True,
+                dynamic_ncols=True,
+                smoothing=0.1,
+            )
 
     def __enter__(self):
         return self
@@ -69,8 +81,18 @@ class Progress:
         if self._bar is not None:
             self._bar.set_postfix_str(text, refresh=False)
             self._bar.update(images)
-        elif self.what is not None and (time.monotonic() - self._shown > SECONDS_BETWEEN_LINES or self.done >= self.total):
+        elif self.what is not None and (
+            time.monotonic() - self._shown > SECONDS_BETWEEN_LINES or self.done >= self.total
+        ):
             self._shown = time.monotonic()
             rate = (self.done - self.start) / max(self._shown - self._began, 1e-9)
             left = tqdm.tqdm.format_interval(max(self.total - self.done, 0) / rate)
-            logging.info("%s: %d of %d images, %s%.1f images/s, %s left", self.what, self.done, self.total, text and text + ", ", rate, left)
+            logging.info(
+                "%s: %d of %d images, %s%.1f images/s, %s left",
+                self.what,
+                self.done,
+                self.total,
+                text and text + ", ",
+                rate,
+                left,
+            )

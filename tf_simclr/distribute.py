@@ -23,16 +23,22 @@ def strategy(hardware):
         return _tpu(hardware)
     if hardware.num_cpu_devices > 1:
         cpu = tf.config.list_physical_devices("CPU")[0]
-        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * hardware.num_cpu_devices)
+        tf.config.set_logical_device_configuration(
+            cpu, [tf.config.LogicalDeviceConfiguration()] * hardware.num_cpu_devices
+        )
     for gpu in tf.config.list_physical_devices("GPU"):
         tf.config.experimental.set_memory_growth(gpu, True)
     if kind == "multi_worker":
         if "TF_CONFIG" not in os.environ:
-            raise UserError("--strategy=multi_worker: the environment variable TF_CONFIG is not set; it names the workers of the cluster and this one's index")
+            raise UserError(
+                "--strategy=multi_worker: the environment variable TF_CONFIG is not set; it names the workers of the cluster and this one's index"
+            )
         try:
             return tf.distribute.MultiWorkerMirroredStrategy()
         except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"--strategy=multi_worker: TF_CONFIG={os.environ['TF_CONFIG']} can't be used: {error}") from None
+            raise UserError(
+                f"--strategy=multi_worker: TF_CONFIG={os.environ['TF_CONFIG']} can't be used: {error}"
+            ) from None
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     if kind == "mirrored" or (kind == "auto" and len(devices) > 1):
         return tf.distribute.MirroredStrategy([device.name for device in devices])
@@ -43,13 +49,16 @@ def _tpu(hardware):
     address = hardware.tpu_name or hardware.master or "local"
     try:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver(
-            address, zone=hardware.tpu_zone or None, project=hardware.gcp_project or None)
+            address, zone=hardware.tpu_zone or None, project=hardware.gcp_project or None
+        )
         tf.config.experimental_connect_to_cluster(resolver)
         tf.tpu.experimental.initialize_tpu_system(resolver)
         return tf.distribute.TPUStrategy(resolver)
     except (ValueError, RuntimeError, OSError, tf.errors.OpError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"no TPU answers at '{address}' ({reason}); use --use_tpu=False --strategy=auto to train without") from None
+        raise UserError(
+            f"no TPU answers at '{address}' ({reason}); use --use_tpu=False --strategy=auto to train without"
+        ) from None
 
 
 def check_batch_sizes(strategy, settings, names):
@@ -58,7 +67,9 @@ def check_batch_sizes(strategy, settings, names):
     for name in names:
         batch = settings.flat()[name]
         if batch % replicas:
-            raise UserError(f"--{name}={batch}: it can't be split over {replicas} replicas, e.g. --{name}={-(-batch // replicas) * replicas}")
+            raise UserError(
+                f"--{name}={batch}: it can't be split over {replicas} replicas, e.g. --{name}={-(-batch // replicas) * replicas}"
+            )
 
 
 def check_accumulation(strategy, options):
@@ -66,8 +77,10 @@ def check_accumulation(strategy, options):
     replicas = strategy.num_replicas_in_sync
     parts = replicas * options.accumulate_steps
     if options.train_batch_size % parts:
-        raise UserError(f"--accumulate_steps={options.accumulate_steps}: --train_batch_size={options.train_batch_size} can't be split into so many parts on "
-                        f"{replicas} replica{'s' if replicas > 1 else ''}, e.g. --train_batch_size={-(-options.train_batch_size // parts) * parts}")
+        raise UserError(
+            f"--accumulate_steps={options.accumulate_steps}: --train_batch_size={options.train_batch_size} can't be split into so many parts on "
+            f"{replicas} replica{'s' if replicas > 1 else ''}, e.g. --train_batch_size={-(-options.train_batch_size // parts) * parts}"
+        )
 
 
 def is_chief(strategy):
@@ -75,7 +88,11 @@ def is_chief(strategy):
     resolver = strategy.cluster_resolver
     if resolver is None or not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return True
-    return resolver.task_type in (None, "chief") or (resolver.task_type == "worker" and resolver.task_id == 0 and "chief" not in resolver.cluster_spec().jobs)
+    return resolver.task_type in (None, "chief") or (
+        resolver.task_type == "worker"
+        and resolver.task_id == 0
+        and "chief" not in resolver.cluster_spec().jobs
+    )
 
 
 def barrier(strategy):
@@ -94,13 +111,18 @@ def agree(strategy, number):
     """Whether `number` is the same one on all workers; all workers have to ask."""
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return True
-    mean = float(_sum_of_workers(strategy)(tf.constant(float(number)))) / strategy.num_replicas_in_sync
+    mean = (
+        float(_sum_of_workers(strategy)(tf.constant(float(number)))) / strategy.num_replicas_in_sync
+    )
     return not anywhere(strategy, mean != number)
 
 
 @functools.lru_cache(maxsize=1)  # traced once, not at every step
 def _sum_of_workers(strategy):
-    return tf.function(lambda x: strategy.reduce("SUM", strategy.run(tf.identity, args=(x,)), axis=None), autograph=False)
+    return tf.function(
+        lambda x: strategy.reduce("SUM", strategy.run(tf.identity, args=(x,)), axis=None),
+        autograph=False,
+    )
 
 
 def rows(strategy, value):
@@ -161,4 +183,6 @@ def on_cpu():
 def describe(strategy):
     """What the training runs on, for the log."""
     count, kind = strategy.num_replicas_in_sync, tf.config.list_logical_devices()[-1].device_type
-    return f"one {kind}" if count == 1 else f"{count} replicas on {kind}s, {type(strategy).__name__}"
+    return (
+        f"one {kind}" if count == 1 else f"{count} replicas on {kind}s, {type(strategy).__name__}"
+    )

@@ -3,13 +3,49 @@
 from tf_simclr.config.config import Failed, UserError
 
 KNOWN = (  # (words of the exceptions, what it is, what to do)
-    (("No space left on device", "Disk quota exceeded", "File too large", "[Errno 27]", "[Errno 28]", "[Errno 122]"), "the disk is full", "make room, and give"),
-    (("Read-only file system", "Input/output error", "Stale file handle", "Too many open files", "[Errno 5]", "[Errno 24]", "[Errno 30]", "[Errno 116]"),
-     "the disk does not do what it should", "see why, and give"),
-    (("Collective ops is aborted", "Connection reset by peer", "Socket closed", "failed to connect to all addresses", "heartbeat", "Barrier timed out"),
-     "another worker of the cluster is gone or does not answer", "see its log, and give all workers"),
-    (("OOM when allocating", "MemoryError", "std::bad_alloc"), "the memory does not suffice",
-     "take a smaller --train_batch_size, --accumulate_steps or --rematerialize=block, or only give"),
+    (
+        (
+            "No space left on device",
+            "Disk quota exceeded",
+            "File too large",
+            "[Errno 27]",
+            "[Errno 28]",
+            "[Errno 122]",
+        ),
+        "the disk is full",
+        "make room, and give",
+    ),
+    (
+        (
+            "Read-only file system",
+            "Input/output error",
+            "Stale file handle",
+            "Too many open files",
+            "[Errno 5]",
+            "[Errno 24]",
+            "[Errno 30]",
+            "[Errno 116]",
+        ),
+        "the disk does not do what it should",
+        "see why, and give",
+    ),
+    (
+        (
+            "Collective ops is aborted",
+            "Connection reset by peer",
+            "Socket closed",
+            "failed to connect to all addresses",
+            "heartbeat",
+            "Barrier timed out",
+        ),
+        "another worker of the cluster is gone or does not answer",
+        "see its log, and give all workers",
+    ),
+    (
+        ("OOM when allocating", "MemoryError", "std::bad_alloc"),
+        "the memory does not suffice",
+        "take a smaller --train_batch_size, --accumulate_steps or --rematerialize=block, or only give",
+    ),
 )
 
 
@@ -19,7 +55,9 @@ def explained(error):
     for words, what, remedy in KNOWN:
         if any(word in text for word in words):
             line = next(line for line in text.splitlines() if any(word in line for word in words))
-            return Failed(f"{what} ({line.strip()[:300]}); what was saved is kept: {remedy} the same command again, which goes on from the last checkpoint")
+            return Failed(
+                f"{what} ({line.strip()[:300]}); what was saved is kept: {remedy} the same command again, which goes on from the last checkpoint"
+            )
     return None
 
 

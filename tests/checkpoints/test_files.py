@@ -22,13 +22,17 @@ def flip(file, chance):
 
 
 def truncate(file, chance):
-    file.write_bytes(file.read_bytes()[:chance.randrange(file.stat().st_size)])
+    file.write_bytes(file.read_bytes()[: chance.randrange(file.stat().st_size)])
 
 
 def overwrite(file, chance):
     start = chance.randrange(file.stat().st_size)
     content = file.read_bytes()
-    file.write_bytes(content[:start] + bytes(255 - byte for byte in content[start:start + 100]) + content[start + 100:])
+    file.write_bytes(
+        content[:start]
+        + bytes(255 - byte for byte in content[start : start + 100])
+        + content[start + 100 :]
+    )
 
 
 def grow(file, chance):
@@ -63,28 +67,48 @@ def saved(tmp_path_factory):
 @pytest.mark.parametrize("number", range(CORRUPTIONS))
 def test_damaged_checkpoint_is_passed_over(saved, tmp_path, caplog, number):
     chance, directory = random.Random(number), shutil.copytree(saved, tmp_path / "copy")
-    file = chance.choice([file for file in sorted(directory.glob("ckpt-3.*")) if file.suffix != ".json" or number % 3])
+    file = chance.choice(
+        [
+            file
+            for file in sorted(directory.glob("ckpt-3.*"))
+            if file.suffix != ".json" or number % 3
+        ]
+    )
     before = file.read_bytes()
-    damage = chance.choice([damage for damage in DAMAGES if damage is not lose or file.suffix != ".json"])
+    damage = chance.choice(
+        [damage for damage in DAMAGES if damage is not lose or file.suffix != ".json"]
+    )
     damage(file, chance)
     changed = not file.exists() or file.read_bytes() != before
     assert bundle.newest(directory) == str(directory / f"ckpt-{2 if changed else 3}"), damage
     if changed:
-        line, = [record.getMessage() for record in caplog.records]
+        (line,) = [record.getMessage() for record in caplog.records]
         assert "ckpt-3 is damaged and passed over: " in line and line.count("\n") == 0
         bundle.set_aside(directory, 2)
-        assert {path.name for path in (directory / "damaged").iterdir()} == {path.name for path in saved.glob("ckpt-3.*") if damage is not lose or path.name != file.name}
-        assert bundle.newest(directory) == str(directory / "ckpt-2") == tf.train.latest_checkpoint(directory)
+        assert {path.name for path in (directory / "damaged").iterdir()} == {
+            path.name
+            for path in saved.glob("ckpt-3.*")
+            if damage is not lose or path.name != file.name
+        }
+        assert (
+            bundle.newest(directory)
+            == str(directory / "ckpt-2")
+            == tf.train.latest_checkpoint(directory)
+        )
 
 
 def test_all_files_of_another_step(saved, tmp_path):
     """Whole files under another name are no checkpoint of that step, with a manifest or without."""
     for file in saved.glob("ckpt-1.*"):
         shutil.copy(file, tmp_path / file.name.replace("ckpt-1", "ckpt-9"))
-    with pytest.raises(UserError, match=r"ckpt-9 is damaged: ckpt-9\.sha256\.json is that of step 1"):
+    with pytest.raises(
+        UserError, match=r"ckpt-9 is damaged: ckpt-9\.sha256\.json is that of step 1"
+    ):
         bundle.newest(tmp_path)
     (tmp_path / "ckpt-9.sha256.json").unlink()
-    with pytest.raises(UserError, match="ckpt-9 is damaged: it is that of step 1; no whole checkpoint is left"):
+    with pytest.raises(
+        UserError, match="ckpt-9 is damaged: it is that of step 1; no whole checkpoint is left"
+    ):
         bundle.newest(tmp_path)
 
 
@@ -102,7 +126,9 @@ def test_a_writer_that_dies_leaves_no_half(saved, tmp_path):
     """Whatever has come to its place so far."""
     names = [next(saved.glob("ckpt-3.data*")).name, "ckpt-3.index", "ckpt-3.sha256.json"]
     for count, newest in ((0, 2), (1, 2), (2, 3), (3, 3)):
-        directory = shutil.copytree(saved, tmp_path / str(count), ignore=shutil.ignore_patterns(*names[count:]))
+        directory = shutil.copytree(
+            saved, tmp_path / str(count), ignore=shutil.ignore_patterns(*names[count:])
+        )
         assert bundle.newest(directory) == str(directory / f"ckpt-{newest}")
 
 
@@ -115,7 +141,9 @@ def test_what_can_not_be_read_now_is_not_damaged(saved, tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(bundle, "_digest", refuse)
-        with pytest.raises(Failed, match=r"ckpt-3.*: it can't be read \(Permission denied\); nothing is changed"):
+        with pytest.raises(
+            Failed, match=r"ckpt-3.*: it can't be read \(Permission denied\); nothing is changed"
+        ):
             bundle.newest(directory)
     assert bundle.newest(directory) == str(directory / "ckpt-3")
 
@@ -143,22 +171,34 @@ def test_write_is_done_again_where_it_failed(saved, tmp_path, monkeypatch):
     directory = shutil.copytree(saved, tmp_path / "lr[0.1]*")
     checkpoint = tf.train.Checkpoint(step=tf.Variable(4, dtype=tf.int64))
     with monkeypatch.context() as patch:
-        patch.setattr(bundle, "_digest", lambda path: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        patch.setattr(
+            bundle,
+            "_digest",
+            lambda path: (_ for _ in ()).throw(OSError(28, "No space left on device")),
+        )
         with pytest.raises(OSError, match="No space left"):
             bundle.write(checkpoint, directory, 4)
-    assert sorted(path.name for path in directory.iterdir()) == sorted(path.name for path in saved.iterdir())
+    assert sorted(path.name for path in directory.iterdir()) == sorted(
+        path.name for path in saved.iterdir()
+    )
     bundle.write(checkpoint, directory, 4)
     assert bundle.newest(directory) == str(directory / "ckpt-4")
     (directory / "ckpt-1.index").unlink()
     (directory / "ckpt-1.sha256.json").unlink()
     bundle.keep(directory, 2)
-    assert {path.name.split(".")[0] for path in directory.iterdir()} == {"ckpt-3", "ckpt-4", "checkpoint"}
+    assert {path.name.split(".")[0] for path in directory.iterdir()} == {
+        "ckpt-3",
+        "ckpt-4",
+        "checkpoint",
+    }
 
 
 def test_training_goes_on_from_the_one_before(settings, shallow, tmp_path, log):
     """And gets past the step whose checkpoint was damaged; what starts from its weights gets the same."""
     training = Training(settings(memory_size=20))
-    saver = checkpoint.Checkpointer(tmp_path, training.objective, training.optimizer, training.strategy, keep=2)
+    saver = checkpoint.Checkpointer(
+        tmp_path, training.objective, training.optimizer, training.strategy, keep=2
+    )
 
     def save(step):
         for v in training.objective.variables:
@@ -170,16 +210,32 @@ def test_training_goes_on_from_the_one_before(settings, shallow, tmp_path, log):
     save(2)
     flip(tmp_path / "ckpt-2.data-00000-of-00001", random.Random(0))
     weights.initialise(training.objective, tmp_path)
-    assert not (tmp_path / "damaged").exists() and all((value == 1).all() for path, value in values_of(training.objective).items() if path.startswith("encoder"))
+    assert not (tmp_path / "damaged").exists() and all(
+        (value == 1).all()
+        for path, value in values_of(training.objective).items()
+        if path.startswith("encoder")
+    )
     save(1)
-    loading = checkpoint.Checkpointer(tmp_path, training.objective, training.optimizer, training.strategy, keep=2)
-    assert loading.resume() and int(loading.step) == 1 and "ckpt-2 is damaged and passed over: ckpt-2.data-" in log.text
+    loading = checkpoint.Checkpointer(
+        tmp_path, training.objective, training.optimizer, training.strategy, keep=2
+    )
+    assert (
+        loading.resume()
+        and int(loading.step) == 1
+        and "ckpt-2 is damaged and passed over: ckpt-2.data-" in log.text
+    )
     for step in (2, 3, 4):
         save(step)
-    assert sorted(path.name for path in tmp_path.glob("*.index")) == ["ckpt-3.index", "ckpt-4.index"]
+    assert sorted(path.name for path in tmp_path.glob("*.index")) == [
+        "ckpt-3.index",
+        "ckpt-4.index",
+    ]
     assert (tmp_path / "damaged" / "ckpt-2.data-00000-of-00001").exists()
     for file in tmp_path.glob("ckpt-*.data*"):
         truncate(file, random.Random(1))
-    with pytest.raises(UserError, match=r"ckpt-4 is damaged: .*, and so are 1 older ones; no whole checkpoint is left there"):
+    with pytest.raises(
+        UserError,
+        match=r"ckpt-4 is damaged: .*, and so are 1 older ones; no whole checkpoint is left there",
+    ):
         loading.resume()
     assert len(list(tmp_path.glob("ckpt-*.index"))) == 2

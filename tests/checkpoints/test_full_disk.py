@@ -8,7 +8,17 @@ import pytest
 from tests.helpers.processes import DIGITS, HERE, TINY, newest, the_line, variables
 
 pytestmark = pytest.mark.usefixtures("shallow")
-RUN = [*DIGITS, *TINY, *HERE, "--mode=train_then_eval", "--train_steps=4", "--checkpoint_steps=2", "--eval_batch_size=64", "--eval_steps=1", "--untrained_baseline=False"]
+RUN = [
+    *DIGITS,
+    *TINY,
+    *HERE,
+    "--mode=train_then_eval",
+    "--train_steps=4",
+    "--checkpoint_steps=2",
+    "--eval_batch_size=64",
+    "--eval_steps=1",
+    "--untrained_baseline=False",
+]
 
 
 @contextlib.contextmanager
@@ -34,9 +44,19 @@ def test_full_disk(main, undisturbed, tmp_path, size):
         assert main(*RUN, f"--model_dir={undisturbed}")[0] == 0
     with no_file_over(size):
         status, stderr = main(*RUN, f"--model_dir={tmp_path / 'run'}")
-    assert status == 1 and "File too large" in the_line(stderr) == stderr.splitlines()[-1] and "Traceback" not in stderr, stderr
+    assert (
+        status == 1
+        and "File too large" in the_line(stderr) == stderr.splitlines()[-1]
+        and "Traceback" not in stderr
+    ), stderr
     saved = newest(tmp_path / "run")
     status, stderr = main(*RUN, f"--model_dir={tmp_path / 'run'}")
-    assert status == 0 and (not saved or f"ckpt-{saved}" in stderr or "training is complete" in stderr), stderr
+    assert status == 0 and (
+        not saved or f"ckpt-{saved}" in stderr or "training is complete" in stderr
+    ), stderr
     expected, got = variables(undisturbed), variables(tmp_path / "run")
-    assert [name for name in expected if expected[name].tobytes() != got[name].tobytes() and not name.startswith("seconds")] == []
+    assert [
+        name
+        for name in expected
+        if expected[name].tobytes() != got[name].tobytes() and not name.startswith("seconds")
+    ] == []

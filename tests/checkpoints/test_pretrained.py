@@ -19,14 +19,36 @@ from tf_simclr.objectives import kind_of
 from tf_simclr.training.experiment import Experiment
 
 NETWORKS = {  # {name: (of the stand-in, of ours)}
-    "18": ({"depth": 18, "image_size": 32, "first_number": 8}, {"resnet_depth": 18, "image_size": 32}),
-    "50": ({"depth": 50, "image_size": 40, "ft_proj_selector": 1}, {"image_size": 40, "ft_proj_selector": 1}),
-    "50-sk": ({"depth": 50, "image_size": 40, "sk_ratio": 0.0625, "num_proj_layers": 1, "global_bn": False, "first_number": 93},
-              {"image_size": 40, "sk_ratio": 0.0625, "num_proj_layers": 1}),
+    "18": (
+        {"depth": 18, "image_size": 32, "first_number": 8},
+        {"resnet_depth": 18, "image_size": 32},
+    ),
+    "50": (
+        {"depth": 50, "image_size": 40, "ft_proj_selector": 1},
+        {"image_size": 40, "ft_proj_selector": 1},
+    ),
+    "50-sk": (
+        {
+            "depth": 50,
+            "image_size": 40,
+            "sk_ratio": 0.0625,
+            "num_proj_layers": 1,
+            "global_bn": False,
+            "first_number": 93,
+        },
+        {"image_size": 40, "sk_ratio": 0.0625, "num_proj_layers": 1},
+    ),
 }
 WIDTH, CLASSES = 0.125, 7
-BLOCKS = {depth: (counts, reference_model.BLOCKS[depth]) for depth, (_, counts) in resnet.FAMILY.items()}  # {depth: (ours, the papers')}
-SHORT = (1, 2, 1, 1)  # blocks of the networks here: with and without projection, in every group, and enough for numbers of two digits
+BLOCKS = {
+    depth: (counts, reference_model.BLOCKS[depth]) for depth, (_, counts) in resnet.FAMILY.items()
+}  # {depth: (ours, the papers')}
+SHORT = (
+    1,
+    2,
+    1,
+    1,
+)  # blocks of the networks here: with and without projection, in every group, and enough for numbers of two digits
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -39,18 +61,24 @@ def _short():
 
 
 def of_papers(name):
-    return reference_model.ReferenceModel(**{"width": WIDTH, "num_classes": CLASSES, "proj_out_dim": 8, **NETWORKS[name][0]})
+    return reference_model.ReferenceModel(
+        **{"width": WIDTH, "num_classes": CLASSES, "proj_out_dim": 8, **NETWORKS[name][0]}
+    )
 
 
 def flags_of(name, **values):
-    return config.build({"width_multiplier": WIDTH, "proj_out_dim": 8, **NETWORKS[name][1], **values})
+    return config.build(
+        {"width_multiplier": WIDTH, "proj_out_dim": 8, **NETWORKS[name][1], **values}
+    )
 
 
 def save_flat(model, path):
     """A SavedModel whose variables are found by number first, as those of Keras models are: only their names tell what they are."""
     module = reference_model.Exported(model)
     module.flat = model.in_order()[::-1]  # in whatever order
-    module.__call__.get_concrete_function(tf.TensorSpec([None, None, None, 3], tf.float32), trainable=False)
+    module.__call__.get_concrete_function(
+        tf.TensorSpec([None, None, None, 3], tf.float32), trainable=False
+    )
     tf.saved_model.save(module, str(path))
     return str(path)
 
@@ -60,14 +88,20 @@ def papers(request, tmp_path_factory):
     """(name, network of the papers' code, {layout: path})."""
     model, folder = of_papers(request.param), tmp_path_factory.mktemp("papers")
     reference_model.save_checkpoint(model, folder / "checkpoint")
-    return request.param, model, {"flat": save_flat(model, folder / "flat"), "checkpoint": folder / "checkpoint"}
+    return (
+        request.param,
+        model,
+        {"flat": save_flat(model, folder / "flat"), "checkpoint": folder / "checkpoint"},
+    )
 
 
 def assert_same(found, expected, names=None):
     assert names or sorted(found) == sorted(expected)
     for name in names or expected:
         scale = max(1.0, float(tf.reduce_max(tf.abs(expected[name]))))
-        np.testing.assert_allclose(found[name] / scale, expected[name] / scale, atol=1e-5, err_msg=name)
+        np.testing.assert_allclose(
+            found[name] / scale, expected[name] / scale, atol=1e-5, err_msg=name
+        )
 
 
 @pytest.mark.parametrize("layout", ["flat", "checkpoint"])
@@ -80,13 +114,22 @@ def test_all_endpoints_of_the_papers_networks(papers, layout, rng):
 
 
 def test_whole_networks_have_the_papers_blocks():
-    assert len(BLOCKS) == len(reference_model.BLOCKS) and all(ours == theirs for ours, theirs in BLOCKS.values())
+    assert len(BLOCKS) == len(reference_model.BLOCKS) and all(
+        ours == theirs for ours, theirs in BLOCKS.values()
+    )
 
 
 def test_exported_again(tmp_path, rng):
     model = of_papers("18")
     reference_model.save_saved_model(model, tmp_path / "papers")
-    export.export_run(flags_of("18", mode="export", checkpoint=str(tmp_path / "papers"), model_dir=str(tmp_path / "run")))
+    export.export_run(
+        flags_of(
+            "18",
+            mode="export",
+            checkpoint=str(tmp_path / "papers"),
+            model_dir=str(tmp_path / "run"),
+        )
+    )
     images = tf.constant(rng.random((2, 40, 40, 3)), tf.float32)
     again = tf.saved_model.load(str(tmp_path / "run" / "saved_model" / "0"))
     assert_same(again(images, trainable=False), model(images), model(images))
@@ -96,7 +139,9 @@ def test_exported_again(tmp_path, rng):
 def test_fine_tuning_starts_from_the_papers_weights(tmp_path, rng):
     """With the layers of the head that it needs; the linear layer is new."""
     model = of_papers("18")
-    settings = flags_of("18", train_mode="finetune", checkpoint=save_flat(model, tmp_path / "papers"))
+    settings = flags_of(
+        "18", train_mode="finetune", checkpoint=save_flat(model, tmp_path / "papers")
+    )
     objective = kind_of(settings)(settings, 3)
     objective.build_variables()
     before = objective.supervised_head.kernel.numpy()
@@ -108,7 +153,9 @@ def test_fine_tuning_starts_from_the_papers_weights(tmp_path, rng):
 
 def test_without_projection_head(tmp_path, rng):
     """As those of the first paper."""
-    model = reference_model.ReferenceModel(18, WIDTH, image_size=32, num_proj_layers=0, num_classes=CLASSES)
+    model = reference_model.ReferenceModel(
+        18, WIDTH, image_size=32, num_proj_layers=0, num_classes=CLASSES
+    )
     path = save_flat(model, tmp_path / "saved")
     images = tf.constant(rng.random((2, 32, 32, 3)), tf.float32)
     for values in ({"train_mode": "finetune"}, {"proj_head_mode": "none"}):
@@ -123,10 +170,17 @@ def path_of_18(tmp_path_factory):
     return save_flat(of_papers("18"), tmp_path_factory.mktemp("papers") / "saved")
 
 
-@pytest.mark.parametrize("flags, hint", [
-    ({"width_multiplier": 0.25}, "is .* there and .* here"),
-    ({"resnet_depth": 50, "sk_ratio": 0.1}, "--sk_ratio=0 "), ({"image_size": 64}, "is .* there"), ({"resnet_depth": 34, "image_size": 64}, "--image_size=32"),
-    ({"proj_out_dim": 9}, "is .* there and .* here"), ({"se_ratio": 0.25}, "--resnet_depth=18")])
+@pytest.mark.parametrize(
+    "flags, hint",
+    [
+        ({"width_multiplier": 0.25}, "is .* there and .* here"),
+        ({"resnet_depth": 50, "sk_ratio": 0.1}, "--sk_ratio=0 "),
+        ({"image_size": 64}, "is .* there"),
+        ({"resnet_depth": 34, "image_size": 64}, "--image_size=32"),
+        ({"proj_out_dim": 9}, "is .* there and .* here"),
+        ({"se_ratio": 0.25}, "--resnet_depth=18"),
+    ],
+)
 def test_of_another_network(path_of_18, flags, hint):
     path = path_of_18
     with pytest.raises(UserError, match=hint) as error:
@@ -137,17 +191,28 @@ def test_of_another_network(path_of_18, flags, hint):
 def test_what_has_no_place_is_an_error(tmp_path):
     model = of_papers("18")
     model.extra = tf.Variable(1.0, name="resnet/block_group1/se_layer/conv2d/scale")
-    for path in (save_flat(model, tmp_path / "saved"), reference_model.save_checkpoint(model, tmp_path / "checkpoint")):
-        with pytest.raises(UserError, match=r"(scale|extra\S*) and 0 more variables there have no place"):
+    for path in (
+        save_flat(model, tmp_path / "saved"),
+        reference_model.save_checkpoint(model, tmp_path / "checkpoint"),
+    ):
+        with pytest.raises(
+            UserError, match=r"(scale|extra\S*) and 0 more variables there have no place"
+        ):
             pretrained.load(path, settings=flags_of("18"))
 
 
 def test_names_whose_order_as_text_is_another_one():
     """8, 9, 10, 11 and 99, 100: what the tests above would not see otherwise."""
-    for network, before, after in (("18", "9/", "10/"), ("50", "9/", "10/"), ("50-sk", "99/", "100/")):
+    for network, before, after in (
+        ("18", "9/", "10/"),
+        ("50", "9/", "10/"),
+        ("50-sk", "99/", "100/"),
+    ):
         names = [v.name for v in of_papers(network).in_order()]
         assert names != sorted(names)
-        assert any(f"conv2d_{after}" in name for name in names) and any(f"conv2d_{before}" in name for name in names)
+        assert any(f"conv2d_{after}" in name for name in names) and any(
+            f"conv2d_{before}" in name for name in names
+        )
 
 
 def test_runs_and_exports_of_this_package(settings, tmp_path, rng):
@@ -167,9 +232,14 @@ def test_from_which_layer_the_linear_head_reads(tmp_path):
     """The variables do not tell, the outputs of a SavedModel do."""
     model = of_papers("50")
     path = save_flat(model, tmp_path / "saved")
-    with pytest.raises(UserError, match=r"gives another logits_sup than the SavedModel; --ft_proj_selector=0 may be the wrong one"):
+    with pytest.raises(
+        UserError,
+        match=r"gives another logits_sup than the SavedModel; --ft_proj_selector=0 may be the wrong one",
+    ):
         pretrained.load(path, settings=flags_of("50", ft_proj_selector=0))
-    found = pretrained.load(path, settings=flags_of("50", train_mode="finetune"))  # with the first layer of the head alone
+    found = pretrained.load(
+        path, settings=flags_of("50", train_mode="finetune")
+    )  # with the first layer of the head alone
     assert len(found.network.projection_head.norms) == 1
 
 
@@ -181,10 +251,14 @@ def test_lists_of_variables_beside_the_nested_ones(tmp_path, prefix):
         v._handle_name = prefix + v.name
     module = reference_model.Exported(model)
     module.trainable_variables_list = [v for v in model.in_order() if v.trainable]
-    module.__call__.get_concrete_function(tf.TensorSpec([None, None, None, 3], tf.float32), trainable=False)
+    module.__call__.get_concrete_function(
+        tf.TensorSpec([None, None, None, 3], tf.float32), trainable=False
+    )
     tf.saved_model.save(module, str(tmp_path / "saved"))
     images = tf.random.stateless_uniform([2, 32, 32, 3], [1, 2])
-    assert_same(pretrained.load(tmp_path / "saved", settings=flags_of("18")).network(images), model(images))
+    assert_same(
+        pretrained.load(tmp_path / "saved", settings=flags_of("18")).network(images), model(images)
+    )
 
 
 def test_flags_of_the_papers_code_beside_its_checkpoint(tmp_path):
@@ -204,7 +278,10 @@ def test_evaluation_of_other_weights(settings, tmp_path):
     assert Experiment(settings(**asked)).imported.num_classes == 10
     assert Experiment(settings(**asked), alone=False).imported is None
     assert Experiment(settings(**asked, eval_timeout=1)).imported is None  # it waits for a training
-    with pytest.raises(UserError, match=r"another network than the flags say; give --width_multiplier=0.07 --ft_proj_selector=0"):
+    with pytest.raises(
+        UserError,
+        match=r"another network than the flags say; give --width_multiplier=0.07 --ft_proj_selector=0",
+    ):
         Experiment(settings(**asked, width_multiplier=0.1, ft_proj_selector=1))
     (tmp_path / "start" / "data.json").write_text(json.dumps({"class_names": list("abcdefghij")}))
     with pytest.raises(UserError, match=r"its class 0 is a, that of digits is 0; they must agree"):

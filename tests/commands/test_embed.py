@@ -45,7 +45,11 @@ def photos(tmp_path, rng):
 def slow_neighbors(embeddings, count):
     found = []
     for i, a in enumerate(embeddings):
-        cosines = [(float(a @ b / np.linalg.norm(a) / np.linalg.norm(b)), j) for j, b in enumerate(embeddings) if j != i]
+        cosines = [
+            (float(a @ b / np.linalg.norm(a) / np.linalg.norm(b)), j)
+            for j, b in enumerate(embeddings)
+            if j != i
+        ]
         found.append([value for value, _ in sorted(cosines, reverse=True)[:count]])
     return np.array(found)
 
@@ -54,26 +58,43 @@ def slow_neighbors(embeddings, count):
 def test_a_folder(settings, model, photos, tmp_path, ending):
     path = model(10)
     output = tmp_path / "out" / f"file{ending}"
-    embed.embed(settings(dataset=f"folder:{photos}", checkpoint=path, embed_output=str(output), embed_neighbors=4))
+    embed.embed(
+        settings(
+            dataset=f"folder:{photos}", checkpoint=path, embed_output=str(output), embed_neighbors=4
+        )
+    )
     if ending == ".npz":
         with np.load(output) as file:
             found = dict(file)
     else:
-        found = {name: np.array(column.to_pylist()) for name, column in zip(parquet.read_table(output).column_names, parquet.read_table(output).columns)}
-    assert sorted(found["name"]) == sorted(file.relative_to(photos).as_posix() for file in photos.rglob("*.png"))
+        found = {
+            name: np.array(column.to_pylist())
+            for name, column in zip(
+                parquet.read_table(output).column_names, parquet.read_table(output).columns
+            )
+        }
+    assert sorted(found["name"]) == sorted(
+        file.relative_to(photos).as_posix() for file in photos.rglob("*.png")
+    )
     assert set(found["split"]) == {"train", "validation"}
-    assert list(found["label"]) == ["" if name == "other.png" else name.split("/")[0] for name in found["name"]]
+    assert list(found["label"]) == [
+        "" if name == "other.png" else name.split("/")[0] for name in found["name"]
+    ]
     files = [str(photos / name) for name in found["name"]]
     model_of_the_package = embed_of(path, files)
     np.testing.assert_allclose(found["embedding"], model_of_the_package[0], rtol=1e-4, atol=1e-5)
     probabilities = model_of_the_package[1]
     assert list(found["predicted"]) == ["abcdefghij"[i] for i in probabilities.argmax(1)]
     np.testing.assert_allclose(found["score"], probabilities.max(1), rtol=1e-4)
-    np.testing.assert_allclose(found["similarity"], slow_neighbors(found["embedding"], 4), atol=1e-5)
+    np.testing.assert_allclose(
+        found["similarity"], slow_neighbors(found["embedding"], 4), atol=1e-5
+    )
     rows = np.arange(13)[:, None]
     assert np.all(found["neighbors"] != rows)
     unit = found["embedding"] / np.linalg.norm(found["embedding"], axis=1, keepdims=True)
-    np.testing.assert_allclose((unit[rows] * unit[found["neighbors"]]).sum(-1), found["similarity"], atol=1e-5)
+    np.testing.assert_allclose(
+        (unit[rows] * unit[found["neighbors"]]).sum(-1), found["similarity"], atol=1e-5
+    )
 
 
 def embed_of(path, files):
@@ -84,9 +105,15 @@ def embed_of(path, files):
 
 def test_without_classes_and_neighbors(settings, model, photos, tmp_path):
     path = model(0)
-    embed.embed(settings(dataset=f"folder:{photos}", checkpoint=path, embed_neighbors=0, embed_split="validation"))
+    embed.embed(
+        settings(
+            dataset=f"folder:{photos}", checkpoint=path, embed_neighbors=0, embed_split="validation"
+        )
+    )
     with np.load(tmp_path / "run" / "embeddings.npz") as found:
-        assert set(found) == {"name", "split", "label", "embedding"} and set(found["split"]) == {"validation"}
+        assert set(found) == {"name", "split", "label", "embedding"} and set(found["split"]) == {
+            "validation"
+        }
 
 
 def test_more_neighbors_than_images():
@@ -98,14 +125,25 @@ def test_more_neighbors_than_images():
 def test_which_weights_are_meant(settings, tmp_path):
     """Those of the run directory, unless another checkpoint is named than the one that run has started from."""
     run, other = settings(checkpoint=str(tmp_path / "start")), str(tmp_path / "other")
-    assert pretrained.place_of(run) == (str(tmp_path / "start"), "checkpoint")  # there is no run yet
+    assert pretrained.place_of(run) == (
+        str(tmp_path / "start"),
+        "checkpoint",
+    )  # there is no run yet
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "flags.json").write_text(json.dumps(run.flat()))
     assert pretrained.place_of(run) == (str(tmp_path / "run"), "model_dir")
     assert pretrained.place_of(run.replace(checkpoint="")) == (str(tmp_path / "run"), "model_dir")
     assert pretrained.place_of(run.replace(checkpoint=other)) == (other, "checkpoint")
-    assert pretrained.place_of(run.replace(checkpoint=other), alone=False) == (str(tmp_path / "run"), "model_dir")
-    (tmp_path / "run" / "flags.json").write_text(json.dumps(run.replace(mode="eval").flat()))  # an evaluation of weights from elsewhere
+    assert pretrained.place_of(run.replace(checkpoint=other), alone=False) == (
+        str(tmp_path / "run"),
+        "model_dir",
+    )
+    (tmp_path / "run" / "flags.json").write_text(
+        json.dumps(run.replace(mode="eval").flat())
+    )  # an evaluation of weights from elsewhere
     assert pretrained.place_of(run) == (str(tmp_path / "start"), "checkpoint")
     (tmp_path / "run" / "flags.json").unlink()
-    assert pretrained.place_of(run, alone=False) == (str(tmp_path / "run"), "model_dir")  # a stage that has not begun
+    assert pretrained.place_of(run, alone=False) == (
+        str(tmp_path / "run"),
+        "model_dir",
+    )  # a stage that has not begun

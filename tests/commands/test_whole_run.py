@@ -11,14 +11,43 @@ import tensorflow as tf
 from tensorboard.backend.event_processing import event_accumulator
 
 from tests.helpers import browser
-from tests.helpers.processes import DIGITS, GROUPS, HERE, OUTPUTS, SECONDS, SMALL, TINY, end_all, finish, newest, snapshot, start
+from tests.helpers.processes import (
+    DIGITS,
+    GROUPS,
+    HERE,
+    OUTPUTS,
+    SECONDS,
+    SMALL,
+    TINY,
+    end_all,
+    finish,
+    newest,
+    snapshot,
+    start,
+)
 from tf_simclr.report import schema
 
 pytestmark = pytest.mark.usefixtures("four_groups")
 STEPS = 12
-WHOLE = [*DIGITS, *TINY, "--evaluations=classifier,clustering,neighbors,health", "--mode=train_then_eval", f"--train_steps={STEPS}", "--num_cpu_devices=2"]
-TAGS = {"train/weight_decay", "train/total_loss", "train/contrast_loss", "train/contrast_acc", "train/contrast_entropy",
-        "train/supervised_loss", "train/supervised_acc", "learning_rate", "image"}
+WHOLE = [
+    *DIGITS,
+    *TINY,
+    "--evaluations=classifier,clustering,neighbors,health",
+    "--mode=train_then_eval",
+    f"--train_steps={STEPS}",
+    "--num_cpu_devices=2",
+]
+TAGS = {
+    "train/weight_decay",
+    "train/total_loss",
+    "train/contrast_loss",
+    "train/contrast_acc",
+    "train/contrast_entropy",
+    "train/supervised_loss",
+    "train/supervised_acc",
+    "learning_rate",
+    "image",
+}
 
 
 def start_whole(*arguments):
@@ -43,17 +72,29 @@ def test_whole_run_writes_its_files(whole):
     keys = ("eval/label_top_1_accuracy", "eval/label_top_5_accuracy", "eval/regularization_loss")
     assert all(0 <= result[key] <= 1 for key in keys)
     saved = json.loads((directory / "flags.json").read_text())
-    assert saved["train_steps"] == STEPS and saved["dataset"] == "digits" and saved["use_blur"] is False
+    assert (
+        saved["train_steps"] == STEPS
+        and saved["dataset"] == "digits"
+        and saved["use_blur"] is False
+    )
 
 
 def test_whole_run_writes_tensorboard_events(whole):
-    events = event_accumulator.EventAccumulator(str(whole[0]), {event_accumulator.TENSORS: 0}).Reload()
+    events = event_accumulator.EventAccumulator(
+        str(whole[0]), {event_accumulator.TENSORS: 0}
+    ).Reload()
     assert set(events.Tags()["tensors"]) >= TAGS
-    curves = {tag: {event.step: tf.make_ndarray(event.tensor_proto) for event in events.Tensors(tag)} for tag in TAGS}
+    curves = {
+        tag: {event.step: tf.make_ndarray(event.tensor_proto) for event in events.Tensors(tag)}
+        for tag in TAGS
+    }
     assert list(curves["train/total_loss"]) == [1, 11, STEPS]
     assert curves["learning_rate"][1] == pytest.approx(0.3 * 64 / 256)
     for step in curves["train/total_loss"]:
-        parts = [curves[f"train/{name}"][step] for name in ("contrast_loss", "supervised_loss", "weight_decay")]
+        parts = [
+            curves[f"train/{name}"][step]
+            for name in ("contrast_loss", "supervised_loss", "weight_decay")
+        ]
         assert curves["train/total_loss"][step] == pytest.approx(sum(parts), rel=1e-5)
     assert len(curves["image"][1]) > 2  # width, height, PNG files
     evaluation = event_accumulator.EventAccumulator(str(whole[0] / "eval")).Reload()
@@ -64,9 +105,26 @@ def test_whole_run_has_a_report(whole):
     """A page that a browser has nothing to say about, of what results.json holds."""
     directory = whole[0]
     document = schema.read(directory)
-    assert document["run"]["step"] == STEPS and document["figures"]["trained"]["classifier"] and document["figures"]["pixels"]["pixels"]
+    assert (
+        document["run"]["step"] == STEPS
+        and document["figures"]["trained"]["classifier"]
+        and document["figures"]["pixels"]["pixels"]
+    )
     page = (directory / "report.html").read_text()
-    assert all(f'id="{name}"' in page for name in ("runs", "recipe", "evaluations", "curves", "map", "neighbors", "classifier", "views", "repeat"))
+    assert all(
+        f'id="{name}"' in page
+        for name in (
+            "runs",
+            "recipe",
+            "evaluations",
+            "curves",
+            "map",
+            "neighbors",
+            "classifier",
+            "views",
+            "repeat",
+        )
+    )
     if browser.find() is not None:
         with browser.Browser() as opened:
             opened.open(directory / "report.html")
@@ -87,7 +145,9 @@ def test_second_start_of_a_complete_run(whole, tmp_path, main):
     assert status == 0, stderr
     assert f"training is complete: step {STEPS} of {STEPS}" in stderr
     assert checkpoints() == before
-    assert [path.name for path in (directory / "saved_model").iterdir()] == [str(STEPS)]  # keep_hub_module_max=1
+    assert [path.name for path in (directory / "saved_model").iterdir()] == [
+        str(STEPS)
+    ]  # keep_hub_module_max=1
 
 
 def test_saved_model_loads_without_the_package(whole, tmp_path):
@@ -116,17 +176,30 @@ print(json.dumps({
         assert shapes["final_avg_pool"] == shapes["proj_head_input"] == [3, 35]
         assert shapes["initial_conv"] == [3, 16, 16, 4]
     assert found["dtypes"] == ["float32"]
-    assert found["alone"] < 1e-4 < found["differ"]  # batch norm: statistics of the training, of the batch
+    assert (
+        found["alone"] < 1e-4 < found["differ"]
+    )  # batch norm: statistics of the training, of the batch
 
 
 def test_exporting_and_embedding(whole, tmp_path):
     """As processes of their own; they need neither the data nor the flags of the training."""
     shutil.copytree(whole[0], tmp_path / "run", ignore=shutil.ignore_patterns("saved_model"))
-    export = start_whole("--mode=export", f"--model_dir={tmp_path / 'run'}", "--export_formats=tflite")
-    embed = start_whole("--mode=embed", *DIGITS, f"--checkpoint={whole[0]}", f"--model_dir={tmp_path / 'new'}", "--embed_split=test", "--embed_neighbors=3")
+    export = start_whole(
+        "--mode=export", f"--model_dir={tmp_path / 'run'}", "--export_formats=tflite"
+    )
+    embed = start_whole(
+        "--mode=embed",
+        *DIGITS,
+        f"--checkpoint={whole[0]}",
+        f"--model_dir={tmp_path / 'new'}",
+        "--embed_split=test",
+        "--embed_neighbors=3",
+    )
     status, stderr = finish(export)
     assert status == 0 and "classifier.tflite: " in stderr, stderr
-    files = {path.relative_to(tmp_path / "run").as_posix() for path in (tmp_path / "run").rglob("*")}
+    files = {
+        path.relative_to(tmp_path / "run").as_posix() for path in (tmp_path / "run").rglob("*")
+    }
     assert {f"saved_model/{STEPS}/saved_model.pb", f"tflite/{STEPS}/embedding_int8.tflite"} <= files
     card = (tmp_path / "run" / "saved_model" / str(STEPS) / "assets" / "model_card.md").read_text()
     assert "label_top_1_accuracy" in card and "1437 images, 1437 of them with a label" in card
@@ -134,5 +207,12 @@ def test_exporting_and_embedding(whole, tmp_path):
     assert status == 0 and "| 0 | " in stderr, stderr
     with np.load(tmp_path / "new" / "embeddings.npz") as found:
         assert {name: values.shape for name, values in found.items()} == {
-            "name": (360,), "split": (360,), "label": (360,), "embedding": (360, 35), "predicted": (360,), "score": (360,),
-            "neighbors": (360, 3), "similarity": (360, 3)}
+            "name": (360,),
+            "split": (360,),
+            "label": (360,),
+            "embedding": (360, 35),
+            "predicted": (360,),
+            "score": (360,),
+            "neighbors": (360, 3),
+            "similarity": (360, 3),
+        }

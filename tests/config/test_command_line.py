@@ -44,19 +44,22 @@ def test_defaults_of_the_command_line_are_those_of_the_fields():
     assert values == {**config.Config().flat(), "model_dir": "runs/imagenet2012_pretrain"}
 
 
-@pytest.mark.parametrize(("argument", "name", "expected"), [
-    ("--learning_rate=1e-4", "learning_rate", 1e-4),
-    ("-learning_rate=2", "learning_rate", 2.0),
-    ("--crop_area=0.2,1", "crop_area", (0.2, 1.0)),
-    ("--fine_tune_after_block=-1", "fine_tune_after_block", -1),
-    ("--nouse_blur", "use_blur", False),
-    ("--use_blur", "use_blur", True),
-    ("--use_blur=yes", "use_blur", True),
-    ("--use_blur=off", "use_blur", False),
-    ("--use_tpu=False", "use_tpu", False),
-    ("--use_tpu=0", "use_tpu", False),
-    ("--train_split=train[:90%]+test", "train_split", "train[:90%]+test"),
-])
+@pytest.mark.parametrize(
+    ("argument", "name", "expected"),
+    [
+        ("--learning_rate=1e-4", "learning_rate", 1e-4),
+        ("-learning_rate=2", "learning_rate", 2.0),
+        ("--crop_area=0.2,1", "crop_area", (0.2, 1.0)),
+        ("--fine_tune_after_block=-1", "fine_tune_after_block", -1),
+        ("--nouse_blur", "use_blur", False),
+        ("--use_blur", "use_blur", True),
+        ("--use_blur=yes", "use_blur", True),
+        ("--use_blur=off", "use_blur", False),
+        ("--use_tpu=False", "use_tpu", False),
+        ("--use_tpu=0", "use_tpu", False),
+        ("--train_split=train[:90%]+test", "train_split", "train[:90%]+test"),
+    ],
+)
 def test_spellings(argument, name, expected):
     value = parse("--dataset=digits", argument)[0][name]
     assert value == expected and type(value) is type(expected)
@@ -66,45 +69,51 @@ def test_value_as_an_argument_of_its_own_and_the_last_one_counts():
     assert parse("--dataset", "digits", "--seed", "3", "--seed=4")[0]["seed"] == 4
 
 
-@pytest.mark.parametrize(("arguments", "received", "hint"), [
-    (["--learning_rat=1"], "--learning_rat", "'learning_rate'"),
-    (["--confg=x"], "--confg", "'config'"),
-    (["--nouse_blurr"], "--nouse_blurr", "'use_blur'"),
-    (["--nolearning_rate"], "--nolearning_rate", "'learning_rate'"),
-    (["--learning_rate"], "--learning_rate", "--name=value"),
-    (["--learning_rate", "--use_blur"], "--use_blur", "0.3"),
-    (["digits"], "'digits'", "--name=value"),
-    (["--nouse_blur=3"], "--nouse_blur=3", "--name=value"),
-    (["--use_blur=ja"], "--use_blur=ja", "true or false"),
-    (["--train_steps=many"], "--train_steps=many", "--train_steps=0"),
-    (["--optimizer=sgd"], "--optimizer=sgd", "momentum, adam, lars"),
-    (["--config=digits_quickstrat"], "digits_quickstrat", "'digits_quickstart'"),
-    (["--config=/none/there.yaml"], "/none/there.yaml", "digits_quickstart"),
-    (["--config=" + "x" * 400], "xxx", "digits_quickstart"),
-    (["--flagfile=/none/there"], "/none/there", "flagfile"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "received", "hint"),
+    [
+        (["--learning_rat=1"], "--learning_rat", "'learning_rate'"),
+        (["--confg=x"], "--confg", "'config'"),
+        (["--nouse_blurr"], "--nouse_blurr", "'use_blur'"),
+        (["--nolearning_rate"], "--nolearning_rate", "'learning_rate'"),
+        (["--learning_rate"], "--learning_rate", "--name=value"),
+        (["--learning_rate", "--use_blur"], "--use_blur", "0.3"),
+        (["digits"], "'digits'", "--name=value"),
+        (["--nouse_blur=3"], "--nouse_blur=3", "--name=value"),
+        (["--use_blur=ja"], "--use_blur=ja", "true or false"),
+        (["--train_steps=many"], "--train_steps=many", "--train_steps=0"),
+        (["--optimizer=sgd"], "--optimizer=sgd", "momentum, adam, lars"),
+        (["--config=digits_quickstrat"], "digits_quickstrat", "'digits_quickstart'"),
+        (["--config=/none/there.yaml"], "/none/there.yaml", "digits_quickstart"),
+        (["--config=" + "x" * 400], "xxx", "digits_quickstart"),
+        (["--flagfile=/none/there"], "/none/there", "flagfile"),
+    ],
+)
 def test_wrong_command_line(arguments, received, hint):
     message = refused(*arguments)
     assert received in message and hint in message
 
 
-@pytest.mark.parametrize(("text", "said"), [
-    ("learning_rat: 1", "'learning_rate'"),
-    ("image_size: [1", "can't be read as YAML"),
-    ("- a\n- b", "list"),
-    ("", "NoneType"),
-    ("just text", "str"),
-    ("temperature: .nan", "--temperature=nan"),
-    ("temperature: .inf", "--temperature=inf"),
-    ("train_steps: -1", "--train_steps=-1"),
-    ("proj_head_mode: linar", "'linear'"),
-    ("dataset: [digits]", "text"),
-    ("checkpoint:", "text"),
-    ("use_blur: perhaps", "true or false"),
-    ("eval_name: 2001-99-99", "can't be read as YAML"),  # not a date, PyYAML raises ValueError
-    ("[" * 1000, "can't be read as YAML"),
-    ("1: 2", "unknown key '1'"),
-])
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("learning_rat: 1", "'learning_rate'"),
+        ("image_size: [1", "can't be read as YAML"),
+        ("- a\n- b", "list"),
+        ("", "NoneType"),
+        ("just text", "str"),
+        ("temperature: .nan", "--temperature=nan"),
+        ("temperature: .inf", "--temperature=inf"),
+        ("train_steps: -1", "--train_steps=-1"),
+        ("proj_head_mode: linar", "'linear'"),
+        ("dataset: [digits]", "text"),
+        ("checkpoint:", "text"),
+        ("use_blur: perhaps", "true or false"),
+        ("eval_name: 2001-99-99", "can't be read as YAML"),  # not a date, PyYAML raises ValueError
+        ("[" * 1000, "can't be read as YAML"),
+        ("1: 2", "unknown key '1'"),
+    ],
+)
 def test_wrong_yaml_names_the_file(tmp_path, text, said):
     message = refused(f"--config={yaml_file(tmp_path, text)}")
     assert "my.yaml" in message and said in message
@@ -116,7 +125,10 @@ def test_yaml_that_is_no_text(tmp_path):
 
 
 def test_flags_override_yaml_and_yaml_the_defaults(tmp_path):
-    path = yaml_file(tmp_path, "dataset: cifar10\nlearning_rate: 1e-4\nseed: 5\nuse_blur: no\ncrop_area: [0.2, 1.0]\n")
+    path = yaml_file(
+        tmp_path,
+        "dataset: cifar10\nlearning_rate: 1e-4\nseed: 5\nuse_blur: no\ncrop_area: [0.2, 1.0]\n",
+    )
     values, notes = parse(f"--config={path}", "--seed=7", "--dataset=digits", "--use_blur")
     assert (values["dataset"], values["seed"], values["use_blur"]) == ("digits", 7, True)
     assert (values["learning_rate"], values["crop_area"]) == (1e-4, (0.2, 1.0))
@@ -133,20 +145,30 @@ def test_a_flag_with_its_default_value_still_overrides_yaml(tmp_path):
 def test_quick_start_is_chosen_and_said():
     built, notes = parse_stages("--seed=3")
     recipe = flags.read(flags.CONFIG_DIR / f"{flags.QUICK_START}.yaml")
-    assert list(built) == [f"runs/{flags.QUICK_START}/{stage}" for stage in recipe["train_mode"].split(",")]
+    assert list(built) == [
+        f"runs/{flags.QUICK_START}/{stage}" for stage in recipe["train_mode"].split(",")
+    ]
     for values in built.values():
-        assert values["dataset"] == "digits" and values["seed"] == 3 and values["labels_per_class"] == 2
+        assert (
+            values["dataset"] == "digits"
+            and values["seed"] == 3
+            and values["labels_per_class"] == 2
+        )
         assert values["learning_rate"] == recipe[values["train_mode"]]["learning_rate"]
     assert len(notes) == 1 and flags.QUICK_START in notes[0]
 
 
 def test_a_run_directory_brings_its_own_configuration(tmp_path):
-    saved = config.build({"dataset": "digits", "seed": 5, "model_dir": "elsewhere", "temperature": 0.25})
+    saved = config.build(
+        {"dataset": "digits", "seed": 5, "model_dir": "elsewhere", "temperature": 0.25}
+    )
     yaml_file(tmp_path, json.dumps(saved.flat()), flags.SAVED)
     values, notes = parse(f"--model_dir={tmp_path}", "--mode=eval")
     assert values == saved.replace(model_dir=str(tmp_path), mode="eval").flat()
     assert len(notes) == 1 and str(tmp_path) in notes[0]
-    assert parse(f"--model_dir={tmp_path}", "--dataset=digits")[0]["seed"] == 0  # not where a data set is named
+    assert (
+        parse(f"--model_dir={tmp_path}", "--dataset=digits")[0]["seed"] == 0
+    )  # not where a data set is named
     assert parse(f"--model_dir={tmp_path}", "--config=folder_example")[0]["seed"] == 0
 
 
@@ -164,15 +186,28 @@ def test_new_run_directory_means_the_quick_start(tmp_path):
 
 def test_run_directory_of_a_folder_of_images():
     assert parse("--dataset=folder:/data/birds/")[0]["model_dir"] == "runs/birds_pretrain"
-    assert parse("--dataset=digits", "--train_mode=finetune")[0]["model_dir"] == "runs/digits_finetune"
+    assert (
+        parse("--dataset=digits", "--train_mode=finetune")[0]["model_dir"] == "runs/digits_finetune"
+    )
     assert parse("--dataset=digits", "--model_dir=x")[0]["model_dir"] == "x"
 
 
 @settings(deadline=None)
-@given(model_dir=st.text(), eval_name=st.text(), learning_rate=st.floats(0, 1e30), area=st.floats(0.01, 1))
+@given(
+    model_dir=st.text(),
+    eval_name=st.text(),
+    learning_rate=st.floats(0, 1e30),
+    area=st.floats(0.01, 1),
+)
 def test_what_is_written_is_read_again(tmp_path_factory, model_dir, eval_name, learning_rate, area):
-    built = config.build({"model_dir": model_dir, "eval_name": eval_name, "learning_rate": learning_rate,
-                          "crop_area": (area, 1.0)})
+    built = config.build(
+        {
+            "model_dir": model_dir,
+            "eval_name": eval_name,
+            "learning_rate": learning_rate,
+            "crop_area": (area, 1.0),
+        }
+    )
     path = tmp_path_factory.getbasetemp() / flags.SAVED
     path.write_text(json.dumps(built.flat()), encoding="utf-8")
     assert config.build(flags.read(path)) == built
@@ -187,17 +222,24 @@ def test_any_command_line_is_accepted_or_refused_in_one_line(arguments):
         assert len(str(error).splitlines()) == 1
 
 
-@pytest.mark.parametrize("path", sorted(flags.CONFIG_DIR.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted(flags.CONFIG_DIR.glob("*.yaml")), ids=lambda path: path.stem
+)
 def test_recipe_loads(path):
     built, notes = parse_stages(f"--config={path.stem}")
     common, sections = chain.separate(flags.read(path))
     stages = common.pop("train_mode", "pretrain").split(",")
-    assert list(built) == [f"runs/{path.stem}" + (f"/{stage}" if len(stages) > 1 else "") for stage in stages] and notes == []
+    assert (
+        list(built)
+        == [f"runs/{path.stem}" + (f"/{stage}" if len(stages) > 1 else "") for stage in stages]
+        and notes == []
+    )
     assert all(chain.stages(stage) for stage in sections)
     for stage, values in zip(stages, built.values(), strict=True):
         given_ = {**common, **sections.get(chain.mode_of(stage), {}), **sections.get(stage, {})}
         assert {name: values[name] for name in given_ if name not in chain.PATHS} == {
-            name: config.coerce(name, v) for name, v in given_.items() if name not in chain.PATHS}
+            name: config.coerce(name, v) for name, v in given_.items() if name not in chain.PATHS
+        }
     assert path.read_text().startswith("# ")
 
 
@@ -241,6 +283,8 @@ def test_published_commands_are_taken_as_they_are(command):
 def test_home_folder(monkeypatch):
     """Behind a `=` no shell expands it."""
     monkeypatch.setenv("HOME", "/home/me")
-    values, _ = parse("--dataset=folder:~/pictures", "--model_dir=~/runs/x", "--checkpoint=~/runs/y")
+    values, _ = parse(
+        "--dataset=folder:~/pictures", "--model_dir=~/runs/x", "--checkpoint=~/runs/y"
+    )
     assert values["dataset"] == "folder:/home/me/pictures"
     assert (values["model_dir"], values["checkpoint"]) == ("/home/me/runs/x", "/home/me/runs/y")

@@ -20,21 +20,60 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 # SPEC section 8. What is None there is '' here.
 REFERENCE_DEFAULTS = {
-    "learning_rate": 0.3, "learning_rate_scaling": "linear", "warmup_epochs": 10, "weight_decay": 1e-6,
-    "batch_norm_decay": 0.9, "train_batch_size": 512, "train_split": "train", "train_epochs": 100, "train_steps": 0,
-    "eval_steps": 0, "eval_batch_size": 256, "checkpoint_epochs": 1, "checkpoint_steps": 0,
-    "eval_split": "validation", "dataset": "imagenet2012", "cache_dataset": False, "mode": "train",
-    "train_mode": "pretrain", "lineareval_while_pretraining": True, "checkpoint": "", "zero_init_logits_layer": False,
-    "fine_tune_after_block": -1, "master": "", "model_dir": "", "data_dir": "", "use_tpu": True, "tpu_name": "",
-    "tpu_zone": "", "gcp_project": "", "optimizer": "lars", "momentum": 0.9, "eval_name": "",
-    "keep_checkpoint_max": 5, "keep_hub_module_max": 1, "temperature": 0.1, "hidden_norm": True,
-    "proj_head_mode": "nonlinear", "proj_out_dim": 128, "num_proj_layers": 3, "ft_proj_selector": 0,
-    "global_bn": True, "width_multiplier": 1, "resnet_depth": 50, "sk_ratio": 0, "se_ratio": 0, "image_size": 224,
-    "color_jitter_strength": 1.0, "use_blur": True,
+    "learning_rate": 0.3,
+    "learning_rate_scaling": "linear",
+    "warmup_epochs": 10,
+    "weight_decay": 1e-6,
+    "batch_norm_decay": 0.9,
+    "train_batch_size": 512,
+    "train_split": "train",
+    "train_epochs": 100,
+    "train_steps": 0,
+    "eval_steps": 0,
+    "eval_batch_size": 256,
+    "checkpoint_epochs": 1,
+    "checkpoint_steps": 0,
+    "eval_split": "validation",
+    "dataset": "imagenet2012",
+    "cache_dataset": False,
+    "mode": "train",
+    "train_mode": "pretrain",
+    "lineareval_while_pretraining": True,
+    "checkpoint": "",
+    "zero_init_logits_layer": False,
+    "fine_tune_after_block": -1,
+    "master": "",
+    "model_dir": "",
+    "data_dir": "",
+    "use_tpu": True,
+    "tpu_name": "",
+    "tpu_zone": "",
+    "gcp_project": "",
+    "optimizer": "lars",
+    "momentum": 0.9,
+    "eval_name": "",
+    "keep_checkpoint_max": 5,
+    "keep_hub_module_max": 1,
+    "temperature": 0.1,
+    "hidden_norm": True,
+    "proj_head_mode": "nonlinear",
+    "proj_out_dim": 128,
+    "num_proj_layers": 3,
+    "ft_proj_selector": 0,
+    "global_bn": True,
+    "width_multiplier": 1,
+    "resnet_depth": 50,
+    "sk_ratio": 0,
+    "se_ratio": 0,
+    "image_size": 224,
+    "color_jitter_strength": 1.0,
+    "use_blur": True,
 }
 REFERENCE_CHOICES = {
-    "learning_rate_scaling": {"linear", "sqrt"}, "mode": {"train", "eval", "train_then_eval"},
-    "train_mode": {"pretrain", "finetune"}, "optimizer": {"momentum", "adam", "lars"},
+    "learning_rate_scaling": {"linear", "sqrt"},
+    "mode": {"train", "eval", "train_then_eval"},
+    "train_mode": {"pretrain", "finetune"},
+    "optimizer": {"momentum", "adam", "lars"},
     "proj_head_mode": {"none", "linear", "nonlinear"},
 }
 
@@ -69,72 +108,92 @@ def test_reference_choices_are_accepted(name):
 def test_every_field_is_documented_and_accepts_its_own_default_as_text():
     for name, field in config.fields().items():
         assert field.help, name
-        text = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else str(field.default)
+        text = (
+            ",".join(map(str, field.default))
+            if isinstance(field.default, tuple)
+            else str(field.default)
+        )
         value = config.coerce(name, text)
         assert value == field.default and type(value) is type(field.default), name
 
 
 def test_names_are_unique_over_the_sections():
-    names = [f.name for section in dataclasses.fields(config.Config) for f in dataclasses.fields(section.type)]
+    names = [
+        f.name
+        for section in dataclasses.fields(config.Config)
+        for f in dataclasses.fields(section.type)
+    ]
     assert len(names) == len(set(names)) == len(config.fields())
 
 
-@pytest.mark.parametrize(("name", "given_", "expected"), [
-    ("learning_rate", "1e-4", 1e-4),  # what YAML makes of 1e-4
-    ("learning_rate", 1, 1.0),
-    ("train_steps", "7", 7),
-    ("train_steps", 7.0, 7),
-    ("crop_area", [0.2, 1], (0.2, 1.0)),
-    ("crop_area", "0.2,1", (0.2, 1.0)),
-    ("crop_area", ["2e-1", "1"], (0.2, 1.0)),
-    ("eval_name", 10, "10"),
-    ("dataset", "folder:/a b", "folder:/a b"),
-    ("resnet_depth", "18", 18),
-    *[("use_blur", text, True) for text in (True, "true", "True", "TRUE", "t", "1", 1, "yes", "on")],
-    *[("use_blur", text, False) for text in (False, "false", "False", "f", "0", 0, "no", "off")],
-])
+@pytest.mark.parametrize(
+    ("name", "given_", "expected"),
+    [
+        ("learning_rate", "1e-4", 1e-4),  # what YAML makes of 1e-4
+        ("learning_rate", 1, 1.0),
+        ("train_steps", "7", 7),
+        ("train_steps", 7.0, 7),
+        ("crop_area", [0.2, 1], (0.2, 1.0)),
+        ("crop_area", "0.2,1", (0.2, 1.0)),
+        ("crop_area", ["2e-1", "1"], (0.2, 1.0)),
+        ("eval_name", 10, "10"),
+        ("dataset", "folder:/a b", "folder:/a b"),
+        ("resnet_depth", "18", 18),
+        *[
+            ("use_blur", text, True)
+            for text in (True, "true", "True", "TRUE", "t", "1", 1, "yes", "on")
+        ],
+        *[
+            ("use_blur", text, False)
+            for text in (False, "false", "False", "f", "0", 0, "no", "off")
+        ],
+    ],
+)
 def test_coercion(name, given_, expected):
     value = value_of(config.build({name: given_}), name)
     assert value == expected and type(value) is type(expected)
 
 
-@pytest.mark.parametrize(("name", "given_", "hint"), [
-    ("learning_rate", "fast", "--learning_rate=0.3"),
-    ("learning_rate", -1, "--learning_rate=0"),
-    ("learning_rate", "nan", "number"),
-    ("learning_rate", math.nan, "number"),
-    ("learning_rate", "inf", "number"),
-    ("learning_rate", "1e999", "number"),
-    ("learning_rate", True, "number"),
-    ("learning_rate", None, "number"),
-    ("learning_rate", [0.1], "number"),
-    ("temperature", 0, "--temperature=0.001"),
-    ("train_steps", 1.5, "whole number"),
-    ("train_steps", "1.5", "whole number"),
-    ("train_steps", math.inf, "whole number"),
-    ("train_steps", 2**31, "2147483647"),
-    ("train_batch_size", 0, "--train_batch_size=1"),
-    ("image_size", "7", "--image_size=8"),
-    ("use_blur", "maybe", "true or false"),
-    ("use_blur", 2, "true or false"),
-    ("use_blur", None, "true or false"),
-    ("dataset", ["digits"], "text"),
-    ("dataset", None, "text"),
-    ("optimizer", "larz", "'lars'"),
-    ("optimizer", "LARS", "'lars'"),
-    ("resnet_depth", 49, "'50'"),
-    ("resnet_depth", 1000, "'200'"),
-    ("crop_area", "0.5", "two numbers"),
-    ("crop_area", [0.1, 0.2, 0.3], "two numbers"),
-    ("crop_area", 0.5, "two numbers"),
-    ("crop_area", [0.1, math.nan], "two numbers"),
-    ("crop_area", [True, 1.0], "two numbers"),
-    ("crop_area", [0, 1], "--crop_area=0.08,1"),
-    ("crop_area", [0.5, 2], "--crop_area=0.5,1"),
-    ("crop_area", [1, 0.5], "--crop_area=0.5,1"),
-    ("label_fraction", 0, "--label_fraction=1"),
-    ("ft_proj_selector", 4, "at most 3"),
-])
+@pytest.mark.parametrize(
+    ("name", "given_", "hint"),
+    [
+        ("learning_rate", "fast", "--learning_rate=0.3"),
+        ("learning_rate", -1, "--learning_rate=0"),
+        ("learning_rate", "nan", "number"),
+        ("learning_rate", math.nan, "number"),
+        ("learning_rate", "inf", "number"),
+        ("learning_rate", "1e999", "number"),
+        ("learning_rate", True, "number"),
+        ("learning_rate", None, "number"),
+        ("learning_rate", [0.1], "number"),
+        ("temperature", 0, "--temperature=0.001"),
+        ("train_steps", 1.5, "whole number"),
+        ("train_steps", "1.5", "whole number"),
+        ("train_steps", math.inf, "whole number"),
+        ("train_steps", 2**31, "2147483647"),
+        ("train_batch_size", 0, "--train_batch_size=1"),
+        ("image_size", "7", "--image_size=8"),
+        ("use_blur", "maybe", "true or false"),
+        ("use_blur", 2, "true or false"),
+        ("use_blur", None, "true or false"),
+        ("dataset", ["digits"], "text"),
+        ("dataset", None, "text"),
+        ("optimizer", "larz", "'lars'"),
+        ("optimizer", "LARS", "'lars'"),
+        ("resnet_depth", 49, "'50'"),
+        ("resnet_depth", 1000, "'200'"),
+        ("crop_area", "0.5", "two numbers"),
+        ("crop_area", [0.1, 0.2, 0.3], "two numbers"),
+        ("crop_area", 0.5, "two numbers"),
+        ("crop_area", [0.1, math.nan], "two numbers"),
+        ("crop_area", [True, 1.0], "two numbers"),
+        ("crop_area", [0, 1], "--crop_area=0.08,1"),
+        ("crop_area", [0.5, 2], "--crop_area=0.5,1"),
+        ("crop_area", [1, 0.5], "--crop_area=0.5,1"),
+        ("label_fraction", 0, "--label_fraction=1"),
+        ("ft_proj_selector", 4, "at most 3"),
+    ],
+)
 def test_bad_value_is_refused_with_a_way_out(name, given_, hint):
     message = refused(**{name: given_})
     assert hint in message
@@ -142,7 +201,9 @@ def test_bad_value_is_refused_with_a_way_out(name, given_, hint):
 
 
 def test_unknown_key_names_the_nearest():
-    assert "unknown key 'learning_rat'" in refused(learning_rat=1) and "'learning_rate'" in refused(learning_rat=1)
+    assert "unknown key 'learning_rat'" in refused(learning_rat=1) and "'learning_rate'" in refused(
+        learning_rat=1
+    )
     with pytest.raises(UserError, match="unknown key '3'"):
         config.build({3: 4})  # YAML has such keys
 
@@ -185,14 +246,26 @@ def test_error_is_one_line_whatever_the_value():
 
 
 def test_exit_statuses():
-    assert (UserError("").status, config.Diverged("").status, config.Interrupted("", 15).status) == (2, 1, 143)
+    assert (
+        UserError("").status,
+        config.Diverged("").status,
+        config.Interrupted("", 15).status,
+    ) == (2, 1, 143)
     assert config.Interrupted("", 2).status == 130
 
 
 VALUES = st.one_of(
-    st.text(), st.integers(), st.floats(), st.booleans(), st.none(), st.dates(),
-    st.integers().map(str), st.floats().map(str), st.lists(st.one_of(st.floats(), st.text()), max_size=3),
-    st.tuples(st.floats(), st.floats()).map(lambda pair: f"{pair[0]},{pair[1]}"))
+    st.text(),
+    st.integers(),
+    st.floats(),
+    st.booleans(),
+    st.none(),
+    st.dates(),
+    st.integers().map(str),
+    st.floats().map(str),
+    st.lists(st.one_of(st.floats(), st.text()), max_size=3),
+    st.tuples(st.floats(), st.floats()).map(lambda pair: f"{pair[0]},{pair[1]}"),
+)
 
 
 @settings(deadline=None)
@@ -209,7 +282,10 @@ def test_any_value_is_accepted_or_refused_in_one_line_with_a_hint_that_works(nam
     else:
         stored = value_of(built, name)
         assert config.build({name: stored}) == built
-        assert isinstance(stored, config.fields()[name].type if isinstance(config.fields()[name].type, type) else tuple)
+        assert isinstance(
+            stored,
+            config.fields()[name].type if isinstance(config.fields()[name].type, type) else tuple,
+        )
 
 
 @settings(deadline=None)
@@ -229,8 +305,12 @@ def test_nearest_of_any_names(name, names):
 def words_read(path):
     """Attributes that are read and whole texts in quotes, in the code of a file (comments and docstrings aside)."""
     nodes = list(ast.walk(ast.parse(path.read_text())))
-    attributes = {n.attr for n in nodes if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Load)}
-    return attributes | {n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+    attributes = {
+        n.attr for n in nodes if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Load)
+    }
+    return attributes | {
+        n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)
+    }
 
 
 def test_no_flag_that_nothing_reads():

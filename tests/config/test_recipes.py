@@ -10,19 +10,33 @@ from tf_simclr.config import config
 from tf_simclr.config import stages as chain
 from tf_simclr.models import resnet
 
-SMALL = {"dataset": "digits", "eval_split": "test", "image_size": 16, "width_multiplier": 0.05, "train_batch_size": 8, "train_steps": 2}
+SMALL = {
+    "dataset": "digits",
+    "eval_split": "test",
+    "image_size": 16,
+    "width_multiplier": 0.05,
+    "train_batch_size": 8,
+    "train_steps": 2,
+}
 RECIPES = sorted(flags.CONFIG_DIR.glob("*.yaml"))
 
 
-SHARES = {"label_fraction", "labels_per_class"}  # of the labels: eight digits a step have theirs whatever the share
+SHARES = {
+    "label_fraction",
+    "labels_per_class",
+}  # of the labels: eight digits a step have theirs whatever the share
 TRAINED = {}  # {what of a configuration has a part in two steps: their metrics}: recipes for several shares of labels train the same
 
 
 def trained_by(settings):
     """The flags that `Training` reads, those of any section that it could, as a key."""
     fields, after = config.fields(), ("eval", "export", "embed", "report")
-    return tuple((name, value) for name, value in settings.flat().items()
-                 if fields[name].section not in after and name not in SHARES | {"model_dir", "checkpoint", "teacher_checkpoint", "train_epochs"})
+    return tuple(
+        (name, value)
+        for name, value in settings.flat().items()
+        if fields[name].section not in after
+        and name not in SHARES | {"model_dir", "checkpoint", "teacher_checkpoint", "train_epochs"}
+    )
 
 
 @pytest.mark.usefixtures("eager")
@@ -30,7 +44,9 @@ def trained_by(settings):
 def test_two_steps(path, monkeypatch):
     for settings in chain.configs(*chain.separate(flags.read(path)), SMALL):
         block, _ = resnet.FAMILY[settings.model.resnet_depth]
-        monkeypatch.setitem(resnet.FAMILY, settings.model.resnet_depth, (block, (1,)))  # one group is all it takes
+        monkeypatch.setitem(
+            resnet.FAMILY, settings.model.resnet_depth, (block, (1,))
+        )  # one group is all it takes
         key = trained_by(settings)
         if key not in TRAINED:
             TRAINED[key] = Training(settings).run(2)
@@ -41,9 +57,15 @@ def test_two_steps(path, monkeypatch):
 def test_only_what_differs_from_the_defaults(path):
     defaults = config.Config().flat()
     common, sections = chain.separate(flags.read(path))
-    assert [name for name, value in common.items() if value == defaults[name] and name != "dataset"] == []
+    assert [
+        name for name, value in common.items() if value == defaults[name] and name != "dataset"
+    ] == []
     for stage, section in sections.items():
-        below = {**defaults, **common, **(sections.get(chain.mode_of(stage), {}) if stage != chain.mode_of(stage) else {})}
+        below = {
+            **defaults,
+            **common,
+            **(sections.get(chain.mode_of(stage), {}) if stage != chain.mode_of(stage) else {}),
+        }
         assert [name for name, value in section.items() if value == below[name]] == [], stage
 
 
@@ -57,4 +79,6 @@ def test_the_header_has_the_command(path):
 def test_readme_names_every_recipe_and_flag():
     readme = (flags.CONFIG_DIR.parent / "README.md").read_text()
     assert [path.stem for path in RECIPES if f"| `{path.stem}` |" not in readme] == []
-    assert flags.markdown() in readme, "the tables of flags in README are not those of the code: see flags.markdown()"
+    assert flags.markdown() in readme, (
+        "the tables of flags in README are not those of the code: see flags.markdown()"
+    )

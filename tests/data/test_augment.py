@@ -36,7 +36,9 @@ def draws(image, size, count=DRAWS, **flags):
     """`count` views of one image, their geometry made inside tf.data."""
     chosen = options(**{**PLAIN, **flags})
     seeds = tf.data.Dataset.range(count // 2).map(lambda i: tf.stack([7, i]))
-    views = seeds.map(lambda seed: augment.pretrain_views(Decoded(image), seed, size, chosen), tf.data.AUTOTUNE)
+    views = seeds.map(
+        lambda seed: augment.pretrain_views(Decoded(image), seed, size, chosen), tf.data.AUTOTUNE
+    )
     return colour.images(next(iter(views.batch(count // 2))), chosen).numpy()
 
 
@@ -45,7 +47,9 @@ def planes(image):
 
 
 def jitter(image, u, *arguments):
-    return tf.transpose(colour.jitter(planes(image), tf.unstack(tf.constant(u)), *arguments), [1, 2, 0])
+    return tf.transpose(
+        colour.jitter(planes(image), tf.unstack(tf.constant(u)), *arguments), [1, 2, 0]
+    )
 
 
 def differs(views, plain, tolerance=1e-6):
@@ -95,7 +99,9 @@ def slow_blur(image, sigma):
     kernel = np.exp(-(x[:, None] ** 2 + x[None] ** 2) / (2 * sigma**2))
     kernel /= kernel.sum()
     padded = np.pad(image, [(taps // 2, taps // 2), (taps // 2, taps // 2), (0, 0)])
-    return sum(kernel[i, j] * padded[i:i + size, j:j + size] for i in range(taps) for j in range(taps))
+    return sum(
+        kernel[i, j] * padded[i : i + size, j : j + size] for i in range(taps) for j in range(taps)
+    )
 
 
 def slow_colours(image, u, strength, additive, grey):
@@ -108,26 +114,48 @@ def slow_colours(image, u, strength, additive, grey):
 
 
 @pytest.mark.parametrize("one_by_one", [True, False])
-@pytest.mark.parametrize(("strength", "brightness"), [(1.0, "multiplicative"), (0.5, "additive"), (2.0, "multiplicative"), (0.0, "additive")])
+@pytest.mark.parametrize(
+    ("strength", "brightness"),
+    [(1.0, "multiplicative"), (0.5, "additive"), (2.0, "multiplicative"), (0.0, "additive")],
+)
 def test_a_batch_is_distorted_as_each_image_alone_in_numpy(one_by_one, strength, brightness):
-    images, u = np.random.default_rng(2).integers(0, 256, (24, 20, 20, 3)).astype(np.uint8), np.random.default_rng(3).random((24, 12)).astype(np.float32)
+    images, u = (
+        np.random.default_rng(2).integers(0, 256, (24, 20, 20, 3)).astype(np.uint8),
+        np.random.default_rng(3).random((24, 12)).astype(np.float32),
+    )
     images[0], images[1, ..., 1] = 0, 255  # what has no hue, and what has no saturation to gain
     chosen = options(color_jitter_strength=strength, brightness=brightness)
     ours = colour.distort(tf.constant(images), tf.constant(u), chosen, one_by_one)
-    expected = [slow_colours(image / 255, own, strength, brightness == "additive", 0.2) for image, own in zip(images, u)]
+    expected = [
+        slow_colours(image / 255, own, strength, brightness == "additive", 0.2)
+        for image, own in zip(images, u)
+    ]
     np.testing.assert_allclose(ours, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("batch", [{"views": 0}, {"image": 0}])
 def test_images_without_numbers_are_taken_as_they_are(batch):
-    for images in (np.full((2, 1, 4, 4, 3), 51, np.uint8), np.full((2, 1, 4, 4, 3), 0.2, np.float32)):
-        np.testing.assert_allclose(colour.images(dict.fromkeys(batch, tf.constant(images)), options()), np.full((2, 4, 4, 3), 0.2), atol=1e-6)
+    for images in (
+        np.full((2, 1, 4, 4, 3), 51, np.uint8),
+        np.full((2, 1, 4, 4, 3), 0.2, np.float32),
+    ):
+        np.testing.assert_allclose(
+            colour.images(dict.fromkeys(batch, tf.constant(images)), options()),
+            np.full((2, 4, 4, 3), 0.2),
+            atol=1e-6,
+        )
     assert colour.images({"features": 0}, options()) is None
 
 
 def test_replicas_distort_as_one_device(two_replicas):
-    images, u = tf.constant(np.stack([picture(16, 16, i) for i in range(4)])), tf.random.stateless_uniform([4, 12], [1, 2])
-    step = tf.function(lambda: two_replicas.run(lambda: colour.distort(images, u, options(), True)), autograph=False)
+    images, u = (
+        tf.constant(np.stack([picture(16, 16, i) for i in range(4)])),
+        tf.random.stateless_uniform([4, 12], [1, 2]),
+    )
+    step = tf.function(
+        lambda: two_replicas.run(lambda: colour.distort(images, u, options(), True)),
+        autograph=False,
+    )
     for found in two_replicas.experimental_local_results(step()):
         np.testing.assert_allclose(found, colour.distort(images, u, options(), True), atol=1e-6)
 
@@ -138,14 +166,22 @@ def test_an_encoded_picture_gives_the_crops_of_the_decoded_one(encode):
     encoded = Encoded(encode(smooth))
     whole, boxes = Decoded(encoded.whole()), [([10, 20, 0], [30, 31, 3]), ([55, 3, 0], [40, 19, 3])]
     assert encoded.shape().numpy().tolist() == [97, 75, 3]
-    for one, other in zip(encoded.crops([(tf.constant(b), tf.constant(e)) for b, e in boxes]), whole.crops(boxes)):
-        np.testing.assert_allclose(tf.cast(one, tf.float32), tf.cast(other, tf.float32), atol=8)  # at the border a JPEG's colours miss a neighbour
+    for one, other in zip(
+        encoded.crops([(tf.constant(b), tf.constant(e)) for b, e in boxes]), whole.crops(boxes)
+    ):
+        np.testing.assert_allclose(
+            tf.cast(one, tf.float32), tf.cast(other, tf.float32), atol=8
+        )  # at the border a JPEG's colours miss a neighbour
         assert np.mean(one != other) < 0.05
 
 
 @quick
-@given(st.permutations([0.1, 0.3, 0.5, 0.7]), st.tuples(*[st.floats(0, 0.999)] * 4),
-       st.sampled_from([0.5, 1.0, 2.0]), st.booleans())
+@given(
+    st.permutations([0.1, 0.3, 0.5, 0.7]),
+    st.tuples(*[st.floats(0, 0.999)] * 4),
+    st.sampled_from([0.5, 1.0, 2.0]),
+    st.booleans(),
+)
 def test_color_jitter_equals_numpy(order, amounts, strength, additive):
     image, u = floats(4, 5), np.array([*order, *amounts], np.float32)
     ours = jitter(image, u, strength, additive)
@@ -160,8 +196,12 @@ def test_each_colour_operation_alone(which, amount):
     u[4 + which] = amount
     factor, hue = 1 + 0.4 * (2 * amount - 1), 0.1 * (2 * amount - 1)
     mean = image.mean((0, 1))
-    expected = [image * factor, (image - mean) * factor + mean,
-                slow_saturation(image, factor), slow_hue(image, hue)][which]
+    expected = [
+        image * factor,
+        (image - mean) * factor + mean,
+        slow_saturation(image, factor),
+        slow_hue(image, hue),
+    ][which]
     ours = jitter(image, u, 0.5)
     np.testing.assert_allclose(ours, expected, atol=1e-4)
     assert np.abs(expected - image).max() > 0.01
@@ -177,22 +217,34 @@ def test_color_jitter_is_clipped_after_each_operation():
 def test_grayscale_weights():
     image = floats(4, 5)
     grey = image @ np.array([0.2989, 0.587, 0.114])
-    np.testing.assert_allclose(colour.grayscale(planes(image)), np.repeat(grey[None], 3, 0), atol=1e-4)
+    np.testing.assert_allclose(
+        colour.grayscale(planes(image)), np.repeat(grey[None], 3, 0), atol=1e-4
+    )
 
 
-@pytest.mark.parametrize(("size", "taps", "sigma"), [
-    (224, 23, 1.7), (224, 23, 0.1), (32, 3, 2.0), (96, 9, 0.8), (16, 1, 1.0)])
+@pytest.mark.parametrize(
+    ("size", "taps", "sigma"),
+    [(224, 23, 1.7), (224, 23, 0.1), (32, 3, 2.0), (96, 9, 0.8), (16, 1, 1.0)],
+)
 def test_blur_is_a_zero_padded_gaussian_convolution(size, taps, sigma):
     assert colour.blur_taps(size) == taps
     image = floats(size, size)
-    np.testing.assert_allclose(colour.blur(planes(image), tf.constant(sigma)), slow_blur(image, sigma).transpose(2, 0, 1), atol=1e-5)
+    np.testing.assert_allclose(
+        colour.blur(planes(image), tf.constant(sigma)),
+        slow_blur(image, sigma).transpose(2, 0, 1),
+        atol=1e-5,
+    )
 
 
 def test_resize_is_bicubic():
     image = 255 * floats(9, 7)
-    expected = [Image.fromarray(image[..., c]).resize((20, 20), Image.Resampling.BICUBIC) for c in range(3)]
+    expected = [
+        Image.fromarray(image[..., c]).resize((20, 20), Image.Resampling.BICUBIC) for c in range(3)
+    ]
     ours = augment.resize(tf.constant(image), 20)
-    np.testing.assert_allclose(ours, np.stack(expected, -1), atol=0.5)  # TensorFlow's kernel is a table
+    np.testing.assert_allclose(
+        ours, np.stack(expected, -1), atol=0.5
+    )  # TensorFlow's kernel is a table
 
 
 @pytest.mark.parametrize(("height", "width"), [(50, 70), (71, 50), (64, 64), (101, 99)])
@@ -200,14 +252,18 @@ def test_evaluation_crops_the_centre(height, width):
     image = picture(height, width)
     side = round(0.875 * min(height, width))
     top, left = (height - side + 1) // 2, (width - side + 1) // 2
-    expected = augment.resize(tf.constant(image[top:top + side, left:left + side]), 40)
-    np.testing.assert_allclose(augment.eval_image(tf.constant(image), 40), np.clip(expected / 255, 0, 1), atol=1e-6)
+    expected = augment.resize(tf.constant(image[top : top + side, left : left + side]), 40)
+    np.testing.assert_allclose(
+        augment.eval_image(tf.constant(image), 40), np.clip(expected / 255, 0, 1), atol=1e-6
+    )
 
 
 def test_evaluation_crops_an_image_that_has_the_size_already():
     image = picture(64, 64)
     expected = augment.resize(tf.constant(image[4:60, 4:60]), 64)
-    np.testing.assert_allclose(augment.eval_image(tf.constant(image), 64), np.clip(expected / 255, 0, 1), atol=1e-6)
+    np.testing.assert_allclose(
+        augment.eval_image(tf.constant(image), 64), np.clip(expected / 255, 0, 1), atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("size", [8, 32])
@@ -218,19 +274,27 @@ def test_small_images_are_evaluated_whole(size):
     np.testing.assert_allclose(augment.eval_image(tf.constant(other), size), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize(("area", "aspect"), [((0.08, 1.0), (3 / 4, 4 / 3)), ((0.3, 0.5), (0.5, 0.8))])
+@pytest.mark.parametrize(
+    ("area", "aspect"), [((0.08, 1.0), (3 / 4, 4 / 3)), ((0.3, 0.5), (0.5, 0.8))]
+)
 def test_crop_areas_and_aspects(area, aspect):
-    image = np.stack([*np.mgrid[:90, :120], np.zeros((90, 120))], -1).astype(np.uint8)  # pixel = its own position
+    image = np.stack([*np.mgrid[:90, :120], np.zeros((90, 120))], -1).astype(
+        np.uint8
+    )  # pixel = its own position
     areas, aspects = [], []
     for i in range(300):
-        crop = Decoded(image).crops([augment.crop_box(image.shape, [3, i], area, aspect)])[0].numpy()
+        crop = (
+            Decoded(image).crops([augment.crop_box(image.shape, [3, i], area, aspect)])[0].numpy()
+        )
         (h, w), (top, left) = crop.shape[:2], crop[0, 0, :2]
-        np.testing.assert_array_equal(crop, image[top:top + h, left:left + w])
+        np.testing.assert_array_equal(crop, image[top : top + h, left : left + w])
         assert (h + 1) * (w + 1) >= area[0] * 10800 and (h - 1) * (w - 1) <= area[1] * 10800
         assert (w + 1) / (h - 1) >= aspect[0] and (w - 1) / (h + 1) <= aspect[1]
         areas.append(h * w / 10800)
         aspects.append(w / h)
-    assert np.min(areas) < area[0] + 0.02 and np.max(areas) > area[1] - 0.1  # the whole range is used
+    assert (
+        np.min(areas) < area[0] + 0.02 and np.max(areas) > area[1] - 0.1
+    )  # the whole range is used
     assert np.min(aspects) < aspect[0] + 0.05 and np.max(aspects) > aspect[1] - 0.05
 
 
@@ -238,7 +302,9 @@ def test_flips_half_of_the_images():
     image = picture(16, 16)
     views = draws(image, 16, use_flip=True)
     flipped = differs(views, image / 255)
-    np.testing.assert_allclose(views[flipped], np.broadcast_to(image[:, ::-1] / 255, views[flipped].shape), atol=1e-6)
+    np.testing.assert_allclose(
+        views[flipped], np.broadcast_to(image[:, ::-1] / 255, views[flipped].shape), atol=1e-6
+    )
     assert abs(flipped.mean() - 0.5) < 0.08
 
 
@@ -251,7 +317,9 @@ def test_jitters_four_of_five_images(strength):
 
 @pytest.mark.parametrize("probability", [0.0, 0.2])
 def test_grayscale_probability(probability):
-    views = draws(picture(16, 16), 16, color_jitter_strength=1e-4, grayscale_probability=probability)
+    views = draws(
+        picture(16, 16), 16, color_jitter_strength=1e-4, grayscale_probability=probability
+    )
     grey = np.ptp(views, -1).max((1, 2)) < 1e-6
     assert abs(grey.mean() - probability) <= (0.06 if probability else 0)
 
@@ -271,11 +339,19 @@ def test_blurs_half_of_the_images_with_sigmas_between_a_tenth_and_two():
 def test_everything_switched_off_is_a_resize():
     image = picture(20, 30)
     plain = np.rint(np.clip(augment.resize(tf.constant(image), 24), 0, 255)) / 255
-    views = draws(image, 24, count=60, grayscale_probability=1)  # grayscale belongs to the colours, which are off
+    views = draws(
+        image, 24, count=60, grayscale_probability=1
+    )  # grayscale belongs to the colours, which are off
     np.testing.assert_allclose(views, np.broadcast_to(plain, views.shape), atol=1e-6)
 
 
-FULL = {"use_crop": True, "use_flip": True, "use_blur": True, "color_jitter_strength": 1, "grayscale_probability": 0.2}
+FULL = {
+    "use_crop": True,
+    "use_flip": True,
+    "use_blur": True,
+    "color_jitter_strength": 1,
+    "grayscale_probability": 0.2,
+}
 
 
 @pytest.fixture(scope="module")
@@ -283,9 +359,16 @@ def full_views():
     return draws(picture(24, 24), 24, 200, **FULL)
 
 
-@pytest.mark.parametrize(("switch", "share"), [
-    ("use_crop", 1), ("use_flip", 0.5), ("use_blur", 0.48), ("color_jitter_strength", 0.84),
-    ("grayscale_probability", 0.2)])
+@pytest.mark.parametrize(
+    ("switch", "share"),
+    [
+        ("use_crop", 1),
+        ("use_flip", 0.5),
+        ("use_blur", 0.48),
+        ("color_jitter_strength", 0.84),
+        ("grayscale_probability", 0.2),
+    ],
+)
 def test_a_switch_takes_only_its_own_operation_out(full_views, switch, share):
     """The other random numbers stay the same, so views of which the operation would not have been part do too."""
     changed = differs(full_views, draws(picture(24, 24), 24, 200, **{**FULL, switch: 0}))
@@ -295,7 +378,9 @@ def test_a_switch_takes_only_its_own_operation_out(full_views, switch, share):
 def test_an_affine_transform_of_nothing_is_the_identity():
     image = floats(7, 6)
     still = tf.constant([0.5, 0.5])
-    np.testing.assert_allclose(augment.random_affine(tf.constant(image), still, 90.0, 1.0), image, atol=1e-6)
+    np.testing.assert_allclose(
+        augment.random_affine(tf.constant(image), still, 90.0, 1.0), image, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
@@ -309,7 +394,7 @@ def test_shear_moves_rows_and_reflects_at_the_border():
     image = picture(5, 5).astype(np.float32)
     sheared = augment.random_affine(tf.constant(image), tf.constant([0.5, 1.0]), 0.0, 1.0)
     padded = np.pad(image, [(0, 0), (2, 2), (0, 0)], "symmetric")
-    np.testing.assert_allclose(sheared, [padded[row, row:row + 5] for row in range(5)], atol=1e-3)
+    np.testing.assert_allclose(sheared, [padded[row, row : row + 5] for row in range(5)], atol=1e-3)
 
 
 def test_affine_does_not_darken():
@@ -332,13 +417,22 @@ def test_rotation_tells_nothing_about_the_crop(monkeypatch):
     monkeypatch.setattr(augment, "random_affine", affine)
     monkeypatch.setattr(augment, "resize", record)
     for i in range(150):
-        augment.crop_and_flip(Decoded(tf.constant(picture(90, 90))), [tf.constant([1, i])], 8, options(max_rotation=10))
+        augment.crop_and_flip(
+            Decoded(tf.constant(picture(90, 90))),
+            [tf.constant([1, i])],
+            8,
+            options(max_rotation=10),
+        )
     assert abs(np.corrcoef(angles, aspects)[0, 1]) < 0.3
 
 
 @quick
-@given(st.sampled_from([(1, 1), (1, 40), (40, 1), (2, 3), (33, 50)]), st.integers(0, 1000),
-       st.sampled_from([8, 40]), st.booleans())
+@given(
+    st.sampled_from([(1, 1), (1, 40), (40, 1), (2, 3), (33, 50)]),
+    st.integers(0, 1000),
+    st.sampled_from([8, 40]),
+    st.booleans(),
+)
 def test_views_have_shape_dtype_and_range(shape, seed, size, affine):
     flags = {"max_rotation": 30, "max_shear": 0.3} if affine else {}
     image, seed = tf.constant(picture(*shape)), tf.constant([0, seed])
@@ -369,7 +463,9 @@ OPERATIONS = {
     "jitter": lambda x: colour.jitter(tf.transpose(x, [2, 0, 1]), tf.unstack(tf.constant(U)), 1.0),
     "grayscale": lambda x: colour.grayscale(tf.transpose(x, [2, 0, 1])),
     "blur": lambda x: colour.blur(tf.transpose(x, [2, 0, 1]), tf.constant(1.3)),
-    "pretrain_view": lambda x: augment.pretrain_views(Decoded(x), SEED, 32, options(max_rotation=20, max_shear=0.1))["views"],
+    "pretrain_view": lambda x: augment.pretrain_views(
+        Decoded(x), SEED, 32, options(max_rotation=20, max_shear=0.1)
+    )["views"],
     "crop_and_flip": lambda x: augment.crop_and_flip(Decoded(x), [SEED], 32, options()),
     "eval_image": lambda x: augment.eval_image(x, 40),
 }
@@ -377,7 +473,9 @@ OPERATIONS = {
 
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_eager_equals_tf_data(name):
-    image = tf.constant(floats(24, 24) * (255 if name.endswith(("view", "flip", "eval_image")) else 1))
+    image = tf.constant(
+        floats(24, 24) * (255 if name.endswith(("view", "flip", "eval_image")) else 1)
+    )
     inside = next(iter(tf.data.Dataset.from_tensors(image).map(OPERATIONS[name])))
     np.testing.assert_allclose(OPERATIONS[name](image), inside, atol=2e-5)
 

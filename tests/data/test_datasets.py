@@ -20,17 +20,26 @@ class TinyPictures(tfds.core.GeneratorBasedBuilder):
     """Image i is filled with i and has the label i % 3."""
 
     VERSION = tfds.core.Version("1.0.0")
-    FEATURES = {"image": tfds.features.Image(shape=(None, None, 3)), "label": tfds.features.ClassLabel(names=CLASSES)}
+    FEATURES = {
+        "image": tfds.features.Image(shape=(None, None, 3)),
+        "label": tfds.features.ClassLabel(names=CLASSES),
+    }
 
     def _info(self):
-        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(self.FEATURES))
+        return tfds.core.DatasetInfo(
+            builder=self, features=tfds.features.FeaturesDict(self.FEATURES)
+        )
 
     def _split_generators(self, manager):
         return {"train": self._generate_examples(30), "test": self._generate_examples(7)}
 
     def _generate_examples(self, count):
         for i in range(count):
-            example = {"image": np.full((4, 5, 3), i, np.uint8), "label": CLASSES[i % 3], "number": i}
+            example = {
+                "image": np.full((4, 5, 3), i, np.uint8),
+                "label": CLASSES[i % 3],
+                "number": i,
+            }
             yield i, {name: example[name] for name in self.FEATURES}
 
 
@@ -50,7 +59,9 @@ def data_dir(tmp_path_factory):
 @pytest.fixture
 def load(data_dir):
     def load(split="train", dataset="tiny_pictures", **flags):
-        return sources.load(config.build({"dataset": dataset, "data_dir": data_dir, **flags}).data, split)
+        return sources.load(
+            config.build({"dataset": dataset, "data_dir": data_dir, **flags}).data, split
+        )
 
     return load
 
@@ -83,8 +94,13 @@ def test_digits():
     train, test = digits("train"), digits("test")
     assert (train.num_examples, test.num_examples) == (1437, 360)
     for source in (train, test):
-        assert source.class_names == tuple("0123456789") and source.num_labeled == source.num_examples
-        assert source.records.shape == (source.num_examples, 8, 8, 3) and source.records.dtype == np.uint8
+        assert (
+            source.class_names == tuple("0123456789") and source.num_labeled == source.num_examples
+        )
+        assert (
+            source.records.shape == (source.num_examples, 8, 8, 3)
+            and source.records.dtype == np.uint8
+        )
         assert source.records.min() == 0 and source.records.max() == 255
         share = np.bincount(source.labels) / source.num_examples
         np.testing.assert_allclose(share, np.full(10, 0.1), atol=0.005)
@@ -96,15 +112,21 @@ def test_digits_of_test_are_not_those_of_train():
 
     every = np.round(load_digits().images * (255 / 16)).astype(np.uint8)
     ours = np.concatenate([digits(split).records for split in ("train", "test")])
-    np.testing.assert_array_equal(*[np.sort([image.tobytes() for image in images]) for images in (every, ours[..., 0])])
+    np.testing.assert_array_equal(
+        *[np.sort([image.tobytes() for image in images]) for images in (every, ours[..., 0])]
+    )
 
 
 def test_digits_have_no_validation_split():
-    with pytest.raises(UserError, match="--eval_split=validation: digits has no such split, only train, test"):
+    with pytest.raises(
+        UserError, match="--eval_split=validation: digits has no such split, only train, test"
+    ):
         digits("validation")
 
 
-@pytest.mark.parametrize(("split", "count"), [("train", 30), ("test", 7), ("train[:50%]", 15), ("train[4:]+test", 33)])
+@pytest.mark.parametrize(
+    ("split", "count"), [("train", 30), ("test", 7), ("train[:50%]", 15), ("train[4:]+test", 33)]
+)
 def test_both_kinds_have_the_same_examples(both, split, count):
     indexed, streamed = both(split)
     assert rows(indexed) == rows(streamed)
@@ -129,7 +151,9 @@ def test_both_kinds_choose_the_same_labels(both):
         assert sorted(label for _, label in known) == [0, 0, 1, 1, 2, 2]
         assert all(label == number % 3 for number, label in known)
         assert rows(source.labeled()) == known
-        assert source.num_labeled == source.labeled().num_examples == source.labeled().num_labeled == 6
+        assert (
+            source.num_labeled == source.labeled().num_examples == source.labeled().num_labeled == 6
+        )
 
 
 def test_a_written_subset_outlives_a_change_of_kind(both):
@@ -174,8 +198,14 @@ def test_a_data_set_without_images(load):
         load(dataset="tiny_numbers")
 
 
-@pytest.mark.parametrize(("dataset", "hint"), [
-    ("tiny_picture", "Did you mean 'tiny_pictures'"), ("digit", "'digits'"), ("cifar-10", "'cifar10'")])
+@pytest.mark.parametrize(
+    ("dataset", "hint"),
+    [
+        ("tiny_picture", "Did you mean 'tiny_pictures'"),
+        ("digit", "'digits'"),
+        ("cifar-10", "'cifar10'"),
+    ],
+)
 def test_an_unknown_name_shows_the_nearest(load, dataset, hint):
     with pytest.raises(UserError, match=hint):
         load(dataset=dataset)
@@ -205,7 +235,9 @@ def test_decode_gives_three_channels(channels):
 
 
 def test_take_keeps_what_belongs_together():
-    source = dataclasses.replace(digits("test"), example_names=tuple(f"number {i}" for i in range(360)))
+    source = dataclasses.replace(
+        digits("test"), example_names=tuple(f"number {i}" for i in range(360))
+    )
     index = np.array([5, 2, 9])
     taken = source.take(index)
     np.testing.assert_array_equal(taken.records, source.records[index])

@@ -24,26 +24,42 @@ def encoded(image, kind, **options):
 
 
 def noise(width=24, height=20, mode="RGB", seed=0):
-    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)).convert(mode)
+    return Image.fromarray(
+        np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    ).convert(mode)
 
 
 def bomb(width, height):
     """A PNG of a few kB that would take gigabytes."""
 
     def chunk(name, data):
-        return len(data).to_bytes(4, "big") + name + data + zlib.crc32(name + data).to_bytes(4, "big")
+        return (
+            len(data).to_bytes(4, "big") + name + data + zlib.crc32(name + data).to_bytes(4, "big")
+        )
 
     packer = zlib.compressobj(9)
     data = b"".join(packer.compress(bytes(1 + width // 8)) for _ in range(height)) + packer.flush()
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", width.to_bytes(4, "big") + height.to_bytes(4, "big") + b"\1\0\0\0\0") + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", width.to_bytes(4, "big") + height.to_bytes(4, "big") + b"\1\0\0\0\0")
+        + chunk(b"IDAT", data)
+        + chunk(b"IEND", b"")
+    )
 
 
 GOOD = {
     "mislabelled.jpg": lambda: encoded(noise(), "PNG"),
     "cmyk.jpg": lambda: encoded(noise(mode="CMYK"), "JPEG"),
     "progressive.jpg": lambda: encoded(noise(), "JPEG", progressive=True),
-    "16_bit.png": lambda: encoded(Image.fromarray(np.arange(600, dtype=np.uint16).reshape(20, 30) * 100), "PNG"),
-    "animated.gif": lambda: encoded(noise(mode="P"), "GIF", save_all=True, append_images=[noise(mode="P", seed=i) for i in range(3)]),
+    "16_bit.png": lambda: encoded(
+        Image.fromarray(np.arange(600, dtype=np.uint16).reshape(20, 30) * 100), "PNG"
+    ),
+    "animated.gif": lambda: encoded(
+        noise(mode="P"),
+        "GIF",
+        save_all=True,
+        append_images=[noise(mode="P", seed=i) for i in range(3)],
+    ),
     "1x1.png": lambda: encoded(noise(1, 1), "PNG"),
     "1x20000.png": lambda: encoded(noise(1, 20000), "PNG"),
     "20000x1.jpg": lambda: encoded(noise(20000, 1), "JPEG"),
@@ -86,13 +102,24 @@ def test_hostile_images(tmp_path, monkeypatch, log, in_memory):
     (tmp_path / "train" / "b" / "circle").symlink_to(tmp_path / "train")
     (tmp_path / "train" / "b" / "folder.png").mkdir()
     source = load(tmp_path)
-    assert source.by_path != in_memory and source.num_examples == len(GOOD) + 1 and source.class_names == ("a", "b", "one")
+    assert (
+        source.by_path != in_memory
+        and source.num_examples == len(GOOD) + 1
+        and source.class_names == ("a", "b", "one")
+    )
     assert "9 of 22 images can't be read" in log.text
     for name in (*BAD, "loop.png", "dangling.png"):
         assert f"train/b/{name}: " in log.text
-    assert "bomb.png: the image has too many pixels, or none: at most 100000000 are accepted, got 400000000" in log.text
-    decoded = dict(zip(source.example_names, source.ordered().map(lambda record, label: source.decode(record))))
-    assert decoded["train/a/1x20000.png"].shape == (20000, 1, 3) and decoded["train/a/20000x1.jpg"].shape == (1, 20000, 3)
+    assert (
+        "bomb.png: the image has too many pixels, or none: at most 100000000 are accepted, got 400000000"
+        in log.text
+    )
+    decoded = dict(
+        zip(source.example_names, source.ordered().map(lambda record, label: source.decode(record)))
+    )
+    assert decoded["train/a/1x20000.png"].shape == (20000, 1, 3) and decoded[
+        "train/a/20000x1.jpg"
+    ].shape == (1, 20000, 3)
     assert source.fingerprint() == load(tmp_path).fingerprint()
     assert "".join(source.names_of(np.arange(source.num_examples))).encode()
 
@@ -118,7 +145,11 @@ def by_path(tmp_path, monkeypatch):
     """A folder of 24 images of two classes, too large to be kept in memory."""
     monkeypatch.setattr(sources, "MEMORY_LIMIT", 0)
     for kind in ("a", "b"):
-        fill(tmp_path / "images" / "train", {f"{i}.png": lambda i=i: encoded(noise(seed=i), "PNG") for i in range(12)}, kind)
+        fill(
+            tmp_path / "images" / "train",
+            {f"{i}.png": lambda i=i: encoded(noise(seed=i), "PNG") for i in range(12)},
+            kind,
+        )
     return tmp_path / "images"
 
 
@@ -133,8 +164,13 @@ def test_others_stand_in_for_images_that_are_gone(by_path):
     assert mixture.without_unreadable([part]) == ([part], [])
     lose(by_path)
     (found,), lost = mixture.without_unreadable([part])
-    gone, index = [name in ("train/a/3.png", "train/b/7.png") for name in part.source.example_names], np.arange(24)
-    assert [name for name, _ in lost] == [name for name, bad in zip(part.source.example_names, gone) if bad] and all(reason for _, reason in lost)
+    gone, index = (
+        [name in ("train/a/3.png", "train/b/7.png") for name in part.source.example_names],
+        np.arange(24),
+    )
+    assert [name for name, _ in lost] == [
+        name for name, bad in zip(part.source.example_names, gone) if bad
+    ] and all(reason for _, reason in lost)
     index[gone] += 1
     np.testing.assert_array_equal(found.source.labels, np.where(gone, -1, part.source.labels))
     np.testing.assert_array_equal(found.source.records, part.source.records[index])
@@ -147,7 +183,9 @@ def test_others_stand_in_for_images_that_are_gone(by_path):
 
 @pytest.fixture
 def run_of(by_path, settings):
-    return lambda **flags: Experiment(settings(dataset=f"folder:{by_path}", eval_split="train", train_steps=12, **flags))
+    return lambda **flags: Experiment(
+        settings(dataset=f"folder:{by_path}", eval_split="train", train_steps=12, **flags)
+    )
 
 
 def after_step(monkeypatch, number, act):
@@ -169,8 +207,11 @@ def test_images_that_vanish_while_training(run_of, by_path, eager, shallow, monk
     experiment = run_of(train_mode=mode)
     train.fit(experiment)
     assert int(experiment.checkpoints.step) == 12
-    line, = {record.getMessage() for record in log.records if "stand in" in record.getMessage()}
-    assert ": 2 images can't be read any more, others stand in for them without a label: train/" in line
+    (line,) = {record.getMessage() for record in log.records if "stand in" in record.getMessage()}
+    assert (
+        ": 2 images can't be read any more, others stand in for them without a label: train/"
+        in line
+    )
     assert all(np.isfinite(v.numpy()).all() for v in experiment.objective.variables)
 
 
@@ -179,22 +220,47 @@ def test_held_out_images_that_vanish(run_of, eager, shallow, monkeypatch, log):
     experiment = run_of(train_mode="supervised", eval_every_epochs=1, holdout_fraction=0.25)
     after_step(monkeypatch, 1, lambda: os.unlink(experiment.held_out.records[0]))
     train.fit(experiment)
-    assert int(experiment.checkpoints.step) == 12 and "the look at held-out images is left out, some can't be read any more" in log.text
+    assert (
+        int(experiment.checkpoints.step) == 12
+        and "the look at held-out images is left out, some can't be read any more" in log.text
+    )
 
 
 def test_images_that_vanish_before_the_evaluation(main, by_path, shallow, monkeypatch, tmp_path):
     """One line; the same command goes on with those that are there."""
-    after_step(monkeypatch, 2, lambda: (by_path / "train" / "a" / "3.png").exists() and lose(by_path))
-    command = [f"--dataset=folder:{by_path}", "--eval_split=train", *TINY, *HERE, "--train_batch_size=8", "--mode=train_then_eval", "--train_steps=2",
-               "--untrained_baseline=False", f"--model_dir={tmp_path / 'run'}"]
+    after_step(
+        monkeypatch, 2, lambda: (by_path / "train" / "a" / "3.png").exists() and lose(by_path)
+    )
+    command = [
+        f"--dataset=folder:{by_path}",
+        "--eval_split=train",
+        *TINY,
+        *HERE,
+        "--train_batch_size=8",
+        "--mode=train_then_eval",
+        "--train_steps=2",
+        "--untrained_baseline=False",
+        f"--model_dir={tmp_path / 'run'}",
+    ]
     status, stderr = main(*command)
     line = the_line(stderr)
-    assert status == 1 and "3.png can't be read any more (" in line and "the same command goes on without it" in line
+    assert (
+        status == 1
+        and "3.png can't be read any more (" in line
+        and "the same command goes on without it" in line
+    )
     status, stderr = main(*command)
-    assert status == 0 and "the run began with 24 images and there are 22 now" in stderr and "training is complete" in stderr
+    assert (
+        status == 0
+        and "the run began with 24 images and there are 22 now" in stderr
+        and "training is complete" in stderr
+    )
 
 
 def test_images_that_vanish_in_a_loop_of_steps(run_of, by_path, shallow, monkeypatch):
     after_step(monkeypatch, 1, lambda: lose(by_path))
-    with pytest.raises(Failed, match=r"--steps_per_loop=.: one of the steps after .* had no batch; the same command goes on"):
+    with pytest.raises(
+        Failed,
+        match=r"--steps_per_loop=.: one of the steps after .* had no batch; the same command goes on",
+    ):
         train.fit(run_of(train_mode="supervised", steps_per_loop=6))

@@ -40,12 +40,27 @@ def labels_of(source):
 GREY = [round(0.299 * r + 0.587 * g + 0.114 * b) for r, g, b in (TOP, BOTTOM)]
 
 
-@pytest.mark.parametrize(("name", "mode", "tolerance"), [
-    ("a.jpg", "RGB", 12), ("a.JPEG", "RGB", 12), ("a.JpG", "RGB", 12), ("a.png", "RGB", 0), ("a.PNG", "RGB", 0),
-    ("a.bmp", "RGB", 0), ("a.png", "RGBA", 0), ("a.bmp", "RGBA", 0), ("a.png", "P", 0), ("a.gif", "P", 0),
-    ("a.jpg", "CMYK", 8), ("a.jpg", "L", 8), ("a.png", "L", 0), ("a.bmp", "L", 0), ("a.png", "LA", 0),
-    ("a.gif", "L", 0),
-])
+@pytest.mark.parametrize(
+    ("name", "mode", "tolerance"),
+    [
+        ("a.jpg", "RGB", 12),
+        ("a.JPEG", "RGB", 12),
+        ("a.JpG", "RGB", 12),
+        ("a.png", "RGB", 0),
+        ("a.PNG", "RGB", 0),
+        ("a.bmp", "RGB", 0),
+        ("a.png", "RGBA", 0),
+        ("a.bmp", "RGBA", 0),
+        ("a.png", "P", 0),
+        ("a.gif", "P", 0),
+        ("a.jpg", "CMYK", 8),
+        ("a.jpg", "L", 8),
+        ("a.png", "L", 0),
+        ("a.bmp", "L", 0),
+        ("a.png", "LA", 0),
+        ("a.gif", "L", 0),
+    ],
+)
 def test_formats(tmp_path, name, mode, tolerance):
     image = two_colours().quantize(4) if mode == "P" else two_colours().convert(mode)
     image.save(tmp_path / name)
@@ -53,22 +68,36 @@ def test_formats(tmp_path, name, mode, tolerance):
     decoded = source.decode(tf.constant(source.records[0])).numpy()
     assert decoded.shape == (18, 13, 3) and decoded.dtype == np.uint8
     top, bottom = [[grey] * 3 for grey in GREY] if mode in ("L", "LA") else (TOP, BOTTOM)
-    np.testing.assert_allclose(decoded[:6].astype(int), np.broadcast_to(top, (6, 13, 3)), atol=tolerance)
-    np.testing.assert_allclose(decoded[12:].astype(int), np.broadcast_to(bottom, (6, 13, 3)), atol=tolerance)
+    np.testing.assert_allclose(
+        decoded[:6].astype(int), np.broadcast_to(top, (6, 13, 3)), atol=tolerance
+    )
+    np.testing.assert_allclose(
+        decoded[12:].astype(int), np.broadcast_to(bottom, (6, 13, 3)), atol=tolerance
+    )
 
 
 def test_of_an_animation_the_first_frame_is_taken(tmp_path):
     frames = [Image.new("RGB", (6, 5), colour) for colour in (TOP, BOTTOM, (0, 0, 0))]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
     source = load(tmp_path)
-    np.testing.assert_array_equal(source.decode(tf.constant(source.records[0])), np.broadcast_to(TOP, (5, 6, 3)))
+    np.testing.assert_array_equal(
+        source.decode(tf.constant(source.records[0])), np.broadcast_to(TOP, (5, 6, 3))
+    )
 
 
 def test_decoding_inside_tf_data(tmp_path):
-    for mode, name in (("RGB", "a.jpg"), ("LA", "b.png"), ("RGBA", "c.png"), ("P", "d.gif"), ("L", "e.bmp")):
+    for mode, name in (
+        ("RGB", "a.jpg"),
+        ("LA", "b.png"),
+        ("RGBA", "c.png"),
+        ("P", "d.gif"),
+        ("L", "e.bmp"),
+    ):
         two_colours().convert(mode).save(tmp_path / name)
     source = load(tmp_path)
-    for image, path in zip(source.ordered().map(lambda record, label: source.decode(record)), source.records):
+    for image, path in zip(
+        source.ordered().map(lambda record, label: source.decode(record)), source.records
+    ):
         np.testing.assert_array_equal(image, source.decode(tf.constant(path)))
 
 
@@ -77,8 +106,15 @@ def test_class_folders(tmp_path):
     (tmp_path / "cat" / "readme.txt").write_text("no image")
     (tmp_path / "empty").mkdir()
     source = load(tmp_path)
-    assert source.class_names == ("cat", "dog") and source.num_classes == 2 and source.num_labeled == 4
-    assert labels_of(source) == {"cat/1.jpg": 0, "cat/deeper/2.png": 0, "cat/notes.bmp": 0, "dog/1.png": 1}
+    assert (
+        source.class_names == ("cat", "dog") and source.num_classes == 2 and source.num_labeled == 4
+    )
+    assert labels_of(source) == {
+        "cat/1.jpg": 0,
+        "cat/deeper/2.png": 0,
+        "cat/notes.bmp": 0,
+        "dog/1.png": 1,
+    }
 
 
 def test_a_flat_folder_has_no_labels(tmp_path):
@@ -106,9 +142,17 @@ def test_a_linked_folder_is_no_class(tmp_path):
     assert load(tmp_path / "images").class_names == ("cat",)
 
 
-@pytest.mark.parametrize(("train", "validation"), [("train", "val"), ("Train", "validation"), ("TRAIN", "Valid")])
+@pytest.mark.parametrize(
+    ("train", "validation"), [("train", "val"), ("Train", "validation"), ("TRAIN", "Valid")]
+)
 def test_split_folders(tmp_path, train, validation):
-    fill(tmp_path, f"{train}/cat/1.png", f"{train}/dog/1.png", f"{validation}/dog/2.png", "test/cat/3.png")
+    fill(
+        tmp_path,
+        f"{train}/cat/1.png",
+        f"{train}/dog/1.png",
+        f"{validation}/dog/2.png",
+        "test/cat/3.png",
+    )
     assert labels_of(load(tmp_path)) == {f"{train}/cat/1.png": 0, f"{train}/dog/1.png": 1}
     assert labels_of(load(tmp_path, "validation")) == {f"{validation}/dog/2.png": 1}
     assert labels_of(load(tmp_path, "test")) == {"test/cat/3.png": 0}
@@ -118,15 +162,24 @@ def test_split_folders(tmp_path, train, validation):
 def test_a_tenth_of_each_class_is_set_apart_always_the_same(tmp_path):
     fill(tmp_path, *[f"cat/{i}.png" for i in range(20)], *[f"dog/{i}.png" for i in range(10)])
     train, validation = labels_of(load(tmp_path)), labels_of(load(tmp_path, "validation"))
-    assert sorted(validation.values()) == [0, 0, 1] and len(train) == 27 and not train.keys() & validation.keys()
+    assert (
+        sorted(validation.values()) == [0, 0, 1]
+        and len(train) == 27
+        and not train.keys() & validation.keys()
+    )
     assert labels_of(load(tmp_path, "validation")) == validation
 
 
 def test_broken_files_are_named_and_skipped(tmp_path, log):
     fill(tmp_path, "cat/good.png", "dog/good.jpg")
     whole = (tmp_path / "dog" / "good.jpg").read_bytes()
-    broken = {"cat/empty.png": b"", "cat/text.jpg": b"no image", "dog/half.jpg": whole[:len(whole) // 2],
-              "dog/half.png": (tmp_path / "cat" / "good.png").read_bytes()[:40], "dog/zeros.gif": bytes(100)}
+    broken = {
+        "cat/empty.png": b"",
+        "cat/text.jpg": b"no image",
+        "dog/half.jpg": whole[: len(whole) // 2],
+        "dog/half.png": (tmp_path / "cat" / "good.png").read_bytes()[:40],
+        "dog/zeros.gif": bytes(100),
+    }
     for name, contents in broken.items():
         (tmp_path / name).write_bytes(contents)
     source = load(tmp_path)
@@ -174,7 +227,9 @@ def test_a_folder_without_images(tmp_path, files):
 
 def test_a_split_that_is_not_there(tmp_path):
     fill(tmp_path, "train/1.png")
-    with pytest.raises(UserError, match=r"--eval_split=validation: .* has no such split, only train"):
+    with pytest.raises(
+        UserError, match=r"--eval_split=validation: .* has no such split, only train"
+    ):
         load(tmp_path, "validation")
 
 

@@ -55,7 +55,9 @@ def test_the_choice_does_not_depend_on_earlier_random_numbers():
 
 def test_the_choice_in_a_class_does_not_depend_on_the_other_classes():
     alone = labels.choose(np.where(LABELS == 1, 1, -1), 0.1, 0, seed=1)
-    np.testing.assert_array_equal(alone, [i for i in labels.choose(LABELS, 0.1, 0, seed=1) if LABELS[i] == 1])
+    np.testing.assert_array_equal(
+        alone, [i for i in labels.choose(LABELS, 0.1, 0, seed=1) if LABELS[i] == 1]
+    )
 
 
 def test_all_labels_need_no_subset():
@@ -72,10 +74,16 @@ def test_the_pipeline_yields_only_the_chosen_labels():
         return {"image": picture.whole(), "label": label}
 
     batches = iter(pipeline.training([mixture.Part(restricted, 20)], example, 0, 0, strategy))
-    seen = {image.tobytes(): int(label) for _ in range(3) for batch in [next(batches)]
-            for image, label in zip(batch["image"].numpy(), batch["label"])}
-    expected = {record.tobytes(): int(label) if i in subset["ids"] else -1
-                for i, (record, label) in enumerate(zip(source.records, source.labels))}
+    seen = {
+        image.tobytes(): int(label)
+        for _ in range(3)
+        for batch in [next(batches)]
+        for image, label in zip(batch["image"].numpy(), batch["label"])
+    }
+    expected = {
+        record.tobytes(): int(label) if i in subset["ids"] else -1
+        for i, (record, label) in enumerate(zip(source.records, source.labels))
+    }
     assert seen == expected
     assert restricted.num_labeled == len(subset["ids"]) == 20
     np.testing.assert_array_equal(restricted.labeled().labels, source.labels[subset["ids"]])
@@ -98,6 +106,8 @@ def test_labels_wanted_of_data_without_any():
 
 def test_chosen_examples_that_are_gone(rng):
     """Better an error than fewer labels than the run says it uses."""
-    source = sources.Indexed("s", "train", ("a", "b"), None, np.zeros((4, 1)), np.array([0, 1, 0, 1]))
+    source = sources.Indexed(
+        "s", "train", ("a", "b"), None, np.zeros((4, 1)), np.array([0, 1, 0, 1])
+    )
     with pytest.raises(UserError, match=r"1 of the 2 examples .* e.g. 7"):
         source.with_labels_of([1, 7])

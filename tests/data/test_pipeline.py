@@ -42,8 +42,14 @@ def streamed(n=N):
     every = indexed(n)
 
     def read(context):
-        data = tf.data.Dataset.range(n).map(lambda i: (tf.strings.as_string(i), tf.constant(every.records)[i], i))
-        return data if context is None else data.shard(context.num_input_pipelines, context.input_pipeline_id)
+        data = tf.data.Dataset.range(n).map(
+            lambda i: (tf.strings.as_string(i), tf.constant(every.records)[i], i)
+        )
+        return (
+            data
+            if context is None
+            else data.shard(context.num_input_pipelines, context.input_pipeline_id)
+        )
 
     return sources.Streamed("numbers", "train", every.class_names, every.open, read, n, n)
 
@@ -53,7 +59,11 @@ KINDS = pytest.mark.parametrize("kind", [indexed, streamed])
 
 def cheap(picture, label, seed, index=0, constant=None):
     """An example function that shows what it is given."""
-    return {"label": label, "number": picture.whole()[0, 0, 0] // 10, "random": tf.random.stateless_uniform([2], seed)}
+    return {
+        "label": label,
+        "number": picture.whole()[0, 0, 0] // 10,
+        "random": tf.random.stateless_uniform([2], seed),
+    }
 
 
 def view(picture, label, seed, index=0, constant=None):
@@ -62,7 +72,9 @@ def view(picture, label, seed, index=0, constant=None):
 
 def train(source, count, batch=4, start=0, seed=0, example=cheap, strategy=None):
     """The next `count` batches from step `start` on."""
-    data = pipeline.training([mixture.Part(source, batch)], example, seed, start, strategy or Workers())
+    data = pipeline.training(
+        [mixture.Part(source, batch)], example, seed, start, strategy or Workers()
+    )
     return list(itertools.islice(data.as_numpy_iterator(), count))
 
 
@@ -146,27 +158,37 @@ def test_an_example_has_the_same_random_numbers_wherever_it_is():
     full = join(train(indexed(), 5))
     part = join(train(indexed().with_labels_of([3, 4]), 5))
     assert_same({**full, "label": 0}, {**part, "label": 0})
-    np.testing.assert_array_equal(part["label"], np.where(np.isin(full["label"], [3, 4]), full["label"], -1))
+    np.testing.assert_array_equal(
+        part["label"], np.where(np.isin(full["label"], [3, 4]), full["label"], -1)
+    )
 
 
 @pytest.mark.parametrize("replicas", [1, 2])
 def test_two_workers_share_each_global_batch_of_one(replicas):
     whole = train(indexed(), 12, batch=8)
-    parts = [train(indexed(), 12 * replicas, batch=8, strategy=Workers(2, number, replicas)) for number in (0, 1)]
+    parts = [
+        train(indexed(), 12 * replicas, batch=8, strategy=Workers(2, number, replicas))
+        for number in (0, 1)
+    ]
     for step, batch in enumerate(whole):
-        assert_same(join([b for part in parts for b in part[replicas * step:replicas * (step + 1)]]), batch)
+        assert_same(
+            join([b for part in parts for b in part[replicas * step : replicas * (step + 1)]]),
+            batch,
+        )
 
 
 def test_two_workers_go_on_alike():
     for number in (0, 1):
         whole = train(indexed(), 9, strategy=Workers(2, number))
-        assert_same(join(train(indexed(), 4, start=5, strategy=Workers(2, number))), join(whole[5:]))
+        assert_same(
+            join(train(indexed(), 4, start=5, strategy=Workers(2, number))), join(whole[5:])
+        )
 
 
 def test_two_workers_of_a_stream_see_every_example_once_an_epoch():
     parts = [join(train(streamed(), 22, batch=4, strategy=Workers(2, number))) for number in (0, 1)]
     for epoch in range(4):
-        labels = [part["label"][11 * epoch:11 * (epoch + 1)] for part in parts]
+        labels = [part["label"][11 * epoch : 11 * (epoch + 1)] for part in parts]
         np.testing.assert_array_equal(np.sort(np.concatenate(labels)), np.arange(N))
 
 
@@ -179,22 +201,37 @@ def test_replicas_get_parts_of_the_batch(two_replicas):
 
 
 @hypothesis_settings(max_examples=8, deadline=None, derandomize=True)
-@given(st.integers(1, 13), st.sampled_from([2, 8, 16]), st.sampled_from([1, 2]), st.sampled_from([indexed, streamed]))
+@given(
+    st.integers(1, 13),
+    st.sampled_from([2, 8, 16]),
+    st.sampled_from([1, 2]),
+    st.sampled_from([indexed, streamed]),
+)
 def test_evaluation_has_every_example_once_in_whole_batches(n, batch, workers, kind):
     def example(image, label):
         return {"label": label, "number": image[0, 0, 0] // 10}
 
     steps, labels = -(-n // batch), []
     for number in range(workers):
-        data = list(pipeline.evaluation(kind(n), example, batch, Workers(workers, number)).as_numpy_iterator())
-        assert len(data) == steps  # the same for all workers, or they would wait for each other for ever
+        data = list(
+            pipeline.evaluation(
+                kind(n), example, batch, Workers(workers, number)
+            ).as_numpy_iterator()
+        )
+        assert (
+            len(data) == steps
+        )  # the same for all workers, or they would wait for each other for ever
         assert {len(b["label"]) for b in data} == {batch // workers}
         rows = join(data)
         assert rows["weight"].dtype == np.float32 and set(rows["weight"]) <= {0, 1}
-        np.testing.assert_array_equal(rows["weight"], np.sort(rows["weight"])[::-1])  # what fills up comes last
+        np.testing.assert_array_equal(
+            rows["weight"], np.sort(rows["weight"])[::-1]
+        )  # what fills up comes last
         np.testing.assert_array_equal(rows["number"], rows["label"])
         labels.append(rows["label"][rows["weight"] > 0])
-        np.testing.assert_array_equal(rows["position"][rows["weight"] > 0], labels[-1])  # by which several workers' rows are sorted
+        np.testing.assert_array_equal(
+            rows["position"][rows["weight"] > 0], labels[-1]
+        )  # by which several workers' rows are sorted
     np.testing.assert_array_equal(np.sort(np.concatenate(labels)), np.arange(n))
 
 
@@ -207,8 +244,11 @@ def test_evaluation_keeps_the_order_on_one_worker():
 
 @pytest.mark.parametrize("numbers", [(0,), (1, 2)])
 def test_fold_gives_each_combination_its_own_seed(numbers):
-    seeds = [tuple(pipeline.fold(seed, *(n + shift for n in numbers)).numpy())
-             for seed in (0, 1) for shift in (0, 1, 2**33)]
+    seeds = [
+        tuple(pipeline.fold(seed, *(n + shift for n in numbers)).numpy())
+        for seed in (0, 1)
+        for shift in (0, 1, 2**33)
+    ]
     assert len(set(seeds)) == 6
     assert seeds[0] == tuple(pipeline.fold(0, *numbers).numpy())
 
@@ -216,7 +256,12 @@ def test_fold_gives_each_combination_its_own_seed(numbers):
 @pytest.fixture
 def cluster():
     dispatcher = tf.data.experimental.service.DispatchServer()
-    config = [tf.data.experimental.service.WorkerConfig(dispatcher_address=dispatcher.target.split("://")[1]) for _ in range(2)]
+    config = [
+        tf.data.experimental.service.WorkerConfig(
+            dispatcher_address=dispatcher.target.split("://")[1]
+        )
+        for _ in range(2)
+    ]
     workers = [tf.data.experimental.service.WorkerServer(one) for one in config]
     yield dispatcher.target
     del workers, dispatcher
@@ -233,10 +278,15 @@ def test_a_cluster_computes_each_batch_of_an_epoch_once(kind, cluster):
         assert_same(batch, by_labels[tuple(batch["label"])])
     if kind is indexed:  # of a stream each worker makes epochs of its own
         keys = [tuple(batch["label"]) for batch in found]
-        assert len({*keys}) == len(keys) and {tuple(batch["label"]) for batch in expected[:5]} <= {*keys}  # a worker may be ahead of another
+        assert len({*keys}) == len(keys) and {tuple(batch["label"]) for batch in expected[:5]} <= {
+            *keys
+        }  # a worker may be ahead of another
 
 
-@pytest.mark.parametrize("address", ["grpc://localhost:1", "localhost:5000", "grpc://localhost", "grpc://no.such.host.invalid:5"])
+@pytest.mark.parametrize(
+    "address",
+    ["grpc://localhost:1", "localhost:5000", "grpc://localhost", "grpc://no.such.host.invalid:5"],
+)
 def test_a_cluster_that_is_not_there(address):
     with pytest.raises(UserError, match=f"--data_service={address}: no tf.data service there"):
         pipeline.training([mixture.Part(indexed(), 4)], cheap, 0, 0, Workers(), address)

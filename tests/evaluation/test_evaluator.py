@@ -53,7 +53,12 @@ def measured(experiment, names=None):
 
 
 def images_of(experiment, source):
-    return tf.stack([experiment.objective.eval_example(tf.constant(image), 0)["image"] for image in source.records])
+    return tf.stack(
+        [
+            experiment.objective.eval_example(tf.constant(image), 0)["image"]
+            for image in source.records
+        ]
+    )
 
 
 def test_all_networks_and_layers(experiment):
@@ -65,23 +70,44 @@ def test_all_networks_and_layers(experiment):
     untrained = made.make_objective()
     layers = ["block_group1", "final_avg_pool", "proj_head_1", "proj_head_2", "proj_head_3"]
     assert {network: sorted(places) for network, places in findings.figures.items()} == {
-        "trained": sorted(["classifier", *layers]), "untrained": sorted(layers), "pixels": ["pixels"]}
-    for network, objective in (("trained", made.objective), ("untrained", untrained), ("pixels", None)):
+        "trained": sorted(["classifier", *layers]),
+        "untrained": sorted(layers),
+        "pixels": ["pixels"],
+    }
+    for network, objective in (
+        ("trained", made.objective),
+        ("untrained", untrained),
+        ("pixels", None),
+    ):
         both = []
         for source in (data.train, data.test):
             images = images_of(made, source)
-            outputs = {"pixels": tf.reshape(images, [len(images), -1])} if objective is None else objective.layers_of(images)
+            outputs = (
+                {"pixels": tf.reshape(images, [len(images), -1])}
+                if objective is None
+                else objective.layers_of(images)
+            )
             both.append((outputs, source.labels))
         place = "pixels" if objective is None else "proj_head_2"
         train, test = (Examples(outputs[place].numpy(), labels) for outputs, labels in both)
         for name in ("knn", "clustering", "retrieval"):
             expected = evaluation.run(name, train, test, made.settings.eval)[0]
-            assert {figure: findings.figures[network][place][figure] for figure in expected} == pytest.approx(expected, abs=0.02)
+            assert {
+                figure: findings.figures[network][place][figure] for figure in expected
+            } == pytest.approx(expected, abs=0.02)
         if network == "trained":
             np.testing.assert_allclose(rows.test[place], test.features, rtol=1e-4, atol=1e-5)
-            np.testing.assert_allclose(rows.test["logits_sup"], outputs["logits_sup"], rtol=1e-4, atol=1e-5)
-    assert findings.flat()["eval/proj_head_2/knn_accuracy"] == findings.figures["trained"]["proj_head_2"]["knn_accuracy"]
-    assert findings.flat()["eval/label_top_1_accuracy"] == findings.figures["trained"]["classifier"]["label_top_1_accuracy"]
+            np.testing.assert_allclose(
+                rows.test["logits_sup"], outputs["logits_sup"], rtol=1e-4, atol=1e-5
+            )
+    assert (
+        findings.flat()["eval/proj_head_2/knn_accuracy"]
+        == findings.figures["trained"]["proj_head_2"]["knn_accuracy"]
+    )
+    assert (
+        findings.flat()["eval/label_top_1_accuracy"]
+        == findings.figures["trained"]["classifier"]["label_top_1_accuracy"]
+    )
     assert "untrained/knn_accuracy" in findings.flat() and "pixels/knn_accuracy" in findings.flat()
     assert not findings.left_out
 
@@ -91,11 +117,15 @@ def test_layers_of_a_network(experiment):
     made = experiment(ft_proj_selector=1)
     images = tf.random.stateless_uniform([2, 16, 16, 3], [1, 2])
     found, endpoints = made.objective.layers_of(images), made.objective(images)
-    np.testing.assert_allclose(found["block_group1"], tf.reduce_mean(endpoints["block_group1"], [1, 2]), rtol=1e-5)
+    np.testing.assert_allclose(
+        found["block_group1"], tf.reduce_mean(endpoints["block_group1"], [1, 2]), rtol=1e-5
+    )
     np.testing.assert_allclose(found["proj_head_3"], endpoints["proj_head_output"], rtol=1e-5)
     for name in ("final_avg_pool", "logits_sup"):
         np.testing.assert_allclose(found[name], endpoints[name], rtol=1e-5)
-    np.testing.assert_allclose(found["logits_sup"], made.objective.supervised_head(found["proj_head_1"]), rtol=1e-5)
+    np.testing.assert_allclose(
+        found["logits_sup"], made.objective.supervised_head(found["proj_head_1"]), rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("replicas", [1, 2])
@@ -109,9 +139,21 @@ def test_features_of_all_examples_in_order(settings, two_replicas, replicas, mon
     function = features.of_layers(made.objective, ["final_avg_pool"])
     rows = features.mapper(function, made.objective.eval_example, 8, strategy)(source, "test")
     np.testing.assert_array_equal(rows["label"], source.labels)
-    np.testing.assert_allclose(rows["final_avg_pool"], made.objective(images_of(made, source))["final_avg_pool"], rtol=1e-4, atol=1e-6)
-    views = features.mapper(features.of_views(features.of_pixels, options.augment), features.two_views(options), 8, strategy)
-    some, all_of_them = (views(source.take(index), "views")["pixels"] for index in (np.array([3, 20]), np.arange(21)))
+    np.testing.assert_allclose(
+        rows["final_avg_pool"],
+        made.objective(images_of(made, source))["final_avg_pool"],
+        rtol=1e-4,
+        atol=1e-6,
+    )
+    views = features.mapper(
+        features.of_views(features.of_pixels, options.augment),
+        features.two_views(options),
+        8,
+        strategy,
+    )
+    some, all_of_them = (
+        views(source.take(index), "views")["pixels"] for index in (np.array([3, 20]), np.arange(21))
+    )
     assert all_of_them.shape == (21, 2, 16 * 16 * 3)
     np.testing.assert_array_equal(some, all_of_them[[3, 20]])
     assert (all_of_them[:, 0] != all_of_them[:, 1]).any(1).all()
@@ -120,13 +162,19 @@ def test_features_of_all_examples_in_order(settings, two_replicas, replicas, mon
 def test_pixels_are_reduced():
     images = np.random.default_rng(0).random([2, 64, 64, 3]).astype(np.float32)
     expected = images.reshape(2, 16, 4, 16, 4, 3).mean((2, 4)).reshape(2, -1)
-    np.testing.assert_allclose(features.of_pixels(tf.constant(images))["pixels"], expected, rtol=1e-5)
+    np.testing.assert_allclose(
+        features.of_pixels(tf.constant(images))["pixels"], expected, rtol=1e-5
+    )
 
 
 def test_the_same_figures_again(experiment, tmp_path):
     """With what was kept, and without it."""
     first = measured(experiment())[0]
-    assert sorted(path.name for path in (tmp_path / "run/features").iterdir()) == ["test", "train", "views"]
+    assert sorted(path.name for path in (tmp_path / "run/features").iterdir()) == [
+        "test",
+        "train",
+        "views",
+    ]
     assert dataclasses.asdict(measured(experiment())[0]) == dataclasses.asdict(first)
     shutil.rmtree(tmp_path / "run/features")
     (tmp_path / "run" / measure.BASELINES).unlink()
@@ -136,7 +184,11 @@ def test_the_same_figures_again(experiment, tmp_path):
 def test_features_are_computed_once(experiment, monkeypatch):
     """As long as weights, examples and layers are the same; the baselines as long as what is evaluated is."""
     made, computed = experiment(evaluations="knn"), []
-    monkeypatch.setattr(measure.features.pipeline, "evaluation", _noting(measure.features.pipeline.evaluation, computed))
+    monkeypatch.setattr(
+        measure.features.pipeline,
+        "evaluation",
+        _noting(measure.features.pipeline.evaluation, computed),
+    )
 
     def parts(names=None, **values):
         computed.clear()
@@ -166,7 +218,12 @@ def test_other_examples_have_another_fingerprint(tmp_path):
     source = sources.load(data, "test")
     changed = source.records.copy()
     changed[3, 2, 2, 0] += 1
-    others = [source.take(np.arange(5)), source.without_labels(), dataclasses.replace(source, records=changed), sources.load(data, "train")]
+    others = [
+        source.take(np.arange(5)),
+        source.without_labels(),
+        dataclasses.replace(source, records=changed),
+        sources.load(data, "train"),
+    ]
     assert len({one.fingerprint() for one in [source, *others]}) == 5
     assert source.fingerprint() == sources.load(data, "test").fingerprint()
     tf.io.write_file(str(tmp_path / "a/1.png"), tf.io.encode_png(source.records[0]))
@@ -183,7 +240,9 @@ def test_examples_of_a_stream_are_picked(tmp_path):
     from tf_simclr.data.source import Streamed
 
     def read(context):
-        return tf.data.Dataset.from_tensor_slices(([str(i) for i in range(360)], source.records, source.labels))
+        return tf.data.Dataset.from_tensor_slices(
+            ([str(i) for i in range(360)], source.records, source.labels)
+        )
 
     stream = Streamed("digits", "test", source.class_names, source.decode, read, 360, 360)
     index = np.array([3, 50, 359])
@@ -225,10 +284,25 @@ def test_without_labels(experiment, monkeypatch):
     made = experiment(labels_per_class=0)
     findings, rows = measured(made)
     assert {*findings.details["trained"]["final_avg_pool"]} == {"neighbors"}
-    assert {*findings.figures["trained"]["final_avg_pool"]} == {"feature_rank", "feature_std", "dead_dimensions", "uniformity", "alignment"}
-    assert {one["evaluation"] for one in findings.left_out} == {"probe", "few_labels", "knn", "clustering", "retrieval", "classifier"}
-    assert "\n\nknn is left out (trained final_avg_pool, untrained final_avg_pool, pixels pixels): no training example has a label" in report.results_table(
-        document_of(made, findings, rows))
+    assert {*findings.figures["trained"]["final_avg_pool"]} == {
+        "feature_rank",
+        "feature_std",
+        "dead_dimensions",
+        "uniformity",
+        "alignment",
+    }
+    assert {one["evaluation"] for one in findings.left_out} == {
+        "probe",
+        "few_labels",
+        "knn",
+        "clustering",
+        "retrieval",
+        "classifier",
+    }
+    assert (
+        "\n\nknn is left out (trained final_avg_pool, untrained final_avg_pool, pixels pixels): no training example has a label"
+        in report.results_table(document_of(made, findings, rows))
+    )
 
 
 def test_damaged_labels_count_as_none(experiment, log, monkeypatch):
@@ -236,15 +310,30 @@ def test_damaged_labels_count_as_none(experiment, log, monkeypatch):
     data = measure.data(made)
     labels = data.test.labels.copy()
     labels[:5] = 10, 99, -7, 2**40, 11
-    monkeypatch.setattr(measure, "data", lambda experiment: measure.Data(data.train, dataclasses.replace(data.test, labels=labels)))
+    monkeypatch.setattr(
+        measure,
+        "data",
+        lambda experiment: measure.Data(data.train, dataclasses.replace(data.test, labels=labels)),
+    )
     findings, rows = measured(made)
-    assert "5 labels are no number of one of the 10 classes (e.g. 10); those examples count as unlabelled" in log.text
+    assert (
+        "5 labels are no number of one of the 10 classes (e.g. 10); those examples count as unlabelled"
+        in log.text
+    )
     assert np.sum(findings.details["trained"]["classifier"]["confusion"]) == 123
     shown = showcase.show(made, measure.data(made).test, rows, findings)  # 5 to 127 are left
     assert shown["images"]["labels"] == labels[5:].tolist()
-    assert [shown["images"]["labels"][one["image"]] for one in shown["mistakes"]] == [one["label"] for one in shown["mistakes"]]
+    assert [shown["images"]["labels"][one["image"]] for one in shown["mistakes"]] == [
+        one["label"] for one in shown["mistakes"]
+    ]
     image = made.objective.eval_example(tf.constant(data.test.records[5]), 0)["image"].numpy()
-    assert np.abs(thumbnails(made.directory.path, shown["images"])[0] - np.repeat(np.repeat(image * 255, 2, 0), 2, 1)).mean() < 6
+    assert (
+        np.abs(
+            thumbnails(made.directory.path, shown["images"])[0]
+            - np.repeat(np.repeat(image * 255, 2, 0), 2, 1)
+        ).mean()
+        < 6
+    )
 
 
 def test_weights_that_are_not_finite(experiment):
@@ -254,39 +343,59 @@ def test_weights_that_are_not_finite(experiment):
         variable.assign(variable * np.nan)
     findings, rows = measured(made)
     assert not findings.figures
-    assert {one["reason"] for one in findings.left_out} == {"128 of 128 test examples have features that are not finite"} | {
-        "30 of 30 training examples have features that are not finite"}
+    assert {one["reason"] for one in findings.left_out} == {
+        "128 of 128 test examples have features that are not finite"
+    } | {"30 of 30 training examples have features that are not finite"}
     document = document_of(made, findings, rows)
     assert "map" not in document and document["left_out"]
 
 
 # What is shown
 
+
 def document_of(made, findings, rows):
     data = measure.data(made)
-    return results.document(made, 3, evaluate.describe(made), findings, data, showcase.show(made, data.test, rows, findings))
+    return results.document(
+        made,
+        3,
+        evaluate.describe(made),
+        findings,
+        data,
+        showcase.show(made, data.test, rows, findings),
+    )
 
 
 def thumbnails(path, part):
     """[n, S, S, 3] of a sheet."""
     sheet, size = tf.io.decode_jpeg((path / part["file"]).read_bytes()).numpy(), part["size"]
-    return sheet.reshape(-1, size, part["columns"], size, 3).swapaxes(1, 2).reshape(-1, size, size, 3)
+    return (
+        sheet.reshape(-1, size, part["columns"], size, 3).swapaxes(1, 2).reshape(-1, size, size, 3)
+    )
 
 
 def test_results(experiment, tmp_path):
     """results.json is what the report reads; its images are those of the examples; its command is the same configuration."""
-    made = experiment(train_mode="pretrain", use_crop=False, use_flip=False, untrained_baseline=False)
+    made = experiment(
+        train_mode="pretrain", use_crop=False, use_flip=False, untrained_baseline=False
+    )
     findings, rows = measured(made)
     document = document_of(made, findings, rows)
     made.directory.write(schema.NAME, document)
-    assert schema.read(made.directory.path) == json.loads((tmp_path / "run" / schema.NAME).read_text())
+    assert schema.read(made.directory.path) == json.loads(
+        (tmp_path / "run" / schema.NAME).read_text()
+    )
     stages, _ = command_line(*document["command"].replace("NEW", str(tmp_path / "run")).split()[2:])
     same = {name for name, field in config.fields().items() if field.fixed}
-    assert {name: value for name, value in stages[0].flat().items() if name in same} == {name: value for name, value in made.settings.flat().items() if name in same}
+    assert {name: value for name, value in stages[0].flat().items() if name in same} == {
+        name: value for name, value in made.settings.flat().items() if name in same
+    }
 
     source, images = measure.data(made).test, document["images"]
     sheet = thumbnails(tmp_path / "run", images)
-    assert images["labels"] == source.labels[[int(name) for name in map(_position(source), images["names"])]].tolist()
+    assert (
+        images["labels"]
+        == source.labels[[int(name) for name in map(_position(source), images["names"])]].tolist()
+    )
     for index in (0, 17, 127):
         image = made.objective.eval_example(tf.constant(source.records[index]), 0)["image"].numpy()
         expected = np.repeat(np.repeat(image * 255, 2, 0), 2, 1)
@@ -295,12 +404,17 @@ def test_results(experiment, tmp_path):
     similarity = cosine_similarity(rows.test["final_avg_pool"])[row["query"]]
     assert row["neighbors"] == [i for i in np.argsort(-similarity) if i != row["query"]][:8]
     assert len(document["map"]["pca"]) == len(document["map"]["tsne"]) == 128
-    assert all(m["label"] != m["predicted"] == images["predicted"][m["image"]] for m in document["mistakes"])
+    assert all(
+        m["label"] != m["predicted"] == images["predicted"][m["image"]]
+        for m in document["mistakes"]
+    )
     views = thumbnails(tmp_path / "run", document["views"])
     assert (document["views"]["columns"], document["views"]["rows"], len(views)) == (3, 8, 24)
 
 
-@pytest.mark.parametrize("features", [np.zeros([50, 16]), np.ones([50, 16]), np.full([1000, 16], 0.3)])
+@pytest.mark.parametrize(
+    "features", [np.zeros([50, 16]), np.ones([50, 16]), np.full([1000, 16], 0.3)]
+)
 def test_no_map_of_collapsed_features(features):
     """t-SNE of scikit-learn ends the process with them."""
     assert showcase._maps(features.astype(np.float32)) == {}
@@ -318,27 +432,50 @@ def test_more_images_than_the_map_has(experiment, monkeypatch):
     findings, rows = measured(made)
     shown = showcase.show(made, measure.data(made).test, rows, findings)
     assert shown["map"]["images"] == list(range(20)) and len(shown["images"]["names"]) > 20
-    positions = [int(name) for name in map(_position(measure.data(made).test), shown["images"]["names"])]
+    positions = [
+        int(name) for name in map(_position(measure.data(made).test), shown["images"]["names"])
+    ]
     assert positions[:20] == showcase.on_map(rows).tolist() and len({*positions}) == len(positions)
-    for found, row in zip(findings.details["trained"]["final_avg_pool"]["neighbors"], shown["neighbors"]):
-        assert [positions[i] for i in (row["query"], *row["neighbors"])] == [found["query"], *found["neighbors"]]
+    for found, row in zip(
+        findings.details["trained"]["final_avg_pool"]["neighbors"], shown["neighbors"]
+    ):
+        assert [positions[i] for i in (row["query"], *row["neighbors"])] == [
+            found["query"],
+            *found["neighbors"],
+        ]
 
 
-@pytest.mark.parametrize(("values", "names"), [
-    ({"train_mode": "finetune"}, ["view 1"]), ({"train_mode": "supervised", "image_size": 40}, ["view 1"]),
-    ({"pretext": "jigsaw"}, [f"view {number}" for number in range(1, 10)])])
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [
+        ({"train_mode": "finetune"}, ["view 1"]),
+        ({"train_mode": "supervised", "image_size": 40}, ["view 1"]),
+        ({"pretext": "jigsaw"}, [f"view {number}" for number in range(1, 10)]),
+    ],
+)
 def test_views_of_other_objectives(experiment, values, names):
     """Beside each image what the training makes of it."""
     made = experiment(**values)
     views = showcase._views(made)
-    assert (views["columns"], views["rows"], views["names"]) == (1 + len(names), 8, ["image", *names])
-    assert thumbnails(made.directory.path, views).shape == (8 * views["columns"], views["size"], views["size"], 3)
+    assert (views["columns"], views["rows"], views["names"]) == (
+        1 + len(names),
+        8,
+        ["image", *names],
+    )
+    assert thumbnails(made.directory.path, views).shape == (
+        8 * views["columns"],
+        views["size"],
+        views["size"],
+        3,
+    )
 
 
 def test_what_is_beyond_white_and_black_is_clipped():
     """As standardised tiles are; however many pixels there are."""
     values = np.linspace(-3, 3, 11 * 11 * 3, dtype=np.float32).reshape(11, 11, 3)
-    np.testing.assert_array_equal(showcase._thumbnail(tf.constant(values), 11), np.rint(255 * values.clip(0, 1)))
+    np.testing.assert_array_equal(
+        showcase._thumbnail(tf.constant(values), 11), np.rint(255 * values.clip(0, 1))
+    )
 
 
 @pytest.mark.parametrize("values", [{"pretext": "rotation"}, {}, {"train_mode": "finetune"}])
@@ -350,9 +487,21 @@ def test_own_task(experiment, values):
     if "pretext" not in values:
         assert found == {}
         return
-    batches = pipeline.training([mixture.Part(source, 48)], made.objective.example, 1, 0, made.strategy)
-    rows = [made.objective.loss(batch, training=False)[1] for batch in itertools.islice(batches, source.num_examples // 48)]
-    expected = {name: np.mean([row[f"pretext_{short}"] for row in rows]) for name, short in (("task_loss", "loss"), ("task_accuracy", "acc"), ("task_chance", "chance"))}
+    batches = pipeline.training(
+        [mixture.Part(source, 48)], made.objective.example, 1, 0, made.strategy
+    )
+    rows = [
+        made.objective.loss(batch, training=False)[1]
+        for batch in itertools.islice(batches, source.num_examples // 48)
+    ]
+    expected = {
+        name: np.mean([row[f"pretext_{short}"] for row in rows])
+        for name, short in (
+            ("task_loss", "loss"),
+            ("task_accuracy", "acc"),
+            ("task_chance", "chance"),
+        )
+    }
     assert found == pytest.approx(expected, rel=1e-4)
 
 
@@ -369,18 +518,29 @@ def test_tensorboard(experiment, tmp_path):
     accumulator = EventAccumulator(str(tmp_path / "run/eval"))
     accumulator.Reload()
     assert {*findings.flat()} <= {*accumulator.Tags()["tensors"]}
-    hyperparameters = accumulator.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
-    assert accumulator.PluginTagToContent("hparams") and b"learning_rate" in hyperparameters and b"knn_k" not in hyperparameters
-    described = text_format.Parse((tmp_path / "run/eval" / events.CONFIG).read_text(), projector.ProjectorConfig()).embeddings[0]
+    hyperparameters = accumulator.SummaryMetadata(
+        "_hparams_/session_start_info"
+    ).plugin_data.content
+    assert (
+        accumulator.PluginTagToContent("hparams")
+        and b"learning_rate" in hyperparameters
+        and b"knn_k" not in hyperparameters
+    )
+    described = text_format.Parse(
+        (tmp_path / "run/eval" / events.CONFIG).read_text(), projector.ProjectorConfig()
+    ).embeddings[0]
     vectors = np.loadtxt(tmp_path / "run/eval" / described.tensor_path)
     lines = (tmp_path / "run/eval" / described.metadata_path).read_text().splitlines()
     np.testing.assert_allclose(vectors, rows.test["final_avg_pool"], rtol=1e-4, atol=1e-5)
     assert len(lines) == 1 + len(vectors) and lines[1].split("\t")[0] == str(rows.test["label"][0])
     sheet = tf.io.decode_jpeg((tmp_path / "run/eval" / described.sprite.image_path).read_bytes())
-    assert sheet.shape[0] * sheet.shape[1] >= len(vectors) * np.prod(described.sprite.single_image_dim)
+    assert sheet.shape[0] * sheet.shape[1] >= len(vectors) * np.prod(
+        described.sprite.single_image_dim
+    )
 
 
 # Transfer
+
 
 def test_transfer(experiment, tmp_path):
     """The probe is that of the encoder as it is, fine-tuning starts from it; done once."""
@@ -389,30 +549,49 @@ def test_transfer(experiment, tmp_path):
     made.commit_directory()
     made.checkpoints.save()
     findings = Findings()
-    row, = transfer.transfer(made, findings)
+    (row,) = transfer.transfer(made, findings)
     data = measure.data(Experiment(transfer.settings_for(made, "digits")))
-    train, test = (Examples(made.objective(images_of(made, source))["final_avg_pool"].numpy(), source.labels) for source in (data.train, data.test))
+    train, test = (
+        Examples(made.objective(images_of(made, source))["final_avg_pool"].numpy(), source.labels)
+        for source in (data.train, data.test)
+    )
     expected = evaluation.run("probe", train, test, made.settings.eval)[0]["linear_probe_accuracy"]
-    assert row["probe"] == pytest.approx(expected, abs=0.02) and row["untrained_probe"] == pytest.approx(expected, abs=0.02)  # nothing was trained yet
+    assert row["probe"] == pytest.approx(expected, abs=0.02) and row[
+        "untrained_probe"
+    ] == pytest.approx(expected, abs=0.02)  # nothing was trained yet
     assert (row["dataset"], row["classes"], row["labels"], row["test"]) == ("digits", 10, 1437, 64)
     assert 0 <= row["fine_tuned"] <= 1 and not findings.left_out
-    place, = (tmp_path / "run/transfer").iterdir()
+    (place,) = (tmp_path / "run/transfer").iterdir()
     assert pretrained.load(str(place)).step == -(-1437 // 256)
     before = (place / flags.SAVED).stat().st_mtime_ns
-    assert transfer.transfer(made, findings) == [row] and (place / flags.SAVED).stat().st_mtime_ns == before
+    assert (
+        transfer.transfer(made, findings) == [row]
+        and (place / flags.SAVED).stat().st_mtime_ns == before
+    )
 
 
 def test_transfer_to_what_has_no_labels(experiment, images, tmp_path):
     """It is left out, and what was evaluated before stays."""
-    made = experiment(transfer_datasets=f"folder:{images(24)}", eval_steps=1, untrained_baseline=False, evaluations="classifier")
+    made = experiment(
+        transfer_datasets=f"folder:{images(24)}",
+        eval_steps=1,
+        untrained_baseline=False,
+        evaluations="classifier",
+    )
     made.lock_directory()
     made.commit_directory()
     made.checkpoints.step.assign(made.num_steps)
     made.checkpoints.save()
     evaluate.evaluate_and_export(made)
     document = schema.read(tmp_path / "run")
-    assert document["transfer"] == [] and "only pretraining and distillation work without" in document["left_out"][0]["reason"]
-    assert json.loads((tmp_path / "run/result.json").read_text())["global_step"] == 3 and (tmp_path / "run/saved_model/3").exists()
+    assert (
+        document["transfer"] == []
+        and "only pretraining and distillation work without" in document["left_out"][0]["reason"]
+    )
+    assert (
+        json.loads((tmp_path / "run/result.json").read_text())["global_step"] == 3
+        and (tmp_path / "run/saved_model/3").exists()
+    )
 
 
 @pytest.fixture
@@ -421,15 +600,24 @@ def images(tmp_path):
 
     def make(count):
         for number in range(count):
-            tf.io.write_file(str(tmp_path / f"images/{number}.png"), tf.io.encode_png(tf.cast(tf.random.stateless_uniform([9, 9, 3], [1, number], 0, 255), tf.uint8)))
+            tf.io.write_file(
+                str(tmp_path / f"images/{number}.png"),
+                tf.io.encode_png(
+                    tf.cast(tf.random.stateless_uniform([9, 9, 3], [1, number], 0, 255), tf.uint8)
+                ),
+            )
         return tmp_path / "images"
 
     return make
 
 
-@pytest.mark.parametrize(("name", "line"), [
-    ("cifar11", "--transfer_datasets=cifar11: neither digits, folder:PATH nor a data set"),
-    ("folder:/nowhere", "--transfer_datasets=folder:/nowhere")])
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("cifar11", "--transfer_datasets=cifar11: neither digits, folder:PATH nor a data set"),
+        ("folder:/nowhere", "--transfer_datasets=folder:/nowhere"),
+    ],
+)
 def test_what_can_not_be_transferred_to(settings, name, line):
     """It shows before the training."""
     with pytest.raises(config.UserError, match=line):
@@ -438,5 +626,8 @@ def test_what_can_not_be_transferred_to(settings, name, line):
 
 def test_a_data_set_without_a_second_split(settings, monkeypatch):
     monkeypatch.setitem(sources.SOURCES, "single", lambda data: {"train": None})
-    with pytest.raises(config.UserError, match="--transfer_datasets=single: a split train and one of test, validation, val are needed, it has train"):
+    with pytest.raises(
+        config.UserError,
+        match="--transfer_datasets=single: a split train and one of test, validation, val are needed, it has train",
+    ):
         sources.train_and_test(config.Data(), "single")

@@ -41,19 +41,32 @@ for sys.argv[1:] in json.loads(sys.argv[1]):
 def exported(tmp_path_factory):
     """(network, path of its SavedModel)."""
     keras.utils.set_random_seed(0)
-    settings = config.build({"resnet_depth": 18, "image_size": 16, "width_multiplier": 0.125, "proj_out_dim": 8})
+    settings = config.build(
+        {"resnet_depth": 18, "image_size": 16, "width_multiplier": 0.125, "proj_out_dim": 8}
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(resnet.FAMILY, 18, (resnet.FAMILY[18][0], GROUPS))
         network = Network(settings, 10)
     network.build_variables()
     folder = tmp_path_factory.mktemp("run")
-    export.export(network, card.About(settings, tuple("abcdefghij"), 7, {}, {}), epath.Path(folder), settings.export)
+    export.export(
+        network,
+        card.About(settings, tuple("abcdefghij"), 7, {}, {}),
+        epath.Path(folder),
+        settings.export,
+    )
     return network, str(folder / "saved_model" / "7")
 
 
 def start(names, path, python=sys.executable):
     command = [python, "-I", str(FOLDER / "consumers.py"), names, path]
-    return subprocess.Popen(command, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +76,13 @@ def found(exported):
     if OLD_PYTHON in os.environ:
         started.append(start("old", exported[1], os.environ[OLD_PYTHON]))
     ended = [process.communicate(timeout=SECONDS) for process in started]
-    results = {name: content for out, _ in ended for line in out.splitlines() if line.startswith("{") for name, content in json.loads(line).items()}
+    results = {
+        name: content
+        for out, _ in ended
+        for line in out.splitlines()
+        if line.startswith("{")
+        for name, content in json.loads(line).items()
+    }
 
     def look_up(name):
         assert name in results, "\n".join(stderr[-3000:] for _, stderr in ended)
@@ -81,15 +100,26 @@ def assert_outputs(found, network, tolerance):
     for name, values in found["outputs"].items():
         np.testing.assert_allclose(values, expected[name], rtol=tolerance, atol=tolerance)
     assert found["without_gradient"] == 0 and found["trained"] == len(network.trainable_variables)
-    assert found["moved"] == len(network.variables) - len(network.trainable_variables)  # the statistics of batch norm
-    assert found["signatures"] == ["embed", "images", "images_uint8", "preprocess", "serving_default"]
+    assert found["moved"] == len(network.variables) - len(
+        network.trainable_variables
+    )  # the statistics of batch norm
+    assert found["signatures"] == [
+        "embed",
+        "images",
+        "images_uint8",
+        "preprocess",
+        "serving_default",
+    ]
 
 
 def assert_fine_tuned(found, network):
     """Training all of it beats training what was put on top; the statistics of a frozen layer stay."""
     frozen, trained = found["trainable_False"], found["trainable_True"]
     assert frozen["moved"] == 0 == frozen["trainable_variables"]
-    assert trained["trainable_variables"] == len(network.encoder.trainable_variables) and trained["losses"] == 1  # the weight decay
+    assert (
+        trained["trainable_variables"] == len(network.encoder.trainable_variables)
+        and trained["losses"] == 1
+    )  # the weight decay
     heads = len(network.trainable_variables) - len(network.encoder.trainable_variables)
     assert trained["moved"] == len(network.variables) - heads  # all but the weights of the heads
     assert trained["accuracy"] > frozen["accuracy"] and trained["loss"] < frozen["loss"]
@@ -106,31 +136,55 @@ def test_hub_in_keras_2(exported, found):
 def test_layer_in_keras_3(exported, found):
     layer = found("keras3")
     assert layer["keras"].startswith("3.") and layer["shape"] == [4, 3]
-    np.testing.assert_allclose(layer["probabilities"], exported[0].answers(tf.constant(digits(4, 16)[0], tf.float32))["probabilities"], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        layer["probabilities"],
+        exported[0].answers(tf.constant(digits(4, 16)[0], tf.float32))["probabilities"],
+        rtol=1e-5,
+        atol=1e-5,
+    )
 
 
 def test_saved_model_cli(exported, tmp_path):
     network, path = exported
     np.save(tmp_path / "files.npy", np.array([a_file(), a_file()]))
     of = ["--dir", path, "--tag_set=serve", "--signature_def=serving_default"]
-    lines = [["show", *of], ["run", *of, f"--inputs=image_bytes={tmp_path / 'files.npy'}", f"--outdir={tmp_path}"]]
-    done = subprocess.run([sys.executable, "-I", "-c", TWO_LINES, json.dumps(lines)], capture_output=True, text=True, timeout=SECONDS)
+    lines = [
+        ["show", *of],
+        ["run", *of, f"--inputs=image_bytes={tmp_path / 'files.npy'}", f"--outdir={tmp_path}"],
+    ]
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", TWO_LINES, json.dumps(lines)],
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+    )
     for name in ("image_bytes", "probabilities", "classes", "scores", "embedding", "DT_STRING"):
         assert name in done.stdout, done.stdout + done.stderr
     assert done.returncode == 0, done.stderr
     image = augment.eval_image(encoded.decode(a_file()), 16)
-    np.testing.assert_allclose(np.load(tmp_path / "embedding.npy"), np.repeat(network(image[None])["final_avg_pool"], 2, 0), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        np.load(tmp_path / "embedding.npy"),
+        np.repeat(network(image[None])["final_avg_pool"], 2, 0),
+        rtol=1e-5,
+        atol=1e-5,
+    )
     assert np.load(tmp_path / "classes.npy", allow_pickle=True).shape == (2, 5)
 
 
 def test_mutated_images(found):
     mutated = found("mutated")
-    assert mutated["requests"] == 350 and mutated["answered"] + mutated["refused"] == 350 and mutated["wrong"] == 0
+    assert (
+        mutated["requests"] == 350
+        and mutated["answered"] + mutated["refused"] == 350
+        and mutated["wrong"] == 0
+    )
     assert mutated["answered"] > 30 and mutated["refused"] > 100
     assert mutated["megabytes"] < 1024
 
 
-@pytest.mark.skipif(OLD_PYTHON not in os.environ, reason=f"{OLD_PYTHON} names no Python with TensorFlow 2.15")
+@pytest.mark.skipif(
+    OLD_PYTHON not in os.environ, reason=f"{OLD_PYTHON} names no Python with TensorFlow 2.15"
+)
 def test_tensorflow_2_15_with_addons(exported, found):
     network, old = exported[0], found("old")
     assert old["version"].startswith("2.15")

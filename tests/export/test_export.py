@@ -31,8 +31,10 @@ from tf_simclr.training.experiment import Experiment
 MAX_PIXELS = 2**16
 NAMES = tuple(f"digit {i}" for i in range(10))
 VARIANTS = [
-    {"resnet_depth": 18, "image_size": 16, "ft_proj_selector": 1}, {"image_size": 40, "sk_ratio": 0.0625, "num_proj_layers": 1},
-    {"image_size": 40, "se_ratio": 0.25, "proj_head_mode": "none"}]
+    {"resnet_depth": 18, "image_size": 16, "ft_proj_selector": 1},
+    {"image_size": 40, "sk_ratio": 0.0625, "num_proj_layers": 1},
+    {"image_size": 40, "se_ratio": 0.25, "proj_head_mode": "none"},
+]
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +45,9 @@ def _shallow(monkeypatch):
 
 
 def network_of(num_classes=10, **flags):
-    network = Network(config.build({"width_multiplier": 0.25, "proj_out_dim": 8, **flags}), num_classes)
+    network = Network(
+        config.build({"width_multiplier": 0.25, "proj_out_dim": 8, **flags}), num_classes
+    )
     network.build_variables()
     for index, v in enumerate(network.variables):  # not the values that every network starts with
         v.assign(v + tf.random.stateless_uniform(v.shape, [3, index], 0.01, 0.1))
@@ -52,8 +56,16 @@ def network_of(num_classes=10, **flags):
 
 def export_of(network, directory, step=3, images=None, names=NAMES, **flags):
     settings = network.settings.replace(serving_max_pixels=MAX_PIXELS, **flags)
-    about = card.About(settings, names, step, {"eval/label_top_1_accuracy": 0.5}, {"images": 9, "labels": 8})
-    export.export(network, about, epath.Path(directory), settings.export, None if images is None else lambda: images)
+    about = card.About(
+        settings, names, step, {"eval/label_top_1_accuracy": 0.5}, {"images": 9, "labels": 8}
+    )
+    export.export(
+        network,
+        about,
+        epath.Path(directory),
+        settings.export,
+        None if images is None else lambda: images,
+    )
     return tf.saved_model.load(str(directory / "saved_model" / str(step)))
 
 
@@ -63,17 +75,38 @@ def digits(tmp_path_factory):
     patch = pytest.MonkeyPatch()
     patch.setitem(FAMILY, 18, (FAMILY[18][0], (1, 1)))
     keras.utils.set_random_seed(0)
-    network = Network(config.build({"dataset": "digits", "resnet_depth": 18, "image_size": 16, "width_multiplier": 0.25, "proj_out_dim": 8}), 10)
+    network = Network(
+        config.build(
+            {
+                "dataset": "digits",
+                "resnet_depth": 18,
+                "image_size": 16,
+                "width_multiplier": 0.25,
+                "proj_out_dim": 8,
+            }
+        ),
+        10,
+    )
     network.build_variables()
     splits = sources.digits(None)
     train, test = splits["train"](), splits["test"]()
-    images = {part.split: np.stack([augment.eval_image(image, 16) for image in part.records]) for part in (train, test)}
-    fitted = probe.fit(np.concatenate([network(images["train"][i:i + 200])["final_avg_pool"] for i in range(0, 1400, 200)]), train.labels[:1400])
+    images = {
+        part.split: np.stack([augment.eval_image(image, 16) for image in part.records])
+        for part in (train, test)
+    }
+    fitted = probe.fit(
+        np.concatenate(
+            [network(images["train"][i : i + 200])["final_avg_pool"] for i in range(0, 1400, 200)]
+        ),
+        train.labels[:1400],
+    )
     kernel, bias = probe.as_linear_layer(fitted, 10)
     network.supervised_head.kernel.assign(kernel)
     network.supervised_head.bias.assign(bias)
     folder = tmp_path_factory.mktemp("digits")
-    module = export_of(network, folder, images=images["test"][:8], export_formats=("saved_model", "tflite", "onnx"))
+    module = export_of(
+        network, folder, images=images["test"][:8], export_formats=("saved_model", "tflite", "onnx")
+    )
     patch.undo()
     return network, module, folder, images["test"], test.labels
 
@@ -86,15 +119,24 @@ def file_of(image, kind="PNG", **options):
 
 def assert_close(found, expected, tolerance):
     scale = max(1.0, float(np.max(np.abs(expected))))
-    np.testing.assert_allclose(np.asarray(found) / scale, np.asarray(expected) / scale, atol=tolerance)
+    np.testing.assert_allclose(
+        np.asarray(found) / scale, np.asarray(expected) / scale, atol=tolerance
+    )
 
 
 @pytest.mark.parametrize("flags", VARIANTS, ids=str)
 def test_all_faces_and_formats_equal_the_network(flags, tmp_path, rng):
     network = network_of(**flags)
     images = rng.random((3, flags["image_size"], flags["image_size"], 3)).astype(np.float32)
-    gates = "se_ratio" in flags or "sk_ratio" in flags  # without them it is the same operations as in `digits`
-    module = export_of(network, tmp_path, images=images, export_formats=("saved_model", *(("tflite", "onnx") if gates else ())))
+    gates = (
+        "se_ratio" in flags or "sk_ratio" in flags
+    )  # without them it is the same operations as in `digits`
+    module = export_of(
+        network,
+        tmp_path,
+        images=images,
+        export_formats=("saved_model", *(("tflite", "onnx") if gates else ())),
+    )
     expected = network(images)
     reference, hub = module(images, trainable=False), module(images, return_endpoints=True)
     assert set(reference) == set(hub) == {*expected, "embedding", "probabilities"}
@@ -102,11 +144,23 @@ def test_all_faces_and_formats_equal_the_network(flags, tmp_path, rng):
         assert_close(reference[name], value, 1e-5)
         assert_close(hub[name], value, 1e-5)
     assert_close(module(images), expected["final_avg_pool"], 1e-5)
-    answer, probabilities = module.signatures["images"](images=tf.constant(images)), tf.nn.softmax(expected["logits_sup"])
-    for name, value in {"embedding": expected["final_avg_pool"], "probabilities": probabilities}.items():
+    answer, probabilities = (
+        module.signatures["images"](images=tf.constant(images)),
+        tf.nn.softmax(expected["logits_sup"]),
+    )
+    for name, value in {
+        "embedding": expected["final_avg_pool"],
+        "probabilities": probabilities,
+    }.items():
         assert_close(answer[name], value, 1e-5)
-    for run, path in () if not gates else ((formats.run_tflite, "tflite/3/{}.tflite"), (formats.run_onnx, "onnx/3/{}.onnx")):
-        assert_close(run(tmp_path / path.format("embedding"), images), expected["final_avg_pool"], 1e-4)
+    for run, path in (
+        ()
+        if not gates
+        else ((formats.run_tflite, "tflite/3/{}.tflite"), (formats.run_onnx, "onnx/3/{}.onnx"))
+    ):
+        assert_close(
+            run(tmp_path / path.format("embedding"), images), expected["final_avg_pool"], 1e-4
+        )
         assert_close(run(tmp_path / path.format("classifier"), images), probabilities, 1e-4)
 
 
@@ -115,7 +169,9 @@ def test_training_mode(tmp_path, rng):
     network = network_of(resnet_depth=18, image_size=16)
     module = export_of(network, tmp_path)
     assert len(module.variables) == len(network.variables)
-    assert len(module.trainable_variables) + len(module.head_variables) == len(network.trainable_variables)
+    assert len(module.trainable_variables) + len(module.head_variables) == len(
+        network.trainable_variables
+    )
     images = tf.constant(rng.random((4, 16, 16, 3)), tf.float32)
 
     def values():
@@ -128,12 +184,18 @@ def test_training_mode(tmp_path, rng):
     with tf.GradientTape() as tape:
         outputs = module(images, trainable=True)
         loss = sum(tf.reduce_sum(tf.square(value)) for value in outputs.values())
-    assert all(gradient is not None for gradient in tape.gradient(loss, [*module.trainable_variables, *module.head_variables]))
+    assert all(
+        gradient is not None
+        for gradient in tape.gradient(loss, [*module.trainable_variables, *module.head_variables])
+    )
     moved = values()
     assert moved != before
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(tf.square(module(images, training=True)))
-    assert all(gradient is not None and tf.reduce_any(gradient != 0) for gradient in tape.gradient(loss, module.trainable_variables))
+    assert all(
+        gradient is not None and tf.reduce_any(gradient != 0)
+        for gradient in tape.gradient(loss, module.trainable_variables)
+    )
     assert values() != moved
 
 
@@ -141,21 +203,42 @@ def test_regularization_losses(tmp_path):
     network = network_of(resnet_depth=18, image_size=16, weight_decay=0.1)
     kernels = [v.numpy() for v in network.encoder.trainable_variables if v.path.endswith("kernel")]
     module = export_of(network, tmp_path)  # it holds the variables
-    assert [float(loss()) for loss in module.regularization_losses] == [pytest.approx(0.1 * sum((kernel**2).sum() / 2 for kernel in kernels), rel=1e-4)]
-    assert saved_model.regularization_losses(network_of(resnet_depth=18, image_size=16, weight_decay=0.0)) == []
+    assert [float(loss()) for loss in module.regularization_losses] == [
+        pytest.approx(0.1 * sum((kernel**2).sum() / 2 for kernel in kernels), rel=1e-4)
+    ]
+    assert (
+        saved_model.regularization_losses(
+            network_of(resnet_depth=18, image_size=16, weight_decay=0.0)
+        )
+        == []
+    )
 
 
 @pytest.mark.parametrize("size", [16, 40])
 def test_preprocessing_is_that_of_the_evaluation(tmp_path, size, rng):
     """Bit for bit, in every format, of any size."""
     module = export_of(network_of(resnet_depth=18, image_size=size), tmp_path)
-    colour = [rng.integers(0, 256, (h, w, 3), dtype=np.uint8) for h, w in ((8, 8), (size, size), (61, 33), (1, 90))]
+    colour = [
+        rng.integers(0, 256, (h, w, 3), dtype=np.uint8)
+        for h, w in ((8, 8), (size, size), (61, 33), (1, 90))
+    ]
     files = [file_of(image, kind) for image in colour for kind in ("JPEG", "PNG", "BMP", "GIF")]
     files += [file_of(colour[2][..., 0], kind) for kind in ("JPEG", "PNG", "BMP", "GIF")]  # grey
     files += [file_of(np.dstack([colour[2], colour[2][..., :1]]))]  # with alpha
     found = module.signatures["preprocess"](image_bytes=tf.constant(files))["images"]
-    source = sources.Indexed("files", "test", ("a",), Encoded, np.array(files, object), np.zeros(len(files), np.int64))
-    batch = next(iter(pipeline.evaluation(source, Objective(config.build({"image_size": size}), 0).eval_example, len(files), tf.distribute.get_strategy())))
+    source = sources.Indexed(
+        "files", "test", ("a",), Encoded, np.array(files, object), np.zeros(len(files), np.int64)
+    )
+    batch = next(
+        iter(
+            pipeline.evaluation(
+                source,
+                Objective(config.build({"image_size": size}), 0).eval_example,
+                len(files),
+                tf.distribute.get_strategy(),
+            )
+        )
+    )
     np.testing.assert_array_equal(found, batch["image"])
     pixels = np.stack([colour[2]] * 2)
     answer = module.signatures["images_uint8"](images=tf.constant(pixels))
@@ -171,31 +254,52 @@ def test_answers_of_serving(digits, rng):
     probabilities = answer["probabilities"].numpy()
     pixels = np.stack([encoded.decode(tf.constant(file)) for file in files]) * np.float32(1 / 255)
     assert_close(probabilities, network.answers(pixels)["probabilities"], 1e-5)
-    order = np.argsort(-probabilities, 1)[:, :saved_model.SHOWN_CLASSES]
-    assert [[name.decode() for name in row] for row in answer["classes"].numpy()] == [[NAMES[i] for i in row] for row in order]
+    order = np.argsort(-probabilities, 1)[:, : saved_model.SHOWN_CLASSES]
+    assert [[name.decode() for name in row] for row in answer["classes"].numpy()] == [
+        [NAMES[i] for i in row] for row in order
+    ]
     np.testing.assert_array_equal(answer["scores"], np.take_along_axis(probabilities, order, 1))
-    np.testing.assert_array_equal(answer["embedding"], module.signatures["embed"](image_bytes=tf.constant(files))["embedding"])
+    np.testing.assert_array_equal(
+        answer["embedding"], module.signatures["embed"](image_bytes=tf.constant(files))["embedding"]
+    )
     one = module.signatures["serving_default"](image_bytes=tf.constant(files[:1]))
     for name in ("probabilities", "embedding"):
         assert_close(one[name], answer[name][:1], 1e-5)
-        assert module.signatures["serving_default"](image_bytes=tf.constant([], tf.string))[name].shape == [0, *answer[name].shape[1:]]
+        assert module.signatures["serving_default"](image_bytes=tf.constant([], tf.string))[
+            name
+        ].shape == [0, *answer[name].shape[1:]]
 
 
 def test_without_classes(tmp_path, rng):
-    module = export_of(network_of(0, resnet_depth=18, image_size=16), tmp_path, names=(), export_formats=("tflite",))
-    answer = module.signatures["serving_default"](image_bytes=tf.constant([file_of(np.zeros((9, 9, 3), np.uint8))]))
+    module = export_of(
+        network_of(0, resnet_depth=18, image_size=16),
+        tmp_path,
+        names=(),
+        export_formats=("tflite",),
+    )
+    answer = module.signatures["serving_default"](
+        image_bytes=tf.constant([file_of(np.zeros((9, 9, 3), np.uint8))])
+    )
     assert list(answer) == ["embedding"]
     assert "logits_sup" not in module(np.zeros((1, 16, 16, 3), np.float32), trainable=False)
-    assert sorted(path.name for path in (tmp_path / "tflite" / "3").iterdir()) == ["embedding.tflite", "embedding_int8.tflite"]
+    assert sorted(path.name for path in (tmp_path / "tflite" / "3").iterdir()) == [
+        "embedding.tflite",
+        "embedding_int8.tflite",
+    ]
     assert not (tmp_path / "saved_model" / "3" / "assets" / "class_names.txt").exists()
 
 
 def test_exact_formats_give_the_same(digits):
     network, _, folder, images, _ = digits
     expected = network.answers(images)
-    for run, path in ((formats.run_tflite, "tflite/3/{}.tflite"), (formats.run_onnx, "onnx/3/{}.onnx")):
+    for run, path in (
+        (formats.run_tflite, "tflite/3/{}.tflite"),
+        (formats.run_onnx, "onnx/3/{}.onnx"),
+    ):
         assert_close(run(folder / path.format("embedding"), images), expected["embedding"], 1e-4)
-        assert_close(run(folder / path.format("classifier"), images), expected["probabilities"], 1e-4)
+        assert_close(
+            run(folder / path.format("classifier"), images), expected["probabilities"], 1e-4
+        )
 
 
 def test_int8_gives_the_same_classes(digits):
@@ -217,7 +321,7 @@ def header_of(kind, width, height):
         content[18:26] = struct.pack("<ii", width, -height)
     elif kind == "JPEG":
         at = content.index(b"\xff\xc0")
-        content[at + 5:at + 9] = struct.pack(">HH", height, width)
+        content[at + 5 : at + 9] = struct.pack(">HH", height, width)
     elif kind == "GIF":
         content[6:10] = struct.pack("<HH", width, height)
     return bytes(content)
@@ -225,7 +329,14 @@ def header_of(kind, width, height):
 
 def chunk_before(png):
     """A PNG with another chunk before its header: libpng skips it, so it could hold a smaller size for us."""
-    return png[:8] + struct.pack(">I", 16) + b"abCd" + struct.pack(">II", 1, 1) * 2 + bytes(4) + png[8:]
+    return (
+        png[:8]
+        + struct.pack(">I", 16)
+        + b"abCd"
+        + struct.pack(">II", 1, 1) * 2
+        + bytes(4)
+        + png[8:]
+    )
 
 
 def animation(sizes):
@@ -236,24 +347,44 @@ def animation(sizes):
     content, at = bytearray(file.getvalue()), 0
     for width, height in sizes:
         at = content.index(b"\x2c\0\0\0\0\x1e\0\x14\0", at)
-        content[at + 5:at + 9] = struct.pack("<HH", width, height)
+        content[at + 5 : at + 9] = struct.pack("<HH", width, height)
         at += 9
     return bytes(content)
 
 
-@pytest.mark.parametrize("content, message", [
-    (b"", "not an image that can be read"), (b"hello", "JPEG, PNG, BMP and GIF are accepted"), (b"\xff\xd8\xff", "Invalid JPEG"),
-    (b"\x89PNG\r\n\x1a\n", "not an image that can be read"), (encoded.PNG, "too many pixels, or none"), (b"GIF89a", "too many pixels, or none"),
-    (b"BM", "too many pixels, or none"),
-    *((header_of(kind, 30000, 30000), r"at most 65536 are accepted, got\] \[900000000\]") for kind in ("PNG", "BMP", "JPEG", "GIF")),
-    (header_of("BMP", 2**31 - 1, 2**31 - 1), "too many pixels"), (header_of("PNG", 2**32 - 1, 2**32 - 1), "too many pixels"),
-    (animation([(30000, 30000)]), r"at most 65536 .*900000000"), (chunk_before(header_of("PNG", 300, 300)), "not an image that can be read"),
-    (b"GIF89a\1\0\1\0\0\0\0" + b"!\xfe\0" * 2**18, "too many pixels, or none"), (b"GIF89a\1\0\1\0\0\0\0!\xfe" + b"\1a" * 2**18, "too many pixels, or none"),
-    *((file_of(np.zeros((99, 99, 3), np.uint8), kind)[:-60], "Invalid|size") for kind in ("PNG", "JPEG", "BMP"))],
-    ids=lambda value: None if isinstance(value, bytes) else value[:20])
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (b"", "not an image that can be read"),
+        (b"hello", "JPEG, PNG, BMP and GIF are accepted"),
+        (b"\xff\xd8\xff", "Invalid JPEG"),
+        (b"\x89PNG\r\n\x1a\n", "not an image that can be read"),
+        (encoded.PNG, "too many pixels, or none"),
+        (b"GIF89a", "too many pixels, or none"),
+        (b"BM", "too many pixels, or none"),
+        *(
+            (header_of(kind, 30000, 30000), r"at most 65536 are accepted, got\] \[900000000\]")
+            for kind in ("PNG", "BMP", "JPEG", "GIF")
+        ),
+        (header_of("BMP", 2**31 - 1, 2**31 - 1), "too many pixels"),
+        (header_of("PNG", 2**32 - 1, 2**32 - 1), "too many pixels"),
+        (animation([(30000, 30000)]), r"at most 65536 .*900000000"),
+        (chunk_before(header_of("PNG", 300, 300)), "not an image that can be read"),
+        (b"GIF89a\1\0\1\0\0\0\0" + b"!\xfe\0" * 2**18, "too many pixels, or none"),
+        (b"GIF89a\1\0\1\0\0\0\0!\xfe" + b"\1a" * 2**18, "too many pixels, or none"),
+        *(
+            (file_of(np.zeros((99, 99, 3), np.uint8), kind)[:-60], "Invalid|size")
+            for kind in ("PNG", "JPEG", "BMP")
+        ),
+    ],
+    ids=lambda value: None if isinstance(value, bytes) else value[:20],
+)
 def test_broken_and_hostile_images(digits, content, message):
     _, module, _, images, _ = digits
-    serve, good = module.signatures["serving_default"], file_of(np.round(images[0] * 255).astype(np.uint8))
+    serve, good = (
+        module.signatures["serving_default"],
+        file_of(np.round(images[0] * 255).astype(np.uint8)),
+    )
     expected = serve(image_bytes=tf.constant([good]))["probabilities"]
     for request in ([content], [good, content, good]):
         with pytest.raises(tf.errors.InvalidArgumentError, match=message):
@@ -264,13 +395,24 @@ def test_broken_and_hostile_images(digits, content, message):
 def test_a_palette_is_refused_and_later_frames_are_not_read(digits):
     serve = digits[1].signatures["preprocess"]
     file = io.BytesIO()
-    Image.fromarray(np.arange(300, dtype=np.uint8).reshape(10, 10, 3)).convert("P").save(file, "BMP")
+    Image.fromarray(np.arange(300, dtype=np.uint8).reshape(10, 10, 3)).convert("P").save(
+        file, "BMP"
+    )
     with pytest.raises(tf.errors.InvalidArgumentError, match="colour palette"):
         serve(image_bytes=tf.constant([file.getvalue()]))
     first = animation([(30, 20)])
-    hidden = first.replace(b"\x2c", b"!\xfe\0\x2c", 1)  # giflib takes what follows an empty extension for a part of it
-    for later in (animation([(30, 20), (60000, 60000)]), animation([(30, 20), (30, 20), (30, 20)])[:-20], hidden):
-        np.testing.assert_array_equal(serve(image_bytes=tf.constant([later]))["images"], serve(image_bytes=tf.constant([first]))["images"])
+    hidden = first.replace(
+        b"\x2c", b"!\xfe\0\x2c", 1
+    )  # giflib takes what follows an empty extension for a part of it
+    for later in (
+        animation([(30, 20), (60000, 60000)]),
+        animation([(30, 20), (30, 20), (30, 20)])[:-20],
+        hidden,
+    ):
+        np.testing.assert_array_equal(
+            serve(image_bytes=tf.constant([later]))["images"],
+            serve(image_bytes=tf.constant([first]))["images"],
+        )
 
 
 def test_files(digits):
@@ -279,16 +421,41 @@ def test_files(digits):
     assert (assets / "class_names.txt").read_text().splitlines() == list(NAMES)
     assert json.loads((assets / "flags.json").read_text())["width_multiplier"] == 0.25
     text = (assets / "model_card.md").read_text()
-    for part in ("ResNet-18 0.25x", "digits, split train: 9 images, 8 of them", "| label_top_1_accuracy | 0.5000 |", "hub.KerasLayer", "TFSMLayer",
-                 "tensorflow_model_server", "saved_model_cli", "tf.saved_model.load", "serving_default", '"resnet_depth": 18'):
+    for part in (
+        "ResNet-18 0.25x",
+        "digits, split train: 9 images, 8 of them",
+        "| label_top_1_accuracy | 0.5000 |",
+        "hub.KerasLayer",
+        "TFSMLayer",
+        "tensorflow_model_server",
+        "saved_model_cli",
+        "tf.saved_model.load",
+        "serving_default",
+        '"resnet_depth": 18',
+    ):
         assert part in text, part
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    assert {"onnx/3/classifier.onnx", "onnx/3/embedding.onnx", "tflite/3/classifier.tflite", "tflite/3/classifier_int8.tflite"} <= files
+    assert {
+        "onnx/3/classifier.onnx",
+        "onnx/3/embedding.onnx",
+        "tflite/3/classifier.tflite",
+        "tflite/3/classifier_int8.tflite",
+    } <= files
     assert not [file for file in files if "partial" in file]
 
 
 def test_the_card_tells_no_paths(settings):
-    about = card.About(settings(dataset="folder:/home/somebody/photos", data_dir="/home/somebody/tfds", checkpoint="/home/somebody/run"), NAMES, 1, {}, {"images": 1, "labels": 0})
+    about = card.About(
+        settings(
+            dataset="folder:/home/somebody/photos",
+            data_dir="/home/somebody/tfds",
+            checkpoint="/home/somebody/run",
+        ),
+        NAMES,
+        1,
+        {},
+        {"images": 1, "labels": 0},
+    )
     assert "photos" in card.markdown(about)
     assert "somebody" not in card.markdown(about) + card.files(about)["flags.json"]
 
@@ -298,25 +465,48 @@ def test_only_the_newest_exports_stay(tmp_path, settings, monkeypatch):
 
     def export_step(step, **flags):
         given = settings(**flags)
-        export.export(None, card.About(given, NAMES, step, {}, {}), epath.Path(tmp_path), given.export)
+        export.export(
+            None, card.About(given, NAMES, step, {}, {}), epath.Path(tmp_path), given.export
+        )
         return sorted(path.name for path in (tmp_path / "saved_model").iterdir())
 
     (tmp_path / "saved_model" / "notes").mkdir(parents=True)
-    assert [export_step(step) for step in (9, 10, 10)] == [["9", "notes"], ["10", "notes"], ["10", "notes"]]
+    assert [export_step(step) for step in (9, 10, 10)] == [
+        ["9", "notes"],
+        ["10", "notes"],
+        ["10", "notes"],
+    ]
     assert export_step(11, keep_hub_module_max=0) == ["10", "11", "notes"]
-    assert export_step(2, keep_hub_module_max=2) == ["11", "2", "notes"]  # what was just written stays
+    assert export_step(2, keep_hub_module_max=2) == [
+        "11",
+        "2",
+        "notes",
+    ]  # what was just written stays
     assert export_step(3, keep_hub_module_max=9) == ["11", "2", "3", "notes"]
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(UserError, match=r"file/saved_model/4: it can't be written \(.*Not a directory"):
-        export.export(None, card.About(settings(), NAMES, 4, {}, {}), epath.Path(tmp_path / "file"), settings().export)
+    with pytest.raises(
+        UserError, match=r"file/saved_model/4: it can't be written \(.*Not a directory"
+    ):
+        export.export(
+            None,
+            card.About(settings(), NAMES, 4, {}, {}),
+            epath.Path(tmp_path / "file"),
+            settings().export,
+        )
 
 
 def test_what_differs_is_not_kept(tmp_path, monkeypatch):
     network = network_of(resnet_depth=18, image_size=16)
     (tmp_path / "tflite" / "3").mkdir(parents=True)
     (tmp_path / "tflite" / "3" / "classifier.tflite").write_bytes(b"an older one")
-    monkeypatch.setitem(formats.FORMATS, "tflite", ((), {".tflite": (formats.tflite, lambda path, images: np.zeros((len(images), 10)), True)}))
-    with pytest.raises(Failed, match=r"it differs from the SavedModel by .*, more than 0.0001; it is not kept"):
+    monkeypatch.setitem(
+        formats.FORMATS,
+        "tflite",
+        ((), {".tflite": (formats.tflite, lambda path, images: np.zeros((len(images), 10)), True)}),
+    )
+    with pytest.raises(
+        Failed, match=r"it differs from the SavedModel by .*, more than 0.0001; it is not kept"
+    ):
         export_of(network, tmp_path, export_formats=("tflite",))
     assert [path.name for path in (tmp_path / "tflite").iterdir()] == ["3"]
     assert (tmp_path / "tflite" / "3" / "classifier.tflite").read_bytes() == b"an older one"
@@ -329,17 +519,33 @@ def test_a_converter_that_fails(tmp_path, monkeypatch, settings):
     monkeypatch.setattr(formats, "_function", lambda *arguments: None)
     monkeypatch.setitem(formats.FORMATS, "onnx", ((), {".onnx": (fail, None, True)}))
     export_of(network_of(0, resnet_depth=18, image_size=16), tmp_path, names=())
-    with pytest.raises(Failed, match=r"embedding.onnx: the network can't be converted to onnx \(too large\); the SavedModel is written"):
-        formats.write("onnx", None, tmp_path / "saved_model" / "3", np.zeros((1, 16, 16, 3), np.float32), tmp_path)
+    with pytest.raises(
+        Failed,
+        match=r"embedding.onnx: the network can't be converted to onnx \(too large\); the SavedModel is written",
+    ):
+        formats.write(
+            "onnx",
+            None,
+            tmp_path / "saved_model" / "3",
+            np.zeros((1, 16, 16, 3), np.float32),
+            tmp_path,
+        )
 
 
 def test_a_converter_that_is_missing(monkeypatch, settings):
     find = formats.importlib.util.find_spec
-    monkeypatch.setattr(formats.importlib.util, "find_spec", lambda name: None if name == "tf2onnx" else find(name))
+    monkeypatch.setattr(
+        formats.importlib.util, "find_spec", lambda name: None if name == "tf2onnx" else find(name)
+    )
     formats.require(("saved_model", "tflite"))
-    with pytest.raises(UserError, match="--export_formats=tflite,onnx: tf2onnx not installed, which onnx needs; pip install tf2onnx"):
+    with pytest.raises(
+        UserError,
+        match="--export_formats=tflite,onnx: tf2onnx not installed, which onnx needs; pip install tf2onnx",
+    ):
         formats.require(("tflite", "onnx"))
-    with pytest.raises(UserError, match="tf2onnx not installed"):  # before the training, not after it
+    with pytest.raises(
+        UserError, match="tf2onnx not installed"
+    ):  # before the training, not after it
         Experiment(settings(mode="train_then_eval", export_formats="onnx"))
 
 
@@ -347,22 +553,41 @@ def test_formats_are_the_choices():
     assert tuple(formats.FORMATS) == config.fields()["export_formats"].choices
 
 
-@pytest.mark.parametrize("flags", [{"precision": "bfloat16"}, {"memory_size": 8}, {"train_mode": "finetune", "ft_proj_selector": 1, "fine_tune_after_block": 1}], ids=str)
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"precision": "bfloat16"},
+        {"memory_size": 8},
+        {"train_mode": "finetune", "ft_proj_selector": 1, "fine_tune_after_block": 1},
+    ],
+    ids=str,
+)
 def test_copy_of_what_is_trained(settings, flags, rng):
     """In float32, all of it trainable, without what only the training needs."""
     given = settings(**flags)
-    keras.config.set_dtype_policy({"bfloat16": "mixed_bfloat16"}.get(given.model.precision, "float32"))
+    keras.config.set_dtype_policy(
+        {"bfloat16": "mixed_bfloat16"}.get(given.model.precision, "float32")
+    )
     objective = kind_of(given)(given, 10)
     objective.build_variables()
     network = pretrained.copy_of(objective)
     parts = [v for part in objective.parts() for v in part.variables]
     assert [v.path for v in network.variables] == [v.path for v in parts]
     assert all(np.array_equal(a, b) for a, b in zip(network.variables, parts))
-    assert network.encoder.compute_dtype == "float32" and all(v.trainable or "moving" in v.path for v in network.variables)
+    assert network.encoder.compute_dtype == "float32" and all(
+        v.trainable or "moving" in v.path for v in network.variables
+    )
     images = tf.constant(rng.random((2, 16, 16, 3)), tf.float32)
-    assert_close(network(images)["final_avg_pool"], tf.cast(objective(images)["final_avg_pool"], tf.float32), 2e-2 if "precision" in flags else 1e-5)
+    assert_close(
+        network(images)["final_avg_pool"],
+        tf.cast(objective(images)["final_avg_pool"], tf.float32),
+        2e-2 if "precision" in flags else 1e-5,
+    )
 
 
 def test_sample_images():
     images = export.sample_images(40)
-    assert images.shape == (export.NUM_IMAGES, 40, 40, 3) and 0 <= images.min() < 0.2 < 0.8 < images.max() <= 1
+    assert (
+        images.shape == (export.NUM_IMAGES, 40, 40, 3)
+        and 0 <= images.min() < 0.2 < 0.8 < images.max() <= 1
+    )

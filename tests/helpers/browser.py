@@ -9,10 +9,27 @@ import subprocess
 import tempfile
 import time
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "microsoft-edge")
+NAMES = (
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+    "chrome",
+    "microsoft-edge",
+)
 ARGUMENTS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--disable-dev-shm-usage", "--hide-scrollbars", "--remote-debugging-pipe")
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    "--hide-scrollbars",
+    "--remote-debugging-pipe",
+)
 SECONDS = 60  # how long an answer may take on a busy machine
 
 
@@ -35,20 +52,29 @@ class Browser:
                 os.set_inheritable(its, True)  # dup2 leaves it as it is where the two are the same
 
         self._process = subprocess.Popen(
-            [find(), *ARGUMENTS, f"--user-data-dir={self._home.name}"], preexec_fn=wire, close_fds=False, start_new_session=True,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            [find(), *ARGUMENTS, f"--user-data-dir={self._home.name}"],
+            preexec_fn=wire,
+            close_fds=False,
+            start_new_session=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         os.close(theirs_in)
         os.close(theirs_out)
         os.set_blocking(self._in, False)
         self._buffer, self._number, self._session, self.events = b"", 0, None, []
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)[
+            "sessionId"
+        ]
         for domain in ("Runtime", "Log", "Network", "Page"):
             self.call(f"{domain}.enable")
         return self
 
     def __exit__(self, *unused):
-        os.killpg(self._process.pid, signal.SIGKILL)  # of its own session, so it and its children alone
+        os.killpg(
+            self._process.pid, signal.SIGKILL
+        )  # of its own session, so it and its children alone
         self._process.wait()
         os.close(self._in)
         os.close(self._out)
@@ -72,10 +98,15 @@ class Browser:
     def call(self, method, **params):
         """The result of a command of the protocol; events that come meanwhile are kept."""
         self._number += 1
-        message = {"id": self._number, "method": method, "params": params, **({"sessionId": self._session} if self._session else {})}
+        message = {
+            "id": self._number,
+            "method": method,
+            "params": params,
+            **({"sessionId": self._session} if self._session else {}),
+        }
         rest = json.dumps(message).encode() + b"\0"
         while rest:
-            rest = rest[os.write(self._out, rest):]
+            rest = rest[os.write(self._out, rest) :]
         until = time.monotonic() + SECONDS
         while time.monotonic() < until:
             answer = self._receive()
@@ -88,14 +119,26 @@ class Browser:
 
     def open(self, path, width=1280, height=900, scheme="light", media="screen"):
         """Loads a file in a window of this size, and waits until it is quiet."""
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
-        self.call("Emulation.setEmulatedMedia", media=media, features=[{"name": "prefers-color-scheme", "value": scheme}])
+        self.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=width < 600,
+        )
+        self.call(
+            "Emulation.setEmulatedMedia",
+            media=media,
+            features=[{"name": "prefers-color-scheme", "value": scheme}],
+        )
         self.events.clear()
         self.call("Page.navigate", url=path.resolve().as_uri())
         until = time.monotonic() + SECONDS
         while time.monotonic() < until:
             message = self._receive()
-            if message is None and any(event["method"] == "Page.loadEventFired" for event in self.events):
+            if message is None and any(
+                event["method"] == "Page.loadEventFired" for event in self.events
+            ):
                 return
             if message is not None and "method" in message:
                 self.events.append(message)
@@ -103,27 +146,48 @@ class Browser:
 
     def evaluate(self, expression):
         """The value of a JavaScript expression in the page."""
-        answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        answer = self.call(
+            "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
+        )
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
     def screenshot(self, path, whole=False):
         """A PNG of the window, or of the whole page."""
-        path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", captureBeyondViewport=whole, **self._clip(whole))["data"]))
+        path.write_bytes(
+            base64.b64decode(
+                self.call(
+                    "Page.captureScreenshot", captureBeyondViewport=whole, **self._clip(whole)
+                )["data"]
+            )
+        )
 
     def _clip(self, whole):
         if not whole:
             return {}
         size = self.call("Page.getLayoutMetrics")["cssContentSize"]
-        return {"clip": {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}}
+        return {
+            "clip": {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}
+        }
 
     def complaints(self):
         """Errors and warnings of the page so far: exceptions, console, what the browser logs (a blocked request too)."""
-        shown = {"Runtime.exceptionThrown": lambda params: params["exceptionDetails"]["text"], "Log.entryAdded": lambda params: params["entry"]["text"],
-                 "Runtime.consoleAPICalled": lambda params: str(params["args"])}
-        return [shown[event["method"]](event["params"]) for event in self.events if event["method"] in shown]
+        shown = {
+            "Runtime.exceptionThrown": lambda params: params["exceptionDetails"]["text"],
+            "Log.entryAdded": lambda params: params["entry"]["text"],
+            "Runtime.consoleAPICalled": lambda params: str(params["args"]),
+        }
+        return [
+            shown[event["method"]](event["params"])
+            for event in self.events
+            if event["method"] in shown
+        ]
 
     def outside(self):
         """The addresses of all that the page asked for, but itself and what it carries."""
-        urls = [event["params"]["request"]["url"] for event in self.events if event["method"] == "Network.requestWillBeSent"]
+        urls = [
+            event["params"]["request"]["url"]
+            for event in self.events
+            if event["method"] == "Network.requestWillBeSent"
+        ]
         return [url for url in urls if not url.startswith(("file:", "data:"))]

@@ -5,9 +5,22 @@ from absl import flags as absl_flags
 from tf_simclr.config import command_line as flags
 
 TINY = {
-    "dataset": "digits", "eval_split": "test", "image_size": 16, "resnet_depth": 18, "width_multiplier": 0.07,
-    "proj_out_dim": 8, "pretext_width": 32, "num_permutations": 8, "train_batch_size": 8, "train_steps": 3, "optimizer": "adam", "learning_rate": 0.01,
-    "use_blur": False, "warmup_epochs": 0, "knn_k": 5, "strategy": "one_device",
+    "dataset": "digits",
+    "eval_split": "test",
+    "image_size": 16,
+    "resnet_depth": 18,
+    "width_multiplier": 0.07,
+    "proj_out_dim": 8,
+    "pretext_width": 32,
+    "num_permutations": 8,
+    "train_batch_size": 8,
+    "train_steps": 3,
+    "optimizer": "adam",
+    "learning_rate": 0.01,
+    "use_blur": False,
+    "warmup_epochs": 0,
+    "knn_k": 5,
+    "strategy": "one_device",
 }
 
 

@@ -29,12 +29,22 @@ def plain():
     before = [v.numpy() for v in module.variables]
     outputs = module(tf.constant(images), trainable=False)
     with tf.GradientTape() as tape:
-        loss = sum(tf.reduce_sum(value**2) for value in module(tf.constant(images), trainable=True).values())
+        loss = sum(
+            tf.reduce_sum(value**2)
+            for value in module(tf.constant(images), trainable=True).values()
+        )
     trained = [*module.trainable_variables, *module.head_variables]
     gradients = tape.gradient(loss, trained)
-    return {"outputs": {name: value.numpy().tolist() for name, value in outputs.items() if len(value.shape) == 2}, "names": sorted(outputs),
-            "without_gradient": sum(gradient is None for gradient in gradients), "trained": len(trained),
-            "moved": sum(bool((v.numpy() != old).any()) for v, old in zip(module.variables, before)), "signatures": sorted(module.signatures)}
+    return {
+        "outputs": {
+            name: value.numpy().tolist() for name, value in outputs.items() if len(value.shape) == 2
+        },
+        "names": sorted(outputs),
+        "without_gradient": sum(gradient is None for gradient in gradients),
+        "trained": len(trained),
+        "moved": sum(bool((v.numpy() != old).any()) for v, old in zip(module.variables, before)),
+        "signatures": sorted(module.signatures),
+    }
 
 
 def fine_tune(keras, optimizer):
@@ -49,14 +59,24 @@ def fine_tune(keras, optimizer):
         keras.utils.set_random_seed(0)
         layer = hub.KerasLayer(SAVED_MODEL, trainable=trainable)
         normalise = keras.layers.Lambda(lambda x: x / 10)
-        model = keras.Sequential([keras.layers.InputLayer((16, 16, 3)), layer, normalise, keras.layers.Dense(10)])
-        model.compile(optimizer(), keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+        model = keras.Sequential(
+            [keras.layers.InputLayer((16, 16, 3)), layer, normalise, keras.layers.Dense(10)]
+        )
+        model.compile(
+            optimizer(),
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            metrics=["accuracy"],
+        )
         before = [v.numpy() for v in layer.variables]
         model.fit(images, labels, batch_size=200, epochs=20, verbose=0, shuffle=False)
         loss, accuracy = model.evaluate(images, labels, verbose=0)
         found[f"trainable_{trainable}"] = {
-            "loss": loss, "accuracy": accuracy, "trainable_variables": len(layer.trainable_variables), "losses": len(layer.losses),
-            "moved": sum(bool((v.numpy() != old).any()) for v, old in zip(layer.variables, before))}
+            "loss": loss,
+            "accuracy": accuracy,
+            "trainable_variables": len(layer.trainable_variables),
+            "losses": len(layer.losses),
+            "moved": sum(bool((v.numpy() != old).any()) for v, old in zip(layer.variables, before)),
+        }
     return found
 
 
@@ -72,9 +92,17 @@ def old():
     import tensorflow as tf
     import tensorflow_addons as tfa
 
-    answer = tf.saved_model.load(SAVED_MODEL).signatures["serving_default"](image_bytes=tf.constant([a_file()]))
-    return {**plain(), "version": tf.__version__, "answer": {name: value.numpy().tolist() for name, value in answer.items() if name != "classes"},
-            **fine_tune(tf.keras, lambda: tfa.optimizers.LAMB(0.01))}
+    answer = tf.saved_model.load(SAVED_MODEL).signatures["serving_default"](
+        image_bytes=tf.constant([a_file()])
+    )
+    return {
+        **plain(),
+        "version": tf.__version__,
+        "answer": {
+            name: value.numpy().tolist() for name, value in answer.items() if name != "classes"
+        },
+        **fine_tune(tf.keras, lambda: tfa.optimizers.LAMB(0.01)),
+    }
 
 
 def keras3():
@@ -88,8 +116,13 @@ def keras3():
     model = keras.Model(inputs, keras.layers.Dense(3)(answer["embedding"]))
     model.compile("adam", "mse")
     model.fit(images, tf.zeros([4, 3]), verbose=0)
-    return {"keras": keras.__version__, "shape": list(model.predict(images, verbose=0).shape),
-            "probabilities": keras.Model(inputs, answer["probabilities"]).predict(images, verbose=0).tolist()}
+    return {
+        "keras": keras.__version__,
+        "shape": list(model.predict(images, verbose=0).shape),
+        "probabilities": keras.Model(inputs, answer["probabilities"])
+        .predict(images, verbose=0)
+        .tolist(),
+    }
 
 
 def a_file():
@@ -129,33 +162,55 @@ def mutated():
             for _ in range(rng.randint(1, 20)):
                 content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
         elif kind == 1:  # truncated
-            content = content[:rng.randrange(len(content))]
+            content = content[: rng.randrange(len(content))]
         elif kind == 2:  # another header
             content[:8] = rng.choice(bases)[:8]
         elif kind == 3:  # sizes of any magnitude where headers have them
             for _ in range(4):
                 at = rng.randrange(4, 40)
-                content[at:at + 2] = rng.randbytes(2)
+                content[at : at + 2] = rng.randbytes(2)
         files.append(bytes(content))
     serve = tf.saved_model.load(SAVED_MODEL).signatures["serving_default"]
     expected = serve(image_bytes=tf.constant([good]))["probabilities"]
     found = {"answered": 0, "refused": 0, "messages": [], "wrong": 0}
-    requests = [[file] for file in files] + [[good, *files[start:start + 6]] for start in range(0, 300, 6)]
+    requests = [[file] for file in files] + [
+        [good, *files[start : start + 6]] for start in range(0, 300, 6)
+    ]
     for request in requests:
         try:
             answer = serve(image_bytes=tf.constant(request))["probabilities"].numpy()
             found["answered"] += 1
-            found["wrong"] += answer.shape[0] != len(request) or not (abs(answer.sum(1) - 1) < 1e-3).all()
+            found["wrong"] += (
+                answer.shape[0] != len(request) or not (abs(answer.sum(1) - 1) < 1e-3).all()
+            )
         except tf.errors.InvalidArgumentError as error:
             found["refused"] += 1
             found["messages"].append(error.message[:300])
         again = serve(image_bytes=tf.constant([good]))["probabilities"]
         found["wrong"] += bool(tf.reduce_any(again != expected))
-    return {**found, "requests": len(requests), "messages": sorted(set(found["messages"]), key=len)[:3], "megabytes": peak_memory()}
+    return {
+        **found,
+        "requests": len(requests),
+        "messages": sorted(set(found["messages"]), key=len)[:3],
+        "megabytes": peak_memory(),
+    }
 
 
 if __name__ == "__main__":
     sys.modules["tf_simclr"] = None  # importing it fails
     SAVED_MODEL = sys.argv[2]
     for chosen in sys.argv[1].split(","):
-        print(json.dumps({chosen: {"plain": plain, "hub": hub, "old": old, "keras3": keras3, "mutated": mutated}[chosen]()}), flush=True)
+        print(
+            json.dumps(
+                {
+                    chosen: {
+                        "plain": plain,
+                        "hub": hub,
+                        "old": old,
+                        "keras3": keras3,
+                        "mutated": mutated,
+                    }[chosen]()
+                }
+            ),
+            flush=True,
+        )

@@ -11,21 +11,58 @@ import numpy as np
 import tensorflow as tf
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-WHOLE, SMALL = ROOT / "run.py", ROOT / "tests" / "helpers" / "small_run.py"  # as it is; with a network of one block, or of BLOCKS
-GROUPS = (1, 1, 1, 1)  # a block for each group: half as much to trace as ResNet-18, and all its outputs
+WHOLE, SMALL = (
+    ROOT / "run.py",
+    ROOT / "tests" / "helpers" / "small_run.py",
+)  # as it is; with a network of one block, or of BLOCKS
+GROUPS = (
+    1,
+    1,
+    1,
+    1,
+)  # a block for each group: half as much to trace as ResNet-18, and all its outputs
 DIGITS = ["--dataset=digits", "--eval_split=test"]
-TINY = ["--image_size=16", "--resnet_depth=18", "--width_multiplier=0.07", "--proj_out_dim=8", "--train_batch_size=64",
-        "--use_blur=False", "--warmup_epochs=0", "--evaluations=classifier"]
+TINY = [
+    "--image_size=16",
+    "--resnet_depth=18",
+    "--width_multiplier=0.07",
+    "--proj_out_dim=8",
+    "--train_batch_size=64",
+    "--use_blur=False",
+    "--warmup_epochs=0",
+    "--evaluations=classifier",
+]
 HERE = ["--strategy=one_device"]  # in this process, which has two devices
-OUTPUTS = {"initial_conv", "initial_max_pool", "block_group1", "block_group2", "block_group3", "block_group4",
-           "final_avg_pool", "logits_sup", "proj_head_input", "proj_head_output", "embedding", "probabilities"}
-LOG_LINE = re.compile(r"\d\d:\d\d:\d\d |[IWEF]\d{4} \d\d:|WARNING: (All log messages before absl|Logging before flag)")
+OUTPUTS = {
+    "initial_conv",
+    "initial_max_pool",
+    "block_group1",
+    "block_group2",
+    "block_group3",
+    "block_group4",
+    "final_avg_pool",
+    "logits_sup",
+    "proj_head_input",
+    "proj_head_output",
+    "embedding",
+    "probabilities",
+}
+LOG_LINE = re.compile(
+    r"\d\d:\d\d:\d\d |[IWEF]\d{4} \d\d:|WARNING: (All log messages before absl|Logging before flag)"
+)
 SECONDS = 400  # after which a process hangs
 STARTED = []
 
 
 def start(*arguments, program=WHOLE, **environment):
-    STARTED.append(subprocess.Popen([sys.executable, str(program), *arguments], stderr=subprocess.PIPE, text=True, env={**os.environ, **environment}))
+    STARTED.append(
+        subprocess.Popen(
+            [sys.executable, str(program), *arguments],
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **environment},
+        )
+    )
     return STARTED[-1]
 
 
@@ -65,7 +102,7 @@ def the_message(stderr):
 
 def the_line(stderr):
     """What the program says at its end, where there are other things, too: the log, tables, what TensorFlow's C++ adds."""
-    line, = [line for line in stderr.splitlines() if line.startswith("run.py: ")]
+    (line,) = [line for line in stderr.splitlines() if line.startswith("run.py: ")]
     return line
 
 
@@ -80,10 +117,18 @@ def newest(directory):
 def variables(directory):
     """{key: value} of the newest checkpoint; not how often it was saved."""
     reader = tf.train.load_checkpoint(str(directory))
-    names = [name for name in reader.get_variable_to_shape_map() if not name.startswith(("_", "save_counter"))]
+    names = [
+        name
+        for name in reader.get_variable_to_shape_map()
+        if not name.startswith(("_", "save_counter"))
+    ]
     return {name: np.asarray(reader.get_tensor(name)) for name in names}
 
 
 def snapshot(directory):
     """What must not change: names, times and contents of all files."""
-    return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in directory.rglob("*") if path.is_file()}
+    return {
+        str(path): (path.stat().st_mtime_ns, path.read_bytes())
+        for path in directory.rglob("*")
+        if path.is_file()
+    }

@@ -14,5 +14,8 @@ console.start_tensorflow()
 
 from tf_simclr.models import resnet  # noqa: E402
 
-resnet.FAMILY[18] = (resnet.FAMILY[18][0], tuple(map(int, os.environ.get("BLOCKS", "1").split(","))))
+resnet.FAMILY[18] = (
+    resnet.FAMILY[18][0],
+    tuple(map(int, os.environ.get("BLOCKS", "1").split(","))),
+)
 runpy.run_path(str(ROOT / "run.py"), run_name="__main__")

@@ -14,9 +14,15 @@ from tf_simclr.training import optimizers
 from tf_simclr.training.experiment import POLICIES
 from tf_simclr.training.train_step import TrainStep
 
-EACH = [{"pretext": name} for name in PRETEXTS] + [{"train_mode": name} for name in WITH_LABELS]  # of the objectives
+EACH = [{"pretext": name} for name in PRETEXTS] + [
+    {"train_mode": name} for name in WITH_LABELS
+]  # of the objectives
 WITH_STATE = [  # whose trainings have a state besides the weights and their optimizer
-    {"memory_size": 20}, {"pretext": "colorization"}, {"pretext": "context_encoder", "adversarial_weight": 0.1}, {"pretext": "exemplar", "sampled_classes": 20}]
+    {"memory_size": 20},
+    {"pretext": "colorization"},
+    {"pretext": "context_encoder", "adversarial_weight": 0.1},
+    {"pretext": "exemplar", "sampled_classes": 20},
+]
 
 
 class Training:
@@ -28,12 +34,21 @@ class Training:
         keras.utils.set_random_seed(0)
         self.source = source or sources.load(settings.data, "train")
         self.parts = mixture.parts(
-            self.source, unlabeled, settings.data.unlabeled_ratio, settings.train.train_batch_size, self.strategy.num_replicas_in_sync)
+            self.source,
+            unlabeled,
+            settings.data.unlabeled_ratio,
+            settings.train.train_batch_size,
+            self.strategy.num_replicas_in_sync,
+        )
         with self.strategy.scope():
-            self.objective = kind_of(settings)(settings, 10, sum(part.source.num_examples for part in self.parts))
+            self.objective = kind_of(settings)(
+                settings, 10, sum(part.source.num_examples for part in self.parts)
+            )
             self.objective.teacher = linear_teacher(settings.data.image_size)
             self.objective.build_variables()
-            self.optimizer = optimizers.make(settings, self.objective, optimizers.schedule(settings, self.source.num_examples))
+            self.optimizer = optimizers.make(
+                settings, self.objective, optimizers.schedule(settings, self.source.num_examples)
+            )
         self.objective.start()
         self.step = TrainStep(self.objective, self.optimizer, settings, self.strategy)
 
@@ -50,7 +65,9 @@ class Training:
 def linear_teacher(size):
     """A teacher that is sure of itself and knows nothing."""
     weights = tf.random.stateless_normal([size * size * 3, 10], [1, 2])
-    return teacher.Teacher(lambda images: tf.reshape(images, [-1, size * size * 3]) @ weights, tuple("0123456789"), [])
+    return teacher.Teacher(
+        lambda images: tf.reshape(images, [-1, size * size * 3]) @ weights, tuple("0123456789"), []
+    )
 
 
 def values_of(objective):

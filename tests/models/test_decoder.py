@@ -8,19 +8,34 @@ import tensorflow as tf
 from tf_simclr.models.decoder import Decoder, doublings
 
 
-@pytest.mark.parametrize(("side", "goal", "sides"), [(7, 56, [14, 28, 56]), (2, 9, [3, 5, 9]), (4, 8, [8]), (2, 4, [4]), (3, 6, [6]), (4, 4, []), (16, 4, [])])
+@pytest.mark.parametrize(
+    ("side", "goal", "sides"),
+    [
+        (7, 56, [14, 28, 56]),
+        (2, 9, [3, 5, 9]),
+        (4, 8, [8]),
+        (2, 4, [4]),
+        (3, 6, [6]),
+        (4, 4, []),
+        (16, 4, []),
+    ],
+)
 def test_doublings(side, goal, sides):
     assert doublings(side, goal) == sides
 
 
-@pytest.mark.parametrize(("side", "size", "stages"), [(7, 112, 4), (2, 33, 5), (1, 4, 2), (16, 8, 1), (16, 16, 1)])
+@pytest.mark.parametrize(
+    ("side", "size", "stages"), [(7, 112, 4), (2, 33, 5), (1, 4, 2), (16, 8, 1), (16, 16, 1)]
+)
 def test_sizes_and_widths(side, size, stages):
     keras.config.set_dtype_policy("mixed_bfloat16")
     for fine in (True, False):
         decoder = Decoder(80, size, 5, fine=fine, name="decoder")
         answer = decoder(tf.ones([2, side, side, 3]))
         assert answer.shape == (2, size, size, 5) and answer.dtype == tf.float32
-        assert [stage.conv.filters for stage in decoder.stages] == ([80, 40, 32, 32, 32, 32][:stages + 1] if fine else [80] * stages)
+        assert [stage.conv.filters for stage in decoder.stages] == (
+            [80, 40, 32, 32, 32, 32][: stages + 1] if fine else [80] * stages
+        )
 
 
 def test_not_a_number_shows():

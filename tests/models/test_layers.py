@@ -49,7 +49,9 @@ def test_synchronised_equals_one_big_batch(rng, two_replicas, shape):
     with two_replicas.scope():
         two = BatchNorm()
         two.build(shape)
-    halves = two_replicas.experimental_distribute_values_from_function(lambda c: x[4 * c.replica_id_in_sync_group:][:4])
+    halves = two_replicas.experimental_distribute_values_from_function(
+        lambda c: x[4 * c.replica_id_in_sync_group :][:4]
+    )
     results = tf.function(lambda x: two_replicas.run(run, args=(two, x)))(halves)
     joined = [tf.concat(two_replicas.experimental_local_results(r), 0) for r in results[:2]]
     summed = [two_replicas.reduce("SUM", r, None) for r in results[2:]]
@@ -65,8 +67,11 @@ def test_local_statistics_differ_but_moving_ones_average(rng, two_replicas):
         layer = BatchNorm(synchronized=False)
         layer.build((None, 1))
     halves = two_replicas.experimental_distribute_values_from_function(
-        lambda c: tf.constant([[1.0], [3.0]]) + 10.0 * c.replica_id_in_sync_group)
-    y = tf.function(lambda x: two_replicas.run(lambda x: layer(x, training=True), args=(x,)))(halves)
+        lambda c: tf.constant([[1.0], [3.0]]) + 10.0 * c.replica_id_in_sync_group
+    )
+    y = tf.function(lambda x: two_replicas.run(lambda x: layer(x, training=True), args=(x,)))(
+        halves
+    )
     for half in y.values:
         np.testing.assert_allclose(half, [[-1.0], [1.0]], atol=1e-4)
     for copy in layer.moving_mean.value.values:
@@ -105,7 +110,13 @@ def test_strided_convolution_pads_symmetrically(rng, size, kernel):
     padded = np.pad(x, [(0, 0), (pad, pad), (pad, pad), (0, 0)])
     out = (size + 2 * pad - kernel) // 2 + 1
     weights = layer.kernel.numpy()
-    expected = [[np.tensordot(padded[0, 2 * i:2 * i + kernel, 2 * j:2 * j + kernel], weights, 3) for j in range(out)] for i in range(out)]
+    expected = [
+        [
+            np.tensordot(padded[0, 2 * i : 2 * i + kernel, 2 * j : 2 * j + kernel], weights, 3)
+            for j in range(out)
+        ]
+        for i in range(out)
+    ]
     np.testing.assert_allclose(y[0], expected, rtol=1e-4, atol=1e-5)
 
 
@@ -122,22 +133,40 @@ def test_weighted_mean_ignores_weights_of_zero():
 
 def test_weighted_mean_over_uneven_replicas(two_replicas):
     def part(c):
-        return (tf.constant([1.0, 2.0]), tf.constant([1.0, 1.0])) if c.replica_id_in_sync_group == 0 else (tf.constant([9.0, 7.0]), tf.constant([1.0, 0.0]))
+        return (
+            (tf.constant([1.0, 2.0]), tf.constant([1.0, 1.0]))
+            if c.replica_id_in_sync_group == 0
+            else (tf.constant([9.0, 7.0]), tf.constant([1.0, 0.0]))
+        )
 
     values = two_replicas.experimental_distribute_values_from_function(lambda c: part(c)[0])
     weights = two_replicas.experimental_distribute_values_from_function(lambda c: part(c)[1])
-    means = tf.function(lambda v, w: two_replicas.run(distribute.weighted_mean, args=(v, w)))(values, weights)
+    means = tf.function(lambda v, w: two_replicas.run(distribute.weighted_mean, args=(v, w)))(
+        values, weights
+    )
     np.testing.assert_allclose(two_replicas.reduce("MEAN", means, None), 4.0)
 
 
-@pytest.mark.parametrize(("kernel_size", "height", "width"), [(1, 14, 5), (1, 1, 1), (3, 4, 7), (3, 7, 2), (3, 8, 8), (3, 1, 1)])
+@pytest.mark.parametrize(
+    ("kernel_size", "height", "width"),
+    [(1, 14, 5), (1, 1, 1), (3, 4, 7), (3, 7, 2), (3, 8, 8), (3, 1, 1)],
+)
 @pytest.mark.parametrize("dtype", [tf.float32, tf.bfloat16])
 def test_convolution_of_small_maps(rng, kernel_size, height, width, dtype):
     """Value and both gradients are those of TensorFlow's convolution."""
-    x, kernel, upstream = (tf.constant(rng.normal(size=shape), tf.float32) for shape in (
-        (2, height, width, 3), (kernel_size, kernel_size, 3, 5), (2, height, width, 5)))
+    x, kernel, upstream = (
+        tf.constant(rng.normal(size=shape), tf.float32)
+        for shape in (
+            (2, height, width, 3),
+            (kernel_size, kernel_size, 3, 5),
+            (2, height, width, 5),
+        )
+    )
     found, expected = [], []
-    for results, convolution, type_ in ((found, layers.small_convolution, dtype), (expected, lambda x, kernel: tf.nn.conv2d(x, kernel, 1, "SAME"), tf.float32)):
+    for results, convolution, type_ in (
+        (found, layers.small_convolution, dtype),
+        (expected, lambda x, kernel: tf.nn.conv2d(x, kernel, 1, "SAME"), tf.float32),
+    ):
         inputs = tf.cast(x, type_), tf.cast(kernel, type_)
         with tf.GradientTape() as tape:
             tape.watch(inputs)
@@ -146,14 +175,26 @@ def test_convolution_of_small_maps(rng, kernel_size, height, width, dtype):
     for mine, other in zip(found, expected, strict=True):
         assert mine.dtype == dtype and mine.shape == other.shape
         scale = tf.reduce_max(tf.abs(other))
-        np.testing.assert_allclose(tf.cast(mine, tf.float32) / scale, other / scale, atol=1e-5 if dtype == tf.float32 else 0.03)
+        np.testing.assert_allclose(
+            tf.cast(mine, tf.float32) / scale,
+            other / scale,
+            atol=1e-5 if dtype == tf.float32 else 0.03,
+        )
 
 
 def test_which_convolutions_are_of_small_maps(monkeypatch):
     """bfloat16 on a CPU, up to the sizes of the table."""
     used = []
-    monkeypatch.setattr(layers, "small_convolution", lambda x, kernel: used.append((kernel.shape[0], x.shape[1])) or tf.nn.conv2d(x, kernel, 1, "SAME"))
-    for dtype, kernel_size, size in itertools.product((tf.float32, tf.bfloat16), (1, 3), (7, 8, 9, 14, 15)):
+    monkeypatch.setattr(
+        layers,
+        "small_convolution",
+        lambda x, kernel: (
+            used.append((kernel.shape[0], x.shape[1])) or tf.nn.conv2d(x, kernel, 1, "SAME")
+        ),
+    )
+    for dtype, kernel_size, size in itertools.product(
+        (tf.float32, tf.bfloat16), (1, 3), (7, 8, 9, 14, 15)
+    ):
         layers.Conv(2, kernel_size, dtype=dtype)(tf.zeros([1, size, size, 3], dtype))
     assert used == [(1, 7), (1, 8), (1, 9), (1, 14), (3, 7), (3, 8)]
     monkeypatch.setattr(layers.distribute, "on_cpu", lambda: False)

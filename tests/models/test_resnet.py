@@ -28,7 +28,11 @@ def size(layer):
 @pytest.mark.parametrize(("width", "sk_ratio"), MILLIONS)
 def test_parameter_counts(width, sk_ratio, monkeypatch):
     """A deeper network only repeats the blocks that ResNet-50 has, so that one alone is built."""
-    monkeypatch.setattr(keras.initializers.VarianceScaling, "__call__", lambda self, shape, dtype=None: tf.zeros(shape, dtype))
+    monkeypatch.setattr(
+        keras.initializers.VarianceScaling,
+        "__call__",
+        lambda self, shape, dtype=None: tf.zeros(shape, dtype),
+    )
     built = resnet.ResNet(50, width, sk_ratio)
     built(tf.zeros([1, 33, 33, 3]))
     assert [len(group) for group in built.groups] == list(resnet.FAMILY[50][1])
@@ -36,7 +40,10 @@ def test_parameter_counts(width, sk_ratio, monkeypatch):
     for depth, millions in MILLIONS[width, sk_ratio].items():
         block, counts = resnet.FAMILY[depth]
         assert block is resnet.BottleneckBlock
-        more = sum((count - len(group)) * each for count, group, each in zip(counts, built.groups, repeated, strict=True))
+        more = sum(
+            (count - len(group)) * each
+            for count, group, each in zip(counts, built.groups, repeated, strict=True)
+        )
         assert round((size(built) + more) / 1e6) == millions
 
 
@@ -53,23 +60,43 @@ def test_variables_of_resnet50_with_heads(settings):
     assert (len(objective.variables), len(objective.trainable_variables)) == (281, 169)
 
 
-@pytest.mark.parametrize(("depth", "sk_ratio", "se_ratio"), [(18, 0, 0), (34, 0.0625, 0), (50, 0.0625, 0.25), (50, 0, 0.25)])
+@pytest.mark.parametrize(
+    ("depth", "sk_ratio", "se_ratio"),
+    [(18, 0, 0), (34, 0.0625, 0), (50, 0.0625, 0.25), (50, 0, 0.25)],
+)
 @pytest.mark.parametrize("pixels", [32, 64])
 def test_shapes_of_the_endpoints(depth, sk_ratio, se_ratio, pixels, monkeypatch):
     monkeypatch.setitem(resnet.FAMILY, depth, (resnet.FAMILY[depth][0], (1, 2, 1, 1)))
     encoder = resnet.ResNet(depth, 0.05, sk_ratio, se_ratio, image_size=pixels)
     endpoints = encoder(tf.zeros([1, pixels, pixels, 3]), training=True)
-    assert list(endpoints) == ["initial_conv", "initial_max_pool", "block_group1", "block_group2", "block_group3",
-                               "block_group4", "final_avg_pool"]
+    assert list(endpoints) == [
+        "initial_conv",
+        "initial_max_pool",
+        "block_group1",
+        "block_group2",
+        "block_group3",
+        "block_group4",
+        "final_avg_pool",
+    ]
     first = pixels if pixels <= 32 else pixels // 4
-    assert [endpoints[f"block_group{g + 1}"].shape[1] for g in range(4)] == [first // 2**g for g in range(4)]
+    assert [endpoints[f"block_group{g + 1}"].shape[1] for g in range(4)] == [
+        first // 2**g for g in range(4)
+    ]
     assert endpoints["initial_conv"].shape[1] == (pixels if pixels <= 32 else pixels // 2)
     assert endpoints["final_avg_pool"].shape == (1, encoder.feature_dim)
-    np.testing.assert_allclose(endpoints["final_avg_pool"], tf.reduce_mean(endpoints["block_group4"], [1, 2]))
+    np.testing.assert_allclose(
+        endpoints["final_avg_pool"], tf.reduce_mean(endpoints["block_group4"], [1, 2])
+    )
 
 
-@pytest.mark.parametrize(("pixels", "sk_ratio", "kernels"), [
-    (32, 0.0625, [(3, 3, 3, 64)]), (33, 0, [(7, 7, 3, 64)]), (33, 0.0625, [(3, 3, 3, 32), (3, 3, 32, 32), (3, 3, 32, 64)])])
+@pytest.mark.parametrize(
+    ("pixels", "sk_ratio", "kernels"),
+    [
+        (32, 0.0625, [(3, 3, 3, 64)]),
+        (33, 0, [(7, 7, 3, 64)]),
+        (33, 0.0625, [(3, 3, 3, 32), (3, 3, 32, 32), (3, 3, 32, 64)]),
+    ],
+)
 def test_stems(pixels, sk_ratio, kernels):
     stem = resnet.ResNet(18, 1.0, sk_ratio, image_size=pixels).stem
     stem(tf.zeros([1, pixels, pixels, 3]))
@@ -100,7 +127,9 @@ def test_squeeze_and_excite(rng):
     x = tf.constant(rng.normal(size=(2, 3, 3, 16)), tf.float32)
     y = se(x)
     assert tuple(se.squeeze.kernel.shape) == (16, 1)
-    hidden = np.maximum(x.numpy().mean((1, 2)) @ se.squeeze.kernel.numpy() + se.squeeze.bias.numpy(), 0)
+    hidden = np.maximum(
+        x.numpy().mean((1, 2)) @ se.squeeze.kernel.numpy() + se.squeeze.bias.numpy(), 0
+    )
     gate = 1 / (1 + np.exp(-(hidden @ se.excite.kernel.numpy() + se.excite.bias.numpy())))
     np.testing.assert_allclose(y, x * gate[:, None, None], rtol=1e-5, atol=1e-6)
 
@@ -115,7 +144,7 @@ def test_shortcut_with_selective_kernels_averages_first(rng, strides):
         pooled = x.reshape(1, 2, 2, 2, 2, 2).mean((2, 4))
     else:  # SAME: what lies outside does not count
         padded = np.pad(x, [(0, 0), (0, 1), (0, 1), (0, 0)], constant_values=np.nan)
-        pooled = np.nanmean([padded[:, i:i + 4, j:j + 4] for i in (0, 1) for j in (0, 1)], 0)
+        pooled = np.nanmean([padded[:, i : i + 4, j : j + 4] for i in (0, 1) for j in (0, 1)], 0)
     np.testing.assert_allclose(y, pooled @ kernel, rtol=1e-4, atol=1e-5)
 
 
@@ -150,7 +179,9 @@ def test_plain_keras_model_fits_and_is_saved(rng, tmp_path):
     history = model.fit(x, np.repeat([0, 1], 4), epochs=5, verbose=0).history["loss"]
     assert history[-1] < history[0]
     model.save(tmp_path / "model.keras")
-    np.testing.assert_allclose(keras.models.load_model(tmp_path / "model.keras")(x), model(x), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        keras.models.load_model(tmp_path / "model.keras")(x), model(x), rtol=1e-5, atol=1e-6
+    )
 
 
 def test_unknown_depth():
@@ -158,7 +189,9 @@ def test_unknown_depth():
         tf_simclr.resnet(51)
 
 
-@pytest.mark.parametrize(("mode", "layer_sizes"), [("none", []), ("linear", [8]), ("nonlinear", [6, 6, 8])])
+@pytest.mark.parametrize(
+    ("mode", "layer_sizes"), [("none", []), ("linear", [8]), ("nonlinear", [6, 6, 8])]
+)
 def test_projection_head(rng, mode, layer_sizes):
     head = heads.ProjectionHead(mode, 8, 3)
     h = tf.constant(rng.normal(size=(16, 6)), tf.float32)
@@ -178,11 +211,18 @@ def test_projection_head(rng, mode, layer_sizes):
 
 def test_projection_head_cut_short_is_the_beginning_of_the_whole_one(rng):
     """Fine-tuning keeps the first layers, ReLU included, under the names they had."""
-    whole, part = heads.ProjectionHead("nonlinear", 8, 3), heads.ProjectionHead("nonlinear", 8, 3, keep=1)
+    whole, part = (
+        heads.ProjectionHead("nonlinear", 8, 3),
+        heads.ProjectionHead("nonlinear", 8, 3, keep=1),
+    )
     h = tf.constant(rng.normal(size=(4, 6)), tf.float32)
     whole(h), part(h)
-    assert [v.path for v in part.variables] == [v.path for v in whole.variables if v.path.endswith(("dense1/kernel",)) or "norm1" in v.path]
-    for mine, other in zip(part.variables, [v for v in whole.variables if "1" in v.path.split("/")[1]], strict=True):
+    assert [v.path for v in part.variables] == [
+        v.path for v in whole.variables if v.path.endswith(("dense1/kernel",)) or "norm1" in v.path
+    ]
+    for mine, other in zip(
+        part.variables, [v for v in whole.variables if "1" in v.path.split("/")[1]], strict=True
+    ):
         mine.assign(other)
     np.testing.assert_array_equal(part(h)[-1], whole(h)[1])
 
@@ -197,4 +237,8 @@ def test_batch_norm_variables_are_found_in_nested_lists():
     encoder = resnet.ResNet(18, 0.05, image_size=16)
     encoder(tf.zeros([1, 16, 16, 3]))
     found = layers.batch_norm_variables(encoder)
-    assert found == {id(v) for v in encoder.variables if v.path.split("/")[-1] in ("gamma", "beta", "moving_mean", "moving_variance")}
+    assert found == {
+        id(v)
+        for v in encoder.variables
+        if v.path.split("/")[-1] in ("gamma", "beta", "moving_mean", "moving_variance")
+    }

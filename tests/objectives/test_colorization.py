@@ -34,7 +34,7 @@ def slow_encoding(ab):
     order = sorted(range(Q), key=lambda q: math.dist(ab, BINS[q]))
     z = [0.0] * Q
     for q in order[:5]:
-        z[q] = math.exp(-math.dist(ab, BINS[q]) ** 2 / (2 * 5.0**2))
+        z[q] = math.exp(-(math.dist(ab, BINS[q]) ** 2) / (2 * 5.0**2))
     return [value / sum(z) for value in z], order[0]
 
 
@@ -42,7 +42,7 @@ def slow_smoothed(p):
     """Each bin's mass spread as a Gaussian over the bins there are."""
     smoothed = [0.0] * Q
     for r in range(Q):
-        kernel = [math.exp(-math.dist(BINS[q], BINS[r]) ** 2 / (2 * 5.0**2)) for q in range(Q)]
+        kernel = [math.exp(-(math.dist(BINS[q], BINS[r]) ** 2) / (2 * 5.0**2)) for q in range(Q)]
         for q in range(Q):
             smoothed[q] += p[r] * kernel[q] / sum(kernel)
     return smoothed
@@ -61,17 +61,29 @@ def some_distribution(seed):
     return (p / p.sum()).astype(np.float32)
 
 
-@pytest.mark.parametrize(("rgb", "lab"), [
-    ((1, 1, 1), (100, 0, 0)), ((0, 0, 0), (0, 0, 0)), ((1, 0, 0), (53.24, 80.09, 67.20)), ((0, 1, 0), (87.73, -86.18, 83.18)), ((0, 0, 1), (32.30, 79.19, -107.86))])
+@pytest.mark.parametrize(
+    ("rgb", "lab"),
+    [
+        ((1, 1, 1), (100, 0, 0)),
+        ((0, 0, 0), (0, 0, 0)),
+        ((1, 0, 0), (53.24, 80.09, 67.20)),
+        ((0, 1, 0), (87.73, -86.18, 83.18)),
+        ((0, 0, 1), (32.30, 79.19, -107.86)),
+    ],
+)
 def test_known_colours(rgb, lab):
-    np.testing.assert_allclose(colorization.lab_of(tf.constant([rgb], tf.float32))[0], lab, atol=0.006)
+    np.testing.assert_allclose(
+        colorization.lab_of(tf.constant([rgb], tf.float32))[0], lab, atol=0.006
+    )
 
 
 @hypothesis_settings(deadline=None, max_examples=50)
 @given(st.lists(st.tuples(levels, levels, levels), min_size=1, max_size=5))
 def test_there_and_back(colours):
     lab = colorization.lab_of(tf.constant(colours))
-    np.testing.assert_allclose(lab, [slow_lab(*map(float, colour)) for colour in colours], atol=2e-3)
+    np.testing.assert_allclose(
+        lab, [slow_lab(*map(float, colour)) for colour in colours], atol=2e-3
+    )
     np.testing.assert_allclose(colorization.rgb_of(lab), colours, atol=2e-5)
 
 
@@ -83,7 +95,9 @@ def test_greys_have_no_colour():
 
 
 def test_impossible_colours_are_clipped():
-    rgb = colorization.rgb_of(tf.constant([[50.0, 110.0, -110.0], [0.0, -110.0, 110.0], [100.0, 0.0, 100.0]]))
+    rgb = colorization.rgb_of(
+        tf.constant([[50.0, 110.0, -110.0], [0.0, -110.0, 110.0], [100.0, 0.0, 100.0]])
+    )
     assert np.isfinite(rgb).all() and np.min(rgb) >= 0 and np.max(rgb) <= 1
 
 
@@ -91,7 +105,12 @@ def test_bins_are_the_gamut(rng):
     """Colours from anywhere in the cube fall into no other cell, and many reach almost all."""
     assert len(set(BINS)) == Q == 261 and (0.0, 0.0) in BINS
     colours = rng.integers(0, 256, [200_000, 3]) / 255
-    cells = {tuple(cell) for cell in (np.rint(colorization.lab_of(tf.constant(colours))[:, 1:].numpy() / 10) * 10 + 0.0).tolist()}
+    cells = {
+        tuple(cell)
+        for cell in (
+            np.rint(colorization.lab_of(tf.constant(colours))[:, 1:].numpy() / 10) * 10 + 0.0
+        ).tolist()
+    }
     assert cells <= set(BINS) and len(cells) > 0.9 * Q
 
 
@@ -121,16 +140,22 @@ def test_weights_equal_the_loop(seed):
 @pytest.mark.parametrize("rebalanced", [True, False])
 def test_loss_equals_the_equations(settings, rng, rebalanced):
     """Eq. 2 to 4 and the metrics, with a distribution that is not uniform; the state afterwards, too."""
-    objective = Training(settings(pretext="colorization", colour_rebalancing=rebalanced, decoder_width=4)).objective
+    objective = Training(
+        settings(pretext="colorization", colour_rebalancing=rebalanced, decoder_width=4)
+    ).objective
     p = some_distribution(2)
     objective.seen.assign(3 * p)
     logits = rng.normal(size=(2, 2, 2, Q)).astype(np.float32)
     ab = rng.normal(scale=30, size=(2, 2, 2, 2)).astype(np.float32)
-    loss, metrics = objective.loss_of({"logits": tf.constant(logits), "ab": tf.constant(ab)}, None, True)
+    loss, metrics = objective.loss_of(
+        {"logits": tf.constant(logits), "ab": tf.constant(ab)}, None, True
+    )
     weights = slow_weights(p.tolist()) if rebalanced else [1.0] * Q
     total = chance = right = 0.0
     found = np.zeros(Q)
-    for own, pixel in zip(logits.reshape(-1, Q).astype(float).tolist(), ab.reshape(-1, 2).tolist(), strict=True):
+    for own, pixel in zip(
+        logits.reshape(-1, Q).astype(float).tolist(), ab.reshape(-1, 2).tolist(), strict=True
+    ):
         z, nearest = slow_encoding(pixel)
         norm = math.log(sum(math.exp(value) for value in own))
         total -= weights[nearest] * sum(z[q] * (own[q] - norm) for q in range(Q))
@@ -139,32 +164,60 @@ def test_loss_equals_the_equations(settings, rng, rebalanced):
         found += z
     assert float(loss) == pytest.approx(total / 8, rel=1e-4)
     assert {name: float(value) for name, value in metrics.items()} == pytest.approx(
-        {"pretext_loss": total / 8, "pretext_chance": chance / 8, "pretext_acc": right / 8}, rel=1e-4)
+        {"pretext_loss": total / 8, "pretext_chance": chance / 8, "pretext_acc": right / 8},
+        rel=1e-4,
+    )
     np.testing.assert_allclose(objective.seen, 3 * p + found / 8, rtol=1e-4, atol=1e-6)
 
 
 def test_annealed_mean_equals_the_loop(rng):
     logits = rng.normal(scale=2, size=(3, Q)).astype(np.float32)
-    probabilities = np.exp(logits.astype(float)) / np.exp(logits.astype(float)).sum(-1, keepdims=True)
-    for z, found in zip(probabilities, colorization.annealed_mean(tf.constant(logits)).numpy(), strict=True):
+    probabilities = np.exp(logits.astype(float)) / np.exp(logits.astype(float)).sum(
+        -1, keepdims=True
+    )
+    for z, found in zip(
+        probabilities, colorization.annealed_mean(tf.constant(logits)).numpy(), strict=True
+    ):
         annealed = [math.exp(math.log(value) / 0.38) for value in z]
-        expected = [sum(f * centre[k] for f, centre in zip(annealed, BINS, strict=True)) / sum(annealed) for k in (0, 1)]
+        expected = [
+            sum(f * centre[k] for f, centre in zip(annealed, BINS, strict=True)) / sum(annealed)
+            for k in (0, 1)
+        ]
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-3)
-    np.testing.assert_allclose(colorization.annealed_mean(tf.constant(logits), 1.0), probabilities @ np.array(BINS), rtol=1e-4, atol=1e-3)
-    np.testing.assert_allclose(colorization.annealed_mean(tf.constant(logits), 1e-4), np.array(BINS)[logits.argmax(-1)], atol=1e-3)
+    np.testing.assert_allclose(
+        colorization.annealed_mean(tf.constant(logits), 1.0),
+        probabilities @ np.array(BINS),
+        rtol=1e-4,
+        atol=1e-3,
+    )
+    np.testing.assert_allclose(
+        colorization.annealed_mean(tf.constant(logits), 1e-4),
+        np.array(BINS)[logits.argmax(-1)],
+        atol=1e-3,
+    )
 
 
 @pytest.mark.parametrize(("size", "side"), [(16, 4), (24, 6), (33, 9), (32, 32)])
 def test_shrinking_is_the_mean_over_areas(rng, size, side):
     images = tf.constant(rng.random((2, size, size, 2)), tf.float32)
-    np.testing.assert_allclose(colorization.shrink(images, side), tf.image.resize(images, [side, side], "area"), atol=1e-5)
+    np.testing.assert_allclose(
+        colorization.shrink(images, side), tf.image.resize(images, [side, side], "area"), atol=1e-5
+    )
 
 
-@pytest.mark.parametrize(("size", "precision"), [(16, "float32"), (24, "bfloat16"), (32, "float32"), (33, "float16"), (64, "bfloat16")])
+@pytest.mark.parametrize(
+    ("size", "precision"),
+    [(16, "float32"), (24, "bfloat16"), (32, "float32"), (33, "float16"), (64, "bfloat16")],
+)
 def test_sizes_and_precisions(settings, four_groups, eager, rng, size, precision):
     """Of the whole network: four groups, as they are outside of the tests."""
-    objective = Training(settings(pretext="colorization", image_size=size, precision=precision, decoder_width=4)).objective
-    batch = {"image": tf.constant(rng.integers(0, 256, [2, size, size, 3]), tf.uint8), "label": tf.constant([0, 1], tf.int64)}
+    objective = Training(
+        settings(pretext="colorization", image_size=size, precision=precision, decoder_width=4)
+    ).objective
+    batch = {
+        "image": tf.constant(rng.integers(0, 256, [2, size, size, 3]), tf.uint8),
+        "label": tf.constant([0, 1], tf.int64),
+    }
     logits = objective.outputs(batch, objective.images(batch), False)["logits"]
     assert logits.shape == [2, -(-size // 4), -(-size // 4), Q] and logits.dtype == tf.float32
     assert objective.decoder.compute_dtype == precision and objective.seen.dtype == "float32"
@@ -179,13 +232,21 @@ def coloured(count, seed):
     for image in images:
         image[:] = np.array([20, 30, 110]) * rng.uniform(0.8, 1.2)
         row, column = rng.integers(0, 9, 2)
-        image[row:row + 8, column:column + 8] = np.array([250, 160, 60]) * rng.uniform(0.9, 1)
+        image[row : row + 8, column : column + 8] = np.array([250, 160, 60]) * rng.uniform(0.9, 1)
     return {"image": tf.constant(images, tf.uint8), "label": tf.zeros(count, tf.int64)}
 
 
 def test_learns_colours(settings, shallow):
     """Under chance, most of which is the spread of each colour over bins, also of images that it has not seen; and the pictures show it."""
-    training = Training(settings(pretext="colorization", decoder_width=32, learning_rate=0.6, width_multiplier=0.2, train_steps=60))
+    training = Training(
+        settings(
+            pretext="colorization",
+            decoder_width=32,
+            learning_rate=0.6,
+            width_multiplier=0.2,
+            train_steps=60,
+        )
+    )
     for step in range(60):
         metrics = training.step(coloured(16, step))
     held_out = coloured(16, 1000)
@@ -217,7 +278,12 @@ def test_pictures(settings, eager):
     shown = objective.pictures(batch)
     assert list(shown) == ["lightness", "colourised"]
     for images in shown.values():
-        assert images.shape == [3, 16, 16, 3] and images.dtype == tf.float32 and np.min(images) >= 0 and np.max(images) <= 1
+        assert (
+            images.shape == [3, 16, 16, 3]
+            and images.dtype == tf.float32
+            and np.min(images) >= 0
+            and np.max(images) <= 1
+        )
     np.testing.assert_array_equal(shown["lightness"][..., 0], shown["lightness"][..., 1])
     np.testing.assert_array_equal(shown["lightness"][..., 0], shown["lightness"][..., 2])
 
@@ -225,7 +291,9 @@ def test_pictures(settings, eager):
 def test_the_encoder_sees_no_colour(settings, eager):
     """Images of one lightness and other colours look the same to it."""
     objective = Training(settings(pretext="colorization", decoder_width=4)).objective
-    lab = tf.tile(tf.constant([[50.0, 20.0, 20.0], [50.0, -20.0, 10.0]])[:, None, None], [1, 16, 16, 1])
+    lab = tf.tile(
+        tf.constant([[50.0, 20.0, 20.0], [50.0, -20.0, 10.0]])[:, None, None], [1, 16, 16, 1]
+    )
     images = colorization.rgb_of(lab)
     one, other = objective.outputs({}, images, False)["logits"]
     np.testing.assert_allclose(one, other, atol=1e-4)

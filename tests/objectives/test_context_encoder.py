@@ -38,16 +38,23 @@ def built(options):
 def batch_of(rng, options, count=4):
     """A batch of noise, float images."""
     size = options.data.image_size
-    batch = {"image": tf.constant(rng.random((count, size, size, 3)), tf.float32), "label": tf.zeros(count, tf.int64)}
+    batch = {
+        "image": tf.constant(rng.random((count, size, size, 3)), tf.float32),
+        "label": tf.zeros(count, tf.int64),
+    }
     if options.pretext.removed_region == "blocks":
-        batch["removed"] = tf.stack([context_encoder.random_blocks(size, [3, i]) for i in range(count)])
+        batch["removed"] = tf.stack(
+            [context_encoder.random_blocks(size, [3, i]) for i in range(count)]
+        )
     return batch
 
 
 def slow_eq_1(images, predicted, removed, begin, overlap_weight):
     """L_rec, a number at a time. predicted: of the square from `begin` on. removed: M of each image."""
     losses = []
-    for x, f, m in zip(np.asarray(images, np.float64), np.asarray(predicted, np.float64), removed, strict=True):
+    for x, f, m in zip(
+        np.asarray(images, np.float64), np.asarray(predicted, np.float64), removed, strict=True
+    ):
         total, weights = 0.0, 0.0
         for row in range(len(f)):
             for column in range(len(f)):
@@ -61,7 +68,12 @@ def slow_eq_1(images, predicted, removed, begin, overlap_weight):
 
 def slow_mean(images, removed, side):
     """What would fill a square in the mean colour of what is visible."""
-    return np.stack([np.broadcast_to(image[~m].mean(0), (side, side, 3)) for image, m in zip(np.asarray(images), removed, strict=True)])
+    return np.stack(
+        [
+            np.broadcast_to(image[~m].mean(0), (side, side, 3))
+            for image, m in zip(np.asarray(images), removed, strict=True)
+        ]
+    )
 
 
 def slow_centre(size, overlap):
@@ -70,12 +82,23 @@ def slow_centre(size, overlap):
     m = np.zeros((size, size), bool)
     for row in range(size):
         for column in range(size):
-            m[row, column] = all(begin + overlap <= place < begin + side - overlap for place in (row, column))
+            m[row, column] = all(
+                begin + overlap <= place < begin + side - overlap for place in (row, column)
+            )
     return m
 
 
-@pytest.mark.parametrize(("size", "values", "overlap"), [
-    (16, {}, 1), (33, {}, 2), (64, {}, 4), (16, {"region_overlap": False}, 0), (16, {"removed_region": "blocks"}, None), (33, {"removed_region": "blocks"}, None)])
+@pytest.mark.parametrize(
+    ("size", "values", "overlap"),
+    [
+        (16, {}, 1),
+        (33, {}, 2),
+        (64, {}, 4),
+        (16, {"region_overlap": False}, 0),
+        (16, {"removed_region": "blocks"}, None),
+        (33, {"removed_region": "blocks"}, None),
+    ],
+)
 def test_loss_equals_the_loop(settings, rng, size, values, overlap):
     options = of(settings, image_size=size, **values)
     objective, batch = unbuilt(options), batch_of(rng, options)
@@ -83,25 +106,44 @@ def test_loss_equals_the_loop(settings, rng, size, values, overlap):
     removed = batch["removed"].numpy() if blocks else [slow_centre(size, overlap)] * 4
     begin, side = (0, size) if blocks else ((size - size // 2) // 2, size // 2)
     predicted = rng.random((4, side, side, 3)).astype(np.float32)
-    outputs = {"predicted": tf.constant(predicted), **objective.targets(batch, batch["image"], True)}
+    outputs = {
+        "predicted": tf.constant(predicted),
+        **objective.targets(batch, batch["image"], True),
+    }
     loss, metrics = objective.loss_of(outputs, batch["label"], True)
     weight = 10.0 if overlap else 0.0
-    assert float(loss) == float(metrics["pretext_loss"]) == pytest.approx(slow_eq_1(batch["image"], predicted, removed, begin, weight), rel=1e-5)
+    assert (
+        float(loss)
+        == float(metrics["pretext_loss"])
+        == pytest.approx(slow_eq_1(batch["image"], predicted, removed, begin, weight), rel=1e-5)
+    )
     mean = slow_mean(batch["image"], removed, side)
-    assert float(metrics["pretext_chance"]) == pytest.approx(slow_eq_1(batch["image"], mean, removed, begin, weight), rel=1e-5)
+    assert float(metrics["pretext_chance"]) == pytest.approx(
+        slow_eq_1(batch["image"], mean, removed, begin, weight), rel=1e-5
+    )
 
 
 def test_parts_of_a_batch_average(settings, rng):
     """Also where more is removed of one image than of another."""
     options = of(settings, removed_region="blocks")
     objective, batch = unbuilt(options), batch_of(rng, options, 6)
-    batch["removed"] = tf.tensor_scatter_nd_update(batch["removed"], [[0]], [tf.one_hot([3] * 16, 16, True, False)])
+    batch["removed"] = tf.tensor_scatter_nd_update(
+        batch["removed"], [[0]], [tf.one_hot([3] * 16, 16, True, False)]
+    )
 
     def loss(rows):
         part = {name: value[rows] for name, value in batch.items()}
-        return float(objective.loss_of({"predicted": 0.3, **objective.targets(part, part["image"], True)}, part["label"], True)[0])
+        return float(
+            objective.loss_of(
+                {"predicted": 0.3, **objective.targets(part, part["image"], True)},
+                part["label"],
+                True,
+            )[0]
+        )
 
-    assert loss(slice(None)) == pytest.approx(np.mean([loss(slice(2 * i, 2 * i + 2)) for i in range(3)]), rel=1e-6)
+    assert loss(slice(None)) == pytest.approx(
+        np.mean([loss(slice(2 * i, 2 * i + 2)) for i in range(3)]), rel=1e-6
+    )
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -126,7 +168,11 @@ def test_random_blocks(size):
     assert shares.min() > 0 and shares.max() <= 0.25
     assert 0.19 < shares.mean() < 0.25
     often = masks.mean(0)
-    assert (often > 0).mean() > 0.99 and np.abs(often - often[::-1]).mean() < 0.05 and np.abs(often - often.T).mean() < 0.05
+    assert (
+        (often > 0).mean() > 0.99
+        and np.abs(often - often[::-1]).mean() < 0.05
+        and np.abs(often - often.T).mean() < 0.05
+    )
     assert len({mask.tobytes() for mask in masks}) > 290
     np.testing.assert_array_equal(context_encoder.random_blocks(size, [7, 5]), masks[5])
 
@@ -138,7 +184,7 @@ def test_blocks_are_squares():
     for side, row, column in u:
         side = round(64 * (1 / 8 + side / 8))
         row, column = int(row * (64 - side + 1)), int(column * (64 - side + 1))
-        covered[row:row + side, column:column + side] = True
+        covered[row : row + side, column : column + side] = True
         if covered.mean() > 1 / 4:
             break
         expected = covered.copy()
@@ -151,8 +197,13 @@ def test_example_follows_from_the_seed(settings, rng, region):
     objective = unbuilt(of(settings, removed_region=region))
     image = tf.constant(rng.integers(0, 256, (20, 20, 3)), tf.uint8)
     example = lambda number: objective.example(Decoded(image), 3, tf.stack([5, number]))
-    forward, backward = ({int(number): made for number, made in zip(order, tf.data.Dataset.from_tensor_slices(order).map(example))}
-                         for order in (tf.range(4, dtype=tf.int64), tf.range(3, -1, -1, tf.int64)))
+    forward, backward = (
+        {
+            int(number): made
+            for number, made in zip(order, tf.data.Dataset.from_tensor_slices(order).map(example))
+        }
+        for order in (tf.range(4, dtype=tf.int64), tf.range(3, -1, -1, tf.int64))
+    )
     for number in range(4):
         for name, value in example(tf.constant(number, tf.int64)).items():
             np.testing.assert_array_equal(forward[number][name], value)
@@ -175,11 +226,20 @@ def test_what_is_removed_is_not_seen(settings, shallow, eager, rng, values):
         if np.any(bright != batch["image"]):
             assert np.any(predict(bright) != predict(batch["image"]))
     pictures = objective.pictures(batch)
-    np.testing.assert_allclose(pictures["removed"], np.where(removed, np.array(context_encoder.FILL, np.float32), batch["image"]))
-    np.testing.assert_array_equal(pictures["inpainted"] == batch["image"], np.broadcast_to(~removed, batch["image"].shape))
+    np.testing.assert_allclose(
+        pictures["removed"],
+        np.where(removed, np.array(context_encoder.FILL, np.float32), batch["image"]),
+    )
+    np.testing.assert_array_equal(
+        pictures["inpainted"] == batch["image"], np.broadcast_to(~removed, batch["image"].shape)
+    )
     begin, inside = objective.begin, slice(objective.begin, objective.begin + objective.side)
-    expected = np.where(removed[:, inside, inside], predict(batch["image"]), batch["image"][:, inside, inside])
-    np.testing.assert_allclose(pictures["inpainted"][:, inside, inside], np.clip(expected, 0, 1), atol=1e-6)
+    expected = np.where(
+        removed[:, inside, inside], predict(batch["image"]), batch["image"][:, inside, inside]
+    )
+    np.testing.assert_allclose(
+        pictures["inpainted"][:, inside, inside], np.clip(expected, 0, 1), atol=1e-6
+    )
     assert begin == (0 if values else 4) and {p.dtype for p in pictures.values()} == {tf.float32}
 
 
@@ -192,7 +252,9 @@ def test_adversarial_loss_equals_the_formula(seed, batch, scale):
     l_adv = sum(np.log(d(a)) + np.log(1 - d(b)) for a, b in zip(real, drawn, strict=True)) / batch
     loss, accuracy = context_encoder.told_apart(tf.constant(real), tf.constant(drawn))
     assert float(loss) == pytest.approx(-l_adv, rel=1e-6)
-    assert float(accuracy) == pytest.approx(sum([*(d(a) > 0.5 for a in real), *(d(b) <= 0.5 for b in drawn)]) / (2 * batch))
+    assert float(accuracy) == pytest.approx(
+        sum([*(d(a) > 0.5 for a in real), *(d(b) <= 0.5 for b in drawn)]) / (2 * batch)
+    )
 
 
 @pytest.mark.parametrize("values", [{}, {"removed_region": "blocks"}], ids=str)
@@ -201,7 +263,9 @@ def test_gradients_of_both_players(settings, shallow, eager, rng, values):
     options = of(settings, adversarial_weight=0.3, **values)
     objective, batch = built(options), batch_of(rng, options)
     adversary = objective.apart()
-    generator = [v for v in objective.trainable_variables if id(v) not in {id(a) for a in adversary}]
+    generator = [
+        v for v in objective.trainable_variables if id(v) not in {id(a) for a in adversary}
+    ]
     objective.decoder.answer.kernel.assign(rng.normal(size=objective.decoder.answer.kernel.shape))
     with tf.GradientTape() as tape:
         loss, metrics = objective.loss(batch, training=True)
@@ -211,18 +275,27 @@ def test_gradients_of_both_players(settings, shallow, eager, rng, values):
     inside = slice(objective.begin, objective.begin + objective.side)
     x, m = batch["image"][:, inside, inside], tf.cast(removed[:, inside, inside], tf.float32)
     with tf.GradientTape(persistent=True) as tape:
-        f = objective.predict(tf.where(removed, context_encoder.FILL, batch["image"]), training=True)
+        f = objective.predict(
+            tf.where(removed, context_encoder.FILL, batch["image"]), training=True
+        )
         d_x, d_f = (tf.sigmoid(objective.discriminator(p, training=True)) for p in (x, f))
         cross_entropy = -tf.reduce_mean(tf.math.log(d_x)) - tf.reduce_mean(tf.math.log(1 - d_f))
         weights = m if values else m + 10 * (1 - m)
-        l_rec = tf.reduce_mean(tf.reduce_sum(weights * (x - f) ** 2, [1, 2, 3]) / (3 * tf.reduce_sum(weights, [1, 2, 3])))
+        l_rec = tf.reduce_mean(
+            tf.reduce_sum(weights * (x - f) ** 2, [1, 2, 3])
+            / (3 * tf.reduce_sum(weights, [1, 2, 3]))
+        )
         l_generator = 0.7 * l_rec + 0.3 * tf.reduce_mean(tf.math.log(1 - d_f))
     assert float(metrics["adversarial_loss"]) == pytest.approx(float(cross_entropy), rel=1e-5)
     assert float(metrics["pretext_loss"]) == pytest.approx(float(l_rec), rel=1e-5)
     expected = [*tape.gradient(l_generator, generator), *tape.gradient(cross_entropy, adversary)]
     for v, gradient, own in zip([*generator, *adversary], gradients, expected, strict=True):
-        np.testing.assert_allclose(gradient, own, rtol=1e-3, atol=1e-5 * (1 + np.abs(own).max()), err_msg=v.path)
-    assert np.abs(tape.gradient(cross_entropy, objective.decoder.answer.kernel)).max() > 1e-4  # there is something to reverse
+        np.testing.assert_allclose(
+            gradient, own, rtol=1e-3, atol=1e-5 * (1 + np.abs(own).max()), err_msg=v.path
+        )
+    assert (
+        np.abs(tape.gradient(cross_entropy, objective.decoder.answer.kernel)).max() > 1e-4
+    )  # there is something to reverse
 
 
 def slow_adam(w, gradients, rate, beta_1=0.5, beta_2=0.999, epsilon=1e-7):
@@ -236,12 +309,21 @@ def slow_adam(w, gradients, rate, beta_1=0.5, beta_2=0.999, epsilon=1e-7):
 @pytest.mark.parametrize("name", ["momentum", "lars"])
 def test_own_optimizer(settings, shallow, eager, rng, name):
     """Adam for the discriminator alone; the rest moves as without one, and only that decays."""
-    options = of(settings, adversarial_weight=0.1, optimizer=name, weight_decay=0.5, discriminator_learning_rate=0.02)
+    options = of(
+        settings,
+        adversarial_weight=0.1,
+        optimizer=name,
+        weight_decay=0.5,
+        discriminator_learning_rate=0.02,
+    )
     objective = built(options)
     optimizer = optimizers.make(options, objective, 0.1)
     apart = {v.path for v in objective.apart()}
     variables = objective.trainable_variables
-    assert apart == {v.path for v in variables if v.path.startswith("discriminator/")} and len(apart) > 2
+    assert (
+        apart == {v.path for v in variables if v.path.startswith("discriminator/")}
+        and len(apart) > 2
+    )
     before = values_of(objective)
     gradients = [[rng.normal(size=v.shape).astype(np.float32) for v in variables] for _ in range(3)]
     rest = [(v, [g[i] for g in gradients]) for i, v in enumerate(variables) if v.path not in apart]
@@ -249,7 +331,13 @@ def test_own_optimizer(settings, shallow, eager, rng, name):
         optimizer.apply([tf.constant(g) for g in step], variables)
     for i, v in enumerate(variables):
         if v.path in apart:
-            np.testing.assert_allclose(v, slow_adam(before[v.path], [g[i] for g in gradients], 0.02), rtol=1e-4, atol=1e-5, err_msg=v.path)
+            np.testing.assert_allclose(
+                v,
+                slow_adam(before[v.path], [g[i] for g in gradients], 0.02),
+                rtol=1e-4,
+                atol=1e-5,
+                err_msg=v.path,
+            )
     after = values_of(objective)
     for v, _ in rest:
         v.assign(before[v.path])
@@ -281,7 +369,11 @@ def test_the_adversary_does_not_decay(settings, shallow, eager):
     options = of(settings, adversarial_weight=0.1, optimizer="momentum", weight_decay=0.5)
     objective = built(options)
     norms = layers.batch_norm_variables(objective)
-    decayed = [v for v in objective.trainable_variables if id(v) not in norms and not v.path.startswith("discriminator/")]
+    decayed = [
+        v
+        for v in objective.trainable_variables
+        if id(v) not in norms and not v.path.startswith("discriminator/")
+    ]
     expected = 0.25 * sum(np.sum(v.numpy().astype(np.float64) ** 2) for v in decayed)
     np.testing.assert_allclose(optimizers.penalty(options, objective), expected, rtol=1e-5)
 
@@ -289,7 +381,9 @@ def test_the_adversary_does_not_decay(settings, shallow, eager):
 def test_without_a_weight_there_is_no_adversary(settings, shallow, eager, rng):
     options = of(settings)
     objective = built(options)
-    assert objective.apart() == [] and not any("discriminator" in v.path for v in objective.variables)
+    assert objective.apart() == [] and not any(
+        "discriminator" in v.path for v in objective.variables
+    )
     assert isinstance(optimizers.make(options, objective, 0.1), keras.optimizers.Adam)
     assert set(objective.loss(batch_of(rng, options))[1]) == {"pretext_loss", "pretext_chance"}
 
@@ -297,11 +391,15 @@ def test_without_a_weight_there_is_no_adversary(settings, shallow, eager, rng):
 def test_other_trainings_can_start_from_the_encoder(settings, shallow, eager):
     """By the paths of its variables."""
     known = built(settings(train_mode="finetune"))
-    assert {v.path for v in built(of(settings)).inherited()} == {v.path for v in known.encoder.variables}
+    assert {v.path for v in built(of(settings)).inherited()} == {
+        v.path for v in known.encoder.variables
+    }
 
 
 def test_loss_scaling_and_an_adversary_are_refused(settings):
-    with pytest.raises(UserError, match=r"--adversarial_weight=0.1: .*float16; use --precision=bfloat16"):
+    with pytest.raises(
+        UserError, match=r"--adversarial_weight=0.1: .*float16; use --precision=bfloat16"
+    ):
         of(settings, adversarial_weight=0.1, precision="float16")
     of(settings, adversarial_weight=0.1, precision="float16", train_mode="finetune")
 
@@ -315,11 +413,23 @@ def test_channelwise_layer_equals_the_loop(rng):
     for image in range(2):
         for channel in range(4):
             for to in range(9):
-                expected[image, to // 3, to % 3, channel] = sum(x[image, place // 3, place % 3, channel] * kernel[channel, place, to] for place in range(9))
+                expected[image, to // 3, to % 3, channel] = sum(
+                    x[image, place // 3, place % 3, channel] * kernel[channel, place, to]
+                    for place in range(9)
+                )
     np.testing.assert_allclose(layer(x), expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize(("side", "widths"), [(4, [64]), (8, [64]), (16, [64, 128]), (33, [64, 128, 256, 512]), (112, [64, 128, 256, 512, 512])])
+@pytest.mark.parametrize(
+    ("side", "widths"),
+    [
+        (4, [64]),
+        (8, [64]),
+        (16, [64, 128]),
+        (33, [64, 128, 256, 512]),
+        (112, [64, 128, 256, 512, 512]),
+    ],
+)
 def test_discriminator(side, widths):
     discriminator = Discriminator()
     logits = discriminator(tf.ones([2, side, side, 3]))
@@ -337,9 +447,15 @@ def test_sizes(settings, eager, rng, size, region):
     assert objective.pictures(batch)["inpainted"].shape == (2, size, size, 3)
 
 
-@pytest.mark.parametrize("values", [
-    {"precision": "bfloat16", "adversarial_weight": 0.1}, {"precision": "float16"},
-    {"removed_region": "blocks", "accumulate_steps": 2, "adversarial_weight": 0.1}], ids=str)
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"precision": "bfloat16", "adversarial_weight": 0.1},
+        {"precision": "float16"},
+        {"removed_region": "blocks", "accumulate_steps": 2, "adversarial_weight": 0.1},
+    ],
+    ids=str,
+)
 def test_trains(settings, shallow, values):
     history = Training(of(settings, **values)).run(3)
     assert np.isfinite([m["total_loss"] for m in history]).all()
@@ -349,19 +465,33 @@ def colours_that_change_evenly(rng, count, size):
     """uint8 images [N, S, S, 3], whose centre follows from what is around it."""
     place = np.linspace(-1, 1, size)
     slopes = rng.uniform(-0.25, 0.25, (2, count, 1, 1, 3))
-    images = rng.uniform(0.3, 0.7, (count, 1, 1, 3)) + slopes[0] * place[:, None, None] + slopes[1] * place[:, None]
+    images = (
+        rng.uniform(0.3, 0.7, (count, 1, 1, 3))
+        + slopes[0] * place[:, None, None]
+        + slopes[1] * place[:, None]
+    )
     return tf.constant(np.rint(255 * np.clip(images, 0, 1)), tf.uint8)
 
 
 def test_learns_to_paint(settings, monkeypatch, rng):
     """Clearly better than one colour, also for images that it has not seen and in inference mode."""
     monkeypatch.setitem(resnet.FAMILY, 18, (resnet.FAMILY[18][0], (1, 1, 1)))  # a last map of 4x4
-    options = of(settings, train_batch_size=32, train_steps=90, learning_rate=0.03, width_multiplier=0.25, decoder_width=16, removed_region="blocks")
+    options = of(
+        settings,
+        train_batch_size=32,
+        train_steps=90,
+        learning_rate=0.03,
+        width_multiplier=0.25,
+        decoder_width=16,
+        removed_region="blocks",
+    )
     training = Training(options)
     batches = []
     for number in range(13):
         batch = {**batch_of(rng, options, 32), "image": colours_that_change_evenly(rng, 32, 16)}
-        batch["removed"] = tf.stack([context_encoder.random_blocks(16, [number, i]) for i in range(32)])
+        batch["removed"] = tf.stack(
+            [context_encoder.random_blocks(16, [number, i]) for i in range(32)]
+        )
         batches.append(batch)
     for step in range(90):
         metrics = training.step(batches[step % 12])

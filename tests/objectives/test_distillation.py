@@ -32,7 +32,9 @@ def slow_loss(student, teacher_logits, labels, alpha, temperature):
         return scaled[y] - top - np.log(sum(np.exp(v - top) for v in scaled))
 
     total = 0.0
-    for s, t, label in zip(student.astype(np.float64), teacher_logits.astype(np.float64), labels, strict=True):
+    for s, t, label in zip(
+        student.astype(np.float64), teacher_logits.astype(np.float64), labels, strict=True
+    ):
         if label >= 0:
             total -= (1 - alpha) * log_p(s, label, 1.0)
         for y in range(len(s)):
@@ -41,14 +43,22 @@ def slow_loss(student, teacher_logits, labels, alpha, temperature):
 
 
 @hypothesis_settings(deadline=None, max_examples=50)
-@given(st.integers(0, 1000), st.integers(1, 9), st.integers(2, 7), st.floats(0, 1), st.floats(0.1, 5))
+@given(
+    st.integers(0, 1000), st.integers(1, 9), st.integers(2, 7), st.floats(0, 1), st.floats(0.1, 5)
+)
 def test_loss_equals_the_loop(seed, batch, classes, alpha, temperature):
     rng = np.random.default_rng(seed)
     student, taught = (rng.normal(size=(batch, classes)).astype(np.float32) for _ in range(2))
     labels = rng.integers(-1, classes, batch)
-    loss, metrics = distillation(tf.constant(student), tf.constant(taught), tf.constant(labels), alpha, temperature)
-    assert float(loss) == pytest.approx(slow_loss(student, taught, labels, alpha, temperature), rel=1e-6, abs=1e-6)
-    assert float(metrics["distill_loss"]) == pytest.approx(slow_loss(student, taught, labels, 1.0, temperature), rel=1e-6, abs=1e-6)
+    loss, metrics = distillation(
+        tf.constant(student), tf.constant(taught), tf.constant(labels), alpha, temperature
+    )
+    assert float(loss) == pytest.approx(
+        slow_loss(student, taught, labels, alpha, temperature), rel=1e-6, abs=1e-6
+    )
+    assert float(metrics["distill_loss"]) == pytest.approx(
+        slow_loss(student, taught, labels, 1.0, temperature), rel=1e-6, abs=1e-6
+    )
 
 
 def finished(settings, folder, **values):
@@ -64,7 +74,12 @@ def finished(settings, folder, **values):
 
 
 def exported(network, directory):
-    export.export(pretrained.copy_of(network), card.About(network.settings, pretrained.numbered(10), 1, {}, {}), epath.Path(directory), network.settings.export)
+    export.export(
+        pretrained.copy_of(network),
+        card.About(network.settings, pretrained.numbered(10), 1, {}, {}),
+        epath.Path(directory),
+        network.settings.export,
+    )
 
 
 def test_teacher_of_a_run(settings, tmp_path, rng):
@@ -94,7 +109,9 @@ def test_teacher_on_two_replicas(settings, tmp_path, rng, two_replicas):
     for path in ("run", "saved_model/1"):
         with two_replicas.scope():
             found = teacher.load(str(tmp_path / path), 16)
-        predict = tf.function(lambda found=found: two_replicas.run(found, args=(images,)), autograph=False)
+        predict = tf.function(
+            lambda found=found: two_replicas.run(found, args=(images,)), autograph=False
+        )
         for logits in two_replicas.experimental_local_results(predict()):
             np.testing.assert_allclose(logits, network(images)["logits_sup"], rtol=1e-5, atol=1e-6)
 
@@ -110,7 +127,11 @@ def test_the_teacher_stays_as_it_is_and_outside_the_student(settings, tmp_path):
     assert len(before) > 10
     assert [v.numpy().tobytes() for v in found.variables] == before
     assert not {id(v) for v in found.variables} & {id(v) for v in training.objective.variables}
-    assert all(np.any(value != student[path]) for path, value in values_of(training.objective).items() if "kernel" in path)
+    assert all(
+        np.any(value != student[path])
+        for path, value in values_of(training.objective).items()
+        if "kernel" in path
+    )
 
 
 @pytest.mark.parametrize("mode", ["pretrain", "distill"])  # the others are fed the subset only
@@ -136,15 +157,30 @@ def test_experiment_feeds_what_table_2_says(settings, tmp_path):
     finished(settings, tmp_path / "teacher", train_mode="finetune")
     few = {"labels_per_class": 2, "teacher_checkpoint": str(tmp_path / "teacher")}
     fed = []
-    for number, values in enumerate((
-            {"train_mode": "supervised"}, {"train_mode": "distill", "distill_alpha": 0.1, "distill_unlabeled": False},
-            {"train_mode": "distill", "distill_alpha": 0.1}, {"train_mode": "distill"})):
+    for number, values in enumerate(
+        (
+            {"train_mode": "supervised"},
+            {"train_mode": "distill", "distill_alpha": 0.1, "distill_unlabeled": False},
+            {"train_mode": "distill", "distill_alpha": 0.1},
+            {"train_mode": "distill"},
+        )
+    ):
         parts = Experiment(settings(model_dir=str(tmp_path / str(number)), **few, **values)).parts
         fed.append([(part.source.num_examples, part.source.num_labeled) for part in parts])
     assert fed == [[(20, 20)], [(20, 20)], [(1437, 20)], [(1437, 20)]]
-    mixed = Experiment(settings(model_dir=str(tmp_path / "m"), train_mode="distill", unlabeled_ratio=3.0, unlabeled_dataset="digits",
-                                unlabeled_split="test", **few)).parts
-    assert [(part.batch_size, part.source.num_examples, part.source.num_labeled) for part in mixed] == [(2, 20, 20), (5, 1417, 0), (1, 360, 0)]
+    mixed = Experiment(
+        settings(
+            model_dir=str(tmp_path / "m"),
+            train_mode="distill",
+            unlabeled_ratio=3.0,
+            unlabeled_dataset="digits",
+            unlabeled_split="test",
+            **few,
+        )
+    ).parts
+    assert [
+        (part.batch_size, part.source.num_examples, part.source.num_labeled) for part in mixed
+    ] == [(2, 20, 20), (5, 1417, 0), (1, 360, 0)]
 
 
 def test_stages_use_the_labels_of_the_run_they_start_from(settings, tmp_path):
@@ -155,11 +191,23 @@ def test_stages_use_the_labels_of_the_run_they_start_from(settings, tmp_path):
     kept = json.loads((tmp_path / "a" / "labels.json").read_text())["ids"]
     first.checkpoints.save()
     values = {"train_mode": "finetune", "labels_per_class": 2, "seed": 6}
-    same = Experiment(settings(model_dir=str(tmp_path / "b"), checkpoint=str(tmp_path / "a"), **values))
-    related = Experiment(settings(model_dir=str(tmp_path / "c"), **values), related=[first.directory.path])
+    same = Experiment(
+        settings(model_dir=str(tmp_path / "b"), checkpoint=str(tmp_path / "a"), **values)
+    )
+    related = Experiment(
+        settings(model_dir=str(tmp_path / "c"), **values), related=[first.directory.path]
+    )
     own = Experiment(settings(model_dir=str(tmp_path / "d"), **values))
-    other = Experiment(settings(model_dir=str(tmp_path / "e"), checkpoint=str(tmp_path / "a"), **{**values, "labels_per_class": 3}))
-    found = [np.flatnonzero(e.train_source.labels >= 0).tolist() for e in (same, related, own, other)]
+    other = Experiment(
+        settings(
+            model_dir=str(tmp_path / "e"),
+            checkpoint=str(tmp_path / "a"),
+            **{**values, "labels_per_class": 3},
+        )
+    )
+    found = [
+        np.flatnonzero(e.train_source.labels >= 0).tolist() for e in (same, related, own, other)
+    ]
     assert found[0] == found[1] == kept != found[2]
     assert len(found[3]) == 30
 
@@ -178,8 +226,13 @@ def of_another_kind(settings, tmp_path):
 def test_what_can_be_no_teacher(settings, tmp_path):
     of_another_kind(settings, tmp_path)
     for path, said in (
-            ("nowhere", "no such file or directory"), ("empty", "there is no checkpoint in it;"), (".", "no checkpoint in it, but in .*/pre, .*/run;"),
-            ("pre", "has no linear head"), ("bare/ckpt-1", "no flags.json beside"), ("saved/1", "not one whose call gives logits_sup")):
+        ("nowhere", "no such file or directory"),
+        ("empty", "there is no checkpoint in it;"),
+        (".", "no checkpoint in it, but in .*/pre, .*/run;"),
+        ("pre", "has no linear head"),
+        ("bare/ckpt-1", "no flags.json beside"),
+        ("saved/1", "not one whose call gives logits_sup"),
+    ):
         with pytest.raises(UserError, match=said):
             teacher.load(str(tmp_path / path), 16)
     with pytest.raises(UserError, match="give --teacher_checkpoint="):
@@ -189,8 +242,14 @@ def test_what_can_be_no_teacher(settings, tmp_path):
 def test_teacher_of_other_classes(settings, tmp_path):
     finished(settings, tmp_path / "run", train_mode="finetune")
     assert weights.Weights(tmp_path / "run").num_classes == 10
-    options = settings(train_mode="distill", model_dir=str(tmp_path / "d"), teacher_checkpoint=str(tmp_path / "run"))
+    options = settings(
+        train_mode="distill",
+        model_dir=str(tmp_path / "d"),
+        teacher_checkpoint=str(tmp_path / "run"),
+    )
     experiment = Experiment(options)
-    experiment.train_source = sources.Indexed("s", "train", ("a", "b"), None, np.zeros((4, 1)), np.array([0, 1, 0, 1]))
+    experiment.train_source = sources.Indexed(
+        "s", "train", ("a", "b"), None, np.zeros((4, 1)), np.array([0, 1, 0, 1])
+    )
     with pytest.raises(UserError, match="it knows 10 classes and s has 2"):
         experiment._teacher()

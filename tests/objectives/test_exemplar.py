@@ -22,7 +22,12 @@ from tf_simclr.training.experiment import Experiment
 
 pytestmark = pytest.mark.usefixtures("shallow")
 TASK = {"pretext": "exemplar"}
-UNCHANGED = [0.5, 0.5, float(np.log(1 / 0.7) / np.log(2)), 0.5]  # draws of a geometry that leaves the patch as it is
+UNCHANGED = [
+    0.5,
+    0.5,
+    float(np.log(1 / 0.7) / np.log(2)),
+    0.5,
+]  # draws of a geometry that leaves the patch as it is
 quick = hypothesis_settings(max_examples=15, deadline=None, derandomize=True)
 
 
@@ -33,7 +38,7 @@ def picture(height, width, seed=0):
 def planted(height, width, top, left, side):
     """Grey, with noise in one square."""
     image = np.full((height, width, 3), 0.5, np.float32)
-    image[top:top + side, left:left + side] = picture(side, side)
+    image[top : top + side, left : left + side] = picture(side, side)
     return image
 
 
@@ -45,7 +50,10 @@ def slow_chances(image, side):
             down = image[y + 1, x, c] - image[y, x, c] if y + 1 < len(image) else 0.0
             right = image[y, x + 1, c] - image[y, x, c] if x + 1 < image.shape[1] else 0.0
             strength[y, x] += down**2 + right**2
-    corners = {(y, x): strength[y:y + side, x:x + side].sum() for y, x in np.ndindex(image.shape[0] - side + 1, image.shape[1] - side + 1)}
+    corners = {
+        (y, x): strength[y : y + side, x : x + side].sum()
+        for y, x in np.ndindex(image.shape[0] - side + 1, image.shape[1] - side + 1)
+    }
     return {corner: value / sum(corners.values()) for corner, value in corners.items()}
 
 
@@ -53,27 +61,55 @@ def test_places_are_as_frequent_as_their_gradients_are_strong():
     image = picture(6, 5) * np.linspace(0, 1, 5, dtype=np.float32)[:, None]
     chances = slow_chances(image, 2)
     draws = (np.arange(1000) + 0.5) / 1000
-    places = np.array(list(tf.data.Dataset.from_tensor_slices(draws.astype(np.float32)).map(lambda u: exemplar.seed_place(tf.constant(image), 0.4, u))))
+    places = np.array(
+        list(
+            tf.data.Dataset.from_tensor_slices(draws.astype(np.float32)).map(
+                lambda u: exemplar.seed_place(tf.constant(image), 0.4, u)
+            )
+        )
+    )
     corners = np.rint(places * [6, 5] - 1).astype(int)
     for corner, chance in chances.items():
         assert np.all(corners == corner, 1).mean() == pytest.approx(chance, abs=0.003), corner
 
 
-@pytest.mark.parametrize("shape", [(60, 90), (400, 300)])  # the second one is searched in a reduced copy
+@pytest.mark.parametrize(
+    "shape", [(60, 90), (400, 300)]
+)  # the second one is searched in a reduced copy
 def test_place_falls_on_what_there_is(shape):
     side = min(shape) // 5
     image = tf.constant(planted(*shape, shape[0] // 2, shape[1] // 3, side))
     centre = np.array([shape[0] // 2 + side / 2, shape[1] // 3 + side / 2])
-    found = np.array([exemplar.seed_place(image, 0.2, u) for u in tf.random.stateless_uniform([100], [0, 1])]) * shape
-    assert (np.abs(found - centre).max(-1) <= side + 1).mean() > 0.95  # the patch and the square overlap
+    found = (
+        np.array(
+            [exemplar.seed_place(image, 0.2, u) for u in tf.random.stateless_uniform([100], [0, 1])]
+        )
+        * shape
+    )
+    assert (
+        np.abs(found - centre).max(-1) <= side + 1
+    ).mean() > 0.95  # the patch and the square overlap
     assert len(np.unique(found, axis=0)) > 20
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 40), (40, 1), (3, 500), (7, 7)])
 def test_images_without_gradients_and_without_extent(shape):
-    places = np.array([exemplar.seed_place(tf.zeros([*shape, 3]), 1 / 3, tf.constant(u)) for u in (0.0, 0.5, 0.99999994)])
-    assert ((places > 0) & (places < 1)).all() and (np.diff(places[:, np.argmax(shape)]) > 0).all() == (max(shape) > 2)
-    patch = exemplar.resampled(tf.fill([*shape, 3], 0.25), tf.constant(places[0]), 1 / 3, tf.constant([0.9, 0.1, 0.9, 0.9]), 16)
+    places = np.array(
+        [
+            exemplar.seed_place(tf.zeros([*shape, 3]), 1 / 3, tf.constant(u))
+            for u in (0.0, 0.5, 0.99999994)
+        ]
+    )
+    assert ((places > 0) & (places < 1)).all() and (
+        np.diff(places[:, np.argmax(shape)]) > 0
+    ).all() == (max(shape) > 2)
+    patch = exemplar.resampled(
+        tf.fill([*shape, 3], 0.25),
+        tf.constant(places[0]),
+        1 / 3,
+        tf.constant([0.9, 0.1, 0.9, 0.9]),
+        16,
+    )
     np.testing.assert_allclose(patch, np.full([16, 16, 3], 0.25), atol=1e-6)
 
 
@@ -94,28 +130,41 @@ def slow_patch(image, place, side, u, size):
         x = place[1] * width + dx + np.cos(angle) * w - np.sin(angle) * v - 0.5
         top, left = int(np.floor(y)), int(np.floor(x))
         b, a = y - top, x - left
-        result[i, j] = (1 - b) * ((1 - a) * pixel(top, left) + a * pixel(top, left + 1)) + b * ((1 - a) * pixel(top + 1, left) + a * pixel(top + 1, left + 1))
+        result[i, j] = (1 - b) * ((1 - a) * pixel(top, left) + a * pixel(top, left + 1)) + b * (
+            (1 - a) * pixel(top + 1, left) + a * pixel(top + 1, left + 1)
+        )
     return result
 
 
 @quick
-@given(st.integers(0, 100), st.lists(st.floats(0, 1), min_size=4, max_size=4), st.floats(0.1, 0.9), st.floats(0.1, 0.9))
+@given(
+    st.integers(0, 100),
+    st.lists(st.floats(0, 1), min_size=4, max_size=4),
+    st.floats(0.1, 0.9),
+    st.floats(0.1, 0.9),
+)
 def test_geometry_is_the_loop(seed, u, row, column):
     image, u = picture(12, 15, seed), np.array(u, np.float32)
-    ours = exemplar.resampled(tf.constant(image), tf.constant([row, column]), 0.5, tf.constant(u), 8)
+    ours = exemplar.resampled(
+        tf.constant(image), tf.constant([row, column]), 0.5, tf.constant(u), 8
+    )
     np.testing.assert_allclose(ours, slow_patch(image, (row, column), 6.0, u, 8), atol=1e-4)
 
 
 def test_a_patch_of_the_results_size_is_cut_out():
     image = picture(40, 30)
-    ours = exemplar.resampled(tf.constant(image), tf.constant([20 / 40, 15 / 30]), 1 / 3, tf.constant(UNCHANGED), 10)
+    ours = exemplar.resampled(
+        tf.constant(image), tf.constant([20 / 40, 15 / 30]), 1 / 3, tf.constant(UNCHANGED), 10
+    )
     np.testing.assert_allclose(ours, image[15:25, 10:20], atol=1e-5)
 
 
 def test_large_patches_are_means_not_samples():
     """A checkerboard of pixels is grey in a patch of an eighth of its size."""
     image = np.repeat((np.indices((256, 256)).sum(0) % 2)[..., None], 3, -1).astype(np.float32)
-    ours = exemplar.resampled(tf.constant(image), tf.constant([0.5, 0.5]), 0.5, tf.constant(UNCHANGED), 16)
+    ours = exemplar.resampled(
+        tf.constant(image), tf.constant([0.5, 0.5]), 0.5, tf.constant(UNCHANGED), 16
+    )
     np.testing.assert_allclose(ours, np.full([16, 16, 3], 0.5), atol=1e-5)
 
 
@@ -125,8 +174,15 @@ def slow_distorted(image, u):
     _, components = np.linalg.eigh(np.cov(pixels.T))
     changed = np.zeros_like(pixels)
     for n, x in enumerate(pixels):
-        changed[n] = mean + sum(0.5 * 4 ** u[k] * ((x - mean) @ components[:, k]) * components[:, k] for k in range(3))
-    power, factor, offset, hue = 0.25 * 16 ** u[3], 0.7 * 2 ** u[4], 0.2 * u[5] - 0.1, 0.2 * u[6] - 0.1
+        changed[n] = mean + sum(
+            0.5 * 4 ** u[k] * ((x - mean) @ components[:, k]) * components[:, k] for k in range(3)
+        )
+    power, factor, offset, hue = (
+        0.25 * 16 ** u[3],
+        0.7 * 2 ** u[4],
+        0.2 * u[5] - 0.1,
+        0.2 * u[6] - 0.1,
+    )
     result = []
     for rgb in np.clip(changed, 0, 1):
         h, s, v = colorsys.rgb_to_hsv(*rgb)
@@ -140,15 +196,24 @@ def slow_distorted(image, u):
 def test_colours_are_the_loop(seed, u):
     image, u = 0.2 + 0.6 * picture(9, 9, seed), np.array(u, np.float32)
     ours = exemplar.distorted(tf.constant(image), tf.constant(u))
-    np.testing.assert_allclose(ours, slow_distorted(image, u), atol=3e-3)  # of colours all but grey, a power of 0.25 makes much of rounding
+    np.testing.assert_allclose(
+        ours, slow_distorted(image, u), atol=3e-3
+    )  # of colours all but grey, a power of 0.25 makes much of rounding
 
 
 def test_ranges():
     """The paper's, sec. 2, met at both ends."""
     u = tf.random.stateless_uniform([4000], [1, 2])
-    for (low, high), found in (((0.5, 2), exemplar.CONTRAST), ((0.25, 4), exemplar.POWER), ((0.7, 1.4), exemplar.FACTOR), ((0.7, 1.4), exemplar.SCALE)):
+    for (low, high), found in (
+        ((0.5, 2), exemplar.CONTRAST),
+        ((0.25, 4), exemplar.POWER),
+        ((0.7, 1.4), exemplar.FACTOR),
+        ((0.7, 1.4), exemplar.SCALE),
+    ):
         drawn = exemplar.between_logarithms(u, found).numpy()
-        assert drawn.min() == pytest.approx(low, rel=0.01) and drawn.max() == pytest.approx(high, rel=0.01)
+        assert drawn.min() == pytest.approx(low, rel=0.01) and drawn.max() == pytest.approx(
+            high, rel=0.01
+        )
         assert drawn.min() >= low - 1e-6 and drawn.max() <= high + 1e-6
     assert (0.2, np.deg2rad(20)) == (exemplar.TRANSLATION, exemplar.ROTATION)
     assert exemplar.OFFSET == exemplar.HUE == (-0.1, 0.1)
@@ -158,10 +223,16 @@ def test_the_place_is_of_the_image_not_of_the_epoch(settings, monkeypatch):
     """With the seed of another epoch the same place and another patch; with another index or another seed of the training another place."""
     places, image = [], tf.constant((255 * picture(50, 40)).astype(np.uint8))
     seed_place = exemplar.seed_place
-    monkeypatch.setattr(exemplar, "seed_place", lambda *arguments: places.append(seed_place(*arguments)) or places[-1])
+    monkeypatch.setattr(
+        exemplar,
+        "seed_place",
+        lambda *arguments: places.append(seed_place(*arguments)) or places[-1],
+    )
 
     def example(epoch, index, **flags):
-        return Exemplar(settings(**TASK, **flags), 0, 100).example(Decoded(image), 0, tf.constant([epoch, 3], tf.int64), tf.constant(index, tf.int64))
+        return Exemplar(settings(**TASK, **flags), 0, 100).example(
+            Decoded(image), 0, tf.constant([epoch, 3], tf.int64), tf.constant(index, tf.int64)
+        )
 
     first, second, again = example(0, 7), example(1, 7), example(0, 7)
     example(0, 8), example(0, 7, seed=1)
@@ -169,11 +240,18 @@ def test_the_place_is_of_the_image_not_of_the_epoch(settings, monkeypatch):
     assert not np.array_equal(places[0], places[3]) and not np.array_equal(places[0], places[4])
     assert not np.array_equal(first["image"], second["image"])
     np.testing.assert_array_equal(first["image"], again["image"])
-    assert first["image"].dtype == tf.uint8 and first["image"].shape == [16, 16, 3] and first["index"] == 7
+    assert (
+        first["image"].dtype == tf.uint8
+        and first["image"].shape == [16, 16, 3]
+        and first["index"] == 7
+    )
 
 
 def test_the_same_inside_tf_data(settings):
-    objective, images = Exemplar(settings(**TASK), 0, 100), (255 * np.stack([picture(30, 20, seed) for seed in range(8)])).astype(np.uint8)
+    objective, images = (
+        Exemplar(settings(**TASK), 0, 100),
+        (255 * np.stack([picture(30, 20, seed) for seed in range(8)])).astype(np.uint8),
+    )
     make = lambda index, image: objective.example(Decoded(image), 0, tf.stack([5, index]), index)
     batch = next(iter(tf.data.Dataset.from_tensor_slices(images).enumerate().map(make).batch(8)))
     for index in range(8):
@@ -183,12 +261,28 @@ def test_the_same_inside_tf_data(settings):
 
 def test_seed_images(settings):
     """Only they are trained on and are classes; what the evaluation is fitted on, and what is written down, is of all images."""
-    one, other, all_of_them = (Experiment(settings(**TASK, seed_images=count, seed=seed)) for count, seed in ((50, 0), (50, 1), (5000, 0)))
+    one, other, all_of_them = (
+        Experiment(settings(**TASK, seed_images=count, seed=seed))
+        for count, seed in ((50, 0), (50, 1), (5000, 0))
+    )
     for experiment in (one, other):
-        part, = experiment.parts
-        assert part.source.num_examples == experiment.num_images == experiment.objective.classes.num_classes == 50
-        assert measure.data(experiment).train.num_examples == experiment.data["images"] == experiment.data["labels"] == 1437
-    drawn = [{record.tobytes() for record in experiment.parts[0].source.records} for experiment in (one, other)]
+        (part,) = experiment.parts
+        assert (
+            part.source.num_examples
+            == experiment.num_images
+            == experiment.objective.classes.num_classes
+            == 50
+        )
+        assert (
+            measure.data(experiment).train.num_examples
+            == experiment.data["images"]
+            == experiment.data["labels"]
+            == 1437
+        )
+    drawn = [
+        {record.tobytes() for record in experiment.parts[0].source.records}
+        for experiment in (one, other)
+    ]
     first = {record.tobytes() for record in one.train_source.records[:50]}
     assert len(drawn[0]) == len(drawn[1]) == 50 and drawn[0] != drawn[1] and first not in drawn
     assert all_of_them.num_images == 1437
@@ -199,7 +293,13 @@ def test_views_are_of_what_is_trained_on(settings, monkeypatch):
     experiment, seen = Experiment(settings(**TASK, seed_images=50)), []
     experiment.directory.create()
     example = experiment.objective.example
-    monkeypatch.setattr(Exemplar, "example", lambda self, picture, label, seed, index: seen.append((picture.whole(), index)) or example(picture, label, seed, index))
+    monkeypatch.setattr(
+        Exemplar,
+        "example",
+        lambda self, picture, label, seed, index: (
+            seen.append((picture.whole(), index)) or example(picture, label, seed, index)
+        ),
+    )
     showcase._views(experiment)
     source = experiment.parts[0].source
     assert len({index for _, index in seen}) == 8
@@ -209,16 +309,40 @@ def test_views_are_of_what_is_trained_on(settings, monkeypatch):
 
 def test_seed_images_with_unlabelled_ones_and_of_a_stream(settings):
     """As many of each data set; a stream gives them into memory, where each has its number."""
-    both = Experiment(settings(**TASK, seed_images=50, unlabeled_dataset="digits", unlabeled_split="test", train_batch_size=16))
-    assert [part.source.num_examples for part in both.parts] == [50, 50] and both.objective.classes.num_classes == 100
+    both = Experiment(
+        settings(
+            **TASK,
+            seed_images=50,
+            unlabeled_dataset="digits",
+            unlabeled_split="test",
+            train_batch_size=16,
+        )
+    )
+    assert [part.source.num_examples for part in both.parts] == [
+        50,
+        50,
+    ] and both.objective.classes.num_classes == 100
     assert both.data["images"] == 1437 + 360
 
     def read(context):
-        return tf.data.Dataset.range(10).map(lambda i: (tf.strings.as_string(i), tf.strings.as_string(100 + i), i % 2))
+        return tf.data.Dataset.range(10).map(
+            lambda i: (tf.strings.as_string(i), tf.strings.as_string(100 + i), i % 2)
+        )
 
-    chosen = Exemplar.chosen(settings(**TASK, seed_images=4), Streamed("films", "train", ("a", "b"), str, read, 10, 10))
-    assert isinstance(chosen, Indexed) and chosen.records.tolist() == [b"100", b"101", b"102", b"103"]
-    assert chosen.labels.tolist() == [0, 1, 0, 1] and chosen.example_names == ("0", "1", "2", "3") and chosen.name == "films"
+    chosen = Exemplar.chosen(
+        settings(**TASK, seed_images=4), Streamed("films", "train", ("a", "b"), str, read, 10, 10)
+    )
+    assert isinstance(chosen, Indexed) and chosen.records.tolist() == [
+        b"100",
+        b"101",
+        b"102",
+        b"103",
+    ]
+    assert (
+        chosen.labels.tolist() == [0, 1, 0, 1]
+        and chosen.example_names == ("0", "1", "2", "3")
+        and chosen.name == "films"
+    )
 
 
 @pytest.mark.parametrize("seeds", [0, 5])
@@ -227,17 +351,23 @@ def test_other_images_are_other_classes(settings, tmp_path, seeds):
     folder = tmp_path / "images"
     folder.mkdir()
     for number in range(12):
-        (folder / f"{number}.png").write_bytes(tf.io.encode_png((255 * picture(20, 20, number)).astype(np.uint8)).numpy())
+        (folder / f"{number}.png").write_bytes(
+            tf.io.encode_png((255 * picture(20, 20, number)).astype(np.uint8)).numpy()
+        )
     options = settings(**TASK, dataset=f"folder:{folder}", eval_split="train", seed_images=seeds)
     begun = Experiment(options)
     begun.directory.create()
     begun.commit_directory()
     Experiment(options).commit_directory()
     (folder / "3.png").rename(folder / "99.png")
-    with pytest.raises(UserError, match=r"those here \((\d+)\) are not those that the run began with \(\1\)"):
+    with pytest.raises(
+        UserError, match=r"those here \((\d+)\) are not those that the run began with \(\1\)"
+    ):
         Experiment(options)
     (folder / "99.png").unlink()
-    with pytest.raises(UserError, match=r"those here \((\d+)\) are not those that the run began with \((?!\1)\d+\)"):
+    with pytest.raises(
+        UserError, match=r"those here \((\d+)\) are not those that the run began with \((?!\1)\d+\)"
+    ):
         Experiment(options.replace(mode="eval"))
 
 
@@ -263,7 +393,10 @@ def cross_entropy(logits, target):
 def test_sampled_softmax_is_the_loop(seed, batch, classes, drawn):
     """Hits of the true class are no class of their own; with every class drawn it is the full softmax."""
     rng = np.random.default_rng(seed)
-    features, kernel = rng.normal(size=(batch, 4)).astype(np.float32), rng.normal(size=(classes, 4)).astype(np.float32)
+    features, kernel = (
+        rng.normal(size=(batch, 4)).astype(np.float32),
+        rng.normal(size=(classes, 4)).astype(np.float32),
+    )
     index, sample = rng.integers(0, classes, batch), rng.integers(0, classes, drawn)
     found = cross_entropy(*sampled_logits(features, kernel, index, sample))
     assert found == pytest.approx(slow_sampled(features, kernel, index, sample), rel=1e-5, abs=1e-5)
@@ -272,9 +405,15 @@ def test_sampled_softmax_is_the_loop(seed, batch, classes, drawn):
 
 
 def test_gradient_with_every_class_drawn_is_that_of_the_full_softmax(rng):
-    features, kernel, index = (tf.constant(value) for value in (rng.normal(size=(5, 4)), rng.normal(size=(7, 4)), np.array([0, 3, 3, 6, 1])))
+    features, kernel, index = (
+        tf.constant(value)
+        for value in (rng.normal(size=(5, 4)), rng.normal(size=(7, 4)), np.array([0, 3, 3, 6, 1]))
+    )
     found = []
-    for logits in (lambda: sampled_logits(features, kernel, index, tf.constant(rng.permutation(7))), lambda: (tf.matmul(features, kernel, transpose_b=True), index)):
+    for logits in (
+        lambda: sampled_logits(features, kernel, index, tf.constant(rng.permutation(7))),
+        lambda: (tf.matmul(features, kernel, transpose_b=True), index),
+    ):
         with tf.GradientTape() as tape:
             tape.watch([features, kernel])
             result, target = logits()
@@ -293,7 +432,9 @@ def test_gradient_of_the_sample_is_dense():
         loss = tf.reduce_sum(logits)
     gradient = tape.gradient(loss, layer.trainable_variables)[0]
     assert isinstance(gradient, tf.Tensor)
-    assert set(np.flatnonzero(np.any(gradient.numpy(), 1))) == {3, 8} | set(layer.sample().numpy().tolist())
+    assert set(np.flatnonzero(np.any(gradient.numpy(), 1))) == {3, 8} | set(
+        layer.sample().numpy().tolist()
+    )
 
 
 def test_draws_of_classes():
@@ -305,7 +446,9 @@ def test_draws_of_classes():
     for _ in range(20):
         layer.next_sample()
         drawn.append(layer.sample().numpy())
-    assert np.bincount(np.concatenate(drawn), minlength=10) / 2000 == pytest.approx([0.1] * 10, abs=0.03)
+    assert np.bincount(np.concatenate(drawn), minlength=10) / 2000 == pytest.approx(
+        [0.1] * 10, abs=0.03
+    )
     assert not np.array_equal(drawn[0], drawn[1])
     other.draws.assign(layer.draws)
     np.testing.assert_array_equal(other.sample(), drawn[-1])
@@ -315,14 +458,23 @@ def test_draws_of_classes():
 def test_held_out_images_cost_chance_and_teach_nothing(settings, sampled):
     objective = Exemplar(settings(**TASK, sampled_classes=sampled), 0, 12)
     objective.build_variables()
-    batch = {"image": tf.constant(np.stack([picture(16, 16, seed) for seed in range(2)])), "label": tf.zeros(2, tf.int64)}
+    batch = {
+        "image": tf.constant(np.stack([picture(16, 16, seed) for seed in range(2)])),
+        "label": tf.zeros(2, tf.int64),
+    }
     for index, known in (([12, -1], False), ([11, 0], True)):
         with tf.GradientTape() as tape:
-            loss, metrics = objective.loss({**batch, "index": tf.constant(index, tf.int64)}, training=False)
+            loss, metrics = objective.loss(
+                {**batch, "index": tf.constant(index, tf.int64)}, training=False
+            )
         gradient = tape.gradient(loss, objective.classes.kernel.value)
         assert bool(np.any(gradient)) == known and np.isfinite(loss)
         if not known:
-            assert float(loss) == pytest.approx(float(metrics["pretext_chance"])) == np.log(1 + sampled if sampled else 12).astype(np.float32)
+            assert (
+                float(loss)
+                == pytest.approx(float(metrics["pretext_chance"]))
+                == np.log(1 + sampled if sampled else 12).astype(np.float32)
+            )
             assert metrics["pretext_acc"] == 0
     if sampled:
         assert int(objective.classes.draws) == 0  # only a step of the training draws anew
@@ -330,9 +482,25 @@ def test_held_out_images_cost_chance_and_teach_nothing(settings, sampled):
 
 def test_learns_digits(settings):
     """Which of ten digits a patch is from."""
-    options = settings(**TASK, sampled_classes=5, train_batch_size=32, train_steps=400, seed_patch=0.75, width_multiplier=0.5, learning_rate=1.0, optimizer="momentum")
-    history = Training(options, source=sources.load(options.data, "train").take(np.arange(10))).run(200)
-    last = {name: np.mean([m[name] for m in history[-10:]]) for name in ("pretext_loss", "pretext_chance", "pretext_acc")}
-    assert last["pretext_chance"] == pytest.approx(1.69, abs=0.03)  # E ln(1 + Bin(5, 9/10)): the draws that are the class itself are left out
+    options = settings(
+        **TASK,
+        sampled_classes=5,
+        train_batch_size=32,
+        train_steps=400,
+        seed_patch=0.75,
+        width_multiplier=0.5,
+        learning_rate=1.0,
+        optimizer="momentum",
+    )
+    history = Training(options, source=sources.load(options.data, "train").take(np.arange(10))).run(
+        200
+    )
+    last = {
+        name: np.mean([m[name] for m in history[-10:]])
+        for name in ("pretext_loss", "pretext_chance", "pretext_acc")
+    }
+    assert last["pretext_chance"] == pytest.approx(
+        1.69, abs=0.03
+    )  # E ln(1 + Bin(5, 9/10)): the draws that are the class itself are left out
     assert last["pretext_loss"] < 0.8 * last["pretext_chance"]
     assert last["pretext_acc"] > 0.45

@@ -19,21 +19,40 @@ PLAIN = {"use_crop": False, "use_flip": False, "color_jitter_strength": 0, "lear
 
 def cross_entropy(logits, targets):
     """Mean of -log softmax, an example at a time."""
-    return np.mean([np.log(np.sum(np.exp(row.astype(np.float64)))) - row[target] for row, target in zip(logits, targets, strict=True)])
+    return np.mean(
+        [
+            np.log(np.sum(np.exp(row.astype(np.float64)))) - row[target]
+            for row, target in zip(logits, targets, strict=True)
+        ]
+    )
 
 
 def held_out(training, images, seed=7):
     """{metric: value} on images that were not trained on."""
     objective = training.objective
-    examples = [objective.example(Decoded(tf.constant(image)), -1, tf.constant([seed, number])) for number, image in enumerate(images)]
-    batch = {name: tf.stack([tf.convert_to_tensor(example[name]) for example in examples]) for name in examples[0]}
+    examples = [
+        objective.example(Decoded(tf.constant(image)), -1, tf.constant([seed, number]))
+        for number, image in enumerate(images)
+    ]
+    batch = {
+        name: tf.stack([tf.convert_to_tensor(example[name]) for example in examples])
+        for name in examples[0]
+    }
     return {name: float(value) for name, value in objective.loss(batch, training=False)[1].items()}
 
 
 def trained_on(images, settings, steps, **values):
     """A training on images uint8 [N, S, S, 3] without labels."""
-    options = settings(train_steps=steps, train_batch_size=32, width_multiplier=0.25, image_size=images.shape[1], **{**PLAIN, **values})
-    training = Training(options, source=Indexed("planted", "train", (), Decoded, images, np.full(len(images), -1)))
+    options = settings(
+        train_steps=steps,
+        train_batch_size=32,
+        width_multiplier=0.25,
+        image_size=images.shape[1],
+        **{**PLAIN, **values},
+    )
+    training = Training(
+        options, source=Indexed("planted", "train", (), Decoded, images, np.full(len(images), -1))
+    )
     training.run(steps)
     return training
 
@@ -44,7 +63,9 @@ def trained_on(images, settings, steps, **values):
 def test_quarter_turns_are_those_of_numpy(rng):
     images = rng.random((3, 5, 5, 3)).astype(np.float32)
     for turns in range(4):
-        np.testing.assert_array_equal(rotation.quarter_turns(tf.constant(images), turns), np.rot90(images, turns, axes=(1, 2)))
+        np.testing.assert_array_equal(
+            rotation.quarter_turns(tf.constant(images), turns), np.rot90(images, turns, axes=(1, 2))
+        )
 
 
 def test_resampled_turns_are_off_by_a_row(rng):
@@ -54,7 +75,12 @@ def test_resampled_turns_are_off_by_a_row(rng):
         moved = rotation.resampled_turns(tf.constant(images), turns).numpy()
         row, column = int(turns in (1, 2)), int(turns in (2, 3))
         rows, columns = slice(row, None), slice(column, None)
-        np.testing.assert_allclose(moved[:, rows, columns], exact[:, :6 - row, :6 - column], atol=1e-5, err_msg=str(turns))
+        np.testing.assert_allclose(
+            moved[:, rows, columns],
+            exact[:, : 6 - row, : 6 - column],
+            atol=1e-5,
+            err_msg=str(turns),
+        )
         assert not moved[:, :row].any() and not moved[:, :, :column].any()
 
 
@@ -64,22 +90,30 @@ def test_rotation_loss(settings, rng):
     objective = kind_of(options)(options, 10)
     objective.build_variables()
     images = rng.integers(0, 256, (3, 16, 16, 3)).astype(np.uint8)
-    loss, metrics = objective.loss({"image": tf.constant(images), "label": tf.constant([-1] * 3)}, training=False)
+    loss, metrics = objective.loss(
+        {"image": tf.constant(images), "label": tf.constant([-1] * 3)}, training=False
+    )
     losses, right = [], []
     for image, turns in itertools.product(images, range(4)):
         seen = np.rot90(image, turns).astype(np.float32)[None] / 255
-        logits = objective.head(objective.encoder(tf.constant(seen.copy()))["final_avg_pool"]).numpy()
+        logits = objective.head(
+            objective.encoder(tf.constant(seen.copy()))["final_avg_pool"]
+        ).numpy()
         losses.append(cross_entropy(logits, [turns]))
         right.append(logits.argmax() == turns)
     np.testing.assert_allclose(loss, np.mean(losses), rtol=1e-5)
-    np.testing.assert_allclose([metrics["pretext_acc"], metrics["pretext_chance"]], [np.mean(right), np.log(4)], rtol=1e-5)
+    np.testing.assert_allclose(
+        [metrics["pretext_acc"], metrics["pretext_chance"]], [np.mean(right), np.log(4)], rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize(("exact", "learns"), [(False, True), (True, False)])
 def test_rotation_guard(settings, rng, exact, learns):
     """Noise has no up and down; but resampling leaves a trace that shows by how much it was turned."""
     images = rng.integers(0, 256, (256, 8, 8, 3)).astype(np.uint8)
-    training = trained_on(images[:192], settings, 160, pretext="rotation", rotation_exact=exact, learning_rate=0.02)
+    training = trained_on(
+        images[:192], settings, 160, pretext="rotation", rotation_exact=exact, learning_rate=0.02
+    )
     accuracy = held_out(training, images[192:])["pretext_acc"]
     assert accuracy > 0.8 if learns else accuracy < 0.4
 
@@ -91,12 +125,14 @@ def test_cut_and_shift(rng):
     canvas = rng.integers(0, 256, (9, 9, 3)).astype(np.uint8)
     corners = np.array([[0, 0], [2, 5], [5, 5]], np.int32)
     found = patches.cut(tf.constant(canvas), tf.constant(corners), 4)
-    np.testing.assert_array_equal(found, [canvas[r:r + 4, c:c + 4] for r, c in corners])
+    np.testing.assert_array_equal(found, [canvas[r : r + 4, c : c + 4] for r, c in corners])
     shift = rng.integers(-2, 3, (3, 3, 2)).astype(np.int32)
     moved = patches.cut(tf.constant(canvas), tf.constant(corners), 4, tf.constant(shift)).numpy()
     for number, channel in itertools.product(range(3), repeat=2):
         r, c = np.clip(corners[number] + shift[number, channel], 0, 5)
-        np.testing.assert_array_equal(moved[number, ..., channel], canvas[r:r + 4, c:c + 4, channel])
+        np.testing.assert_array_equal(
+            moved[number, ..., channel], canvas[r : r + 4, c : c + 4, channel]
+        )
 
 
 def test_standardized(rng):
@@ -132,7 +168,10 @@ def test_project_colours(rng):
 
 def test_pixelated(rng):
     patch = tf.constant(rng.random((24, 24, 3)), tf.float32)
-    changed = [bool(np.any(patches.pixelated(patch, tf.constant([number, 1])) != patch)) for number in range(40)]
+    changed = [
+        bool(np.any(patches.pixelated(patch, tf.constant([number, 1])) != patch))
+        for number in range(40)
+    ]
     assert 10 < sum(changed) < 30
     small = patch[:9, :9]
     assert patches.pixelated(small, tf.constant([1, 1])) is small
@@ -144,13 +183,19 @@ def test_pixelated(rng):
 def test_permutations_against_the_algorithm():
     """Algorithm 1 on all 9! permutations, a sum of Hamming distances at a time, for the first few."""
     found = jigsaw.permutations(100, 3)
-    assert found.shape == (100, 9) and (np.sort(found, 1) == np.arange(9)).all() and len(np.unique(found, axis=0)) == 100
+    assert (
+        found.shape == (100, 9)
+        and (np.sort(found, 1) == np.arange(9)).all()
+        and len(np.unique(found, axis=0)) == 100
+    )
     everything = np.array(list(itertools.permutations(range(9))), np.uint8)
     for number in range(1, 4):
         sums = sum((everything != before).sum(1) for before in found[:number])
         assert sum((found[number] != before).sum() for before in found[:number]) == sums.max()
     distance = (found[:, None] != found[None]).sum(-1)
-    assert distance[np.triu_indices(100, 1)].mean() > 8 > 9 * (1 - 1 / 9) - 0.01  # at random it would be 8
+    assert (
+        distance[np.triu_indices(100, 1)].mean() > 8 > 9 * (1 - 1 / 9) - 0.01
+    )  # at random it would be 8
     assert np.any(jigsaw.permutations(100, 4) != found)
     np.testing.assert_array_equal(jigsaw.permutations(20, 3), found[:20])
 
@@ -162,27 +207,56 @@ def test_jigsaw_loss(settings, rng):
     objective.build_variables()
     tiles = rng.integers(0, 256, (4, 9, 5, 5, 3)).astype(np.uint8)
     target = np.array([0, 7, 3, 3], np.int32)
-    loss, _ = objective.loss({"views": tf.constant(tiles), "target": tf.constant(target), "label": tf.constant([-1] * 4)}, training=False)
+    loss, _ = objective.loss(
+        {
+            "views": tf.constant(tiles),
+            "target": tf.constant(target),
+            "label": tf.constant([-1] * 4),
+        },
+        training=False,
+    )
     logits = []
     for image, number in zip(tiles, target, strict=True):
         ordered = image[jigsaw.permutations(8, 0)[number]].astype(np.float32) / 255
-        normal = np.stack([0.5 + 0.25 * (tile - tile.mean((0, 1))) / np.sqrt(tile.var((0, 1)) + 1e-5) for tile in ordered])
-        features = [objective.encoder(tf.constant(tile[None], tf.float32))["final_avg_pool"] for tile in normal]
+        normal = np.stack(
+            [
+                0.5 + 0.25 * (tile - tile.mean((0, 1))) / np.sqrt(tile.var((0, 1)) + 1e-5)
+                for tile in ordered
+            ]
+        )
+        features = [
+            objective.encoder(tf.constant(tile[None], tf.float32))["final_avg_pool"]
+            for tile in normal
+        ]
         logits.append(objective.head(tf.stack(features, 1)).numpy()[0])
     np.testing.assert_allclose(loss, cross_entropy(logits, target), rtol=1e-4)
 
 
-@pytest.mark.parametrize(("size", "patch", "tile", "cell"), [(225, 0, 64, 75), (32, 0, 9, 11), (16, 0, 5, 6), (32, 20, 20, 23)])
+@pytest.mark.parametrize(
+    ("size", "patch", "tile", "cell"),
+    [(225, 0, 64, 75), (32, 0, 9, 11), (16, 0, 5, 6), (32, 20, 20, 23)],
+)
 def test_jigsaw_geometry(settings, rng, size, patch, tile, cell):
     """Tiles come from anywhere in their cells, and from nowhere else."""
-    options = settings(pretext="jigsaw", image_size=size, patch_size=patch, grey_probability=0, shift_channels=False, **PLAIN)
+    options = settings(
+        pretext="jigsaw",
+        image_size=size,
+        patch_size=patch,
+        grey_probability=0,
+        shift_channels=False,
+        **PLAIN,
+    )
     objective = kind_of(options)(options, 10)
     assert (objective.size, objective.cell) == (tile, cell)
     side = 3 * cell
-    where = np.stack([*np.meshgrid(np.arange(side), np.arange(side), indexing="ij"), np.zeros((side, side))], -1).astype(np.uint8)  # each pixel says where it is
+    where = np.stack(
+        [*np.meshgrid(np.arange(side), np.arange(side), indexing="ij"), np.zeros((side, side))], -1
+    ).astype(np.uint8)  # each pixel says where it is
     starts = set()
     for number in range(30):
-        views = objective.example(Decoded(tf.constant(where)), 0, tf.constant([number, 0]))["views"].numpy()
+        views = objective.example(Decoded(tf.constant(where)), 0, tf.constant([number, 0]))[
+            "views"
+        ].numpy()
         corners = views[:, 0, 0, :2].astype(int)
         np.testing.assert_array_equal(views[:, -1, -1, :2], corners + tile - 1)
         inside = corners - cell * np.array(list(itertools.product(range(3), repeat=2)))
@@ -194,7 +268,12 @@ def test_grey_images_are_mixed_in(settings, rng):
     """Their channels stay where they are, those of others do not."""
     options = settings(pretext="jigsaw", patch_size=32, **PLAIN)
     objective = kind_of(options)(options, 10)
-    image = Decoded(tf.constant(np.repeat(rng.integers(0, 256, (18, 18, 1)), 3, -1).astype(np.uint8) // np.uint8([1, 1, 2])))
+    image = Decoded(
+        tf.constant(
+            np.repeat(rng.integers(0, 256, (18, 18, 1)), 3, -1).astype(np.uint8)
+            // np.uint8([1, 1, 2])
+        )
+    )
     grey = []
     for number in range(100):
         views = objective.example(image, 0, tf.constant([number, 0]))["views"].numpy().astype(int)
@@ -208,7 +287,9 @@ def test_jigsaw_guard(settings, rng, guard, learns):
     """Noise that grows brighter to the lower right corner: the mean of a tile tells where it was."""
     ramp = 4.0 * np.add.outer(np.arange(24), 1.5 * np.arange(24))[None, ..., None]
     images = np.clip(rng.integers(0, 60, (320, 24, 24, 3)) + 0.45 * ramp, 0, 255).astype(np.uint8)
-    training = trained_on(images[:256], settings, 80, pretext="jigsaw", standardize_patches=guard, patch_size=7)
+    training = trained_on(
+        images[:256], settings, 80, pretext="jigsaw", standardize_patches=guard, patch_size=7
+    )
     accuracy = held_out(training, images[256:])["pretext_acc"]
     assert accuracy > 0.6 if learns else accuracy < 0.35  # one of eight is chance
 
@@ -217,17 +298,31 @@ def test_jigsaw_guard(settings, rng, guard, learns):
 
 
 def test_context_prediction_geometry(settings):
-    options = settings(pretext="context_prediction", image_size=224, chromatic_guard="none", pixelate_patches=False, **PLAIN)
+    options = settings(
+        pretext="context_prediction",
+        image_size=224,
+        chromatic_guard="none",
+        pixelate_patches=False,
+        **PLAIN,
+    )
     objective = kind_of(options)(options, 10)
     assert (objective.size, objective.pitch, objective.jitter) == (96, 144, 7)
     side = 2 * 144 + 96 + 14
-    where = np.stack([*np.meshgrid(np.arange(side) // 2, np.arange(side) // 2, indexing="ij"), np.zeros((side, side))], -1).astype(np.uint8)
+    where = np.stack(
+        [
+            *np.meshgrid(np.arange(side) // 2, np.arange(side) // 2, indexing="ij"),
+            np.zeros((side, side)),
+        ],
+        -1,
+    ).astype(np.uint8)
     targets = set()
     for number in range(40):
         example = objective.example(Decoded(tf.constant(where)), 0, tf.constant([number, 0]))
         centre, other = 2 * np.rint(example["views"].numpy()[:, 0, 0, :2] * 255)
         step = np.rint((other - centre) / 144).astype(int)
-        assert np.abs(other - centre - 144 * step).max() <= 15  # twice the jitter, and the halved numbers
+        assert (
+            np.abs(other - centre - 144 * step).max() <= 15
+        )  # twice the jitter, and the halved numbers
         row, column = divmod(int(example["target"]) + (int(example["target"]) > 3), 3)
         np.testing.assert_array_equal(step, [row - 1, column - 1])
         targets.add(int(example["target"]))
@@ -238,8 +333,18 @@ def test_context_prediction_loss(settings, rng):
     options = settings(pretext="context_prediction", **PLAIN)
     objective = kind_of(options)(options, 10)
     objective.build_variables()
-    views, target = rng.random((5, 2, 7, 7, 3)).astype(np.float32), np.array([0, 7, 3, 3, 5], np.int32)
-    loss, _ = objective.loss({"views": tf.constant(views), "target": tf.constant(target), "label": tf.constant([-1] * 5)}, training=False)
+    views, target = (
+        rng.random((5, 2, 7, 7, 3)).astype(np.float32),
+        np.array([0, 7, 3, 3, 5], np.int32),
+    )
+    loss, _ = objective.loss(
+        {
+            "views": tf.constant(views),
+            "target": tf.constant(target),
+            "label": tf.constant([-1] * 5),
+        },
+        training=False,
+    )
     logits = []
     for both in views:
         features = [objective.encoder(tf.constant(patch[None]))["final_avg_pool"] for patch in both]
@@ -254,15 +359,30 @@ def test_context_prediction_guard(settings, rng, guard, learns):
     places = np.clip(np.rint(29.5 + (np.arange(60) - 29.5) * 0.86), 0, 59).astype(int)
     green = grey[:, places][:, :, places]
     images = (255 * np.concatenate([grey, green, grey], -1)).astype(np.uint8)
-    training = trained_on(images[:256], settings, 200, pretext="context_prediction", chromatic_guard=guard, patch_size=14, pixelate_patches=False, learning_rate=0.02)
+    training = trained_on(
+        images[:256],
+        settings,
+        200,
+        pretext="context_prediction",
+        chromatic_guard=guard,
+        patch_size=14,
+        pixelate_patches=False,
+        learning_rate=0.02,
+    )
     accuracy = held_out(training, images[256:])["pretext_acc"]
     assert accuracy > 0.4 if learns else accuracy < 0.25  # one of eight is chance
 
 
 @pytest.mark.parametrize("task", ["rotation", "jigsaw", "context_prediction"])
 def test_better_than_chance_on_held_out_digits(settings, task):
-    options = settings(pretext=task, train_steps=100, train_batch_size=32, width_multiplier=0.25, patch_size=0 if task == "rotation" else 8,
-                       **{**PLAIN, "learning_rate": 0.02})
+    options = settings(
+        pretext=task,
+        train_steps=100,
+        train_batch_size=32,
+        width_multiplier=0.25,
+        patch_size=0 if task == "rotation" else 8,
+        **{**PLAIN, "learning_rate": 0.02},
+    )
     training = Training(options)
     training.run(100)
     test = sources.load(options.data, "test").take(np.arange(200))

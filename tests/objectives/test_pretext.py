@@ -60,21 +60,39 @@ def brighter(tmp_path, monkeypatch):
 def test_a_task_of_ones_own(brighter, main, tmp_path):
     """One file and one line: it trains, is evaluated and exported like any other."""
     root = tmp_path / "run"
-    flags = [*FLAGS, "--labels_per_class=5", "--evaluations=classifier,knn", "--untrained_baseline=False", f"--model_dir={root}"]
+    flags = [
+        *FLAGS,
+        "--labels_per_class=5",
+        "--evaluations=classifier,knn",
+        "--untrained_baseline=False",
+        f"--model_dir={root}",
+    ]
     status, stderr = main("--mode=train_then_eval", "--pretext=brighter", *flags)
     assert status == 0, stderr
     results = json.loads((root / "results.json").read_text())
     assert results["flags"]["pretext"] == "brighter"
-    assert {"task_accuracy", "task_loss", "task_chance"} == results["figures"]["trained"]["classifier"].keys()
+    assert {"task_accuracy", "task_loss", "task_chance"} == results["figures"]["trained"][
+        "classifier"
+    ].keys()
     assert "knn_accuracy" in results["figures"]["trained"]["final_avg_pool"]
     assert "pretrain (brighter)" in (root / "report.html").read_text()
     model = tf_simclr.load(root / "saved_model" / "3")
-    np.testing.assert_allclose(model.embed(np.zeros([1, 16, 16, 3], np.float32)), tf_simclr.load(root).embed(np.zeros([1, 16, 16, 3], np.float32)), rtol=1e-5)
+    np.testing.assert_allclose(
+        model.embed(np.zeros([1, 16, 16, 3], np.float32)),
+        tf_simclr.load(root).embed(np.zeros([1, 16, 16, 3], np.float32)),
+        rtol=1e-5,
+    )
 
 
 def test_readme_shows_the_code_as_it_is():
     root = pathlib.Path(rotation.__file__).parents[2]
-    shown = (root / "README.md").read_text().split("### Write your own")[1].split("```python\n")[1].split("```")[0]
+    shown = (
+        (root / "README.md")
+        .read_text()
+        .split("### Write your own")[1]
+        .split("```python\n")[1]
+        .split("```")[0]
+    )
     assert shown.strip() in (root / "tf_simclr" / "objectives" / "rotation.py").read_text()
 
 
@@ -84,7 +102,9 @@ def test_readme_names_every_task():
 
 
 def test_unknown_task():
-    with pytest.raises(UserError, match=r"--pretext=jigsw: accepted are simclr, .*rotation. Did you mean 'jigsaw'"):
+    with pytest.raises(
+        UserError, match=r"--pretext=jigsw: accepted are simclr, .*rotation. Did you mean 'jigsaw'"
+    ):
         command_line("--pretext=jigsw", "--dataset=digits")
 
 
@@ -95,7 +115,10 @@ def test_layers_that_can_be_evaluated(name):
     if name == "simclr":
         assert command_line(*flags)[0][0].eval.eval_layers == ("proj_head_1",)
     else:
-        with pytest.raises(UserError, match="accepted for --train_mode=pretrain are block_group1, block_group2, block_group3, final_avg_pool and all"):
+        with pytest.raises(
+            UserError,
+            match="accepted for --train_mode=pretrain are block_group1, block_group2, block_group3, final_avg_pool and all",
+        ):
             command_line(*flags)
 
 
@@ -104,12 +127,14 @@ def photos(tmp_path_factory):
     """A folder of images of many sizes, half of them grey, and no label anywhere."""
     folder, rng = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
     for number in range(24):
-        shape = (int(rng.integers(12, 50)), int(rng.integers(12, 50)), 3)[:2 + number % 2]
+        shape = (int(rng.integers(12, 50)), int(rng.integers(12, 50)), 3)[: 2 + number % 2]
         Image.fromarray(rng.integers(0, 256, shape).astype(np.uint8)).save(folder / f"{number}.png")
     return folder
 
 
-@pytest.mark.parametrize("name", [name for name in PRETEXTS if name != "simclr"])  # of that: test_run
+@pytest.mark.parametrize(
+    "name", [name for name in PRETEXTS if name != "simclr"]
+)  # of that: test_run
 def test_no_labels_anywhere(settings, eager, photos, name):
     experiment = Experiment(settings(dataset=f"folder:{photos}", pretext=name, train_steps=2))
     train.fit(experiment)
@@ -119,7 +144,9 @@ def test_no_labels_anywhere(settings, eager, photos, name):
     finetuning = kind_of(options)(options, 10)
     finetuning.build_variables()
     weights.initialise(finetuning, experiment.directory.path)
-    for mine, theirs in zip(finetuning.encoder.variables, experiment.objective.encoder.variables, strict=True):
+    for mine, theirs in zip(
+        finetuning.encoder.variables, experiment.objective.encoder.variables, strict=True
+    ):
         np.testing.assert_array_equal(mine, theirs)
 
 
@@ -131,17 +158,25 @@ def test_another_task_starts_from_the_encoder(settings, name):
     objective.build_variables()
     assert {v.path for v in objective.inherited()} == {v.path for v in objective.encoder.variables}
     assert len(objective.trainable_variables) > len(objective.encoder.trainable_variables)
-    assert objective.parts() == [objective.encoder, objective.projection_head] and not objective.projection_head.variables
+    assert (
+        objective.parts() == [objective.encoder, objective.projection_head]
+        and not objective.projection_head.variables
+    )
 
 
 @pytest.mark.parametrize("name", PRETEXTS)
 def test_what_a_gpu_needs(settings, name):
     """XLA compiles what is done to the images, as it is on one, and no variable is int32, of which a GPU has none."""
     training = Training(settings(pretext=name, train_batch_size=2, rotation_exact=False))
-    batch = next(iter(pipeline.training(training.parts, training.objective.example, 0, 0, training.strategy)))
+    batch = next(
+        iter(pipeline.training(training.parts, training.objective.example, 0, 0, training.strategy))
+    )
     compiled = tf.function(training.objective.images, jit_compile=True, autograph=False)(batch)
     np.testing.assert_allclose(compiled, training.objective.images(batch), atol=1e-3)
-    assert {v.dtype for v in [*training.objective.variables, *training.optimizer.variables]} <= {"float32", "int64"}
+    assert {v.dtype for v in [*training.objective.variables, *training.optimizer.variables]} <= {
+        "float32",
+        "int64",
+    }
 
 
 def test_images_without_a_number(settings, monkeypatch):
@@ -149,6 +184,11 @@ def test_images_without_a_number(settings, monkeypatch):
     options = settings()
     monkeypatch.setattr(kind_of(options), "needs_index", True)
     stream = Streamed("films", "train", (), None, None, 10, 0)
-    monkeypatch.setattr(Experiment, "_parts", lambda self: ([type("Part", (), {"source": stream})], 10))
-    with pytest.raises(UserError, match="--pretext=simclr: each image is a class of its own, and films is read as a stream"):
+    monkeypatch.setattr(
+        Experiment, "_parts", lambda self: ([type("Part", (), {"source": stream})], 10)
+    )
+    with pytest.raises(
+        UserError,
+        match="--pretext=simclr: each image is a class of its own, and films is read as a stream",
+    ):
         Experiment(options)

@@ -25,9 +25,13 @@ def slow_nt_xent(z, temperature, queue=()):
     z = z.astype(np.float64)
     losses = []
     for i, v in views:
+
         def similarity(other):
             return np.exp(np.dot(z[i, v], other) / temperature)  # noqa: B023
-        others = [similarity(z[j, w]) for j, w in views if (j, w) != (i, v)] + [similarity(key) for key in queue]
+
+        others = [similarity(z[j, w]) for j, w in views if (j, w) != (i, v)] + [
+            similarity(key) for key in queue
+        ]
         losses.append(-np.log(similarity(z[i, 1 - v]) / sum(others)))
     return 2 * np.mean(losses)
 
@@ -46,8 +50,12 @@ def test_metrics_against_loops(rng):
     _, metrics = nt_xent(tf.constant(z), tf.constant(z), 0.3)
     logits = z[:, 0] @ z[:, 1].T / 0.3
     p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    np.testing.assert_allclose(metrics["contrast_acc"], np.mean(logits.argmax(1) == np.arange(9)), rtol=1e-6)
-    np.testing.assert_allclose(metrics["contrast_entropy"], -(p * np.log(p)).sum(1).mean(), rtol=1e-5)
+    np.testing.assert_allclose(
+        metrics["contrast_acc"], np.mean(logits.argmax(1) == np.arange(9)), rtol=1e-6
+    )
+    np.testing.assert_allclose(
+        metrics["contrast_entropy"], -(p * np.log(p)).sum(1).mean(), rtol=1e-5
+    )
 
 
 def test_equal_embeddings_give_the_chance_level():
@@ -77,24 +85,43 @@ def test_gradient_by_differences(rng):
 def dense_nt_xent(queries, keys, temperature, negatives):
     """The loss with all logits at once, and the two metrics of view 0 against the other view."""
     rows, losses = np.arange(len(keys)), []
-    across = [tf.matmul(queries[:, v], keys[:, 1 - v], transpose_b=True) / temperature for v in (0, 1)]
+    across = [
+        tf.matmul(queries[:, v], keys[:, 1 - v], transpose_b=True) / temperature for v in (0, 1)
+    ]
     for view in (0, 1):
         own = tf.matmul(queries[:, view], keys[:, view], transpose_b=True) / temperature
         logits = [across[view], tf.linalg.set_diag(own, tf.fill([len(keys)], -np.inf))]
         if len(negatives):
             logits.append(tf.matmul(queries[:, view], negatives, transpose_b=True) / temperature)
-        losses.append(tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(rows, tf.concat(logits, 1))))
+        losses.append(
+            tf.reduce_mean(
+                tf.nn.sparse_softmax_cross_entropy_with_logits(rows, tf.concat(logits, 1))
+            )
+        )
     p = tf.nn.softmax(across[0])
-    return sum(losses), np.mean(np.argmax(across[0], 1) == rows), -tf.reduce_mean(tf.reduce_sum(p * tf.math.log(p), 1))
+    return (
+        sum(losses),
+        np.mean(np.argmax(across[0], 1) == rows),
+        -tf.reduce_mean(tf.reduce_sum(p * tf.math.log(p), 1)),
+    )
 
 
 @settings_of_hypothesis(max_examples=40, deadline=None)
-@given(n=st.integers(1, 9), width=st.integers(1, 10), kept=st.integers(0, 5), empty=st.integers(0, 3), same=st.booleans(),
-       temperature=st.floats(0.05, 1.0), seed=st.integers(0, 99))
+@given(
+    n=st.integers(1, 9),
+    width=st.integers(1, 10),
+    kept=st.integers(0, 5),
+    empty=st.integers(0, 3),
+    same=st.booleans(),
+    temperature=st.floats(0.05, 1.0),
+    seed=st.integers(0, 99),
+)
 def test_blocks_of_any_width_give_the_dense_loss(n, width, kept, empty, same, temperature, seed):
     """Value, gradients and metrics, whatever is left over for the last block; with a memory, which need not be full, keys get no gradient."""
     rng = np.random.default_rng(seed)
-    queries, keys, past = (tf.constant(normalised(rng, *shape)) for shape in ((n, 2, 4), (n, 2, 4), (kept + empty, 4)))
+    queries, keys, past = (
+        tf.constant(normalised(rng, *shape)) for shape in ((n, 2, 4), (n, 2, 4), (kept + empty, 4))
+    )
     if same:
         keys = queries
     negatives = None if not kept + empty else (past, kept)
@@ -102,9 +129,13 @@ def test_blocks_of_any_width_give_the_dense_loss(n, width, kept, empty, same, te
         tape.watch([queries, keys])
         with mock.patch.object(module, "MIN_WIDTH", 1):
             loss, metrics = nt_xent(queries, keys, temperature, negatives, block=width * n)
-        expected, accuracy, entropy = dense_nt_xent(queries, keys if negatives is None else tf.stop_gradient(keys), temperature, past[:kept])
+        expected, accuracy, entropy = dense_nt_xent(
+            queries, keys if negatives is None else tf.stop_gradient(keys), temperature, past[:kept]
+        )
     np.testing.assert_allclose(loss, expected, rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose([metrics["contrast_acc"], metrics["contrast_entropy"]], [accuracy, entropy], atol=1e-5)
+    np.testing.assert_allclose(
+        [metrics["contrast_acc"], metrics["contrast_entropy"]], [accuracy, entropy], atol=1e-5
+    )
     sources = [queries] if negatives is not None else [queries, keys]
     for mine, other in zip(tape.gradient(loss, sources), tape.gradient(expected, sources)):
         np.testing.assert_allclose(mine, other, atol=2e-5)
@@ -121,8 +152,18 @@ def test_memory_does_not_grow_with_the_square_of_the_batch():
         return tape.gradient(loss, z)
 
     graph = tf.function(gradient, autograph=False).get_concrete_function(views).graph
-    bodies = [function.graph for function in graph._functions.values()] if hasattr(graph, "_functions") else []
-    sizes = [out.shape.num_elements() or 0 for part in [graph, *bodies] for op in part.get_operations() for out in op.outputs if out.shape.rank is not None]
+    bodies = (
+        [function.graph for function in graph._functions.values()]
+        if hasattr(graph, "_functions")
+        else []
+    )
+    sizes = [
+        out.shape.num_elements() or 0
+        for part in [graph, *bodies]
+        for op in part.get_operations()
+        for out in op.outputs
+        if out.shape.rank is not None
+    ]
     assert max(sizes) <= 2**20 < 4096**2
 
 
@@ -139,10 +180,15 @@ def test_two_replicas_equal_one(rng, two_replicas):
 
     expected_loss, expected = gradient(tf.constant(z), lambda z: z)
     halves = two_replicas.experimental_distribute_values_from_function(
-        lambda context: tf.constant(z[4 * context.replica_id_in_sync_group:][:4]))
-    loss, gradients = tf.function(lambda z: two_replicas.run(gradient, args=(z, distribute.all_gather)))(halves)
+        lambda context: tf.constant(z[4 * context.replica_id_in_sync_group :][:4])
+    )
+    loss, gradients = tf.function(
+        lambda z: two_replicas.run(gradient, args=(z, distribute.all_gather))
+    )(halves)
     np.testing.assert_allclose(two_replicas.reduce("SUM", loss, None), expected_loss, rtol=1e-6)
-    np.testing.assert_allclose(np.concatenate([g.numpy() for g in gradients.values]), expected, atol=1e-6)
+    np.testing.assert_allclose(
+        np.concatenate([g.numpy() for g in gradients.values]), expected, atol=1e-6
+    )
 
 
 def test_half_precision_inputs_do_not_overflow(rng):

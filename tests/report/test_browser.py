@@ -6,7 +6,9 @@ from tests.helpers import browser, report_runs
 from tests.helpers.report_runs import HOSTILE
 from tf_simclr import report
 
-pytestmark = pytest.mark.skipif(browser.find() is None, reason="neither Chromium nor Chrome is installed")
+pytestmark = pytest.mark.skipif(
+    browser.find() is None, reason="neither Chromium nor Chrome is installed"
+)
 WIDTH = "document.documentElement.scrollWidth"  # not against innerWidth, which on a phone grows with what does not fit
 BACKGROUND = "getComputedStyle(document.body).backgroundColor.match(/[0-9]+/g).map(Number)"
 TIP = "(tip => [tip.hidden, tip.textContent.trim(), getComputedStyle(tip.querySelector('.thumb')).backgroundPosition])(document.querySelector('.tip'))"
@@ -22,7 +24,13 @@ def chromium():
 def two_runs(tmp_path_factory):
     """The page of two runs with everything there is."""
     path = tmp_path_factory.mktemp("browser")
-    report.write([report_runs.write(path / name, report_runs.document(name), seed) for seed, name in enumerate(("pretrain", "finetune"))], path / "report.html")
+    report.write(
+        [
+            report_runs.write(path / name, report_runs.document(name), seed)
+            for seed, name in enumerate(("pretrain", "finetune"))
+        ],
+        path / "report.html",
+    )
     return path / "report.html"
 
 
@@ -44,7 +52,14 @@ def test_page(chromium, two_runs, width, scheme):
     chromium.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })")
     assert chromium.evaluate(WIDTH) <= width
     assert (max(chromium.evaluate(BACKGROUND)) < 60) == (scheme == "dark")
-    assert (min(chromium.evaluate("getComputedStyle(document.querySelector('.chart text')).fill.match(/[0-9]+/g).map(Number)")) > 130) == (scheme == "dark")
+    assert (
+        min(
+            chromium.evaluate(
+                "getComputedStyle(document.querySelector('.chart text')).fill.match(/[0-9]+/g).map(Number)"
+            )
+        )
+        > 130
+    ) == (scheme == "dark")
 
 
 def test_map(chromium, two_runs):
@@ -59,7 +74,9 @@ def test_map(chromium, two_runs):
     number = int(text.split("/")[1].split()[0])
     columns, rows = report_runs.COLUMNS, report_runs.IMAGES // report_runs.COLUMNS
     found = [float(part.rstrip("%")) for part in place.split()]
-    assert found == pytest.approx([100 * (number % columns) / (columns - 1), 100 * (number // columns) / (rows - 1)], abs=0.01)
+    assert found == pytest.approx(
+        [100 * (number % columns) / (columns - 1), 100 * (number // columns) / (rows - 1)], abs=0.01
+    )
     chromium.call("Input.dispatchMouseEvent", type="mouseMoved", x=1, y=1)
     assert chromium.evaluate(script)[0]
     chromium.evaluate("document.querySelector('details[open] .board svg').focus()")
@@ -67,7 +84,9 @@ def test_map(chromium, two_runs):
     assert not chromium.evaluate(script)[0]
     before = middle(chromium, 13)
     chromium.evaluate("document.querySelector('details[open] [value=b]').click()")
-    chromium.evaluate("Promise.all(document.getAnimations().map(one => one.finished)).then(() => 0)")
+    chromium.evaluate(
+        "Promise.all(document.getAnimations().map(one => one.finished)).then(() => 0)"
+    )
     assert middle(chromium, 13) != before
     chromium.evaluate("document.querySelector('details[open] .legend button:nth-child(2)').click()")
     lit = "[...document.querySelectorAll('details[open] .board use.on')].map(one => one.dataset.label)"
@@ -87,29 +106,56 @@ def test_print(chromium, two_runs):
     """On paper everything is open, light and with its images."""
     chromium.open(two_runs, 800, scheme="dark", media="print")
     assert min(chromium.evaluate(BACKGROUND)) > 200
-    assert chromium.evaluate("[...document.querySelectorAll('details > :not(summary)')].every(one => one.checkVisibility() && one.getBoundingClientRect().height > 0)")
-    assert chromium.evaluate("getComputedStyle(document.querySelector('.thumb')).printColorAdjust") == "exact"
+    assert chromium.evaluate(
+        "[...document.querySelectorAll('details > :not(summary)')].every(one => one.checkVisibility() && one.getBoundingClientRect().height > 0)"
+    )
+    assert (
+        chromium.evaluate("getComputedStyle(document.querySelector('.thumb')).printColorAdjust")
+        == "exact"
+    )
     assert chromium.evaluate(WIDTH) == 800
 
 
 def test_hostile_names(chromium, tmp_path):
     hostile = [name.replace("alert(1)", "window.harmed=1") for name in HOSTILE]
-    content = report_runs.document(hostile[1], class_name=lambda label: hostile[label % len(hostile)], file_name=lambda number: hostile[number % len(hostile)])
-    content["left_out"][0]["reason"] = content["command"] = content["environment"]["python"] = hostile[-1]
-    report.write([report_runs.write(tmp_path / "run", content, events=False)], tmp_path / "report.html")
+    content = report_runs.document(
+        hostile[1],
+        class_name=lambda label: hostile[label % len(hostile)],
+        file_name=lambda number: hostile[number % len(hostile)],
+    )
+    content["left_out"][0]["reason"] = content["command"] = content["environment"]["python"] = (
+        hostile[-1]
+    )
+    report.write(
+        [report_runs.write(tmp_path / "run", content, events=False)], tmp_path / "report.html"
+    )
     chromium.open(tmp_path / "report.html", 360)
-    x, y = chromium.evaluate("(() => { const box = document.querySelector('.board').getBoundingClientRect(); scrollTo(0, box.y); return [box.x + 20, 20]; })()")
+    x, y = chromium.evaluate(
+        "(() => { const box = document.querySelector('.board').getBoundingClientRect(); scrollTo(0, box.y); return [box.x + 20, 20]; })()"
+    )
     chromium.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
-    chromium.evaluate("document.querySelector('.board svg').dispatchEvent(new KeyboardEvent('keydown', {key: 'ArrowRight'}))")
-    assert chromium.evaluate("document.querySelector('.tip p').textContent").startswith(tuple(hostile))
+    chromium.evaluate(
+        "document.querySelector('.board svg').dispatchEvent(new KeyboardEvent('keydown', {key: 'ArrowRight'}))"
+    )
+    assert chromium.evaluate("document.querySelector('.tip p').textContent").startswith(
+        tuple(hostile)
+    )
     assert chromium.evaluate("typeof window.harmed") == "undefined"
-    assert (chromium.complaints(), chromium.outside()) == ([], []) and chromium.evaluate(WIDTH) == 360
+    assert (chromium.complaints(), chromium.outside()) == ([], []) and chromium.evaluate(
+        WIDTH
+    ) == 360
 
 
 def test_the_checks_see_what_they_look_for(chromium, tmp_path):
     bad = tmp_path / "bad.html"
-    bad.write_text("<body style='background: #fff'><div style='width: 2000px'>wide</div><img src='http://127.0.0.1:9/x.png'><script>console.error('seen'); undefined.x;</script>")
+    bad.write_text(
+        "<body style='background: #fff'><div style='width: 2000px'>wide</div><img src='http://127.0.0.1:9/x.png'><script>console.error('seen'); undefined.x;</script>"
+    )
     chromium.open(bad, 360, scheme="dark")
     complaints = chromium.complaints()
-    assert any("seen" in one for one in complaints) and any("Uncaught" in one for one in complaints) and chromium.outside() == ["http://127.0.0.1:9/x.png"]
+    assert (
+        any("seen" in one for one in complaints)
+        and any("Uncaught" in one for one in complaints)
+        and chromium.outside() == ["http://127.0.0.1:9/x.png"]
+    )
     assert chromium.evaluate(WIDTH) > 360 and min(chromium.evaluate(BACKGROUND)) == 255

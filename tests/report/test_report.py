@@ -20,7 +20,20 @@ from tf_simclr.report import page_tables as facts
 from tf_simclr.report import svg as plots
 from tf_simclr.report import training_curves as curves
 
-SECTIONS = ("runs", "recipe", "evaluations", "curves", "few-labels", "layers", "map", "neighbors", "classifier", "views", "transfer", "repeat")
+SECTIONS = (
+    "runs",
+    "recipe",
+    "evaluations",
+    "curves",
+    "few-labels",
+    "layers",
+    "map",
+    "neighbors",
+    "classifier",
+    "views",
+    "transfer",
+    "repeat",
+)
 
 
 class Page(html.parser.HTMLParser):
@@ -59,9 +72,21 @@ def test_all_sections(full):
     shown = full[1]
     assert [one["id"] for one in shown.all("section")] == list(SECTIONS)
     assert all(f"#{section}" in [one.get("href") for one in shown.all("a")] for section in SECTIONS)
-    assert "A linear probe on 20 labels reaches 90.3% of 360 test images; the same network untrained reaches 37.5%, raw pixels 65.0%." in shown.text
-    for text in ("440 of 880", "only one class among the labels", "cifar100", "python run.py --mode=train_then_eval", f"tensorboard --logdir={full[0]}",
-                 "✓", "✗", "98.0% sure", "From left to right: image, grey, colourised."):
+    assert (
+        "A linear probe on 20 labels reaches 90.3% of 360 test images; the same network untrained reaches 37.5%, raw pixels 65.0%."
+        in shown.text
+    )
+    for text in (
+        "440 of 880",
+        "only one class among the labels",
+        "cifar100",
+        "python run.py --mode=train_then_eval",
+        f"tensorboard --logdir={full[0]}",
+        "✓",
+        "✗",
+        "98.0% sure",
+        "From left to right: image, grey, colourised.",
+    ):
         assert text in shown.text, text
 
 
@@ -77,83 +102,158 @@ def test_is_accessible(full):
     shown = full[1]
     assert len(shown.ids) == len(set(shown.ids))
     assert all(one.get("scope") for one in shown.all("th"))
-    assert all(one.get("aria-label") for _, one in shown.tags if one.get("role") in ("img", "region", "group"))
+    assert all(
+        one.get("aria-label")
+        for _, one in shown.tags
+        if one.get("role") in ("img", "region", "group")
+    )
     assert all(one.get("aria-hidden") or one.get("aria-label") for one in shown.all("svg"))
     levels = [int(tag[1]) for tag, _ in shown.tags if re.fullmatch("h[1-6]", tag)]
-    assert levels[0] == 1 and all(after <= before + 1 for before, after in itertools.pairwise(levels))
+    assert levels[0] == 1 and all(
+        after <= before + 1 for before, after in itertools.pairwise(levels)
+    )
 
 
 def test_charts_take_their_colors_from_the_page(full):
     charts = re.findall(r"<svg viewBox.*?</svg>", full[1].source, re.DOTALL)
     assert len(charts) > 8
-    assert not re.search(r"#[0-9a-f]{6}", re.sub(r'(href|id)="[^"]*"|url\([^)]*\)', "", "".join(charts)))
+    assert not re.search(
+        r"#[0-9a-f]{6}", re.sub(r'(href|id)="[^"]*"|url\([^)]*\)', "", "".join(charts))
+    )
     used, style = set(re.findall(r"var\((--\w+)\)", "".join(charts))), full[1].source
     assert used >= {"--c0", "--muted", "--grid"} and all(f"{name}:" in style for name in used)
 
 
 def test_chance_is_drawn(full):
-    charts = {label.split(" by ")[0]: label for label in (one["aria-label"] for one in full[1].all("div") if one.get("role") == "img")}
-    assert "Chance: 11." in charts["Contrastive loss"] and "8.9 at step 1, 4.9 at step 41" in charts["Contrastive loss"]
+    charts = {
+        label.split(" by ")[0]: label
+        for label in (one["aria-label"] for one in full[1].all("div") if one.get("role") == "img")
+    }
+    assert (
+        "Chance: 11." in charts["Contrastive loss"]
+        and "8.9 at step 1, 4.9 at step 41" in charts["Contrastive loss"]
+    )
     assert "Chance: 10.0%." in charts["Accuracy on the training labels"]
     assert "Best step: 21." in charts["K-NN while training"]
-    assert full[1].source.count(">chance</text>") == 4  # the two losses and accuracies, and that of few labels
+    assert (
+        full[1].source.count(">chance</text>") == 4
+    )  # the two losses and accuracies, and that of few labels
     assert full[1].source.count(">best</text>") == 5
 
 
-@pytest.mark.parametrize("key", ["images", "map", "neighbors", "mistakes", "views", "best", "transfer"])
+@pytest.mark.parametrize(
+    "key", ["images", "map", "neighbors", "mistakes", "views", "best", "transfer"]
+)
 def test_each_key_may_be_missing(tmp_path, key):
     content = report_runs.document()
     del content[key]
-    shown = page(tmp_path / "report.html", report_runs.write(tmp_path / "run", content, events=False))
+    shown = page(
+        tmp_path / "report.html", report_runs.write(tmp_path / "run", content, events=False)
+    )
     gone = {"images": {"map", "neighbors"}, "best": set(), "mistakes": set()}.get(key, {key})
-    assert [one["id"] for one in shown.all("section")] == [section for section in SECTIONS if section not in gone | {"curves"}]
+    assert [one["id"] for one in shown.all("section")] == [
+        section for section in SECTIONS if section not in gone | {"curves"}
+    ]
 
 
 def test_little_is_enough(tmp_path):
     content = report_runs.document()
-    for key in set(content) - {"schema", "version", "run", "flags", "environment", "command", "figures", "details", "left_out"}:
+    for key in set(content) - {
+        "schema",
+        "version",
+        "run",
+        "flags",
+        "environment",
+        "command",
+        "figures",
+        "details",
+        "left_out",
+    }:
         del content[key]
-    content |= {"run": {"name": "x"}, "flags": {}, "environment": {}, "figures": {}, "details": {}, "left_out": []}
-    shown = page(tmp_path / "report.html", report_runs.write(tmp_path / "run", content, events=False))
-    assert [one["id"] for one in shown.all("section")] == ["runs", "repeat"] and "There are no labels to evaluate with" in shown.text
+    content |= {
+        "run": {"name": "x"},
+        "flags": {},
+        "environment": {},
+        "figures": {},
+        "details": {},
+        "left_out": [],
+    }
+    shown = page(
+        tmp_path / "report.html", report_runs.write(tmp_path / "run", content, events=False)
+    )
+    assert [one["id"] for one in shown.all("section")] == [
+        "runs",
+        "repeat",
+    ] and "There are no labels to evaluate with" in shown.text
     assert report.results_table(content) == "no labels, so no accuracies"
 
 
 def test_figures_may_be_missing_or_not_finite(tmp_path):
     content = report_runs.document()
-    content["figures"]["trained"]["final_avg_pool"] = {"knn_accuracy": None, "alignment": float("nan"), "new_figure": 3.0}
-    shown = page(tmp_path / "report.html", report_runs.write(tmp_path / "run", content, events=False))
+    content["figures"]["trained"]["final_avg_pool"] = {
+        "knn_accuracy": None,
+        "alignment": float("nan"),
+        "new_figure": 3.0,
+    }
+    shown = page(
+        tmp_path / "report.html", report_runs.write(tmp_path / "run", content, events=False)
+    )
     assert "new figure" in shown.text and "nan" not in shown.text and "None" not in shown.text
 
 
 def test_without_labels(tmp_path):
     content = report_runs.document()
     health = {name: report_runs.FIGURES[name] for name in report_runs.NEED_NO_LABELS}
-    content |= {"figures": {"trained": {"final_avg_pool": health}, "untrained": {"final_avg_pool": health}}, "details": {}, "mistakes": []}
+    content |= {
+        "figures": {"trained": {"final_avg_pool": health}, "untrained": {"final_avg_pool": health}},
+        "details": {},
+        "mistakes": [],
+    }
     content["run"] |= {"class_names": [], "labels": 0, "fitted_examples": 0}
-    content["images"] |= {"labels": [-1] * report_runs.IMAGES, "predicted": [None] * report_runs.IMAGES}
-    shown = page(tmp_path / "report.html", report_runs.write(tmp_path / "run", content, events=False))
+    content["images"] |= {
+        "labels": [-1] * report_runs.IMAGES,
+        "predicted": [None] * report_runs.IMAGES,
+    }
+    shown = page(
+        tmp_path / "report.html", report_runs.write(tmp_path / "run", content, events=False)
+    )
     assert "There are no labels to evaluate with" in shown.text and "effective rank" in shown.text
-    assert not any({"right", "wrong"} & set(one.get("class", "").split()) for one in shown.all("span"))
+    assert not any(
+        {"right", "wrong"} & set(one.get("class", "").split()) for one in shown.all("span")
+    )
     lines = report.results_table(content).splitlines()
-    assert lines[0] == "no labels, so no accuracies" and "| effective rank |  | 37.2 | 37.2 |" in lines
+    assert (
+        lines[0] == "no labels, so no accuracies" and "| effective rank |  | 37.2 | 37.2 |" in lines
+    )
 
 
 def test_hostile_names(tmp_path):
     """Whatever classes, files, runs, layers and flags are called, it is text."""
-    content = report_runs.document(HOSTILE[1], class_name=lambda label: HOSTILE[label % len(HOSTILE)], file_name=lambda i: f"{HOSTILE[i % len(HOSTILE)]}{i}")
+    content = report_runs.document(
+        HOSTILE[1],
+        class_name=lambda label: HOSTILE[label % len(HOSTILE)],
+        file_name=lambda i: f"{HOSTILE[i % len(HOSTILE)]}{i}",
+    )
     for name in ("train_mode", "dataset", "train_split", "eval_split"):
         content["run"][name] = HOSTILE[0]
     content["run"]["layers"].append(HOSTILE[2])
-    content["figures"]["trained"][HOSTILE[2]] = {"knn_accuracy": 0.5, "linear_probe_accuracy": 0.5, HOSTILE[0]: 0.5}
+    content["figures"]["trained"][HOSTILE[2]] = {
+        "knn_accuracy": 0.5,
+        "linear_probe_accuracy": 0.5,
+        HOSTILE[0]: 0.5,
+    }
     content["flags"] |= {HOSTILE[0]: HOSTILE[1], "dataset": HOSTILE[2]}
     content |= {"environment": {HOSTILE[0]: HOSTILE[1]}, "command": HOSTILE[1]}
     content["left_out"] = [dict.fromkeys(("network", "place", "evaluation", "reason"), HOSTILE[3])]
     content["best"]["criterion"] = content["transfer"][0]["dataset"] = HOSTILE[0]
-    one, two = (report_runs.write(tmp_path / name, content, seed) for seed, name in enumerate(("a", "b")))
+    one, two = (
+        report_runs.write(tmp_path / name, content, seed) for seed, name in enumerate(("a", "b"))
+    )
     shown = page(tmp_path / "report.html", one, two)
     assert len(shown.all("script")) == 1 and not shown.all("img")
-    assert not [name for _, attributes in shown.tags for name in attributes if name.startswith("on")]
+    assert not [
+        name for _, attributes in shown.tags for name in attributes if name.startswith("on")
+    ]
     assert all(name in shown.text for name in HOSTILE)
 
 
@@ -161,25 +261,50 @@ def test_two_runs_side_by_side(tmp_path):
     other = report_runs.document()
     other["flags"]["learning_rate"] = 0.7
     other["figures"]["trained"]["final_avg_pool"] = {**report_runs.FIGURES, "knn_accuracy": 0.95}
-    paths = [report_runs.write(tmp_path / name / "pretrain", content) for name, content in (("a", report_runs.document()), ("b", other))]
+    paths = [
+        report_runs.write(tmp_path / name / "pretrain", content)
+        for name, content in (("a", report_runs.document()), ("b", other))
+    ]
     shown = page(tmp_path / "report.html", *paths, paths[0])
-    assert "a/pretrain · b/pretrain" in shown.text  # of one name, so told apart by their paths; each once
+    assert (
+        "a/pretrain · b/pretrain" in shown.text
+    )  # of one name, so told apart by their paths; each once
     rows = re.findall(r'<tr class="differs">.*?</tr>', shown.source, re.DOTALL)
-    assert ["learning_rate" in row for row in rows].count(True) == 1 and all("≠" in row for row in rows)
+    assert ["learning_rate" in row for row in rows].count(True) == 1 and all(
+        "≠" in row for row in rows
+    )
     assert '<td class="best">95.0%</td>' in shown.source.replace(' first"', '"')
     assert shown.source.count(">a/pretrain</text>") == shown.source.count(">b/pretrain</text>") > 5
-    assert [("open" in one) for one in shown.all("details") if one.get("class") == "run"][:2] == [False, True]
+    assert [("open" in one) for one in shown.all("details") if one.get("class") == "run"][:2] == [
+        False,
+        True,
+    ]
 
 
 def test_heading_of_many_runs(tmp_path):
-    shown = page(tmp_path / "report.html", *(report_runs.write(tmp_path / f"<b>{number}", report_runs.document(), events=False) for number in range(7)))
-    assert shown.source.count("7 runs, ") == 2 and "&lt;b&gt;6</h1>" in shown.source and " · " not in shown.source.split("</h1>")[0]
+    shown = page(
+        tmp_path / "report.html",
+        *(
+            report_runs.write(tmp_path / f"<b>{number}", report_runs.document(), events=False)
+            for number in range(7)
+        ),
+    )
+    assert (
+        shown.source.count("7 runs, ") == 2
+        and "&lt;b&gt;6</h1>" in shown.source
+        and " · " not in shown.source.split("</h1>")[0]
+    )
 
 
 def test_identical_sheets_are_embedded_once(tmp_path):
-    one, two = (report_runs.write(tmp_path / name, report_runs.document(name), seed=0, events=False) for name in "ab")
+    one, two = (
+        report_runs.write(tmp_path / name, report_runs.document(name), seed=0, events=False)
+        for name in "ab"
+    )
     other = report_runs.write(tmp_path / "c", report_runs.document("c"), seed=1, events=False)
-    assert page(tmp_path / "report.html", one, two).source.count("data:image/jpeg;base64,") == 2  # images and views
+    assert (
+        page(tmp_path / "report.html", one, two).source.count("data:image/jpeg;base64,") == 2
+    )  # images and views
     shown = page(tmp_path / "report.html", one, two, other)
     assert shown.source.count("data:image/jpeg;base64,") == 4
     assert base64.b64encode((other / "report_images.jpg").read_bytes()).decode() in shown.source
@@ -191,19 +316,33 @@ def test_without_the_sheets(tmp_path):
     for path in directory.glob("*.jpg"):
         path.unlink()
     shown = page(tmp_path / "report.html", directory)
-    assert {"map", "classifier"} < set(shown.ids) and not {"neighbors", "views"} & set(shown.ids) and "thumb" not in [one.get("class") for one in shown.all("span")]
+    assert (
+        {"map", "classifier"} < set(shown.ids)
+        and not {"neighbors", "views"} & set(shown.ids)
+        and "thumb" not in [one.get("class") for one in shown.all("span")]
+    )
 
 
 def test_a_hundred_classes(tmp_path):
-    shown = page(tmp_path / "report.html", report_runs.write(tmp_path / "run", report_runs.document(classes=100), events=False))
-    assert "mask-image: url(data:image/png;base64," in shown.source and "Confused most" in shown.text
+    shown = page(
+        tmp_path / "report.html",
+        report_runs.write(tmp_path / "run", report_runs.document(classes=100), events=False),
+    )
+    assert (
+        "mask-image: url(data:image/png;base64," in shown.source and "Confused most" in shown.text
+    )
     assert not [one for one in shown.all("table") if one.get("class") == "confusion"]
-    assert "the 10 worst" in shown.text and "the other 89" in shown.text  # one class is without examples
+    assert (
+        "the 10 worst" in shown.text and "the other 89" in shown.text
+    )  # one class is without examples
 
 
 def test_a_thousand_classes(tmp_path):
     began = time.process_time()
-    page(tmp_path / "report.html", report_runs.write(tmp_path / "run", report_runs.document(classes=1000), events=False))
+    page(
+        tmp_path / "report.html",
+        report_runs.write(tmp_path / "run", report_runs.document(classes=1000), events=False),
+    )
     assert (tmp_path / "report.html").stat().st_size < 4e6 and time.process_time() - began < 60
 
 
@@ -226,26 +365,51 @@ def _changed(name, *keys, to):
     return content
 
 
-@pytest.mark.parametrize("content, message", [
-    ("{", "can't be read"), ([], "no file of results"), ({"schema": "other"}, "no file of results"),
-    (_changed("version", to=2), "its version is 2, this program reads 1"),
-    ({"schema": "tf_simclr.results", "version": 1}, "run is missing"),
-    (_changed("knn_accuracy", "figures", "trained", "final_avg_pool", to="high"), "figures.trained.final_avg_pool.knn_accuracy is 'high', not a number or null"),
-    (_changed("labels", "images", to=[1]), "not of one length"), (_changed("images", "map", to=[99] * report_runs.IMAGES), "image 99 is used, and there are 40"),
-    (_changed("pca", "map", to=[[0]]), "map.pca"),
-    (_changed("confusion", "details", "trained", "classifier", to=[[1, 2]]), "not as wide as high"),
-    (_changed("file", "images", to="../secret.jpg"), "'../secret.jpg'"), (_changed("step", "run", to=True), "run.step is 'True'")])
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ("{", "can't be read"),
+        ([], "no file of results"),
+        ({"schema": "other"}, "no file of results"),
+        (_changed("version", to=2), "its version is 2, this program reads 1"),
+        ({"schema": "tf_simclr.results", "version": 1}, "run is missing"),
+        (
+            _changed("knn_accuracy", "figures", "trained", "final_avg_pool", to="high"),
+            "figures.trained.final_avg_pool.knn_accuracy is 'high', not a number or null",
+        ),
+        (_changed("labels", "images", to=[1]), "not of one length"),
+        (
+            _changed("images", "map", to=[99] * report_runs.IMAGES),
+            "image 99 is used, and there are 40",
+        ),
+        (_changed("pca", "map", to=[[0]]), "map.pca"),
+        (
+            _changed("confusion", "details", "trained", "classifier", to=[[1, 2]]),
+            "not as wide as high",
+        ),
+        (_changed("file", "images", to="../secret.jpg"), "'../secret.jpg'"),
+        (_changed("step", "run", to=True), "run.step is 'True'"),
+    ],
+)
 def test_damaged_results(tmp_path, content, message):
     directory = tmp_path / "run"
     directory.mkdir()
-    (directory / "results.json").write_text(content if isinstance(content, str) else json.dumps(content))
+    (directory / "results.json").write_text(
+        content if isinstance(content, str) else json.dumps(content)
+    )
     with pytest.raises(UserError, match=re.escape(message)) as caught:
         report.write([directory], tmp_path / "report.html")
-    assert "results.json" in str(caught.value) and "\n" not in str(caught.value) and not (tmp_path / "report.html").exists()
+    assert (
+        "results.json" in str(caught.value)
+        and "\n" not in str(caught.value)
+        and not (tmp_path / "report.html").exists()
+    )
 
 
 def test_no_results(tmp_path):
-    with pytest.raises(UserError, match=r"it has no results\.json; give the directory of a run that was evaluated"):
+    with pytest.raises(
+        UserError, match=r"it has no results\.json; give the directory of a run that was evaluated"
+    ):
         report.write([tmp_path / "nowhere"], tmp_path / "report.html")
     with pytest.raises(UserError, match="none is given"):
         report.write([], tmp_path / "report.html")
@@ -265,38 +429,74 @@ def test_restarts_are_merged(tmp_path):
     time.sleep(1.1)  # the names of event files tell seconds apart
     report_runs.write_events(tmp_path, {21: 6.5, 31: 5.0})
     found = curves.read(tmp_path)["train/contrast_loss"]
-    assert dict(zip(found.steps.tolist(), found.values.tolist())) == {1: 9.0, 11: 8.0, 21: 6.5, 31: 5.0}
+    assert dict(zip(found.steps.tolist(), found.values.tolist())) == {
+        1: 9.0,
+        11: 8.0,
+        21: 6.5,
+        31: 5.0,
+    }
 
 
 def test_long_and_broken_curves():
     long = curves.curve((step, step / 2) for step in range(100_000))
-    assert len(long.steps) <= curves.MOST_POINTS and (long.steps[0], long.steps[-1], long.values[-1]) == (0, 99_999, 49_999.5) and (np.diff(long.steps) > 0).all()
+    assert (
+        len(long.steps) <= curves.MOST_POINTS
+        and (long.steps[0], long.steps[-1], long.values[-1]) == (0, 99_999, 49_999.5)
+        and (np.diff(long.steps) > 0).all()
+    )
     assert curves.curve([(1, 1.0), (2, float("nan")), (3, 2.0)]).values.tolist() == [1.0, 2.0]
 
 
 def test_learning_rates_far_apart():
-    drawn = [plots.Line(name, np.array([1, 2, 3]), np.array([0, peak, 0])) for name, peak in (("a", 1.0), ("b", 0.001))]
+    drawn = [
+        plots.Line(name, np.array([1, 2, 3]), np.array([0, peak, 0]))
+        for name, peak in (("a", 1.0), ("b", 0.001))
+    ]
     assert "0.0001" in plots.lines(drawn, plots.Axes("step", log_y=True), "x")
 
 
 def test_results_table():
     lines = report.results_table(report_runs.document()).splitlines()
     assert lines[0] == "| figure | raw pixels | untrained network | this network |"
-    assert "| linear probe | 65.0% | 37.5% | 90.3% |" in lines and "| classifier, top 1 |  |  | 90.0% |" in lines
+    assert (
+        "| linear probe | 65.0% | 37.5% | 90.3% |" in lines
+        and "| classifier, top 1 |  |  | 90.0% |" in lines
+    )
     assert "| block_group4 | 37.5% | 45.0% | 0.400 | 0.300 | 18.6 |" in lines
-    assert lines[-1] == "few_labels is left out (trained block_group4): only one class among the labels"
+    assert (
+        lines[-1]
+        == "few_labels is left out (trained block_group4): only one class among the labels"
+    )
     content = report_runs.document()
     content["left_out"][0]["reason"] = "a | b\nc"
     assert report.results_table(content).endswith("a \\| b c")
 
 
 def test_every_figure_is_explained():
-    for name in (*report_runs.FIGURES, "task_accuracy", "task_loss", "task_chance", "label_top_5_accuracy", "negative_log_likelihood", "few_labels_100_accuracy"):
+    for name in (
+        *report_runs.FIGURES,
+        "task_accuracy",
+        "task_loss",
+        "task_chance",
+        "label_top_5_accuracy",
+        "negative_log_likelihood",
+        "few_labels_100_accuracy",
+    ):
         one = figures.figure(name)
-        assert one.explanation and "#" not in one.label + one.explanation and one.better in ("higher", "lower", "")
+        assert (
+            one.explanation
+            and "#" not in one.label + one.explanation
+            and one.better in ("higher", "lower", "")
+        )
 
 
 def test_tensorboard_command(tmp_path):
-    paths = [report_runs.write(tmp_path / "with space" / name, report_runs.document(name), events=False) for name in "ab"]
+    paths = [
+        report_runs.write(tmp_path / "with space" / name, report_runs.document(name), events=False)
+        for name in "ab"
+    ]
     assert facts.tensorboard(runs.read(paths[:1])) == f"tensorboard --logdir='{paths[0]}'"
-    assert facts.tensorboard(runs.read(paths)) == f"tensorboard --logdir_spec='a:{paths[0]},b:{paths[1]}'"
+    assert (
+        facts.tensorboard(runs.read(paths))
+        == f"tensorboard --logdir_spec='a:{paths[0]},b:{paths[1]}'"
+    )

@@ -27,10 +27,24 @@ def experiment_of(settings, monkeypatch, **values):
 FROZEN = {"train_mode": "finetune", "fine_tune_after_block": 4}
 
 
-@pytest.mark.parametrize(("values", "width"), [(FROZEN, 4), ({**FROZEN, "ft_proj_selector": 1}, 4), ({"train_mode": "distill", "distill_alpha": 0.5}, 10)])
+@pytest.mark.parametrize(
+    ("values", "width"),
+    [
+        (FROZEN, 4),
+        ({**FROZEN, "ft_proj_selector": 1}, 4),
+        ({"train_mode": "distill", "distill_alpha": 0.5}, 10),
+    ],
+)
 def test_computed_once_gives_the_same_training(settings, monkeypatch, values, width):
     """Linear evaluation on features, and distillation on logits, that are computed once, end as if they were at each step."""
-    options = settings(labels_per_class=2, optimizer="momentum", use_crop=False, use_flip=False, learning_rate=0.3, **values)
+    options = settings(
+        labels_per_class=2,
+        optimizer="momentum",
+        use_crop=False,
+        use_flip=False,
+        learning_rate=0.3,
+        **values,
+    )
     monkeypatch.setattr(Experiment, "_teacher", lambda self: Training(options).objective.teacher)
     experiment = Experiment(options)
     parts = starting.with_constants(experiment)
@@ -48,9 +62,19 @@ def test_computed_once_gives_the_same_training(settings, monkeypatch, values, wi
         np.testing.assert_allclose(value, same[path], atol=1e-5, err_msg=path)
 
 
-@pytest.mark.parametrize("values", [{"train_mode": "finetune"}, {**FROZEN, "use_crop": True}, {"train_mode": "distill", "max_shear": 0.1}, {}])
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"train_mode": "finetune"},
+        {**FROZEN, "use_crop": True},
+        {"train_mode": "distill", "max_shear": 0.1},
+        {},
+    ],
+)
 def test_nothing_is_computed_ahead_of_what_changes(settings, monkeypatch, values):
-    experiment = experiment_of(settings, monkeypatch, **{"use_crop": False, "use_flip": False, **values})
+    experiment = experiment_of(
+        settings, monkeypatch, **{"use_crop": False, "use_flip": False, **values}
+    )
     assert [part.constants for part in starting.with_constants(experiment)] == [None]
 
 
@@ -64,17 +88,27 @@ def test_too_much_to_keep(settings, monkeypatch):
 
 def test_the_linear_head_starts_as_a_probe(settings, monkeypatch):
     """As logistic regression on what it reads, over the labelled images."""
-    experiment = experiment_of(settings, monkeypatch, train_mode="finetune", ft_proj_selector=1, probe_init_logits_layer=True)
+    experiment = experiment_of(
+        settings,
+        monkeypatch,
+        train_mode="finetune",
+        ft_proj_selector=1,
+        probe_init_logits_layer=True,
+    )
     starting.start(experiment)
     objective, source = experiment.objective, experiment.train_source.labeled()
     images = tf.stack([objective.eval_example(image, 0)["image"] for image in source.records])
     features = objective.projection_head(objective.encoder(images)["final_avg_pool"])[1].numpy()
     expected = probe.fit(features, source.labels).predict_log_proba(features)
-    np.testing.assert_allclose(tf.nn.log_softmax(objective(images)["logits_sup"]), expected, atol=0.02)
+    np.testing.assert_allclose(
+        tf.nn.log_softmax(objective(images)["logits_sup"]), expected, atol=0.02
+    )
 
 
 def test_a_probe_of_one_class(settings, monkeypatch):
-    experiment = experiment_of(settings, monkeypatch, train_mode="finetune", probe_init_logits_layer=True)
+    experiment = experiment_of(
+        settings, monkeypatch, train_mode="finetune", probe_init_logits_layer=True
+    )
     digits = sources.load(experiment.settings.data, "train")
     experiment.train_source = digits.take(np.flatnonzero(digits.labels == 3)[:5])
     with pytest.raises(config.UserError, match="at least two classes"):
@@ -92,6 +126,8 @@ def test_linear_layer_of_a_probe(seed, classes):
     logits = features @ kernel + bias
     there = logits[:, sorted(classes)]
     p = np.exp(there - there.max(1, keepdims=True))
-    np.testing.assert_allclose(p / p.sum(1, keepdims=True), fitted.predict_proba(features), atol=1e-4)
+    np.testing.assert_allclose(
+        p / p.sum(1, keepdims=True), fitted.predict_proba(features), atol=1e-4
+    )
     absent = sorted({*range(6)} - classes)
     assert np.all(kernel[:, absent] == 0) and np.all(bias[absent] == bias.min())

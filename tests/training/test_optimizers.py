@@ -34,9 +34,17 @@ def test_lars_equals_the_loop(rng, start):
     optimizer.build(list(variables.values()))
     for step, rate in enumerate(rates):
         optimizer.learning_rate = rate
-        optimizer.apply([tf.constant(gradients[name][step], tf.float32) for name in shapes], list(variables.values()))
+        optimizer.apply(
+            [tf.constant(gradients[name][step], tf.float32) for name in shapes],
+            list(variables.values()),
+        )
     for name, adapted in (("kernel", True), ("plain", False)):
-        np.testing.assert_allclose(variables[name], slow_lars(weights[name], gradients[name], rates, 0.9, 0.01, adapted), rtol=2e-5, atol=1e-6)
+        np.testing.assert_allclose(
+            variables[name],
+            slow_lars(weights[name], gradients[name], rates, 0.9, 0.01, adapted),
+            rtol=2e-5,
+            atol=1e-6,
+        )
 
 
 def test_lars_leaves_out_batch_norm_biases_and_the_classifier(settings):
@@ -44,16 +52,26 @@ def test_lars_leaves_out_batch_norm_biases_and_the_classifier(settings):
     objective = kind_of(options)(options, 10)
     objective.build_variables()
     optimizer = optimizers.make(options, objective, 0.1)
-    plain = {v.path for v, p in zip(objective.trainable_variables, optimizer.is_plain, strict=True) if p}
-    rest = {v.path for v, p in zip(objective.trainable_variables, optimizer.is_plain, strict=True) if not p}
+    plain = {
+        v.path for v, p in zip(objective.trainable_variables, optimizer.is_plain, strict=True) if p
+    }
+    rest = {
+        v.path
+        for v, p in zip(objective.trainable_variables, optimizer.is_plain, strict=True)
+        if not p
+    }
     assert "model/supervised_head/kernel" in plain
     assert "model/supervised_head/bias" in plain
     assert all(path.endswith("/kernel") for path in rest)
     assert "model/encoder/stem/conv0/kernel" in rest
     assert "model/projection_head/dense1/kernel" in rest
-    assert plain - {"model/supervised_head/kernel"} == {path for path in plain if path.split("/")[-1] in ("gamma", "beta", "bias")}
+    assert plain - {"model/supervised_head/kernel"} == {
+        path for path in plain if path.split("/")[-1] in ("gamma", "beta", "bias")
+    }
     head = objective.supervised_head.kernel.numpy()
-    np.testing.assert_allclose(optimizers.penalty(options, objective), 0.25 * np.sum(head**2), rtol=1e-5)
+    np.testing.assert_allclose(
+        optimizers.penalty(options, objective), 0.25 * np.sum(head**2), rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("name", ["adam", "momentum"])
@@ -61,28 +79,45 @@ def test_other_optimizers_decay_all_but_batch_norm(settings, name):
     options = settings(optimizer=name, weight_decay=0.5)
     objective = kind_of(options)(options, 10)
     objective.build_variables()
-    expected = sum(np.sum(v.numpy().astype(np.float64)**2) for v in objective.trainable_variables if v.path.split("/")[-1] not in ("gamma", "beta"))
+    expected = sum(
+        np.sum(v.numpy().astype(np.float64) ** 2)
+        for v in objective.trainable_variables
+        if v.path.split("/")[-1] not in ("gamma", "beta")
+    )
     np.testing.assert_allclose(optimizers.penalty(options, objective), 0.25 * expected, rtol=1e-5)
 
 
 def test_penalty_skips_what_is_frozen_or_unused(settings):
-    options = settings(train_mode="finetune", optimizer="momentum", weight_decay=1.0, fine_tune_after_block=4)
+    options = settings(
+        train_mode="finetune", optimizer="momentum", weight_decay=1.0, fine_tune_after_block=4
+    )
     objective = kind_of(options)(options, 10)
     objective.build_variables()
-    expected = sum(np.sum(v.numpy()**2) for v in objective.supervised_head.variables)
+    expected = sum(np.sum(v.numpy() ** 2) for v in objective.supervised_head.variables)
     np.testing.assert_allclose(optimizers.penalty(options, objective), expected / 2, rtol=1e-6)
 
 
 def test_schedule_check_values():
-    options = Config().replace(train_batch_size=512, train_epochs=100, learning_rate=1.0, warmup_epochs=10)
+    options = Config().replace(
+        train_batch_size=512, train_epochs=100, learning_rate=1.0, warmup_epochs=10
+    )
     schedule = optimizers.schedule(options, 50_000)
     assert (schedule.total, schedule.warmup) == (9766, 976)
-    for step, rate in ((0, 0.0), (1, 0.0020492), (500, 1.024590), (976, 2.0), (5000, 1.132209), (9766, 0.0)):
+    for step, rate in (
+        (0, 0.0),
+        (1, 0.0020492),
+        (500, 1.024590),
+        (976, 2.0),
+        (5000, 1.132209),
+        (9766, 0.0),
+    ):
         assert float(schedule(step)) == pytest.approx(rate, rel=1e-5, abs=1e-7)
 
 
 def test_schedule_scaling_and_steps():
-    options = Config().replace(train_batch_size=400, learning_rate=0.1, learning_rate_scaling="sqrt", warmup_epochs=0)
+    options = Config().replace(
+        train_batch_size=400, learning_rate=0.1, learning_rate_scaling="sqrt", warmup_epochs=0
+    )
     assert float(optimizers.schedule(options, 1000)(0)) == pytest.approx(2.0)
     assert optimizers.schedule(options, 1000).total == 251
     assert optimizers.schedule(options.replace(train_steps=7), 1000).total == 7

@@ -12,12 +12,27 @@ from tf_simclr.data import datasets as sources
 from tf_simclr.models import resnet
 from tf_simclr.objectives.supervised import classification
 
-PLAIN = [one for one in EACH if one.get("pretext") not in [other.get("pretext", "") for other in WITH_STATE]]  # the others are there with a state
+PLAIN = [
+    one
+    for one in EACH
+    if one.get("pretext") not in [other.get("pretext", "") for other in WITH_STATE]
+]  # the others are there with a state
 VARIANTS = EACH + [
-    {"memory_size": 20}, {"proj_head_mode": "linear"}, {"proj_head_mode": "none"}, {"sk_ratio": 0.0625, "resnet_depth": 50},
-    {"hidden_norm": False}, {"train_mode": "finetune", "ft_proj_selector": 1}, {"train_mode": "finetune", "ft_proj_selector": -1},
-    {"train_mode": "finetune", "fine_tune_after_block": 4}, {"lineareval_while_pretraining": False, "se_ratio": 0.25},
-    {"train_mode": "distill", "distill_alpha": 0.5, "distill_temperature": 0.5, "ft_proj_selector": 1},
+    {"memory_size": 20},
+    {"proj_head_mode": "linear"},
+    {"proj_head_mode": "none"},
+    {"sk_ratio": 0.0625, "resnet_depth": 50},
+    {"hidden_norm": False},
+    {"train_mode": "finetune", "ft_proj_selector": 1},
+    {"train_mode": "finetune", "ft_proj_selector": -1},
+    {"train_mode": "finetune", "fine_tune_after_block": 4},
+    {"lineareval_while_pretraining": False, "se_ratio": 0.25},
+    {
+        "train_mode": "distill",
+        "distill_alpha": 0.5,
+        "distill_temperature": 0.5,
+        "ft_proj_selector": 1,
+    },
 ]
 
 
@@ -35,30 +50,58 @@ def name_of(values):
 @pytest.mark.parametrize("variant", VARIANTS, ids=name_of)
 def test_learns_eight_images(settings, variant):
     """The loss falls on eight images seen again and again."""
-    options = settings(train_steps=60, use_crop=False, use_flip=False, color_jitter_strength=0.05, grayscale_probability=0, **variant)
+    options = settings(
+        train_steps=60,
+        use_crop=False,
+        use_flip=False,
+        color_jitter_strength=0.05,
+        grayscale_probability=0,
+        **variant,
+    )
     digits = sources.load(options.data, "train")
     training = Training(options, source=digits.take(np.arange(8)))
     # With a memory the number of negatives grows during the first steps, and the loss with it.
-    history = training.run(60 if "memory_size" in variant else 30)[3 if "memory_size" in variant else 0:]
-    name = next(name for name in ("contrast_loss", "pretext_loss", "distill_loss", "supervised_loss") if name in history[0])
+    history = training.run(60 if "memory_size" in variant else 30)[
+        3 if "memory_size" in variant else 0 :
+    ]
+    name = next(
+        name
+        for name in ("contrast_loss", "pretext_loss", "distill_loss", "supervised_loss")
+        if name in history[0]
+    )
     assert np.mean([m[name] for m in history[-3:]]) < np.mean([m[name] for m in history[:3]])
     assert all(np.isfinite(list(m.values())).all() for m in history)
 
 
-@pytest.mark.parametrize("variant", [
-    {"optimizer": "lars", "weight_decay": 1e-3}, {"train_mode": "finetune"}, {"train_mode": "distill", "distill_alpha": 0.5},
-    *(one for one in PLAIN if one.get("pretext", "simclr") not in ("simclr", "counting")), {"pretext": "counting", "learning_rate": 0.01},
-    {**WITH_STATE[0], "learning_rate": 0.01}, *WITH_STATE[1:]], ids=name_of)
+@pytest.mark.parametrize(
+    "variant",
+    [
+        {"optimizer": "lars", "weight_decay": 1e-3},
+        {"train_mode": "finetune"},
+        {"train_mode": "distill", "distill_alpha": 0.5},
+        *(one for one in PLAIN if one.get("pretext", "simclr") not in ("simclr", "counting")),
+        {"pretext": "counting", "learning_rate": 0.01},
+        {**WITH_STATE[0], "learning_rate": 0.01},
+        *WITH_STATE[1:],
+    ],
+    ids=name_of,
+)
 def test_two_replicas_equal_one(settings, two_replicas, variant):
     """Three steps with the same global batch; SGD shows a gradient that is summed twice, which Adam would hide."""
-    options = settings(**{"optimizer": "momentum", "learning_rate": 0.05, "temperature": 0.5, **variant})
+    options = settings(
+        **{"optimizer": "momentum", "learning_rate": 0.05, "temperature": 0.5, **variant}
+    )
     one, two = Training(options), Training(options, two_replicas)
     losses = [[m["total_loss"] for m in training.run(3)] for training in (one, two)]
-    np.testing.assert_allclose(losses[1], losses[0], rtol=3e-5 if "memory_size" in variant else 1e-5)
+    np.testing.assert_allclose(
+        losses[1], losses[0], rtol=3e-5 if "memory_size" in variant else 1e-5
+    )
     for path, value in values_of(one.objective).items():
         # Keys come out of a batch norm over few values, which blows rounding up, and so do the counts of a head; weights have to agree.
         tolerance = 1e-3 if "memory_queue" in path else 1e-4 if "task_head" in path else 1e-5
-        np.testing.assert_allclose(values_of(two.objective)[path], value, atol=tolerance, err_msg=path)
+        np.testing.assert_allclose(
+            values_of(two.objective)[path], value, atol=tolerance, err_msg=path
+        )
     for v in two.objective.variables:
         copies = [copy.numpy() for copy in v.value.values]
         np.testing.assert_array_equal(copies[0], copies[1], err_msg=v.path)
@@ -67,11 +110,16 @@ def test_two_replicas_equal_one(settings, two_replicas, variant):
 @pytest.mark.parametrize("variant", PLAIN + WITH_STATE, ids=name_of)
 def test_resumed_training_continues_exactly(settings, tmp_path, request, variant):
     """From what another training has saved on its way."""
-    if variant.get("pretext", "simclr") != "simclr":  # colours without XLA take longer than tracing with it
+    if (
+        variant.get("pretext", "simclr") != "simclr"
+    ):  # colours without XLA take longer than tracing with it
         request.getfixturevalue("eager")
     options = settings(**variant)
     whole, resumed = (Training(options) for _ in range(2))
-    saving, loading = (checkpoint.Checkpointer(tmp_path, t.objective, t.optimizer, t.strategy) for t in (whole, resumed))
+    saving, loading = (
+        checkpoint.Checkpointer(tmp_path, t.objective, t.optimizer, t.strategy)
+        for t in (whole, resumed)
+    )
 
     def save(step):
         if step == 2:
@@ -84,18 +132,31 @@ def test_resumed_training_continues_exactly(settings, tmp_path, request, variant
     assert loading.resume(tf.train.latest_checkpoint(str(tmp_path)))
     resumed.run(3, start=int(loading.step))
     for path, value in values_of(whole.objective).items():
-        np.testing.assert_allclose(values_of(resumed.objective)[path], value, rtol=1e-5, atol=1e-6, err_msg=path)
+        np.testing.assert_allclose(
+            values_of(resumed.objective)[path], value, rtol=1e-5, atol=1e-6, err_msg=path
+        )
 
 
 def test_checkpoint_of_another_network(settings, tmp_path):
-    small, wide, gated = Training(settings()), Training(settings(width_multiplier=0.1)), Training(settings(se_ratio=0.25))
+    small, wide, gated = (
+        Training(settings()),
+        Training(settings(width_multiplier=0.1)),
+        Training(settings(se_ratio=0.25)),
+    )
     for training, step in ((small, 1), (wide, 2), (gated, 3)):
-        saver = checkpoint.Checkpointer(tmp_path / str(step), training.objective, training.optimizer, training.strategy)
+        saver = checkpoint.Checkpointer(
+            tmp_path / str(step), training.objective, training.optimizer, training.strategy
+        )
         saver.step.assign(step)
         saver.save()
-    with pytest.raises(config.UserError, match=r"model/encoder/stem/conv0/kernel is \(3, 3, 3, 6\) there and \(3, 3, 3, 4\) here"):
+    with pytest.raises(
+        config.UserError,
+        match=r"model/encoder/stem/conv0/kernel is \(3, 3, 3, 6\) there and \(3, 3, 3, 4\) here",
+    ):
         weights.initialise(small.objective, tmp_path / "2")
-    with pytest.raises(config.UserError, match=r"group1_block0/se/.* more variables there have no place here"):
+    with pytest.raises(
+        config.UserError, match=r"group1_block0/se/.* more variables there have no place here"
+    ):
         weights.initialise(small.objective, tmp_path / "3")
     with pytest.raises(config.UserError, match="there is no checkpoint in it"):
         weights.initialise(small.objective, tmp_path)
@@ -103,7 +164,9 @@ def test_checkpoint_of_another_network(settings, tmp_path):
     data.write_bytes(data.read_bytes()[:1000])
     with pytest.raises(config.UserError, match="no whole checkpoint is left there"):
         weights.initialise(small.objective, tmp_path / "1")
-    with pytest.raises(config.UserError, match=r"ckpt-1 can't be restored: ckpt-1.data.* is not what was written"):
+    with pytest.raises(
+        config.UserError, match=r"ckpt-1 can't be restored: ckpt-1.data.* is not what was written"
+    ):
         weights.initialise(small.objective, tmp_path / "1" / "ckpt-1")
 
 
@@ -111,7 +174,9 @@ def test_finetuning_starts_from_the_pretrained_weights(settings, tmp_path):
     """Encoder and the kept head layers are those of pretraining; the memory and the later layers are not asked for."""
     pretraining = Training(settings(memory_size=20))
     pretraining.run(1)
-    saver = checkpoint.Checkpointer(tmp_path, pretraining.objective, pretraining.optimizer, pretraining.strategy)
+    saver = checkpoint.Checkpointer(
+        tmp_path, pretraining.objective, pretraining.optimizer, pretraining.strategy
+    )
     saver.save()
     finetuning = Training(settings(train_mode="finetune", ft_proj_selector=1))
     weights.initialise(finetuning.objective, tmp_path)
@@ -134,7 +199,11 @@ def test_half_precision_trains(settings, precision):
     history = training.run(4)
     assert np.isfinite([m["total_loss"] for m in history]).all()
     assert {v.dtype for v in training.objective.trainable_variables} == {"float32"}
-    assert any(np.any(before[path] != value) for path, value in values_of(training.objective).items() if "kernel" in path)
+    assert any(
+        np.any(before[path] != value)
+        for path, value in values_of(training.objective).items()
+        if "kernel" in path
+    )
 
 
 def test_float16_overflow_on_one_replica_skips_the_step_on_all(settings, two_replicas):
@@ -148,8 +217,11 @@ def test_float16_overflow_on_one_replica_skips_the_step_on_all(settings, two_rep
         return {"image": tf.fill([4, 16, 16, 3], scale), "label": tf.zeros(4, tf.int64)}
 
     batch = {
-        name: two_replicas.experimental_distribute_values_from_function(lambda c, name=name: half(c)[name])
-        for name in ("image", "label")}
+        name: two_replicas.experimental_distribute_values_from_function(
+            lambda c, name=name: half(c)[name]
+        )
+        for name in ("image", "label")
+    }
     training.step(batch)
     for v in training.objective.trainable_variables:
         np.testing.assert_array_equal(v, before[v.path])
@@ -171,7 +243,9 @@ def test_no_gradient_of_the_linear_head_reaches_the_encoder(settings):
 
     def gradients(labels):
         with tf.GradientTape() as tape:
-            loss, _ = training.objective.loss({"views": tf.constant(images), "label": tf.constant(labels, tf.int64)})
+            loss, _ = training.objective.loss(
+                {"views": tf.constant(images), "label": tf.constant(labels, tf.int64)}
+            )
         variables = training.objective.encoder.trainable_variables
         return tape.gradient(loss, variables)
 

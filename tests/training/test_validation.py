@@ -27,16 +27,28 @@ from tf_simclr.training import validation as monitor
 from tf_simclr.training.experiment import Experiment
 from tf_simclr.training.validation import Monitor
 
-IMAGES, LOOKS = 80, [3, 7]  # of the tests that train: 72 images are left to train on, an epoch has 3 steps
-FEW = {"train_batch_size": 24, "train_steps": 0, "train_epochs": 2, "eval_every_epochs": 1, "eval_batch_size": 80}
+IMAGES, LOOKS = (
+    80,
+    [3, 7],
+)  # of the tests that train: 72 images are left to train on, an epoch has 3 steps
+FEW = {
+    "train_batch_size": 24,
+    "train_steps": 0,
+    "train_epochs": 2,
+    "eval_every_epochs": 1,
+    "eval_batch_size": 80,
+}
 
 
 @pytest.fixture
 def few(shallow, eager, monkeypatch, settings):
     """A function: flags -> an experiment on 80 images, which does not take long."""
     make = sources.SOURCES["digits"]
-    monkeypatch.setitem(sources.SOURCES, "digits", lambda data: {
-        **make(data), "train": lambda: make(data)["train"]().take(np.arange(IMAGES))})
+    monkeypatch.setitem(
+        sources.SOURCES,
+        "digits",
+        lambda data: {**make(data), "train": lambda: make(data)["train"]().take(np.arange(IMAGES))},
+    )
     return lambda **values: Experiment(settings(**{**FEW, **values}))
 
 
@@ -47,7 +59,11 @@ def record(experiment):
 def saved(directory):
     """{key: value} of the newest checkpoint, apart from the time and how often it was saved."""
     reader = tf.train.load_checkpoint(str(directory))
-    return {key: reader.get_tensor(key) for key in reader.get_variable_to_shape_map() if not key.startswith(("_", "save_counter", "seconds"))}
+    return {
+        key: reader.get_tensor(key)
+        for key in reader.get_variable_to_shape_map()
+        if not key.startswith(("_", "save_counter", "seconds"))
+    }
 
 
 def assert_same(a, b):
@@ -79,7 +95,9 @@ def stop_after(monkeypatch, step):
 
 
 @hypothesis_settings(max_examples=60, deadline=None, derandomize=True)
-@given(st.lists(st.integers(-1, 3), min_size=1, max_size=80), st.floats(0.01, 0.5), st.integers(0, 3))
+@given(
+    st.lists(st.integers(-1, 3), min_size=1, max_size=80), st.floats(0.01, 0.5), st.integers(0, 3)
+)
 def test_shares_that_are_held_out(labels, fraction, seed):
     """The same share with and without label, of each class to one example, and no class is left without any."""
     labels = np.array(labels)
@@ -89,8 +107,15 @@ def test_shares_that_are_held_out(labels, fraction, seed):
     for has_label in (True, False):
         members = np.flatnonzero((labels >= 0) == has_label)
         spare = len(members) - len(np.unique(labels[members]))
-        assert np.isin(members, chosen).sum() == min(max(1, round(fraction * len(members))), spare) if len(members) else True
-    counts = {label: (np.sum(labels == label), np.sum(labels[chosen] == label)) for label in np.unique(labels)}
+        assert (
+            np.isin(members, chosen).sum() == min(max(1, round(fraction * len(members))), spare)
+            if len(members)
+            else True
+        )
+    counts = {
+        label: (np.sum(labels == label), np.sum(labels[chosen] == label))
+        for label in np.unique(labels)
+    }
     assert all(taken < total for total, taken in counts.values())
     if all(total > 2 / fraction for label, (total, _) in counts.items() if label >= 0):
         assert all(abs(taken - fraction * total) <= 1.5 for total, taken in counts.values())
@@ -112,8 +137,16 @@ def test_nothing_held_out_is_trained_on(settings, shallow):
     assert experiment.parts[0].source is source and experiment.num_images == 1150
     experiment.lock_directory()
     experiment.commit_directory()
-    finetuning = Experiment(settings(model_dir=f"{options.train.model_dir}_ft", checkpoint=options.train.model_dir, train_mode="finetune",
-                                     labels_per_class=10, eval_every_epochs=2, holdout_fraction=0.2))
+    finetuning = Experiment(
+        settings(
+            model_dir=f"{options.train.model_dir}_ft",
+            checkpoint=options.train.model_dir,
+            train_mode="finetune",
+            labels_per_class=10,
+            eval_every_epochs=2,
+            holdout_fraction=0.2,
+        )
+    )
     for other in (again, finetuning):
         assert images_of(other.held_out) == images_of(held_out)
         np.testing.assert_array_equal(other.held_out.labels, held_out.labels)
@@ -133,10 +166,18 @@ def test_what_can_not_be_held_out(settings):
 
 def slow_figures(experiment):
     """Every figure that is a criterion, image by image."""
-    objective, drawn = experiment.objective, monitor.labeled_first(experiment.held_out, monitor.MAX_HELD_OUT, experiment.settings.train.seed)
+    objective, drawn = (
+        experiment.objective,
+        monitor.labeled_first(
+            experiment.held_out, monitor.MAX_HELD_OUT, experiment.settings.train.seed
+        ),
+    )
 
     def outputs(source):
-        found = objective(tf.stack([objective.eval_example(image, 0)["image"] for image in source.records]), training=False)
+        found = objective(
+            tf.stack([objective.eval_example(image, 0)["image"] for image in source.records]),
+            training=False,
+        )
         return [found[name].numpy() for name in ("final_avg_pool", "logits_sup")]
 
     (bank, _), (test, logits) = outputs(experiment.train_source), outputs(drawn)
@@ -149,36 +190,57 @@ def slow_figures(experiment):
         right += votes.argmax() == label
     share = np.linalg.svd(test.astype(float), compute_uv=False)
     share = share[share > 0] / share.sum()
-    return {"knn_accuracy": right / len(test), "label_top_1_accuracy": np.mean(logits.argmax(1) == drawn.labels),
-            "feature_rank": np.exp(-np.sum(share * np.log(share)))}
+    return {
+        "knn_accuracy": right / len(test),
+        "label_top_1_accuracy": np.mean(logits.argmax(1) == drawn.labels),
+        "feature_rank": np.exp(-np.sum(share * np.log(share))),
+    }
 
 
 def test_figures_are_those_of_the_weights(few, log):
     """In the events at each look, the last one of the final weights; and in the log how to use the best of them."""
     experiment = few()
     train.fit(experiment)
-    events = event_accumulator.EventAccumulator(str(experiment.directory.path), {"tensors": 0}).Reload()
+    events = event_accumulator.EventAccumulator(
+        str(experiment.directory.path), {"tensors": 0}
+    ).Reload()
     tags = [tag for tag in events.Tags()["tensors"] if tag.startswith("monitor/")]
     assert {"monitor/feature_std", "monitor/dead_dimensions", "monitor/uniformity"} < set(tags)
     for tag in tags:
         assert [event.step for event in events.Tensors(tag)] == LOOKS
     for name, value in slow_figures(experiment).items():
-        assert tf.make_ndarray(events.Tensors(f"monitor/{name}")[-1].tensor_proto) == pytest.approx(value, rel=1e-4), name
-    curve = [float(tf.make_ndarray(event.tensor_proto)) for event in events.Tensors("monitor/knn_accuracy")]
+        assert tf.make_ndarray(events.Tensors(f"monitor/{name}")[-1].tensor_proto) == pytest.approx(
+            value, rel=1e-4
+        ), name
+    curve = [
+        float(tf.make_ndarray(event.tensor_proto))
+        for event in events.Tensors("monitor/knn_accuracy")
+    ]
     best = int(np.argmax(curve))
-    assert record(experiment) == {"step": LOOKS[best], "criterion": "knn_accuracy", "value": pytest.approx(curve[best]), "held_out": 8}
-    assert f"was at step {LOOKS[best]}; its weights are kept: --checkpoint={experiment.directory.path / 'best'}" in log.text
+    assert record(experiment) == {
+        "step": LOOKS[best],
+        "criterion": "knn_accuracy",
+        "value": pytest.approx(curve[best]),
+        "held_out": 8,
+    }
+    assert (
+        f"was at step {LOOKS[best]}; its weights are kept: --checkpoint={experiment.directory.path / 'best'}"
+        in log.text
+    )
     assert "None:" not in log.text  # the passes over images show no progress of their own
 
 
 def test_the_training_does_not_notice(few, tmp_path, monkeypatch):
     """Looking at other steps changes no bit, batch norm statistics included; a death in between does not, either, nor what is best."""
+
     def run(name, **values):
         train.fit(few(model_dir=str(tmp_path / name), train_mode="finetune", **values))
 
     run("often")
     run("once", eval_every_epochs=9)
-    alive = stop_after(monkeypatch, 3)  # the best is of step 3, and the training goes on from step 2
+    alive = stop_after(
+        monkeypatch, 3
+    )  # the best is of step 3, and the training goes on from step 2
     with pytest.raises(KeyboardInterrupt):
         run("killed", checkpoint_steps=2)
     alive()
@@ -186,19 +248,40 @@ def test_the_training_does_not_notice(few, tmp_path, monkeypatch):
     for name in ("once", "killed"):
         assert_same(saved(tmp_path / "often"), saved(tmp_path / name))
     assert_same(saved(tmp_path / "often/best"), saved(tmp_path / "killed/best"))
-    assert (tmp_path / "killed/best/best.json").read_text() == (tmp_path / "often/best/best.json").read_text()
+    assert (tmp_path / "killed/best/best.json").read_text() == (
+        tmp_path / "often/best/best.json"
+    ).read_text()
 
 
 def test_the_best_is_kept(few, monkeypatch, tmp_path):
     """Also where what comes after is worse, equal or not a number; alone, with what stands beside weights."""
     experiment = few()
-    for number, (values, step) in enumerate([([0.5, 0.9, 0.7], 6), ([0.5, 0.5, 0.5], 3), ([math.nan, 0.1, math.nan], 6), ([0.9, math.inf, 0.5], 3)]):
+    for number, (values, step) in enumerate(
+        [
+            ([0.5, 0.9, 0.7], 6),
+            ([0.5, 0.5, 0.5], 3),
+            ([math.nan, 0.1, math.nan], 6),
+            ([0.9, math.inf, 0.5], 3),
+        ]
+    ):
         experiment.directory.path = tmp_path / str(number)
         looks(experiment, monkeypatch, dict(zip([3, 6, 9], values)))
         best = tmp_path / str(number) / "best"
-        assert record(experiment) == {"step": step, "criterion": "knn_accuracy", "value": values[step // 3 - 1], "held_out": 8}
+        assert record(experiment) == {
+            "step": step,
+            "criterion": "knn_accuracy",
+            "value": values[step // 3 - 1],
+            "held_out": 8,
+        }
         assert {path.name for path in best.iterdir()} == {
-            f"ckpt-{step}.index", f"ckpt-{step}.data-00000-of-00001", f"ckpt-{step}.sha256.json", "checkpoint", "best.json", "flags.json", "data.json"}
+            f"ckpt-{step}.index",
+            f"ckpt-{step}.data-00000-of-00001",
+            f"ckpt-{step}.sha256.json",
+            "checkpoint",
+            "best.json",
+            "flags.json",
+            "data.json",
+        }
         assert saved(best)["step/.ATTRIBUTES/VARIABLE_VALUE"] == step
     experiment.directory.path = tmp_path / "nothing"
     looks(experiment, monkeypatch, {3: math.nan, 6: math.nan})
@@ -215,25 +298,42 @@ def test_the_best_survives_a_resume(few, monkeypatch):
     looks(experiment, monkeypatch, {12: 0.95}, start=9)
     assert record(experiment)["step"] == 12
     looks(experiment, monkeypatch, {12: 0.8}, start=9)
-    assert record(experiment)["value"] == 0.8 and saved(best)["step/.ATTRIBUTES/VARIABLE_VALUE"] == 12
+    assert (
+        record(experiment)["value"] == 0.8 and saved(best)["step/.ATTRIBUTES/VARIABLE_VALUE"] == 12
+    )
     (best / "best.json").write_text(json.dumps({**record(experiment), "step": 9}))
     (best / "saved_model").mkdir()
     Monitor(experiment, 20)  # best.json and the checkpoint do not agree: a death between the two
     assert list(best.iterdir()) == [best / "saved_model"]
 
 
-@pytest.mark.parametrize(("values", "criterion", "held_out"), [
-    ({"train_mode": "finetune", "labels_per_class": 3}, "label_top_1_accuracy", 3), ({"labels_per_class": 1}, "feature_rank", 7), ({}, "knn_accuracy", 8)])
+@pytest.mark.parametrize(
+    ("values", "criterion", "held_out"),
+    [
+        ({"train_mode": "finetune", "labels_per_class": 3}, "label_top_1_accuracy", 3),
+        ({"labels_per_class": 1}, "feature_rank", 7),
+        ({}, "knn_accuracy", 8),
+    ],
+)
 def test_criterion(few, values, criterion, held_out):
     """Of what is trained to predict labels whether it does; else k-NN; and the rank where no label can be spared."""
     experiment = few(**values)
     figures = Monitor(experiment, 0).look()
-    assert record(experiment) == {"step": 0, "criterion": criterion, "value": pytest.approx(figures[criterion]), "held_out": held_out}
+    assert record(experiment) == {
+        "step": 0,
+        "criterion": criterion,
+        "value": pytest.approx(figures[criterion]),
+        "held_out": held_out,
+    }
 
 
 def test_without_labels(few, monkeypatch):
     make = sources.SOURCES["digits"]
-    monkeypatch.setitem(sources.SOURCES, "digits", lambda data: {**make(data), "train": lambda: make(data)["train"]().without_labels()})
+    monkeypatch.setitem(
+        sources.SOURCES,
+        "digits",
+        lambda data: {**make(data), "train": lambda: make(data)["train"]().without_labels()},
+    )
     experiment = few()
     figures = Monitor(experiment, 0).look()
     assert set(figures) == {"feature_rank", "feature_std", "dead_dimensions", "uniformity"}
@@ -280,7 +380,18 @@ def test_the_best_is_a_checkpoint_like_any_other(few, settings, tmp_path):
     model = tf_simclr.load(best)
     assert model.class_names == tuple("0123456789") and model.image_size == 16
     assert teacher.load(best, 16).num_classes == 10
-    again = Experiment(settings(**{**FEW, "train_mode": "finetune", "labels_per_class": 3, "checkpoint": best, "model_dir": str(tmp_path / "again"), "seed": 7}))
+    again = Experiment(
+        settings(
+            **{
+                **FEW,
+                "train_mode": "finetune",
+                "labels_per_class": 3,
+                "checkpoint": best,
+                "model_dir": str(tmp_path / "again"),
+                "seed": 7,
+            }
+        )
+    )
     assert again._labels["ids"] == experiment._labels["ids"]
     train.starting.start(again)
     reader = saved(best)
@@ -292,10 +403,18 @@ def test_the_best_is_a_checkpoint_like_any_other(few, settings, tmp_path):
 
 def test_best_of_a_stage_in_a_chain(tmp_path):
     """It has a name among the stages, and goes with them where they go."""
-    arguments = ["--dataset=digits", "--train_mode=pretrain,finetune", "--finetune.checkpoint=pretrain/best", "--eval_every_epochs=1"]
+    arguments = [
+        "--dataset=digits",
+        "--train_mode=pretrain,finetune",
+        "--finetune.checkpoint=pretrain/best",
+        "--eval_every_epochs=1",
+    ]
     built, _ = command_line(*arguments, f"--model_dir={tmp_path}/a")
     assert built[1].objective.checkpoint == f"{tmp_path}/a/pretrain/best"
     Stages(built)  # it is not there yet, but a stage before will make it
     assert chain.describe(built)["finetune"]["checkpoint"] == "pretrain/best"
-    assert chain.moved(built[1].flat(), f"{tmp_path}/b/finetune")["checkpoint"] == f"{tmp_path}/b/pretrain/best"
+    assert (
+        chain.moved(built[1].flat(), f"{tmp_path}/b/finetune")["checkpoint"]
+        == f"{tmp_path}/b/pretrain/best"
+    )
     assert chain.siblings(built[1].replace(checkpoint=f"{tmp_path}/a/pretrain/other").flat()) == {}

@@ -19,12 +19,20 @@ class Checkpointer:
         self.objective, self.optimizer, self.strategy = objective, optimizer, strategy
         self.directory, self.keep = str(directory), keep or None
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
-        self.seconds = tf.Variable(0.0, dtype=tf.float64, trainable=False, name="seconds")  # of training, over all starts
+        self.seconds = tf.Variable(
+            0.0, dtype=tf.float64, trainable=False, name="seconds"
+        )  # of training, over all starts
         self.last = None  # prefix of what was last saved or restored
-        self.skipped = tf.Variable(0, dtype=tf.int64, trainable=False, name="skipped")  # steps that were left out
+        self.skipped = tf.Variable(
+            0, dtype=tf.int64, trainable=False, name="skipped"
+        )  # steps that were left out
         self._checkpoint = tf.train.Checkpoint(
             model={v.path: v.value for v in objective.variables},
-            optimizer={v.path: v.value for v in optimizer.variables}, step=self.step, seconds=self.seconds, skipped=self.skipped)
+            optimizer={v.path: v.value for v in optimizer.variables},
+            step=self.step,
+            seconds=self.seconds,
+            skipped=self.skipped,
+        )
 
     def latest(self):
         """Prefix of the newest whole checkpoint, or None. Raises UserError where all are damaged."""
@@ -41,8 +49,10 @@ class Checkpointer:
                 self.last = bundle.write(self._checkpoint, self.directory, int(self.step))
                 bundle.keep(self.directory, self.keep)
             except (OSError, tf.errors.OpError) as error:
-                raise Failed(f"step {int(self.step)} can't be saved in {self.directory} ({bundle.first_line(error)}); "
-                             f"the last checkpoint is {self.last or 'none yet'}, the same command goes on from there") from None
+                raise Failed(
+                    f"step {int(self.step)} can't be saved in {self.directory} ({bundle.first_line(error)}); "
+                    f"the last checkpoint is {self.last or 'none yet'}, the same command goes on from there"
+                ) from None
         distribute.barrier(self.strategy)
 
     def resume(self, prefix=None):
@@ -58,13 +68,25 @@ class Checkpointer:
         try:
             reader = tf.train.load_checkpoint(prefix)
             parts = (("model", self.objective.variables), ("optimizer", self.optimizer.variables))
-            weights.read(reader, {v.path: (weights.key_of(part, v.path), v) for part, variables in parts for v in variables})
+            weights.read(
+                reader,
+                {
+                    v.path: (weights.key_of(part, v.path), v)
+                    for part, variables in parts
+                    for v in variables
+                },
+            )
             self.step.assign(reader.get_tensor("step" + weights.VALUE))
-            for name, v in (("seconds", self.seconds), ("skipped", self.skipped)):  # not in the checkpoints of all versions
+            for name, v in (
+                ("seconds", self.seconds),
+                ("skipped", self.skipped),
+            ):  # not in the checkpoints of all versions
                 key = name + weights.VALUE
                 v.assign(reader.get_tensor(key) if reader.has_tensor(key) else 0)
         except bundle.UNREADABLE as error:
-            raise UserError(f"checkpoint {prefix} can't be restored: {bundle.first_line(error)}; give the flags it was trained with, or another --model_dir") from None
+            raise UserError(
+                f"checkpoint {prefix} can't be restored: {bundle.first_line(error)}; give the flags it was trained with, or another --model_dir"
+            ) from None
         self.last = prefix
         if newest:
             distribute.barrier(self.strategy)  # all workers have chosen

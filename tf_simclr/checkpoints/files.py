@@ -21,7 +21,14 @@ from tf_simclr.runs.files import write_text
 PREFIX = "ckpt"
 INDEX, MANIFEST = ".index", ".sha256.json"
 PARTIAL, DAMAGED = "partial", "damaged"  # directories beside the checkpoints
-UNREADABLE = (tf.errors.OpError, ValueError, IndexError, KeyError, TypeError, RuntimeError)  # what TensorFlow raises for a file that is not whole
+UNREADABLE = (
+    tf.errors.OpError,
+    ValueError,
+    IndexError,
+    KeyError,
+    TypeError,
+    RuntimeError,
+)  # what TensorFlow raises for a file that is not whole
 
 _looked_at = {}  # {(prefix, size and time of its files): what is wrong with it, or None}
 
@@ -46,8 +53,12 @@ def write(checkpoint, directory, step):
         _remove(partial)
         partial.mkdir(parents=True)
         checkpoint.write(str(partial / name))
-        digests = {file.name: _digest(file) for file in sorted(partial.iterdir())}  # data, then index
-        (partial / (name + MANIFEST)).write_text(json.dumps({"step": step, "sha256": digests}, indent=2) + "\n")
+        digests = {
+            file.name: _digest(file) for file in sorted(partial.iterdir())
+        }  # data, then index
+        (partial / (name + MANIFEST)).write_text(
+            json.dumps({"step": step, "sha256": digests}, indent=2) + "\n"
+        )
         for file in (*digests, name + MANIFEST):
             _flush(partial / file)
             (partial / file).replace(directory / file)
@@ -68,24 +79,33 @@ def newest(directory):
     """
     directory, found = epath.Path(directory), []
     try:
-        while found != (steps := _steps(directory)):  # once more where a training has written and removed some meanwhile
+        while found != (
+            steps := _steps(directory)
+        ):  # once more where a training has written and removed some meanwhile
             found, problems = steps, []
             for step in reversed(steps):
                 problems.append(_problem(directory, step))
                 if problems[-1] is None:
                     return str(directory / f"{PREFIX}-{step}")
     except OSError as error:
-        raise Failed(f"{error.filename or directory}: it can't be read ({error.strerror or error}); nothing is changed, try again") from None
+        raise Failed(
+            f"{error.filename or directory}: it can't be read ({error.strerror or error}); nothing is changed, try again"
+        ) from None
     if steps:
-        raise UserError(f"{directory / PREFIX}-{steps[-1]} is damaged: {problems[0]}{f', and so are {len(steps) - 1} older ones' if len(steps) > 1 else ''}; "
-                        "no whole checkpoint is left there: bring one back, or move these away to begin anew")
+        raise UserError(
+            f"{directory / PREFIX}-{steps[-1]} is damaged: {problems[0]}{f', and so are {len(steps) - 1} older ones' if len(steps) > 1 else ''}; "
+            "no whole checkpoint is left there: bring one back, or move these away to begin anew"
+        )
     return None
 
 
 def require_whole(prefix):
     """Raises ValueError if the checkpoint is known to be damaged by its manifest."""
     path = epath.Path(prefix)
-    if re.fullmatch(rf"{PREFIX}-\d+", path.name) and (path.parent / (path.name + MANIFEST)).exists():
+    if (
+        re.fullmatch(rf"{PREFIX}-\d+", path.name)
+        and (path.parent / (path.name + MANIFEST)).exists()
+    ):
         problem = _problem(path.parent, step_of(prefix))
         if problem:
             raise ValueError(problem)
@@ -119,20 +139,34 @@ def _files(directory):
         match = re.fullmatch(rf"{PREFIX}-(\d+)\..+", path.name)
         if match:
             found.setdefault(int(match[1]), []).append(path)
-    return {step: sorted(files, key=lambda file: (file.name.endswith(MANIFEST), file.name.endswith(INDEX))) for step, files in sorted(found.items())}
+    return {
+        step: sorted(
+            files, key=lambda file: (file.name.endswith(MANIFEST), file.name.endswith(INDEX))
+        )
+        for step, files in sorted(found.items())
+    }
 
 
 def _steps(directory):
     """The steps of which there is a checkpoint, rising; it may be damaged."""
-    return [step for step, files in _files(directory).items() if any(file.name.endswith((INDEX, MANIFEST)) for file in files)]
+    return [
+        step
+        for step, files in _files(directory).items()
+        if any(file.name.endswith((INDEX, MANIFEST)) for file in files)
+    ]
 
 
 def _tell_tensorflow(directory):
     """Writes the file that `tf.train.latest_checkpoint` reads."""
     steps = _steps(directory)
     if steps:
-        rows = [("model_checkpoint_path", steps[-1]), *(("all_model_checkpoint_paths", step) for step in steps)]
-        write_text(directory / "checkpoint", "".join(f'{name}: "{PREFIX}-{step}"\n' for name, step in rows))
+        rows = [
+            ("model_checkpoint_path", steps[-1]),
+            *(("all_model_checkpoint_paths", step) for step in steps),
+        ]
+        write_text(
+            directory / "checkpoint", "".join(f'{name}: "{PREFIX}-{step}"\n' for name, step in rows)
+        )
 
 
 def _problem(directory, step):
@@ -140,7 +174,10 @@ def _problem(directory, step):
     prefix = directory / f"{PREFIX}-{step}"
     try:
         files = _files(directory).get(step, [])
-        key = (str(prefix), *((file.name, stat.length, stat.mtime) for file in files for stat in [file.stat()]))
+        key = (
+            str(prefix),
+            *((file.name, stat.length, stat.mtime) for file in files for stat in [file.stat()]),
+        )
         if key not in _looked_at:
             _looked_at[key] = _look(prefix, step, files)
             if _looked_at[key]:

@@ -13,12 +13,19 @@ from tf_simclr.models.resnet import FAMILY, BottleneckBlock
 
 ATTRIBUTES = ("kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance")
 PARTS = {  # {first component of a variable's name or attribute in the model: our part}
-    "resnet": "encoder", "resnet_model": "encoder", "projection_head": "projection_head", "_projection_head": "projection_head",
-    "head_supervised": "supervised_head", "supervised_head": "supervised_head"}
+    "resnet": "encoder",
+    "resnet_model": "encoder",
+    "projection_head": "projection_head",
+    "_projection_head": "projection_head",
+    "head_supervised": "supervised_head",
+    "supervised_head": "supervised_head",
+}
 SHORTCUTS = ("projection_layers", "shortcut_layers")  # made before the branch beside them
 _GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 
-Layer = collections.namedtuple("Layer", "place order variables")  # variables: {attribute: (key or variable path, shape)}
+Layer = collections.namedtuple(
+    "Layer", "place order variables"
+)  # variables: {attribute: (key or variable path, shape)}
 
 
 def read(reader):
@@ -34,19 +41,39 @@ def read(reader):
     if _GRAPH not in shapes:
         return None
     graph = trackable_object_graph_pb2.TrackableObjectGraph.FromString(reader.get_tensor(_GRAPH))
-    found = [(value.full_name, value.checkpoint_key) for node in graph.nodes for value in node.attributes if value.name == "VARIABLE_VALUE"]
-    model = [(name, key) for name, key in found if ".OPTIMIZER_SLOT" not in key and not re.match(r"(optimizer|global_step|save_counter)\b", key)]
+    found = [
+        (value.full_name, value.checkpoint_key)
+        for node in graph.nodes
+        for value in node.attributes
+        if value.name == "VARIABLE_VALUE"
+    ]
+    model = [
+        (name, key)
+        for name, key in found
+        if ".OPTIMIZER_SLOT" not in key
+        and not re.match(r"(optimizer|global_step|save_counter)\b", key)
+    ]
     # All by key, or, where a SavedModel of a Keras model lists variables by number instead, all by name.
     entries, _, shown = min(
-        ((by, sum(entry is None for entry in by), shown) for by, shown in (
-            ([_of_key(key.split("/.ATTRIBUTES")[0]) for _, key in model], [key for _, key in model]),
-            ([_of_name(name) for name, _ in model], [name for name, _ in model]))),
-        key=lambda found: found[1])
+        (
+            (by, sum(entry is None for entry in by), shown)
+            for by, shown in (
+                (
+                    [_of_key(key.split("/.ATTRIBUTES")[0]) for _, key in model],
+                    [key for _, key in model],
+                ),
+                ([_of_name(name) for name, _ in model], [name for name, _ in model]),
+            )
+        ),
+        key=lambda found: found[1],
+    )
     if not any(entry and entry[0] == "encoder" for entry in entries):
         return None
     strange = [name for entry, name in zip(entries, shown) if entry is None]
     if strange:
-        raise ValueError(f"{strange[0]} and {len(strange) - 1} more variables there have no place in a network of this package")
+        raise ValueError(
+            f"{strange[0]} and {len(strange) - 1} more variables there have no place in a network of this package"
+        )
     return _layers((*entry, key, shapes[key]) for entry, (_, key) in zip(entries, model))
 
 
@@ -61,13 +88,21 @@ def keys(layers, network):
         ours = _layers(_of_variable(part, index, v) for index, v in enumerate(part.variables))
         for kind in ("convolution", "batch norm", "dense"):
             mine, theirs = ours.get((part.name, kind), []), layers.get((part.name, kind), [])
-            if part.name == "encoder" and [layer.place for layer in mine] != [layer.place for layer in theirs]:
+            if part.name == "encoder" and [layer.place for layer in mine] != [
+                layer.place for layer in theirs
+            ]:
                 raise ValueError(f"there is {describe(layers)}")
-            for a, b in zip(mine, theirs):  # fine-tuning keeps the first layers of the head only; missing ones are named by who reads
+            for a, b in zip(
+                mine, theirs
+            ):  # fine-tuning keeps the first layers of the head only; missing ones are named by who reads
                 strange = [name for name in b.variables if name not in a.variables]
                 if strange:
                     raise ValueError(f"{b.variables[strange[0]][0]} has no place here")
-                matched |= {path: b.variables[name][0] for name, (path, _) in a.variables.items() if name in b.variables}
+                matched |= {
+                    path: b.variables[name][0]
+                    for name, (path, _) in a.variables.items()
+                    if name in b.variables
+                }
     return matched
 
 
@@ -91,7 +126,9 @@ def describe(layers):
             inside = (5 if ratio != "0" else 3) if block is BottleneckBlock else 2
             if groups[1:] == [inside * count + 1 for count in counts]:
                 flags += [f"--resnet_depth={depth}", f"--sk_ratio={ratio}"]
-    flags.append(f"--image_size={'32 (or less)' if groups[0] == 1 and stem[0] == 3 else '224 (any above 32)'}")
+    flags.append(
+        f"--image_size={'32 (or less)' if groups[0] == 1 and stem[0] == 3 else '224 (any above 32)'}"
+    )
     flags.append(f"--num_proj_layers={len(head)}" if head else "--proj_head_mode=none")
     return "a network of other flags: " + " ".join(flags)
 
@@ -100,11 +137,22 @@ def _layers(entries):
     """{(part, kind): [Layer] in order} of (part, place, order, layer, attribute, key, shape)s."""
     layers, kinds = {}, {}
     for part, place, order, name, attribute, key, shape in entries:
-        layers.setdefault((part, name), Layer(place, order, {})).variables[attribute] = (key, tuple(shape))
+        layers.setdefault((part, name), Layer(place, order, {})).variables[attribute] = (
+            key,
+            tuple(shape),
+        )
     for (part, _), layer in layers.items():
         if not {"gamma", "kernel"} & {*layer.variables}:
-            raise ValueError(f"{next(iter(layer.variables.values()))[0]} has neither gamma nor kernel beside it")
-        kind = "batch norm" if "gamma" in layer.variables else "convolution" if len(layer.variables["kernel"][1]) == 4 else "dense"
+            raise ValueError(
+                f"{next(iter(layer.variables.values()))[0]} has neither gamma nor kernel beside it"
+            )
+        kind = (
+            "batch norm"
+            if "gamma" in layer.variables
+            else "convolution"
+            if len(layer.variables["kernel"][1]) == 4
+            else "dense"
+        )
         kinds.setdefault((part, kind), []).append(layer)
     return {kind: sorted(found, key=lambda layer: layer.order) for kind, found in kinds.items()}
 
@@ -118,10 +166,15 @@ def _of_variable(part, index, v):
 def _of_name(name):
     """resnet/block_group1/bottleneck_block_1/conv2d_fixed_padding_5/conv2d_5/kernel: (part, place, order, layer, attribute), None if it is none."""
     components = [_numbered(component) for component in name.split("/")]
-    part, attribute = next((PARTS[base] for base, _ in components if base in PARTS), None), name.rsplit("/", 1)[-1]
+    part, attribute = (
+        next((PARTS[base] for base, _ in components if base in PARTS), None),
+        name.rsplit("/", 1)[-1],
+    )
     if part is None or attribute not in ATTRIBUTES or len(components) < 3:
         return None
-    group = next((int(base[-1]) for base, _ in components if re.fullmatch(r"block_group\d", base)), 0)
+    group = next(
+        (int(base[-1]) for base, _ in components if re.fullmatch(r"block_group\d", base)), 0
+    )
     return part, group, components[-2][1], name.rsplit("/", 1)[0], attribute
 
 
@@ -131,9 +184,12 @@ def _of_key(key):
     start = next((i for i, component in enumerate(above) if component in PARTS), None)
     if start is None or attribute not in ATTRIBUTES:
         return None
-    inside = above[start + 1:]
+    inside = above[start + 1 :]
     group = int(inside[1]) + 1 if inside[:1] == ["block_groups"] else 0
-    order = (group, *((component not in SHORTCUTS, _numbered(component)[1]) for component in inside))
+    order = (
+        group,
+        *((component not in SHORTCUTS, _numbered(component)[1]) for component in inside),
+    )
     return PARTS[above[start]], group, order, "/".join(above), attribute
 
 

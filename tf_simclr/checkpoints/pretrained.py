@@ -19,8 +19,20 @@ from tf_simclr.objectives import kind_of
 from tf_simclr.runs.directory import read_json
 
 DATA = "data.json"  # in a run directory: what it was trained on
-USES = ("eval", "export", "embed")  # modes that train nothing: a directory with such a run has weights from elsewhere
-NETWORK = ("resnet_depth", "width_multiplier", "sk_ratio", "se_ratio", "proj_head_mode", "num_proj_layers", "ft_proj_selector")  # flags
+USES = (
+    "eval",
+    "export",
+    "embed",
+)  # modes that train nothing: a directory with such a run has weights from elsewhere
+NETWORK = (
+    "resnet_depth",
+    "width_multiplier",
+    "sk_ratio",
+    "se_ratio",
+    "proj_head_mode",
+    "num_proj_layers",
+    "ft_proj_selector",
+)  # flags
 CLOSE = {"rtol": 1e-3, "atol": 1e-3}
 CLASS_NAMES = "class_names.txt"  # in the assets of a SavedModel, a line for each class
 
@@ -48,11 +60,15 @@ def load(path, flag="checkpoint", settings=None):
     found = Weights(path, flag)
     settings = _settings_of(found) or settings
     if settings is None:
-        raise UserError(f"--{flag}={path}: there is no {flags.SAVED} beside the weights, so what network they are of is not known; "
-                        "give a run directory or a SavedModel; --mode=export with the flags of the network makes one of them")
+        raise UserError(
+            f"--{flag}={path}: there is no {flags.SAVED} beside the weights, so what network they are of is not known; "
+            "give a run directory or a SavedModel; --mode=export with the flags of the network makes one of them"
+        )
     network = _build(settings, found.num_classes)
     restore(found, network, network.variables)
-    return Pretrained(network, settings, named(found.num_classes, names(found.place)), found.step, found.place)
+    return Pretrained(
+        network, settings, named(found.num_classes, names(found.place)), found.step, found.place
+    )
 
 
 def restore(found, network, variables):
@@ -63,14 +79,30 @@ def restore(found, network, variables):
     found.restore(network, variables)
     if found.of_papers and found.saved_model:
         with expect_saved_model(f"--{found.flag}={found.path}", "logits_sup"):
-            images = tf.random.stateless_uniform([2, *2 * [network.settings.data.image_size], 3], [1, 2])
-            theirs, ours = tf.saved_model.load(found.saved_model)(images, trainable=False), network(images)
+            images = tf.random.stateless_uniform(
+                [2, *2 * [network.settings.data.image_size], 3], [1, 2]
+            )
+            theirs, ours = (
+                tf.saved_model.load(found.saved_model)(images, trainable=False),
+                network(images),
+            )
             if len(network.projection_head.norms) < network.projection_head.num_layers:
                 del ours["proj_head_output"]  # fine-tuning drops the last layers
-            different = [name for name in ours if name in theirs and not np.allclose(theirs[name], tf.cast(ours[name], tf.float32), **CLOSE)]
+            different = [
+                name
+                for name in ours
+                if name in theirs
+                and not np.allclose(theirs[name], tf.cast(ours[name], tf.float32), **CLOSE)
+            ]
         if different:
-            layers = f"; --ft_proj_selector={network.settings.model.ft_proj_selector} may be the wrong one" if "logits_sup" in different else ""
-            raise UserError(f"--{found.flag}={found.path}: the network of these flags gives another {', '.join(different)} than the SavedModel{layers}")
+            layers = (
+                f"; --ft_proj_selector={network.settings.model.ft_proj_selector} may be the wrong one"
+                if "logits_sup" in different
+                else ""
+            )
+            raise UserError(
+                f"--{found.flag}={found.path}: the network of these flags gives another {', '.join(different)} than the SavedModel{layers}"
+            )
 
 
 def check_same_network(found, settings):
@@ -79,7 +111,9 @@ def check_same_network(found, settings):
     theirs, mine = (given.flat() for given in (own or settings, settings))
     different = [f"--{name}={theirs[name]}" for name in NETWORK if theirs[name] != mine[name]]
     if different:
-        raise UserError(f"--{found.flag}={found.path}: it is another network than the flags say; give {' '.join(different)}")
+        raise UserError(
+            f"--{found.flag}={found.path}: it is another network than the flags say; give {' '.join(different)}"
+        )
 
 
 def _settings_of(found):
@@ -90,7 +124,9 @@ def _settings_of(found):
     try:
         return config.build(saved)
     except (UserError, AttributeError) as error:
-        raise UserError(f"{found.place / flags.SAVED}: it is not the configuration of a run ({error})") from None
+        raise UserError(
+            f"{found.place / flags.SAVED}: it is not the configuration of a run ({error})"
+        ) from None
 
 
 def place_of(settings, alone=True):
@@ -102,7 +138,11 @@ def place_of(settings, alone=True):
     model_dir, checkpoint = settings.train.model_dir, settings.objective.checkpoint
     path = epath.Path(model_dir) / flags.SAVED
     saved = flags.read(path) if path.exists() else {}
-    trained_from = chain.moved(saved, model_dir).get("checkpoint", "") if saved and saved.get("mode") not in USES else None
+    trained_from = (
+        chain.moved(saved, model_dir).get("checkpoint", "")
+        if saved and saved.get("mode") not in USES
+        else None
+    )
     if alone and checkpoint and checkpoint != trained_from:
         return checkpoint, "checkpoint"
     return model_dir, "model_dir"
@@ -124,8 +164,10 @@ def expect_saved_model(name, output):
     try:
         yield
     except (*UNREADABLE, OSError, AttributeError) as error:
-        raise UserError(f"{name}: as a SavedModel it is not one whose call gives {output} ({first_line(error)}); "
-                        "give one of this package or of the papers' code") from None
+        raise UserError(
+            f"{name}: as a SavedModel it is not one whose call gives {output} ({first_line(error)}); "
+            "give one of this package or of the papers' code"
+        ) from None
 
 
 def numbered(num_classes):

@@ -36,7 +36,9 @@ def load(path, image_size):
         UserError: it is neither, or has no linear head.
     """
     if not path:
-        raise UserError(f"--train_mode=distill learns from a teacher: give --{FLAG}=, the run directory of a finished fine-tuning, or a SavedModel")
+        raise UserError(
+            f"--train_mode=distill learns from a teacher: give --{FLAG}=, the run directory of a finished fine-tuning, or a SavedModel"
+        )
     if (epath.Path(path) / "saved_model.pb").exists():
         return _of_saved_model(path, image_size)
     return _of_run(path, pretrained.load(path, FLAG), image_size)
@@ -45,11 +47,21 @@ def load(path, image_size):
 def _of_run(path, found, image_size):
     network = found.network
     if network.supervised_head is None:
-        raise UserError(f"--{FLAG}={path}: it has no linear head, so it predicts no classes; give a fine-tuned network")
+        raise UserError(
+            f"--{FLAG}={path}: it has no linear head, so it predicts no classes; give a fine-tuned network"
+        )
     if found.settings.data.image_size != image_size:
-        logging.warning("the teacher was trained on images of %d pixels and sees those of --image_size=%d here", found.settings.data.image_size, image_size)
+        logging.warning(
+            "the teacher was trained on images of %d pixels and sees those of --image_size=%d here",
+            found.settings.data.image_size,
+            image_size,
+        )
     logging.info("the teacher is %s, step %d", path, found.step)
-    return Teacher(lambda images: network(images, training=False)["logits_sup"], found.class_names, network.variables)
+    return Teacher(
+        lambda images: network(images, training=False)["logits_sup"],
+        found.class_names,
+        network.variables,
+    )
 
 
 def _of_saved_model(path, image_size):
@@ -60,8 +72,12 @@ def _of_saved_model(path, image_size):
         def predict(images):
             return module(images, trainable=False)["logits_sup"]
 
-        once = tf.function(lambda images: strategy.run(predict, args=(images,)), autograph=False)  # replicas have variables of their own
-        logits = strategy.experimental_local_results(once(tf.zeros([1, image_size, image_size, 3])))[0]
+        once = tf.function(
+            lambda images: strategy.run(predict, args=(images,)), autograph=False
+        )  # replicas have variables of their own
+        logits = strategy.experimental_local_results(
+            once(tf.zeros([1, image_size, image_size, 3]))
+        )[0]
     logging.info("the teacher is the SavedModel %s", path)
     names = pretrained.named(logits.shape[-1], pretrained.names(epath.Path(path) / "assets"))
     return Teacher(predict, names, getattr(module, "variables", []))

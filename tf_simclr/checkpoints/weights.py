@@ -18,7 +18,9 @@ _AGREE = "network and checkpoint must agree in depth, width, SK, SE and heads"
 
 def key_of(part, path):
     """The checkpoint key of a variable in the dict `part`."""
-    return f"{part}/" + path.replace("/", ".S") + VALUE  # how TensorFlow writes a dict key that has slashes
+    return (
+        f"{part}/" + path.replace("/", ".S") + VALUE
+    )  # how TensorFlow writes a dict key that has slashes
 
 
 def _path_of(key):
@@ -35,7 +37,12 @@ def latest_in(path, flag="checkpoint"):
         found = place
     if found is None:
         inside = _runs_inside(place)
-        reason = "no such file or directory" if not tf.io.gfile.exists(place) else "there is no checkpoint in it" + (f", but in {', '.join(inside)}" if inside else "")
+        reason = (
+            "no such file or directory"
+            if not tf.io.gfile.exists(place)
+            else "there is no checkpoint in it"
+            + (f", but in {', '.join(inside)}" if inside else "")
+        )
         raise UserError(f"--{flag}={path}: {reason}; give {chain.CHECKPOINTS}")
     return found
 
@@ -44,7 +51,9 @@ def _runs_inside(path):
     """The directories in `path` that have a checkpoint, such as the stages of a chain."""
     names = tf.io.gfile.listdir(path) if tf.io.gfile.isdir(path) else []
     places = [os.path.join(path, name.rstrip("/")) for name in names]
-    return sorted(place for place in places if tf.io.gfile.isdir(place) and tf.train.latest_checkpoint(place))
+    return sorted(
+        place for place in places if tf.io.gfile.isdir(place) and tf.train.latest_checkpoint(place)
+    )
 
 
 def _newest_in(place):
@@ -67,7 +76,11 @@ class Weights:
             bundle.require_whole(self.prefix)
             self._reader = tf.train.load_checkpoint(self.prefix)
             self._shapes = self._reader.get_variable_to_shape_map()
-            self._layers = None if any(key.startswith("model/model.S") for key in self._shapes) else reference.read(self._reader)
+            self._layers = (
+                None
+                if any(key.startswith("model/model.S") for key in self._shapes)
+                else reference.read(self._reader)
+            )
         except UNREADABLE as error:
             raise self._unusable(error) from None
 
@@ -79,17 +92,29 @@ class Weights:
     @property
     def saved_model(self):
         """Path of the SavedModel it is, None for a checkpoint."""
-        return os.path.dirname(os.path.dirname(self.prefix)) if self.prefix.endswith(os.path.join("variables", "variables")) else None
+        return (
+            os.path.dirname(os.path.dirname(self.prefix))
+            if self.prefix.endswith(os.path.join("variables", "variables"))
+            else None
+        )
 
     @property
     def place(self):
         """`epath.Path` where files beside the weights are: the run directory, or the assets of a SavedModel."""
-        return epath.Path(self.saved_model) / "assets" if self.saved_model else epath.Path(self.prefix).parent
+        return (
+            epath.Path(self.saved_model) / "assets"
+            if self.saved_model
+            else epath.Path(self.prefix).parent
+        )
 
     @property
     def step(self):
         """Of the training, as the names of the files say; 0 if they do not."""
-        number = os.path.basename(self.saved_model) if self.saved_model else self.prefix.rsplit("-", 1)[-1]
+        number = (
+            os.path.basename(self.saved_model)
+            if self.saved_model
+            else self.prefix.rsplit("-", 1)[-1]
+        )
         return int(number) if number.isdigit() else 0
 
     @property
@@ -117,13 +142,19 @@ class Weights:
             return reference.keys(self._layers, network)
         keys = {_path_of(key): key for key in self._shapes if key.startswith("model/")}
         own = {v.path for v in network.variables}
-        left = sorted(path for path in keys if path.startswith("model/encoder/") and path not in own)
+        left = sorted(
+            path for path in keys if path.startswith("model/encoder/") and path not in own
+        )
         if left:  # a deeper network, or one with gates, must not be loaded by halves either
-            raise ValueError(f"{left[0]} and {len(left) - 1} more variables there have no place here; {_AGREE}")
+            raise ValueError(
+                f"{left[0]} and {len(left) - 1} more variables there have no place here; {_AGREE}"
+            )
         return keys
 
     def _unusable(self, error):
-        return UserError(f"--{self.flag}={self.path}: {self.prefix} can't be restored: {first_line(error)}")
+        return UserError(
+            f"--{self.flag}={self.path}: {self.prefix} can't be restored: {first_line(error)}"
+        )
 
 
 def initialise(objective, path):
@@ -132,7 +163,12 @@ def initialise(objective, path):
     found.restore(objective, inherited)
     own = {id(v) for v in inherited}
     new = [v.path for v in objective.variables if id(v) not in own]
-    logging.info("started from %s: %d variables restored, new: %s", found.prefix, len(inherited), ", ".join(new) or "none")
+    logging.info(
+        "started from %s: %d variables restored, new: %s",
+        found.prefix,
+        len(inherited),
+        ", ".join(new) or "none",
+    )
 
 
 def read(reader, variables):
@@ -142,7 +178,8 @@ def read(reader, variables):
         mine, theirs = tuple(v.shape), tuple(shapes[key]) if key in shapes else "missing"
         if mine != theirs:
             raise ValueError(f"{path} is {theirs} there and {mine} here; {_AGREE}")
-    values = {path: reader.get_tensor(key) for path, (key, _) in variables.items()}  # all are read before one is changed
+    values = {
+        path: reader.get_tensor(key) for path, (key, _) in variables.items()
+    }  # all are read before one is changed
     for path, (_, v) in variables.items():
         v.assign(values[path])
-

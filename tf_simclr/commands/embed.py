@@ -26,9 +26,13 @@ def embed(settings, alone=True):
     Raises:
         UserError: no weights, no images, an ending that is not known, a path that can't be written to.
     """
-    output = epath.Path(settings.embed.embed_output or epath.Path(settings.train.model_dir) / OUTPUT)
+    output = epath.Path(
+        settings.embed.embed_output or epath.Path(settings.train.model_dir) / OUTPUT
+    )
     if output.suffix not in WRITERS:
-        raise UserError(f"--embed_output={output}: accepted are files that end in {' and '.join(WRITERS)}")
+        raise UserError(
+            f"--embed_output={output}: accepted are files that end in {' and '.join(WRITERS)}"
+        )
     strategy = distribute.strategy(settings.hardware)
     distribute.check_batch_sizes(strategy, settings, ("eval_batch_size",))
     with strategy.scope():
@@ -51,7 +55,9 @@ def embed(settings, alone=True):
 
 
 def _unwritable(output, error):
-    return failures.unwritable(f"--embed_output={output}: it can't be written ({error.strerror or error})", error)
+    return failures.unwritable(
+        f"--embed_output={output}: it can't be written ({error.strerror or error})", error
+    )
 
 
 def _columns(model, settings, strategy):
@@ -60,16 +66,40 @@ def _columns(model, settings, strategy):
     def example(image, label):
         return {"image": augment.eval_image(image, size), "label": label}
 
-    compute, parts = features.mapper(features.of_layers(network, ("final_avg_pool", "logits_sup")), example, settings.eval.eval_batch_size, strategy), []
-    for split in [settings.embed.embed_split] if settings.embed.embed_split else sources.splits(settings.data):
+    compute, parts = (
+        features.mapper(
+            features.of_layers(network, ("final_avg_pool", "logits_sup")),
+            example,
+            settings.eval.eval_batch_size,
+            strategy,
+        ),
+        [],
+    )
+    for split in (
+        [settings.embed.embed_split]
+        if settings.embed.embed_split
+        else sources.splits(settings.data)
+    ):
         source = sources.load(settings.data, split, "embed_split")
         rows = compute(source, f"embedding, {split}")
-        classes = np.array([*source.class_names, ""])  # the last one, at -1, is that of an unknown label
+        classes = np.array(
+            [*source.class_names, ""]
+        )  # the last one, at -1, is that of an unknown label
         names = np.array(list(map(as_text, source.example_ids()[0])))
-        part = {"name": names, "split": np.full(source.num_examples, split), "label": classes[rows["label"]], "embedding": rows["final_avg_pool"]}
+        part = {
+            "name": names,
+            "split": np.full(source.num_examples, split),
+            "label": classes[rows["label"]],
+            "embedding": rows["final_avg_pool"],
+        }
         if "logits_sup" in rows:
-            odds = np.exp(rows["logits_sup"] - rows["logits_sup"].max(1, keepdims=True))  # [N, num_classes]
-            part |= {"predicted": np.array(model.class_names)[odds.argmax(1)], "score": odds.max(1) / odds.sum(1)}
+            odds = np.exp(
+                rows["logits_sup"] - rows["logits_sup"].max(1, keepdims=True)
+            )  # [N, num_classes]
+            part |= {
+                "predicted": np.array(model.class_names)[odds.argmax(1)],
+                "score": odds.max(1) / odds.sum(1),
+            }
         parts.append(part)
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
@@ -80,8 +110,15 @@ def neighbors(embeddings, count):
 
     count = min(count, len(embeddings) - 1)
     if not count:
-        return {"neighbors": np.zeros([len(embeddings), 0], np.int64), "similarity": np.zeros([len(embeddings), 0], np.float32)}
-    distance, index = NearestNeighbors(n_neighbors=count, metric="cosine", algorithm="brute").fit(embeddings).kneighbors()
+        return {
+            "neighbors": np.zeros([len(embeddings), 0], np.int64),
+            "similarity": np.zeros([len(embeddings), 0], np.float32),
+        }
+    distance, index = (
+        NearestNeighbors(n_neighbors=count, metric="cosine", algorithm="brute")
+        .fit(embeddings)
+        .kneighbors()
+    )
     return {"neighbors": index, "similarity": (1 - distance).astype(np.float32)}
 
 
@@ -89,7 +126,11 @@ def _table(columns):
     lines = ["| image | most similar (cosine) |", "|---|---|"]
     for row in range(min(SHOWN, len(columns["name"]))):
         pairs = zip(columns["neighbors"][row], columns["similarity"][row])
-        lines.append(f"| {columns['name'][row]} | " + ", ".join(f"{columns['name'][index]} ({value:.2f})" for index, value in pairs) + " |")
+        lines.append(
+            f"| {columns['name'][row]} | "
+            + ", ".join(f"{columns['name'][index]} ({value:.2f})" for index, value in pairs)
+            + " |"
+        )
     return "\n".join(lines)
 
 
@@ -102,7 +143,9 @@ def _write_parquet(columns, path):
     import pyarrow
     from pyarrow import parquet
 
-    table = pyarrow.table({name: list(values) if values.ndim > 1 else values for name, values in columns.items()})
+    table = pyarrow.table(
+        {name: list(values) if values.ndim > 1 else values for name, values in columns.items()}
+    )
     with path.open("wb") as file:
         parquet.write_table(table, file)
 

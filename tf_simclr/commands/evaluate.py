@@ -36,7 +36,9 @@ def evaluate_run(experiment):
         if latest is None and experiment.imported:
             return _evaluate_imported(experiment)
         if latest is None and done is None and not _waiting(experiment, waited):
-            raise UserError(f"--model_dir={experiment.directory.path}: it has no checkpoint to evaluate; train first, e.g. with --mode=train_then_eval")
+            raise UserError(
+                f"--model_dir={experiment.directory.path}: it has no checkpoint to evaluate; train first, e.g. with --mode=train_then_eval"
+            )
         if latest is not None and latest != done:
             try:
                 checkpoints.resume(latest)
@@ -56,14 +58,19 @@ def _evaluate_imported(experiment):
     """Evaluates weights from elsewhere, in a run directory of their own."""
     network = experiment.objective
     logging.info("no training here: evaluating --checkpoint=%s as it is", experiment.imported.path)
-    pretrained.restore(experiment.imported, network, [v for part in network.parts() for v in part.variables])
+    pretrained.restore(
+        experiment.imported, network, [v for part in network.parts() for v in part.variables]
+    )
     experiment.lock_directory()
     experiment.commit_directory()
     evaluate_and_export(experiment)
 
 
 def _waiting(experiment, since):
-    return experiment.directory.in_training() or time.monotonic() - since < experiment.settings.eval.eval_timeout
+    return (
+        experiment.directory.in_training()
+        or time.monotonic() - since < experiment.settings.eval.eval_timeout
+    )
 
 
 def evaluate_and_export(experiment):
@@ -73,23 +80,54 @@ def evaluate_and_export(experiment):
     if not experiment.imported:
         findings.add("trained", "classifier", own_task.score(experiment, sources.test), {})
     about = describe(experiment)
-    result = {"eval/regularization_loss": float(optimizers.penalty(experiment.settings, experiment.objective)), **findings.flat(), **about}
+    result = {
+        "eval/regularization_loss": float(
+            optimizers.penalty(experiment.settings, experiment.objective)
+        ),
+        **findings.flat(),
+        **about,
+    }
     chief = distribute.is_chief(experiment.strategy)
     if chief:
         experiment.directory.write(f"result_{step}.json", {**result, "global_step": step})
         shown = showcase.show(experiment, sources.test, rows, findings)
-        events.write(experiment.directory.path, experiment.settings, step, {name: value for name, value in result.items() if "/" in name}, rows, shown)
+        events.write(
+            experiment.directory.path,
+            experiment.settings,
+            step,
+            {name: value for name, value in result.items() if "/" in name},
+            rows,
+            shown,
+        )
         _tell(experiment, results.document(experiment, step, about, findings, sources, shown))
-        exported = card.About(experiment.settings, experiment.class_names, step, result, experiment.data)
-        export.export(pretrained.copy_of(experiment.objective), exported, experiment.directory.path, experiment.settings.export,
-                      functools.partial(_some_images, experiment))
+        exported = card.About(
+            experiment.settings, experiment.class_names, step, result, experiment.data
+        )
+        export.export(
+            pretrained.copy_of(experiment.objective),
+            exported,
+            experiment.directory.path,
+            experiment.settings.export,
+            functools.partial(_some_images, experiment),
+        )
     distribute.barrier(experiment.strategy)
-    if experiment.settings.eval.transfer_datasets and (experiment.imported or step >= experiment.num_steps):
-        shown_too = {"transfer": transfer.transfer(experiment, findings)}  # what is above is safe, whatever happens here
+    if experiment.settings.eval.transfer_datasets and (
+        experiment.imported or step >= experiment.num_steps
+    ):
+        shown_too = {
+            "transfer": transfer.transfer(experiment, findings)
+        }  # what is above is safe, whatever happens here
         if chief:
-            _tell(experiment, results.document(experiment, step, about, findings, sources, {**shown, **shown_too}))
+            _tell(
+                experiment,
+                results.document(
+                    experiment, step, about, findings, sources, {**shown, **shown_too}
+                ),
+            )
     if chief:
-        experiment.directory.write(RESULT, {**result, "global_step": step})  # last: at the last step it means that a stage is finished
+        experiment.directory.write(
+            RESULT, {**result, "global_step": step}
+        )  # last: at the last step it means that a stage is finished
     distribute.barrier(experiment.strategy)
 
 
@@ -97,20 +135,40 @@ def _tell(experiment, document):
     """Writes results.json and the page; tables and where to look further in the log."""
     directory, run = experiment.directory.path, document["run"]
     experiment.directory.write(schema.NAME, document, indent=None)
-    logging.info("step %d, %s split %s:\n\n%s\n", run["step"], run["dataset"], run["eval_split"], report.results_table(document))
+    logging.info(
+        "step %d, %s split %s:\n\n%s\n",
+        run["step"],
+        run["dataset"],
+        run["eval_split"],
+        report.results_table(document),
+    )
     report.write([directory], directory / report.NAME)
-    logging.info("report: %s; TensorBoard: tensorboard --logdir=%s", directory / report.NAME, directory)
+    logging.info(
+        "report: %s; TensorBoard: tensorboard --logdir=%s", directory / report.NAME, directory
+    )
 
 
 def _some_images(experiment):
     """float32 [N, S, S, 3], images of the training as the network sees them in evaluation."""
     source = experiment.train_source
-    rows = source.ordered().take(export.NUM_IMAGES).map(lambda record, label: experiment.objective.eval_example(source.decode(record), label)["image"])
+    rows = (
+        source.ordered()
+        .take(export.NUM_IMAGES)
+        .map(
+            lambda record, label: experiment.objective.eval_example(source.decode(record), label)[
+                "image"
+            ]
+        )
+    )
     return np.stack(list(rows.as_numpy_iterator()))
 
 
 def describe(experiment):
     """What the figures are of: {"evaluated_with", "total_steps", "labels", "parameters", "train_minutes"}."""
     return {
-        "evaluated_with": evaluated_with(experiment.settings), "total_steps": experiment.num_steps, "labels": experiment.train_source.num_labeled,
-        "parameters": experiment.objective.num_parameters(), "train_minutes": float(experiment.checkpoints.seconds) / 60}
+        "evaluated_with": evaluated_with(experiment.settings),
+        "total_steps": experiment.num_steps,
+        "labels": experiment.train_source.num_labeled,
+        "parameters": experiment.objective.num_parameters(),
+        "train_minutes": float(experiment.checkpoints.seconds) / 60,
+    }

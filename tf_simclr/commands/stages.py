@@ -26,7 +26,9 @@ class Stages:
         self.root = RunDirectory(self.directories[0].path.parent) if len(built) > 1 else None
         saved = self.root.read(flags.SAVED) if self.root else None
         if saved is not None and "," not in saved.get("train_mode", ""):
-            raise UserError(f"--model_dir={self.root.path}: it holds a single run, not stages; give another --model_dir")
+            raise UserError(
+                f"--model_dir={self.root.path}: it holds a single run, not stages; give another --model_dir"
+            )
         for number, settings in enumerate(built):
             self._check_starts(settings, number)
 
@@ -34,25 +36,44 @@ class Stages:
         """What a stage that has not begun starts from has to be there, or to be made by a stage before it."""
         for flag in chain.PATHS:
             path = settings.flat()[flag]
-            if not path or self.directories[number].exists or path.removesuffix(f"/{chain.BEST}") in [before.train.model_dir for before in self.built[:number]]:
+            if (
+                not path
+                or self.directories[number].exists
+                or path.removesuffix(f"/{chain.BEST}")
+                in [before.train.model_dir for before in self.built[:number]]
+            ):
                 continue
             if not (epath.Path(path).exists() or epath.Path(f"{path}.index").exists()):
-                raise UserError(f"--{flag}={path}: no such file or directory; give {chain.CHECKPOINTS}")
-        if settings.objective.checkpoint and settings.train.mode.startswith("train") and not self.directories[number].exists:
+                raise UserError(
+                    f"--{flag}={path}: no such file or directory; give {chain.CHECKPOINTS}"
+                )
+        if (
+            settings.objective.checkpoint
+            and settings.train.mode.startswith("train")
+            and not self.directories[number].exists
+        ):
             self._check_head(settings, number)
 
     def _check_head(self, settings, number):
         """A stage can't start with more layers of the projection head than the one that it starts from has."""
         path = settings.objective.checkpoint
-        before = [stage.flat() for stage in self.built[:number] if stage.train.model_dir == path.removesuffix(f"/{chain.BEST}")]
+        before = [
+            stage.flat()
+            for stage in self.built[:number]
+            if stage.train.model_dir == path.removesuffix(f"/{chain.BEST}")
+        ]
         saved = before[0] if before else read_json(epath.Path(path) / flags.SAVED)
-        if not saved or "," in saved["train_mode"]:  # weights alone, or a directory of several runs: others say what is wrong with them
+        if (
+            not saved or "," in saved["train_mode"]
+        ):  # weights alone, or a directory of several runs: others say what is wrong with them
             return
         saved = {**config_lib.Config().flat(), **saved}
         needed, there = config_lib.head_layers(settings.flat()), config_lib.head_layers(saved)
         if needed > there:
-            raise UserError(f"--checkpoint={path}: its projection head has {there} layers (--pretext={saved['pretext']}) and {needed} are needed here; "
-                            f"give --ft_proj_selector={there}, or start from another run")
+            raise UserError(
+                f"--checkpoint={path}: its projection head has {there} layers (--pretext={saved['pretext']}) and {needed} are needed here; "
+                f"give --ft_proj_selector={there}, or start from another run"
+            )
 
     def skips(self, number):
         """Whether a stage is finished: trained to its last step, evaluated and exported. Says which one begins, otherwise."""
@@ -77,7 +98,10 @@ class Stages:
 
     def report(self):
         """Prints the table of the stages, writes it as JSON, and the page of all of them."""
-        results = {self._name(number): directory.read(RESULT) for number, directory in enumerate(self.directories)}
+        results = {
+            self._name(number): directory.read(RESULT)
+            for number, directory in enumerate(self.directories)
+        }
         results = {name: result for name, result in results.items() if result}
         if self.root and results:
             self.root.write(RESULT, {**(self.root.read(RESULT) or {}), **results})
@@ -93,8 +117,14 @@ class Stages:
         """
         root, others = self.root or self.directories[0], self.built[0].report.report_runs
         if others and (root.path / schema.NAME).exists():
-            raise UserError(f"--model_dir={root.path}: it is a run with a report of its own; give a new one for the report of --report_runs")
-        shown = [place for path in others for place in _runs_of(epath.Path(path))] or self._evaluated() or [root.path]
+            raise UserError(
+                f"--model_dir={root.path}: it is a run with a report of its own; give a new one for the report of --report_runs"
+            )
+        shown = (
+            [place for path in others for place in _runs_of(epath.Path(path))]
+            or self._evaluated()
+            or [root.path]
+        )
         for path in shown:
             schema.read(path)  # what is wrong with it should show before anything is written
         root.create()
@@ -102,14 +132,22 @@ class Stages:
         logging.info("report: %s", root.path / report.NAME)
 
     def _evaluated(self):
-        return [directory.path for directory in self.directories if (directory.path / schema.NAME).exists()]
+        return [
+            directory.path
+            for directory in self.directories
+            if (directory.path / schema.NAME).exists()
+        ]
 
     def _name(self, number):
         return self.directories[number].path.name
 
     def _is_finished(self, number):
         result = self.directories[number].read(RESULT)
-        return result is not None and result["global_step"] == result.get("total_steps") and result.get("evaluated_with") == evaluated_with(self.built[number])
+        return (
+            result is not None
+            and result["global_step"] == result.get("total_steps")
+            and result.get("evaluated_with") == evaluated_with(self.built[number])
+        )
 
 
 def _runs_of(path):

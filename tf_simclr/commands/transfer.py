@@ -16,10 +16,26 @@ ROW = "transfer.json"  # in the run directory of a data set: its row of the tabl
 BATCH = 256
 # What a training on another data set does not take from the run: the second part as in recipe imagenet_to_cifar10_finetune.
 OWN = {
-    "mode": "train_then_eval", "train_mode": "finetune", "transfer_datasets": (), "teacher_checkpoint": "", "unlabeled_dataset": "", "unlabeled_ratio": 0.0,
-    "label_fraction": 1.0, "labels_per_class": 0, "eval_every_epochs": 0, "train_steps": 0, "checkpoint_steps": 0, "ft_proj_selector": 0, "fine_tune_after_block": -1,
+    "mode": "train_then_eval",
+    "train_mode": "finetune",
+    "transfer_datasets": (),
+    "teacher_checkpoint": "",
+    "unlabeled_dataset": "",
+    "unlabeled_ratio": 0.0,
+    "label_fraction": 1.0,
+    "labels_per_class": 0,
+    "eval_every_epochs": 0,
+    "train_steps": 0,
+    "checkpoint_steps": 0,
+    "ft_proj_selector": 0,
+    "fine_tune_after_block": -1,
     "eval_layers": ("final_avg_pool",),
-    "optimizer": "momentum", "learning_rate": 0.05, "learning_rate_scaling": "linear", "warmup_epochs": 0.0, "weight_decay": 0.0}
+    "optimizer": "momentum",
+    "learning_rate": 0.05,
+    "learning_rate_scaling": "linear",
+    "warmup_epochs": 0.0,
+    "weight_decay": 0.0,
+}
 
 
 def transfer(experiment, findings):
@@ -48,17 +64,31 @@ def settings_for(experiment, dataset):
     settings, replicas = experiment.settings, experiment.strategy.num_replicas_in_sync
     train_split, eval_split = sources.train_and_test(settings.data, dataset)
     start = experiment.imported.path if experiment.imported else experiment.checkpoints.latest()
-    values = {**OWN, "dataset": dataset, "train_split": train_split, "eval_split": eval_split, "checkpoint": start, "train_epochs": max(settings.eval.transfer_epochs, 1),
-              "train_batch_size": -(-BATCH // replicas) * replicas}
+    values = {
+        **OWN,
+        "dataset": dataset,
+        "train_split": train_split,
+        "eval_split": eval_split,
+        "checkpoint": start,
+        "train_epochs": max(settings.eval.transfer_epochs, 1),
+        "train_batch_size": -(-BATCH // replicas) * replicas,
+    }
     name = re.sub(r"\W+", "_", dataset.removeprefix("folder:")).strip("_")[-40:]
-    number = hashlib.sha256(repr(values).encode()).hexdigest()[:8]  # another start, number of epochs or path is another run
-    return settings.replace(**values, model_dir=str(experiment.directory.path / "transfer" / f"{name}-{number}"))
+    number = hashlib.sha256(repr(values).encode()).hexdigest()[
+        :8
+    ]  # another start, number of epochs or path is another run
+    return settings.replace(
+        **values, model_dir=str(experiment.directory.path / "transfer" / f"{name}-{number}")
+    )
 
 
 def _row(settings):
     experiment = Experiment(settings)
     data = measure.data(experiment)
-    asked = {**measure.asked(experiment, data, ("probe", "classifier")), "epochs": settings.eval.transfer_epochs}
+    asked = {
+        **measure.asked(experiment, data, ("probe", "classifier")),
+        "epochs": settings.eval.transfer_epochs,
+    }
     saved = experiment.directory.read(ROW) or {}
     if not distribute.anywhere(experiment.strategy, saved.get("asked") != asked):
         return saved["row"]
@@ -66,13 +96,25 @@ def _row(settings):
         experiment.directory.create()
     starting.start(experiment)
     figures = measure.measure(experiment, data, ("probe",))[0].figures
-    probes = {network: figures.get(network, {}).get("final_avg_pool", {}).get("linear_probe_accuracy") for network in ("trained", "untrained")}
-    row = {"dataset": settings.data.dataset, "classes": experiment.train_source.num_classes, "labels": experiment.train_source.num_labeled,
-           "test": data.test.num_examples, "probe": probes["trained"], "untrained_probe": probes["untrained"], "fine_tuned": None}
+    probes = {
+        network: figures.get(network, {}).get("final_avg_pool", {}).get("linear_probe_accuracy")
+        for network in ("trained", "untrained")
+    }
+    row = {
+        "dataset": settings.data.dataset,
+        "classes": experiment.train_source.num_classes,
+        "labels": experiment.train_source.num_labeled,
+        "test": data.test.num_examples,
+        "probe": probes["trained"],
+        "untrained_probe": probes["untrained"],
+        "fine_tuned": None,
+    }
     if settings.eval.transfer_epochs:
         train.fit(experiment)
         figures = measure.measure(experiment, data, ("classifier",))[0].figures
-        row["fine_tuned"] = figures.get("trained", {}).get("classifier", {}).get("label_top_1_accuracy")
+        row["fine_tuned"] = (
+            figures.get("trained", {}).get("classifier", {}).get("label_top_1_accuracy")
+        )
     if distribute.is_chief(experiment.strategy):
         experiment.directory.write(ROW, {"asked": asked, "row": row})
     distribute.barrier(experiment.strategy)

@@ -14,7 +14,10 @@ from tf_simclr.config.config import UserError, nearest
 
 CONFIG_DIR = pathlib.Path(__file__).resolve().parents[2] / "official_configs"
 QUICK_START = "digits_quickstart"
-RETIRED = ("variable_schema", "train_summary_steps")  # in published commands of the papers' code, without effect there
+RETIRED = (
+    "variable_schema",
+    "train_summary_steps",
+)  # in published commands of the papers' code, without effect there
 SAVED = "flags.json"  # a run directory's own configuration
 USAGE = """\
 SimCLR, SimCLRv2 and seven classic pretext tasks: pretraining without labels, fine-tuning, evaluation, export.
@@ -35,7 +38,12 @@ def define(flag_values):
     """Defines --config and every field of the configuration as an absl flag."""
     for name in RETIRED:
         flags.DEFINE_string(name, None, "ignored", flag_values=flag_values)
-    flags.DEFINE_string("config", "", "a recipe of official_configs/ or the path of a YAML file; flags override it", flag_values=flag_values)
+    flags.DEFINE_string(
+        "config",
+        "",
+        "a recipe of official_configs/ or the path of a YAML file; flags override it",
+        flag_values=flag_values,
+    )
     for name, field in config_lib.fields().items():
         if field.type is bool:
             flags.DEFINE_bool(name, field.default, field.help, flag_values=flag_values)
@@ -61,13 +69,21 @@ def parse(argv, flag_values):
     try:
         rest = flag_values([argument for argument in argv if not matches[argument]])[1:]
     except flags.UnrecognizedFlagError as error:
-        raise UserError(f"unknown flag --{error.flagname}.{nearest(error.flagname, ['config', *config_lib.fields()])}") from None
+        raise UserError(
+            f"unknown flag --{error.flagname}.{nearest(error.flagname, ['config', *config_lib.fields()])}"
+        ) from None
     except (flags.Error, ValueError) as error:
         raise UserError(f"{error}; write flags as --name=value") from None
     if rest:
         raise UserError(f"unexpected argument '{rest[0]}': write flags as --name=value")
-    retired = [f"--{name} is accepted for old commands and does nothing" for name in RETIRED if flag_values[name].present]
-    given = {name: flag_values[name].value for name in config_lib.fields() if flag_values[name].present}
+    retired = [
+        f"--{name} is accepted for old commands and does nothing"
+        for name in RETIRED
+        if flag_values[name].present
+    ]
+    given = {
+        name: flag_values[name].value for name in config_lib.fields() if flag_values[name].present
+    }
     base, name, notes = _base(flag_values["config"].value, given)
     common, sections = chain.separate(base)
     if not given.get("model_dir", common.get("model_dir")):
@@ -84,17 +100,38 @@ def _base(config, given):
         return {}, "", []
     saved = epath.Path(os.path.expanduser(given.get("model_dir", "")), SAVED)
     if given.get("model_dir") and _is_file(saved):
-        return chain.moved(read(saved), given["model_dir"]), "", [f"neither --config nor --dataset is given: going on with the configuration of this run, {saved}"]
+        return (
+            chain.moved(read(saved), given["model_dir"]),
+            "",
+            [
+                f"neither --config nor --dataset is given: going on with the configuration of this run, {saved}"
+            ],
+        )
     if given.get("mode") == "report" and given.get("report_runs"):
         if not given.get("model_dir"):
-            raise UserError("--mode=report: give a new directory as --model_dir, where the report of --report_runs is to be")
+            raise UserError(
+                "--mode=report: give a new directory as --model_dir, where the report of --report_runs is to be"
+            )
         return {}, "", []
-    if given.get("mode") in ("eval", "export", "embed", "report"):  # of something that is there, so not of the quick start
+    if given.get("mode") in (
+        "eval",
+        "export",
+        "embed",
+        "report",
+    ):  # of something that is there, so not of the quick start
         if not (given.get("checkpoint") and given.get("model_dir")):
-            raise UserError(f"--mode={given['mode']}: {given.get('model_dir') or 'no --model_dir is given, which'} has no {SAVED}; "
-                            "give the directory of a run as --model_dir, or weights as --checkpoint and a new --model_dir")
+            raise UserError(
+                f"--mode={given['mode']}: {given.get('model_dir') or 'no --model_dir is given, which'} has no {SAVED}; "
+                "give the directory of a run as --model_dir, or weights as --checkpoint and a new --model_dir"
+            )
         return {}, "", []
-    return read(find(QUICK_START)), QUICK_START, [f"neither --config nor --dataset is given: this is the quick start, --config={QUICK_START}"]
+    return (
+        read(find(QUICK_START)),
+        QUICK_START,
+        [
+            f"neither --config nor --dataset is given: this is the quick start, --config={QUICK_START}"
+        ],
+    )
 
 
 def find(name):
@@ -104,7 +141,9 @@ def find(name):
         if _is_file(candidate):
             return candidate
     recipes = sorted(path.stem for path in CONFIG_DIR.glob("*.yaml"))
-    raise UserError(f"--config={name}: no such file, and no such recipe in official_configs ({', '.join(recipes)}).{nearest(path.stem, recipes)}")
+    raise UserError(
+        f"--config={name}: no such file, and no such recipe in official_configs ({', '.join(recipes)}).{nearest(path.stem, recipes)}"
+    )
 
 
 def _is_file(path):
@@ -118,11 +157,15 @@ def read(path):
     """The content of a YAML or JSON file, every key and value checked: {flag name: value}, and {stage: {flag name: value}}."""
     import yaml  # late: it is not needed by --help
 
-    parse = json.loads if path.suffix == ".json" else yaml.safe_load  # YAML reads JSON, but not all of its \u escapes
+    parse = (
+        json.loads if path.suffix == ".json" else yaml.safe_load
+    )  # YAML reads JSON, but not all of its \u escapes
     try:
         values = parse(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path}: can't be read as {path.suffix[1:].upper() or 'YAML'}: {' '.join(str(error).split())}") from None
+        raise UserError(
+            f"{path}: can't be read as {path.suffix[1:].upper() or 'YAML'}: {' '.join(str(error).split())}"
+        ) from None
     if not isinstance(values, dict):
         raise UserError(f"{path}: lines of `name: value` are expected, got {type(values).__name__}")
     try:
@@ -131,7 +174,9 @@ def read(path):
         chain.configs(common, sections)
         for stage in sections:
             if stage not in (*stages, chain.mode_of(stage)):
-                raise UserError(f"'{stage}' is the section of a stage that is not in train_mode ({', '.join(stages)}).{nearest(stage, stages)}")
+                raise UserError(
+                    f"'{stage}' is the section of a stage that is not in train_mode ({', '.join(stages)}).{nearest(stage, stages)}"
+                )
         for section in sections.values():  # those of stages that are not in train_mode, too
             config_lib.build({**common, **section, "train_mode": "pretrain"})
     except UserError as error:
@@ -141,7 +186,10 @@ def read(path):
 
 def help_text():
     """What `run.py --help` prints."""
-    lines = [USAGE, "  --config: a recipe of official_configs/ or the path of a YAML file; flags override it"]
+    lines = [
+        USAGE,
+        "  --config: a recipe of official_configs/ or the path of a YAML file; flags override it",
+    ]
     for section, rows in _sections().items():
         lines.append(f"\n{section}")
         lines += [f"  --{name}={_text(field.default)}: {_help(field)}" for name, field in rows]
@@ -174,7 +222,11 @@ def _cell(default):
 
 
 def _text(value):
-    return ",".join(v if isinstance(v, str) else f"{v:g}" for v in value) if isinstance(value, tuple) else str(value)
+    return (
+        ",".join(v if isinstance(v, str) else f"{v:g}" for v in value)
+        if isinstance(value, tuple)
+        else str(value)
+    )
 
 
 def _slug(values):

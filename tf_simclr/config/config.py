@@ -5,7 +5,22 @@ import difflib
 import math
 import os
 
-from tf_simclr.config.sections import ENCODER_LAYERS, TINY, Augment, Data, Embed, Eval, Export, Hardware, Model, Objective, Optimizer, Pretext, Report, Train
+from tf_simclr.config.sections import (
+    ENCODER_LAYERS,
+    TINY,
+    Augment,
+    Data,
+    Embed,
+    Eval,
+    Export,
+    Hardware,
+    Model,
+    Objective,
+    Optimizer,
+    Pretext,
+    Report,
+    Train,
+)
 
 
 class UserError(Exception):
@@ -14,7 +29,9 @@ class UserError(Exception):
     status = 2  # the program's exit status
 
     def __init__(self, message):
-        super().__init__(" ".join(str(message).splitlines()))  # a value or file name may hold line breaks
+        super().__init__(
+            " ".join(str(message).splitlines())
+        )  # a value or file name may hold line breaks
 
 
 class Failed(UserError):
@@ -42,7 +59,12 @@ def nearest(name, names):
     if isinstance(name, int) and all(isinstance(other, int) for other in names):
         best = min(names, key=lambda other: abs(other - name))
     else:
-        best = max(names, key=lambda other: difflib.SequenceMatcher(None, str(name).lower(), str(other).lower()).ratio())
+        best = max(
+            names,
+            key=lambda other: difflib.SequenceMatcher(
+                None, str(name).lower(), str(other).lower()
+            ).ratio(),
+        )
     return f" Did you mean '{best}'?"
 
 
@@ -70,7 +92,9 @@ class Config:
 
     def flat(self):
         """{flag name: value} over all sections."""
-        return {name: getattr(getattr(self, field.section), name) for name, field in fields().items()}
+        return {
+            name: getattr(getattr(self, field.section), name) for name, field in fields().items()
+        }
 
     def replace(self, **values):
         """The same configuration with these flags changed."""
@@ -103,7 +127,18 @@ def fields():
     return _FIELDS
 
 
-BOOLS = {"true": True, "t": True, "1": True, "yes": True, "on": True, "false": False, "f": False, "0": False, "no": False, "off": False}
+BOOLS = {
+    "true": True,
+    "t": True,
+    "1": True,
+    "yes": True,
+    "on": True,
+    "false": False,
+    "f": False,
+    "0": False,
+    "no": False,
+    "off": False,
+}
 
 
 def build(values):
@@ -147,14 +182,26 @@ def coerce(name, value):
         first, second = value.split(",") if isinstance(value, str) else value
         return (_finite(first), _finite(second))
     except (ValueError, TypeError, KeyError, OverflowError):
-        what = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", tuple[str, ...]: "names with commas between"}.get(kind, "two numbers: a,b")
-        raise UserError(f"--{name}={value}: {what} is expected, e.g. --{name}={_shown(fields()[name].default)}") from None
+        what = {
+            bool: "true or false",
+            int: "a whole number",
+            float: "a number",
+            str: "a text",
+            tuple[str, ...]: "names with commas between",
+        }.get(kind, "two numbers: a,b")
+        raise UserError(
+            f"--{name}={value}: {what} is expected, e.g. --{name}={_shown(fields()[name].default)}"
+        ) from None
 
 
 def _at_home(text):
     """`~` in a path, also behind folder:, where no shell sees it."""
     kind, colon, path = text.partition(":")
-    return f"folder:{os.path.expanduser(path)}" if kind == "folder" and colon else os.path.expanduser(text)
+    return (
+        f"folder:{os.path.expanduser(path)}"
+        if kind == "folder" and colon
+        else os.path.expanduser(text)
+    )
 
 
 def _finite(value):
@@ -165,23 +212,39 @@ def _finite(value):
 
 
 def _shown(value):
-    return ",".join(map(_shown, value)) if isinstance(value, tuple) else f"{value:g}" if isinstance(value, float) else str(value)
+    return (
+        ",".join(map(_shown, value))
+        if isinstance(value, tuple)
+        else f"{value:g}"
+        if isinstance(value, float)
+        else str(value)
+    )
 
 
 def _check(name, field, value):
     if field.choices is not None:
         for one in value if isinstance(value, tuple) else (value,):
             if one not in field.choices:
-                raise UserError(f"--{name}={one}: accepted are {', '.join(map(str, field.choices))}.{nearest(one, field.choices)}")
+                raise UserError(
+                    f"--{name}={one}: accepted are {', '.join(map(str, field.choices))}.{nearest(one, field.choices)}"
+                )
     if field.choices is not None or field.type == tuple[str, ...]:
         return
     numbers = value if isinstance(value, tuple) else (value,)
     defaults = field.default if isinstance(value, tuple) else (field.default,)
     near = tuple(_inside(field, number, default) for number, default in zip(numbers, defaults))
     if near != numbers:
-        low = "" if field.low is None else "more than 0" if field.low == TINY else f"at least {_shown(field.low)}"
+        low = (
+            ""
+            if field.low is None
+            else "more than 0"
+            if field.low == TINY
+            else f"at least {_shown(field.low)}"
+        )
         high = "" if field.high is None else f"at most {_shown(field.high)}"
-        raise UserError(f"--{name}={_shown(value)}: it has to be {' and '.join(filter(None, (low, high)))}, e.g. --{name}={_shown(tuple(sorted(near)))}")
+        raise UserError(
+            f"--{name}={_shown(value)}: it has to be {' and '.join(filter(None, (low, high)))}, e.g. --{name}={_shown(tuple(sorted(near)))}"
+        )
 
 
 def _inside(field, number, default):
@@ -193,8 +256,11 @@ def _inside(field, number, default):
 
 def evaluated_with(settings):
     """The flags that figures depend on and that may change between two starts in a run directory."""
-    return {name: list(value) if isinstance(value, tuple) else value  # as JSON gives it back
-            for name, value in settings.flat().items() if (_FIELDS[name].section == "eval" and not _FIELDS[name].fixed) or name == "eval_split"}
+    return {
+        name: list(value) if isinstance(value, tuple) else value  # as JSON gives it back
+        for name, value in settings.flat().items()
+        if (_FIELDS[name].section == "eval" and not _FIELDS[name].fixed) or name == "eval_split"
+    }
 
 
 def _all_head_layers(flat):
@@ -212,24 +278,51 @@ def _check_together(config):
     flat = config.flat()
     for name in ("crop_area", "crop_aspect"):
         if flat[name][0] > flat[name][1]:
-            raise UserError(f"--{name}={_shown(flat[name])}: the first number has to be the smaller one, e.g. --{name}={_shown(flat[name][::-1])}")
+            raise UserError(
+                f"--{name}={_shown(flat[name])}: the first number has to be the smaller one, e.g. --{name}={_shown(flat[name][::-1])}"
+            )
     if flat["labels_per_class"] and flat["label_fraction"] < 1:
-        raise UserError("--labels_per_class and --label_fraction are both given: leave one of them out")
+        raise UserError(
+            "--labels_per_class and --label_fraction are both given: leave one of them out"
+        )
     if flat["zero_init_logits_layer"] and flat["probe_init_logits_layer"]:
-        raise UserError("--zero_init_logits_layer and --probe_init_logits_layer are both given: leave one of them out")
+        raise UserError(
+            "--zero_init_logits_layer and --probe_init_logits_layer are both given: leave one of them out"
+        )
     if flat["train_mode"] == "supervised" and flat["checkpoint"]:
-        raise UserError(f"--checkpoint={flat['checkpoint']}: --train_mode=supervised starts from random weights; leave it out, or use --train_mode=finetune")
-    if flat["adversarial_weight"] and flat["precision"] == "float16" and flat["pretext"] == "context_encoder" and flat["train_mode"] == "pretrain":
-        raise UserError(f"--adversarial_weight={flat['adversarial_weight']:g}: two optimizers can't share the scaled loss of --precision=float16; use --precision=bfloat16")
-    if flat["pretext"] == "counting" and flat["train_mode"] == "pretrain" and flat["train_batch_size"] < 2:
-        raise UserError("--train_batch_size=1: --pretext=counting compares an image with another one of its batch; give at least 2")
+        raise UserError(
+            f"--checkpoint={flat['checkpoint']}: --train_mode=supervised starts from random weights; leave it out, or use --train_mode=finetune"
+        )
+    if (
+        flat["adversarial_weight"]
+        and flat["precision"] == "float16"
+        and flat["pretext"] == "context_encoder"
+        and flat["train_mode"] == "pretrain"
+    ):
+        raise UserError(
+            f"--adversarial_weight={flat['adversarial_weight']:g}: two optimizers can't share the scaled loss of --precision=float16; use --precision=bfloat16"
+        )
+    if (
+        flat["pretext"] == "counting"
+        and flat["train_mode"] == "pretrain"
+        and flat["train_batch_size"] < 2
+    ):
+        raise UserError(
+            "--train_batch_size=1: --pretext=counting compares an image with another one of its batch; give at least 2"
+        )
     known = (*ENCODER_LAYERS, *(f"proj_head_{layer}" for layer in range(1, head_layers(flat) + 1)))
     for name in flat["eval_layers"] or ("",):
         if name not in (*known, "all"):
-            raise UserError(f"--eval_layers={name}: accepted for --train_mode={flat['train_mode']} are {', '.join(known)} and all.{nearest(name, known)}")
+            raise UserError(
+                f"--eval_layers={name}: accepted for --train_mode={flat['train_mode']} are {', '.join(known)} and all.{nearest(name, known)}"
+            )
     if flat["eval_every_epochs"] and flat["unlabeled_dataset"] == flat["dataset"]:
-        raise UserError(f"--eval_every_epochs={flat['eval_every_epochs']}: the images that it holds out would be trained on as "
-                        f"--unlabeled_dataset={flat['dataset']}; leave one of them out")
+        raise UserError(
+            f"--eval_every_epochs={flat['eval_every_epochs']}: the images that it holds out would be trained on as "
+            f"--unlabeled_dataset={flat['dataset']}; leave one of them out"
+        )
     layers = _all_head_layers(flat)
     if flat["ft_proj_selector"] > layers:
-        raise UserError(f"--ft_proj_selector={flat['ft_proj_selector']}: the projection head has {layers} layers, so at most {layers} is possible (or -1, the last)")
+        raise UserError(
+            f"--ft_proj_selector={flat['ft_proj_selector']}: the projection head has {layers} layers, so at most {layers} is possible (or -1, the last)"
+        )

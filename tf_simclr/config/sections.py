@@ -10,8 +10,22 @@ from tf_simclr.config.registry import PRETEXTS
 
 TINY = 1e-12  # lower bound of what has to be above zero
 MAX_INT = 2**31 - 1  # what TensorFlow takes as an int32
-EVALUATIONS = ("classifier", "probe", "few_labels", "knn", "clustering", "retrieval", "neighbors", "health")
-ENCODER_LAYERS = ("block_group1", "block_group2", "block_group3", "final_avg_pool")  # whose features can be evaluated; the last is the mean of block group 4
+EVALUATIONS = (
+    "classifier",
+    "probe",
+    "few_labels",
+    "knn",
+    "clustering",
+    "retrieval",
+    "neighbors",
+    "health",
+)
+ENCODER_LAYERS = (
+    "block_group1",
+    "block_group2",
+    "block_group3",
+    "final_avg_pool",
+)  # whose features can be evaluated; the last is the mean of block group 4
 MODES = ("pretrain", "finetune", "supervised", "distill")
 
 
@@ -19,33 +33,79 @@ def setting(default, help, *, choices=None, low=None, high=None, fixed=True):
     """A dataclass field with its help text and what values it accepts (`low` and `high` are inclusive)."""
     if type(default) is int and choices is None and high is None:
         high = MAX_INT
-    return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "low": low, "high": high, "fixed": fixed})
+    return dataclasses.field(
+        default=default,
+        metadata={"help": help, "choices": choices, "low": low, "high": high, "fixed": fixed},
+    )
 
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    dataset: str = setting("imagenet2012", "digits, folder:PATH, or the name of a tensorflow-datasets data set, e.g. cifar10")
-    data_dir: str = setting("", "where tensorflow-datasets keeps its data sets (empty: its own default)", fixed=False)
+    dataset: str = setting(
+        "imagenet2012",
+        "digits, folder:PATH, or the name of a tensorflow-datasets data set, e.g. cifar10",
+    )
+    data_dir: str = setting(
+        "", "where tensorflow-datasets keeps its data sets (empty: its own default)", fixed=False
+    )
     train_split: str = setting("train", "split to train on")
     eval_split: str = setting("validation", "split to evaluate on; never trained on", fixed=False)
-    cache_dataset: bool = setting(False, "keep the encoded images in memory whatever their size (under 1 GiB they always are)", fixed=False)
-    label_fraction: float = setting(1.0, "share of the training labels that is used, the same share of each class", low=TINY, high=1.0)
-    labels_per_class: int = setting(0, "number of labels of each class that are used (0: see label_fraction)", low=0)
-    unlabeled_dataset: str = setting("", "further images, of any source that dataset can name; their labels are not used (empty: none)")
+    cache_dataset: bool = setting(
+        False,
+        "keep the encoded images in memory whatever their size (under 1 GiB they always are)",
+        fixed=False,
+    )
+    label_fraction: float = setting(
+        1.0,
+        "share of the training labels that is used, the same share of each class",
+        low=TINY,
+        high=1.0,
+    )
+    labels_per_class: int = setting(
+        0, "number of labels of each class that are used (0: see label_fraction)", low=0
+    )
+    unlabeled_dataset: str = setting(
+        "",
+        "further images, of any source that dataset can name; their labels are not used (empty: none)",
+    )
     unlabeled_split: str = setting("train", "split of unlabeled_dataset")
-    unlabeled_ratio: float = setting(0.0, "images without label for each one with a label in a batch (0: as many as there are of each)", low=0.0, high=1e6)
-    image_size: int = setting(224, "height and width of the network's input in pixels; up to 32 the CIFAR stem is used", low=8)
+    unlabeled_ratio: float = setting(
+        0.0,
+        "images without label for each one with a label in a batch (0: as many as there are of each)",
+        low=0.0,
+        high=1e6,
+    )
+    image_size: int = setting(
+        224,
+        "height and width of the network's input in pixels; up to 32 the CIFAR stem is used",
+        low=8,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
 class Augment:
     use_crop: bool = setting(True, "random resized crop")
-    crop_area: tuple[float, float] = setting((0.08, 1.0), "least and greatest share of the image's area in a crop", low=TINY, high=1.0)
-    crop_aspect: tuple[float, float] = setting((3 / 4, 4 / 3), "least and greatest width/height of a crop", low=0.01, high=100.0)
+    crop_area: tuple[float, float] = setting(
+        (0.08, 1.0), "least and greatest share of the image's area in a crop", low=TINY, high=1.0
+    )
+    crop_aspect: tuple[float, float] = setting(
+        (3 / 4, 4 / 3), "least and greatest width/height of a crop", low=0.01, high=100.0
+    )
     use_flip: bool = setting(True, "mirror left-right with probability 0.5")
-    color_jitter_strength: float = setting(1.0, "strength s of brightness, contrast, saturation (0.8 s) and hue (0.2 s); 0: no colour augmentation", low=0.0, high=2.5)
-    brightness: str = setting("multiplicative", "how brightness changes: a factor, or the additive offset of the first paper", choices=("multiplicative", "additive"))
-    grayscale_probability: float = setting(0.2, "probability of dropping the colours", low=0.0, high=1.0)
+    color_jitter_strength: float = setting(
+        1.0,
+        "strength s of brightness, contrast, saturation (0.8 s) and hue (0.2 s); 0: no colour augmentation",
+        low=0.0,
+        high=2.5,
+    )
+    brightness: str = setting(
+        "multiplicative",
+        "how brightness changes: a factor, or the additive offset of the first paper",
+        choices=("multiplicative", "additive"),
+    )
+    grayscale_probability: float = setting(
+        0.2, "probability of dropping the colours", low=0.0, high=1.0
+    )
     use_blur: bool = setting(True, "Gaussian blur with probability 0.5")
     max_rotation: float = setting(0.0, "rotate by up to so many degrees", low=0.0, high=180.0)
     max_shear: float = setting(0.0, "shear horizontally by up to this slope", low=0.0, high=2.0)
@@ -55,72 +115,196 @@ class Augment:
 class Model:
     resnet_depth: int = setting(50, "depth of the ResNet", choices=(18, 34, 50, 101, 152, 200))
     width_multiplier: float = setting(1.0, "factor on all numbers of channels", low=0.02, high=16.0)
-    sk_ratio: float = setting(0.0, "selective-kernel ratio, 0.0625 recommended (0: off)", low=0.0, high=1.0)
+    sk_ratio: float = setting(
+        0.0, "selective-kernel ratio, 0.0625 recommended (0: off)", low=0.0, high=1.0
+    )
     se_ratio: float = setting(0.0, "squeeze-and-excite ratio (0: off)", low=0.0, high=1.0)
-    batch_norm_decay: float = setting(0.9, "momentum of the batch norm statistics", low=0.0, high=1.0)
-    global_bn: bool = setting(True, "batch norm statistics over all replicas instead of each replica's own")
-    proj_head_mode: str = setting("nonlinear", "projection head", choices=("none", "linear", "nonlinear"))
+    batch_norm_decay: float = setting(
+        0.9, "momentum of the batch norm statistics", low=0.0, high=1.0
+    )
+    global_bn: bool = setting(
+        True, "batch norm statistics over all replicas instead of each replica's own"
+    )
+    proj_head_mode: str = setting(
+        "nonlinear", "projection head", choices=("none", "linear", "nonlinear")
+    )
     proj_out_dim: int = setting(128, "output dimension of the projection head", low=1)
     num_proj_layers: int = setting(3, "layers of the nonlinear projection head", low=1)
-    ft_proj_selector: int = setting(0, "what the linear head reads: 0 the encoder's output, m the m-th projection layer, -1 the last", low=-1)
+    ft_proj_selector: int = setting(
+        0,
+        "what the linear head reads: 0 the encoder's output, m the m-th projection layer, -1 the last",
+        low=-1,
+    )
     zero_init_logits_layer: bool = setting(False, "start the linear head at zero")
-    probe_init_logits_layer: bool = setting(False, "start the linear head as logistic regression on the features that the training starts with")
-    fine_tune_after_block: int = setting(-1, "freeze: -1 nothing, 0 the stem, k the stem and block groups 1 to k (4: only heads are trained)", low=-1, high=4)
-    precision: str = setting("float32", "dtype of the computation; variables and loss stay float32", choices=("float32", "bfloat16", "float16"))
+    probe_init_logits_layer: bool = setting(
+        False,
+        "start the linear head as logistic regression on the features that the training starts with",
+    )
+    fine_tune_after_block: int = setting(
+        -1,
+        "freeze: -1 nothing, 0 the stem, k the stem and block groups 1 to k (4: only heads are trained)",
+        low=-1,
+        high=4,
+    )
+    precision: str = setting(
+        "float32",
+        "dtype of the computation; variables and loss stay float32",
+        choices=("float32", "bfloat16", "float16"),
+    )
 
 
 @dataclasses.dataclass(frozen=True)
 class Objective:
-    train_mode: str = setting("pretrain", "a task without labels, see pretext; labels, from a checkpoint or from scratch; a teacher's predictions; "
-                              "several with commas between", choices=MODES)
+    train_mode: str = setting(
+        "pretrain",
+        "a task without labels, see pretext; labels, from a checkpoint or from scratch; a teacher's predictions; "
+        "several with commas between",
+        choices=MODES,
+    )
     temperature: float = setting(0.1, "temperature tau of the contrastive loss", low=1e-3)
     hidden_norm: bool = setting(True, "normalise the projections to length 1 (cosine similarity)")
-    memory_size: int = setting(0, "past keys kept as further negatives, 65536 in SimCLRv2 (0: no memory)", low=0)
-    memory_momentum: float = setting(0.999, "momentum of the key encoder that fills the memory", low=0.0, high=1.0)
-    lineareval_while_pretraining: bool = setting(True, "train a linear classifier on the side, with pretext simclr; no gradient of it reaches the encoder")
-    checkpoint: str = setting("", "what to start from, or to evaluate, export or embed with: a run directory, a checkpoint or a SavedModel, "
-                              "also those of the papers' code")
-    teacher_checkpoint: str = setting("", "teacher of distill: a run directory, a checkpoint prefix in one, or any SavedModel with logits_sup")
-    distill_temperature: float = setting(1.0, "temperature of teacher and student, 0.1 in SimCLRv2 where both are the same network", low=1e-3)
-    distill_alpha: float = setting(1.0, "weight of the distillation loss; that of the labels is 1 - alpha", low=0.0, high=1.0)
-    distill_unlabeled: bool = setting(True, "distill on all images; otherwise on those with a label only")
+    memory_size: int = setting(
+        0, "past keys kept as further negatives, 65536 in SimCLRv2 (0: no memory)", low=0
+    )
+    memory_momentum: float = setting(
+        0.999, "momentum of the key encoder that fills the memory", low=0.0, high=1.0
+    )
+    lineareval_while_pretraining: bool = setting(
+        True,
+        "train a linear classifier on the side, with pretext simclr; no gradient of it reaches the encoder",
+    )
+    checkpoint: str = setting(
+        "",
+        "what to start from, or to evaluate, export or embed with: a run directory, a checkpoint or a SavedModel, "
+        "also those of the papers' code",
+    )
+    teacher_checkpoint: str = setting(
+        "",
+        "teacher of distill: a run directory, a checkpoint prefix in one, or any SavedModel with logits_sup",
+    )
+    distill_temperature: float = setting(
+        1.0,
+        "temperature of teacher and student, 0.1 in SimCLRv2 where both are the same network",
+        low=1e-3,
+    )
+    distill_alpha: float = setting(
+        1.0, "weight of the distillation loss; that of the labels is 1 - alpha", low=0.0, high=1.0
+    )
+    distill_unlabeled: bool = setting(
+        True, "distill on all images; otherwise on those with a label only"
+    )
 
 
 @dataclasses.dataclass(frozen=True)
 class Pretext:
-    pretext: str = setting("simclr", "task that pretraining solves without labels", choices=PRETEXTS)
+    pretext: str = setting(
+        "simclr", "task that pretraining solves without labels", choices=PRETEXTS
+    )
     pretext_width: int = setting(4096, "width of the hidden layers of a task's head", low=1)
-    patch_size: int = setting(0, "jigsaw, context_prediction: side of a patch in pixels (0: 64/225 of image_size, as in the paper, and 96/224)", low=0)
-    patch_gaps: bool = setting(True, "jigsaw, context_prediction, against shortcuts: gaps between patches, and chance in where each of them is")
-    num_permutations: int = setting(100, "jigsaw: permutations that are told apart", low=2, high=1000)
-    standardize_patches: bool = setting(True, "jigsaw, against shortcuts: each tile has the same mean and deviation")
-    shift_channels: bool = setting(True, "jigsaw, against shortcuts: the channels of a tile are moved by up to 2 of 64 pixels")
-    grey_probability: float = setting(0.3, "jigsaw, against shortcuts: probability of an image without its colours", low=0.0, high=1.0)
-    chromatic_guard: str = setting("drop", "context_prediction, against shortcuts: drop two of the channels of a patch, project it on what is not between green and magenta, "
-                                   "or none", choices=("drop", "project", "none"))
-    pixelate_patches: bool = setting(True, "context_prediction, against shortcuts: half of the patches are reduced to as little as 10 pixels a side and enlarged again")
-    rotation_exact: bool = setting(True, "rotation, against shortcuts: turn the pixels themselves; off: through an affine transform, whose traces give the angle away")
-    colour_rebalancing: bool = setting(True, "colorization: rare colours weigh more in the loss; off: all weigh the same, and the predictions are greyish")
-    removed_region: str = setting("centre", "context_encoder: what is removed of an image and has to be painted in; centre: a square of half the side; "
-                                  "blocks: random ones, up to a quarter of the image", choices=("centre", "blocks"))
-    region_overlap: bool = setting(True, "context_encoder: against seams, what is predicted reaches over the centre into what is visible, where the loss weighs 10 times as much")
-    decoder_width: int = setting(256, "colorization, context_encoder: channels of the decoder; of context_encoder each map twice as large has half as many, down to 32", low=1)
-    adversarial_weight: float = setting(0.0, "context_encoder: weight w of the adversarial loss, 0.001 in the paper; that of the reconstruction is 1 - w (0: no adversary)",
-                                        low=0.0, high=1.0)
-    discriminator_learning_rate: float = setting(2e-4, "context_encoder: constant learning rate of the discriminator's own Adam", low=0.0)
-    counting_margin: float = setting(10.0, "counting: least squared distance M between the counts of two images", low=TINY)
-    counting_grey_probability: float = setting(0.67, "counting, against shortcuts: probability of an image with the mean of its channels in each of them", low=0.0, high=1.0)
-    random_downsampling: bool = setting(True, "counting, against shortcuts: each image is downsampled by another method, drawn at random; off: by the mean of 2 x 2 pixels")
-    seed_patch: float = setting(1 / 3, "exemplar: side of the patch that an image gives, as a share of the image's shorter side", low=0.01, high=1.0)
-    seed_images: int = setting(0, "exemplar: images of each split, drawn at random, that are classes and are trained on (0: all); each has to be seen many times", low=0)
-    sampled_classes: int = setting(0, "exemplar: classes, drawn at random in each step, that the right one is told from (0: all, which are as many as images)", low=0)
+    patch_size: int = setting(
+        0,
+        "jigsaw, context_prediction: side of a patch in pixels (0: 64/225 of image_size, as in the paper, and 96/224)",
+        low=0,
+    )
+    patch_gaps: bool = setting(
+        True,
+        "jigsaw, context_prediction, against shortcuts: gaps between patches, and chance in where each of them is",
+    )
+    num_permutations: int = setting(
+        100, "jigsaw: permutations that are told apart", low=2, high=1000
+    )
+    standardize_patches: bool = setting(
+        True, "jigsaw, against shortcuts: each tile has the same mean and deviation"
+    )
+    shift_channels: bool = setting(
+        True, "jigsaw, against shortcuts: the channels of a tile are moved by up to 2 of 64 pixels"
+    )
+    grey_probability: float = setting(
+        0.3,
+        "jigsaw, against shortcuts: probability of an image without its colours",
+        low=0.0,
+        high=1.0,
+    )
+    chromatic_guard: str = setting(
+        "drop",
+        "context_prediction, against shortcuts: drop two of the channels of a patch, project it on what is not between green and magenta, "
+        "or none",
+        choices=("drop", "project", "none"),
+    )
+    pixelate_patches: bool = setting(
+        True,
+        "context_prediction, against shortcuts: half of the patches are reduced to as little as 10 pixels a side and enlarged again",
+    )
+    rotation_exact: bool = setting(
+        True,
+        "rotation, against shortcuts: turn the pixels themselves; off: through an affine transform, whose traces give the angle away",
+    )
+    colour_rebalancing: bool = setting(
+        True,
+        "colorization: rare colours weigh more in the loss; off: all weigh the same, and the predictions are greyish",
+    )
+    removed_region: str = setting(
+        "centre",
+        "context_encoder: what is removed of an image and has to be painted in; centre: a square of half the side; "
+        "blocks: random ones, up to a quarter of the image",
+        choices=("centre", "blocks"),
+    )
+    region_overlap: bool = setting(
+        True,
+        "context_encoder: against seams, what is predicted reaches over the centre into what is visible, where the loss weighs 10 times as much",
+    )
+    decoder_width: int = setting(
+        256,
+        "colorization, context_encoder: channels of the decoder; of context_encoder each map twice as large has half as many, down to 32",
+        low=1,
+    )
+    adversarial_weight: float = setting(
+        0.0,
+        "context_encoder: weight w of the adversarial loss, 0.001 in the paper; that of the reconstruction is 1 - w (0: no adversary)",
+        low=0.0,
+        high=1.0,
+    )
+    discriminator_learning_rate: float = setting(
+        2e-4, "context_encoder: constant learning rate of the discriminator's own Adam", low=0.0
+    )
+    counting_margin: float = setting(
+        10.0, "counting: least squared distance M between the counts of two images", low=TINY
+    )
+    counting_grey_probability: float = setting(
+        0.67,
+        "counting, against shortcuts: probability of an image with the mean of its channels in each of them",
+        low=0.0,
+        high=1.0,
+    )
+    random_downsampling: bool = setting(
+        True,
+        "counting, against shortcuts: each image is downsampled by another method, drawn at random; off: by the mean of 2 x 2 pixels",
+    )
+    seed_patch: float = setting(
+        1 / 3,
+        "exemplar: side of the patch that an image gives, as a share of the image's shorter side",
+        low=0.01,
+        high=1.0,
+    )
+    seed_images: int = setting(
+        0,
+        "exemplar: images of each split, drawn at random, that are classes and are trained on (0: all); each has to be seen many times",
+        low=0,
+    )
+    sampled_classes: int = setting(
+        0,
+        "exemplar: classes, drawn at random in each step, that the right one is told from (0: all, which are as many as images)",
+        low=0,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
 class Optimizer:
     optimizer: str = setting("lars", "optimiser", choices=("momentum", "adam", "lars"))
     learning_rate: float = setting(0.3, "base learning rate, see learning_rate_scaling", low=0.0)
-    learning_rate_scaling: str = setting("linear", "linear: times batch/256; sqrt: times sqrt(batch)", choices=("linear", "sqrt"))
+    learning_rate_scaling: str = setting(
+        "linear", "linear: times batch/256; sqrt: times sqrt(batch)", choices=("linear", "sqrt")
+    )
     warmup_epochs: float = setting(10.0, "epochs of linear warm-up", low=0.0)
     momentum: float = setting(0.9, "momentum of lars and momentum", low=0.0, high=1.0)
     weight_decay: float = setting(1e-6, "weight decay", low=0.0)
@@ -128,73 +312,188 @@ class Optimizer:
 
 @dataclasses.dataclass(frozen=True)
 class Train:
-    mode: str = setting("train", "what to do", choices=("train", "eval", "train_then_eval", "export", "embed", "report"), fixed=False)
-    model_dir: str = setting("", "run directory: checkpoints, results, exports (empty: runs/ and the config's name)", fixed=False)
+    mode: str = setting(
+        "train",
+        "what to do",
+        choices=("train", "eval", "train_then_eval", "export", "embed", "report"),
+        fixed=False,
+    )
+    model_dir: str = setting(
+        "",
+        "run directory: checkpoints, results, exports (empty: runs/ and the config's name)",
+        fixed=False,
+    )
     train_batch_size: int = setting(512, "images a step, over all replicas", low=1)
     train_epochs: int = setting(100, "epochs to train", low=1)
     train_steps: int = setting(0, "steps to train; overrides train_epochs (0: unused)", low=0)
     checkpoint_epochs: int = setting(1, "epochs between checkpoints", low=1, fixed=False)
-    checkpoint_steps: int = setting(0, "steps between checkpoints; overrides checkpoint_epochs (0: unused)", low=0, fixed=False)
-    keep_checkpoint_max: int = setting(5, "newest checkpoints that are kept (0: all)", low=0, fixed=False)
-    accumulate_steps: int = setting(1, "parts of a batch that go through the network one after the other; the loss still sees the whole batch, batch norm one part", low=1)
-    rematerialize: str = setting("none", "block: keep only what goes into each residual block and compute its activations again for the gradient: "
-                                 "a third more time, a fraction of the memory", choices=("none", "block"), fixed=False)
-    skip_nonfinite: int = setting(0, "steps with a loss, gradient or weight that is not finite that are left out, as if they had not been; one more ends the training "
-                                  "(0: the first one does). More than 0 takes a copy of weights and optimizer in memory", low=0, fixed=False)
-    seed: int = setting(0, "seed of weights, data order, augmentation and of the labels that are kept", low=0)
-    deterministic: bool = setting(False, "use only deterministic kernels: the same run gives the same bits", fixed=False)
+    checkpoint_steps: int = setting(
+        0, "steps between checkpoints; overrides checkpoint_epochs (0: unused)", low=0, fixed=False
+    )
+    keep_checkpoint_max: int = setting(
+        5, "newest checkpoints that are kept (0: all)", low=0, fixed=False
+    )
+    accumulate_steps: int = setting(
+        1,
+        "parts of a batch that go through the network one after the other; the loss still sees the whole batch, batch norm one part",
+        low=1,
+    )
+    rematerialize: str = setting(
+        "none",
+        "block: keep only what goes into each residual block and compute its activations again for the gradient: "
+        "a third more time, a fraction of the memory",
+        choices=("none", "block"),
+        fixed=False,
+    )
+    skip_nonfinite: int = setting(
+        0,
+        "steps with a loss, gradient or weight that is not finite that are left out, as if they had not been; one more ends the training "
+        "(0: the first one does). More than 0 takes a copy of weights and optimizer in memory",
+        low=0,
+        fixed=False,
+    )
+    seed: int = setting(
+        0, "seed of weights, data order, augmentation and of the labels that are kept", low=0
+    )
+    deterministic: bool = setting(
+        False, "use only deterministic kernels: the same run gives the same bits", fixed=False
+    )
 
 
 @dataclasses.dataclass(frozen=True)
 class Eval:
-    eval_every_epochs: int = setting(0, "epochs between evaluations on a held-out part of the training split while training (0: none, and nothing is held out)", low=0)
-    holdout_fraction: float = setting(0.1, "share of the training split that is held out for it", low=TINY, high=0.5)
+    eval_every_epochs: int = setting(
+        0,
+        "epochs between evaluations on a held-out part of the training split while training (0: none, and nothing is held out)",
+        low=0,
+    )
+    holdout_fraction: float = setting(
+        0.1, "share of the training split that is held out for it", low=TINY, high=0.5
+    )
     eval_steps: int = setting(0, "batches to evaluate (0: all examples)", low=0, fixed=False)
     eval_batch_size: int = setting(256, "images a step while evaluating", low=1, fixed=False)
-    eval_name: str = setting("", "name of the folder of the evaluation's TensorBoard events (empty: eval)", fixed=False)
-    eval_timeout: float = setting(0.0, "seconds --mode=eval waits for a newer checkpoint when no training is seen on this machine", low=0.0, fixed=False)
-    evaluations: tuple[str, ...] = setting(EVALUATIONS, "what is evaluated, with commas between", choices=EVALUATIONS, fixed=False)
-    eval_layers: tuple[str, ...] = setting(("final_avg_pool",), "layers whose features are evaluated, with commas between: block_group1 to 3, final_avg_pool, "
-                                           "proj_head_1 and so on, or all", fixed=False)
-    knn_examples: int = setting(50000, "training images in the k-NN and linear-probe evaluation (0: neither)", low=0, fixed=False)
-    knn_k: int = setting(0, "neighbours that vote in k-NN (0: chosen on the training images)", low=0, fixed=False)
-    knn_temperature: float = setting(0.0, "temperature of the k-NN vote: exp(cosine/temperature) (0: chosen on the training images)", low=0.0, fixed=False)
-    untrained_baseline: bool = setting(True, "evaluate the same network with its initial weights, and raw pixels, as well", fixed=False)
-    transfer_datasets: tuple[str, ...] = setting((), "other data sets that the encoder is probed and fine-tuned on, with commas between", fixed=False)
-    transfer_epochs: int = setting(10, "epochs of fine-tuning on each of them (0: only probed)", low=0, fixed=False)
+    eval_name: str = setting(
+        "", "name of the folder of the evaluation's TensorBoard events (empty: eval)", fixed=False
+    )
+    eval_timeout: float = setting(
+        0.0,
+        "seconds --mode=eval waits for a newer checkpoint when no training is seen on this machine",
+        low=0.0,
+        fixed=False,
+    )
+    evaluations: tuple[str, ...] = setting(
+        EVALUATIONS, "what is evaluated, with commas between", choices=EVALUATIONS, fixed=False
+    )
+    eval_layers: tuple[str, ...] = setting(
+        ("final_avg_pool",),
+        "layers whose features are evaluated, with commas between: block_group1 to 3, final_avg_pool, "
+        "proj_head_1 and so on, or all",
+        fixed=False,
+    )
+    knn_examples: int = setting(
+        50000,
+        "training images in the k-NN and linear-probe evaluation (0: neither)",
+        low=0,
+        fixed=False,
+    )
+    knn_k: int = setting(
+        0, "neighbours that vote in k-NN (0: chosen on the training images)", low=0, fixed=False
+    )
+    knn_temperature: float = setting(
+        0.0,
+        "temperature of the k-NN vote: exp(cosine/temperature) (0: chosen on the training images)",
+        low=0.0,
+        fixed=False,
+    )
+    untrained_baseline: bool = setting(
+        True,
+        "evaluate the same network with its initial weights, and raw pixels, as well",
+        fixed=False,
+    )
+    transfer_datasets: tuple[str, ...] = setting(
+        (),
+        "other data sets that the encoder is probed and fine-tuned on, with commas between",
+        fixed=False,
+    )
+    transfer_epochs: int = setting(
+        10, "epochs of fine-tuning on each of them (0: only probed)", low=0, fixed=False
+    )
 
 
 @dataclasses.dataclass(frozen=True)
 class Export:
-    export_formats: tuple[str, ...] = setting(("saved_model",), "what is exported, with commas between; the SavedModel always is",
-                                              choices=("saved_model", "tflite", "onnx"), fixed=False)
-    keep_hub_module_max: int = setting(1, "newest exports kept of each format (0: all)", low=0, fixed=False)
-    serving_max_pixels: int = setting(2**24, "images with more pixels are refused by the signatures of the SavedModel before they are decoded", low=1, fixed=False)
+    export_formats: tuple[str, ...] = setting(
+        ("saved_model",),
+        "what is exported, with commas between; the SavedModel always is",
+        choices=("saved_model", "tflite", "onnx"),
+        fixed=False,
+    )
+    keep_hub_module_max: int = setting(
+        1, "newest exports kept of each format (0: all)", low=0, fixed=False
+    )
+    serving_max_pixels: int = setting(
+        2**24,
+        "images with more pixels are refused by the signatures of the SavedModel before they are decoded",
+        low=1,
+        fixed=False,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
 class Embed:
-    embed_split: str = setting("", "split that --mode=embed embeds (empty: all of them)", fixed=False)
-    embed_output: str = setting("", "file that --mode=embed writes, .npz or .parquet (empty: embeddings.npz in the run directory)", fixed=False)
-    embed_neighbors: int = setting(8, "nearest neighbours of each image that --mode=embed finds (0: none)", low=0, fixed=False)
+    embed_split: str = setting(
+        "", "split that --mode=embed embeds (empty: all of them)", fixed=False
+    )
+    embed_output: str = setting(
+        "",
+        "file that --mode=embed writes, .npz or .parquet (empty: embeddings.npz in the run directory)",
+        fixed=False,
+    )
+    embed_neighbors: int = setting(
+        8, "nearest neighbours of each image that --mode=embed finds (0: none)", low=0, fixed=False
+    )
 
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    report_runs: tuple[str, ...] = setting((), "run directories that --mode=report shows side by side, with commas between (empty: that of model_dir)", fixed=False)
+    report_runs: tuple[str, ...] = setting(
+        (),
+        "run directories that --mode=report shows side by side, with commas between (empty: that of model_dir)",
+        fixed=False,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
 class Hardware:
-    strategy: str = setting("auto", "how to distribute; auto: a TPU that is named, else all GPUs, else the CPU",
-                            choices=("auto", "one_device", "mirrored", "multi_worker", "tpu"), fixed=False)
-    num_cpu_devices: int = setting(1, "logical CPU devices, to try distribution without GPUs", low=1, high=64, fixed=False)
-    jit_compile: str = setting("auto", "give the training step to XLA; auto: on one GPU. A TPU always does, on CPUs its convolutions are slow",
-                               choices=("auto", "true", "false"), fixed=False)
-    steps_per_loop: int = setting(1, "training steps without a word to the host between them, for TPUs; more than 1: fewer summaries, and data_time is not measured",
-                                  low=1, fixed=False)
-    data_service: str = setting("", "grpc://host:port of a tf.data service cluster that computes the training batches (empty: this machine does)", fixed=False)
-    use_tpu: bool = setting(True, "let strategy=auto use the TPU of --tpu_name or --master", fixed=False)
+    strategy: str = setting(
+        "auto",
+        "how to distribute; auto: a TPU that is named, else all GPUs, else the CPU",
+        choices=("auto", "one_device", "mirrored", "multi_worker", "tpu"),
+        fixed=False,
+    )
+    num_cpu_devices: int = setting(
+        1, "logical CPU devices, to try distribution without GPUs", low=1, high=64, fixed=False
+    )
+    jit_compile: str = setting(
+        "auto",
+        "give the training step to XLA; auto: on one GPU. A TPU always does, on CPUs its convolutions are slow",
+        choices=("auto", "true", "false"),
+        fixed=False,
+    )
+    steps_per_loop: int = setting(
+        1,
+        "training steps without a word to the host between them, for TPUs; more than 1: fewer summaries, and data_time is not measured",
+        low=1,
+        fixed=False,
+    )
+    data_service: str = setting(
+        "",
+        "grpc://host:port of a tf.data service cluster that computes the training batches (empty: this machine does)",
+        fixed=False,
+    )
+    use_tpu: bool = setting(
+        True, "let strategy=auto use the TPU of --tpu_name or --master", fixed=False
+    )
     tpu_name: str = setting("", "name or grpc:// address of the Cloud TPU", fixed=False)
     tpu_zone: str = setting("", "zone of the Cloud TPU", fixed=False)
     gcp_project: str = setting("", "project of the Cloud TPU", fixed=False)

@@ -12,10 +12,21 @@ from tf_simclr.config import config as config_lib
 from tf_simclr.config.config import UserError, nearest
 from tf_simclr.config.sections import MODES
 
-PATHS = {"checkpoint": ("pretrain", "finetune", "distill"), "teacher_checkpoint": ("distill",)}  # {flag: modes that take it}
+PATHS = {
+    "checkpoint": ("pretrain", "finetune", "distill"),
+    "teacher_checkpoint": ("distill",),
+}  # {flag: modes that take it}
 # Where a stage starts from if nothing is said: the nearest stage before it of one of these modes.
-STARTS = {("checkpoint", "finetune"): ("pretrain",), ("teacher_checkpoint", "distill"): ("finetune", "distill")}
-SHARED = ("train_mode", "mode", "model_dir", "deterministic")  # besides all of the section hardware: one process has one of them
+STARTS = {
+    ("checkpoint", "finetune"): ("pretrain",),
+    ("teacher_checkpoint", "distill"): ("finetune", "distill"),
+}
+SHARED = (
+    "train_mode",
+    "mode",
+    "model_dir",
+    "deterministic",
+)  # besides all of the section hardware: one process has one of them
 CHECKPOINTS = "a run directory, a directory of checkpoints, a checkpoint's prefix (…/ckpt-100) or a SavedModel"  # what those flags accept
 BEST = "best"  # in a run directory: the checkpoint that did best on held-out images
 OWN = ("train_mode", "model_dir")  # what is never the same in two stages
@@ -30,12 +41,18 @@ def stages(text):
     """The names of the stages in `--train_mode=text`."""
     names = [name.strip() for name in str(text).split(",")]
     for name in names:
-        if mode_of(name) not in MODES or not re.fullmatch(r"\w+(-\w+)?", name):  # it is the name of a directory, too
-            raise UserError(f"--train_mode={text}: accepted are {', '.join(MODES)}, or several with commas between, which run one after the other, "
-                            f"each also with a suffix as in distill-small.{nearest(mode_of(name), MODES)}")
+        if mode_of(name) not in MODES or not re.fullmatch(
+            r"\w+(-\w+)?", name
+        ):  # it is the name of a directory, too
+            raise UserError(
+                f"--train_mode={text}: accepted are {', '.join(MODES)}, or several with commas between, which run one after the other, "
+                f"each also with a suffix as in distill-small.{nearest(mode_of(name), MODES)}"
+            )
     twice = [name for name in names if names.count(name) > 1]
     if twice:
-        raise UserError(f"--train_mode={text}: {twice[0]} is there twice; give the second a name of its own, e.g. {twice[0]}-2")
+        raise UserError(
+            f"--train_mode={text}: {twice[0]} is there twice; give the second a name of its own, e.g. {twice[0]}-2"
+        )
     return names
 
 
@@ -49,13 +66,17 @@ def separate(values):
     for name, value in values.items():
         is_stage = mode_of(str(name)) in MODES
         if is_stage and not isinstance(value, dict):
-            raise UserError(f"'{name}' is the section of a stage: lines of `name: value` are expected under it, got {value}")
+            raise UserError(
+                f"'{name}' is the section of a stage: lines of `name: value` are expected under it, got {value}"
+            )
         (sections if is_stage else common)[name] = value
     fields = config_lib.fields()
     for stage, section in sections.items():
         for name in section:
             if name in SHARED or (name in fields and fields[name].section == "hardware"):
-                raise UserError(f"{name} stands in the section of {stage}: all stages share it, give it outside")
+                raise UserError(
+                    f"{name} stands in the section of {stage}: all stages share it, give it outside"
+                )
     return common, sections
 
 
@@ -73,21 +94,33 @@ def configs(common, sections, given=(), given_sections=()):
     names = stages(shared.get("train_mode", config_lib.fields()["train_mode"].default))
     strange = [stage for stage in given_sections if stage not in {*names, *map(mode_of, names)}]
     if strange:
-        raise UserError(f"--{strange[0]}.{next(iter(given_sections[strange[0]]))}: there is no such stage in --train_mode={','.join(names)}.{nearest(strange[0], names)}")
+        raise UserError(
+            f"--{strange[0]}.{next(iter(given_sections[strange[0]]))}: there is no such stage in --train_mode={','.join(names)}.{nearest(strange[0], names)}"
+        )
     root, before, built = str(shared.get("model_dir", "")).rstrip("/"), {}, []
     for stage in names:
         mode = mode_of(stage)
-        section, given_section = ({**every.get(mode, {}), **every.get(stage, {})} for every in (sections, given_sections))
+        section, given_section = (
+            {**every.get(mode, {}), **every.get(stage, {})} for every in (sections, given_sections)
+        )
         values = {**common, **section, **given, **given_section, "train_mode": mode}
-        own = {**section, **({} if len(names) > 1 else given), **given_section}  # what is for all stages is not this one's own
+        own = {
+            **section,
+            **({} if len(names) > 1 else given),
+            **given_section,
+        }  # what is for all stages is not this one's own
         values |= {flag: _start(flag, stage, own, shared, before) for flag in PATHS}
         if len(names) > 1:
             values["model_dir"] = f"{root}/{stage}"
         before[stage] = values.get("model_dir")
         built.append(config_lib.build(values))
     for flag in PATHS:
-        if shared.get(flag) and not any(settings.flat()[flag] == config_lib.coerce(flag, shared[flag]) for settings in built):
-            raise UserError(f"--{flag}={shared[flag]}: no stage of --train_mode={','.join(names)} takes it; give it to one of them, e.g. --{names[-1]}.{flag}=")
+        if shared.get(flag) and not any(
+            settings.flat()[flag] == config_lib.coerce(flag, shared[flag]) for settings in built
+        ):
+            raise UserError(
+                f"--{flag}={shared[flag]}: no stage of --train_mode={','.join(names)} takes it; give it to one of them, e.g. --{names[-1]}.{flag}="
+            )
     return built
 
 
@@ -100,9 +133,15 @@ def _start(flag, stage, own, shared, before):
         if name in before:
             return before[name] + path.removeprefix(name)
         if mode_of(name) in MODES and not os.path.exists(path):
-            raise UserError(f"{flag}: {path} is to be where {stage} starts, and no stage of this name runs before it; give a path, e.g. --{stage}.{flag}=")
+            raise UserError(
+                f"{flag}: {path} is to be where {stage} starts, and no stage of this name runs before it; give a path, e.g. --{stage}.{flag}="
+            )
         return path
-    fitting = [directory for stage, directory in before.items() if mode_of(stage) in STARTS.get((flag, mode), ())]
+    fitting = [
+        directory
+        for stage, directory in before.items()
+        if mode_of(stage) in STARTS.get((flag, mode), ())
+    ]
     if fitting:
         return fitting[-1]
     first = mode in PATHS[flag] and not any(mode_of(stage) in PATHS[flag] for stage in before)
@@ -111,30 +150,61 @@ def _start(flag, stage, own, shared, before):
 
 def siblings(values):
     """{checkpoint flag: the name of a run that lies beside the run directory of these flags, or its best/}."""
+
     def whole(path):
         return path.rstrip("/") if "://" in path else os.path.abspath(path)
 
     beside = os.path.join(os.path.dirname(whole(values.get("model_dir") or ".")), "")
     paths = {flag: whole(values[flag]) for flag in PATHS if values.get(flag)}
-    names = {flag: path.removeprefix(beside) for flag, path in paths.items() if path.startswith(beside)}
-    return {flag: name for flag, name in names.items() if not os.path.dirname(name.removesuffix(f"/{BEST}"))}
+    names = {
+        flag: path.removeprefix(beside) for flag, path in paths.items() if path.startswith(beside)
+    }
+    return {
+        flag: name
+        for flag, name in names.items()
+        if not os.path.dirname(name.removesuffix(f"/{BEST}"))
+    }
 
 
 def moved(values, model_dir):
     """The flags of a single run, written down elsewhere, as they are with this `model_dir`: runs beside it are beside it still."""
     path = model_dir.rstrip("/")
-    parent = os.path.join(path, "..") if os.path.basename(path) in (".", "..") else os.path.dirname(path)
-    return {**values, "model_dir": model_dir, **{flag: os.path.join(parent, name) for flag, name in siblings(values).items()}}
+    parent = (
+        os.path.join(path, "..") if os.path.basename(path) in (".", "..") else os.path.dirname(path)
+    )
+    return {
+        **values,
+        "model_dir": model_dir,
+        **{flag: os.path.join(parent, name) for flag, name in siblings(values).items()},
+    }
 
 
 def describe(built):
     """The configurations of a chain as one dict that `separate` and `configs` take: what they share, then a section each."""
     flats = {config.train.model_dir.rsplit("/", 1)[1]: config.flat() for config in built}
-    names = {flat["model_dir"] + inside: stage + inside for stage, flat in flats.items() for inside in ("", f"/{BEST}")}
+    names = {
+        flat["model_dir"] + inside: stage + inside
+        for stage, flat in flats.items()
+        for inside in ("", f"/{BEST}")
+    }
     first = next(iter(flats.values()))
-    same = {name for name in first if name not in (*OWN, *PATHS) and all(flat[name] == first[name] for flat in flats.values())}
+    same = {
+        name
+        for name in first
+        if name not in (*OWN, *PATHS) and all(flat[name] == first[name] for flat in flats.values())
+    }
     root = first["model_dir"].rsplit("/", 1)[0]
     sections = {
-        stage: {name: names.get(value, value) if name in PATHS else value for name, value in flat.items() if name not in same and name not in OWN}
-        for stage, flat in flats.items()}
-    return {"train_mode": ",".join(flats), "model_dir": root, **{name: first[name] for name in first if name in same}, **sections}
+        stage: {
+            name: names.get(value, value) if name in PATHS else value
+            for name, value in flat.items()
+            if name not in same and name not in OWN
+        }
+        for stage, flat in flats.items()
+    }
+    return {
+        "train_mode": ",".join(flats),
+        "model_dir": root,
+        **{name: first[name] for name in first if name in same},
+        **sections,
+    }

@@ -32,10 +32,15 @@ def crop_box(shape, seed, area, aspect):
         (begin, extent), each int32 [3].
     """
     begin, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
-        shape, tf.constant([[[0.0, 0.0, 1.0, 1.0]]]), seed,
+        shape,
+        tf.constant([[[0.0, 0.0, 1.0, 1.0]]]),
+        seed,
         min_object_covered=0.0,  # 0.1 would cut the range of areas off at 0.1
-        aspect_ratio_range=aspect, area_range=area, max_attempts=MAX_CROP_ATTEMPTS,
-        use_image_if_no_bounding_boxes=True)
+        aspect_ratio_range=aspect,
+        area_range=area,
+        max_attempts=MAX_CROP_ATTEMPTS,
+        use_image_if_no_bounding_boxes=True,
+    )
     return begin, tf.concat([extent[:2], [3]], 0)  # of the channels it says -1: all
 
 
@@ -53,8 +58,12 @@ def random_affine(image, u, max_rotation, max_shear):
     transform = tf.stack([a, b, x - a * x - b * y, d, e, y - d * x - e * y, 0.0, 0.0])
     return tf.raw_ops.ImageProjectiveTransformV3(
         images=tf.cast(image, tf.float32)[None],  # on uint8 the op would round down
-        transforms=transform[None], output_shape=[height, width], fill_value=0.0,
-        interpolation="BILINEAR", fill_mode="REFLECT")[0]
+        transforms=transform[None],
+        output_shape=[height, width],
+        fill_value=0.0,
+        interpolation="BILINEAR",
+        fill_mode="REFLECT",
+    )[0]
 
 
 def random_flip(image, u):
@@ -71,16 +80,31 @@ def crop_and_flip(picture, seeds, size, options):
     Returns:
         uint8 [V, size, size, 3].
     """
-    numbers, crops = zip(*(tf.unstack(tf.random.experimental.stateless_split(seed, 2)) for seed in seeds))  # with one seed, the angle would follow from the aspect
+    numbers, crops = zip(
+        *(tf.unstack(tf.random.experimental.stateless_split(seed, 2)) for seed in seeds)
+    )  # with one seed, the angle would follow from the aspect
     u = [tf.random.stateless_uniform([3], seed) for seed in numbers]
     shape = picture.shape()
-    boxes = [crop_box(shape, seed, options.crop_area, options.crop_aspect) if options.use_crop else (tf.zeros([3], tf.int32), shape) for seed in crops]
+    boxes = [
+        crop_box(shape, seed, options.crop_area, options.crop_aspect)
+        if options.use_crop
+        else (tf.zeros([3], tf.int32), shape)
+        for seed in crops
+    ]
     if options.max_rotation or options.max_shear:
         whole = picture.whole()
-        images = [Decoded(random_affine(whole, own[:2], options.max_rotation, options.max_shear)).crops([box])[0] for own, box in zip(u, boxes)]
+        images = [
+            Decoded(random_affine(whole, own[:2], options.max_rotation, options.max_shear)).crops(
+                [box]
+            )[0]
+            for own, box in zip(u, boxes)
+        ]
     else:
         images = picture.crops(boxes)
-    views = [tf.cast(tf.clip_by_value(tf.math.rint(resize(image, size)), 0.0, 255.0), tf.uint8) for image in images]
+    views = [
+        tf.cast(tf.clip_by_value(tf.math.rint(resize(image, size)), 0.0, 255.0), tf.uint8)
+        for image in images
+    ]
     if options.use_flip:
         views = [random_flip(view, own[2]) for view, own in zip(views, u)]
     return tf.ensure_shape(tf.stack(views), [len(seeds), size, size, 3])
@@ -100,10 +124,14 @@ def pretrain_views(picture, seed, size, options):
         {"views": uint8 [2, size, size, 3], "numbers": float32 [2, 12] in [0, 1), the random numbers of the colours}.
     """
     views = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
-    geometry, colours = zip(*(tf.unstack(tf.random.experimental.stateless_split(view, 2)) for view in views))
+    geometry, colours = zip(
+        *(tf.unstack(tf.random.experimental.stateless_split(view, 2)) for view in views)
+    )
     example = {"views": crop_and_flip(picture, geometry, size, options)}
     if colour.changes(options):
-        example["numbers"] = tf.stack([tf.random.stateless_uniform([colour.NUMBERS], own) for own in colours])
+        example["numbers"] = tf.stack(
+            [tf.random.stateless_uniform([colour.NUMBERS], own) for own in colours]
+        )
     return example
 
 
@@ -115,7 +143,10 @@ def eval_image(image, size):
     """
     shape = tf.shape(image)
     if size > UNCROPPED_SIZE:
-        side = tf.cast(tf.math.rint(CROP_PROPORTION * tf.cast(tf.minimum(shape[0], shape[1]), tf.float32)), tf.int32)
+        side = tf.cast(
+            tf.math.rint(CROP_PROPORTION * tf.cast(tf.minimum(shape[0], shape[1]), tf.float32)),
+            tf.int32,
+        )
         side = tf.maximum(side, 1)
         begin = (shape[:2] - side + 1) // 2
         image = tf.slice(image, [begin[0], begin[1], 0], [side, side, 3])

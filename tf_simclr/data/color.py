@@ -40,7 +40,9 @@ def images(batch, options):
     found = tf.reshape(found, [-1, *found.shape[-3:]])
     if "numbers" not in batch:
         return tf.image.convert_image_dtype(found, tf.float32)
-    return distort(found, tf.reshape(batch["numbers"], [-1, NUMBERS]), options, one_by_one=distribute.on_cpu())
+    return distort(
+        found, tf.reshape(batch["numbers"], [-1, NUMBERS]), options, one_by_one=distribute.on_cpu()
+    )
 
 
 @tf.function(jit_compile=True, autograph=False)
@@ -59,7 +61,13 @@ def distort(images, numbers, options, one_by_one):
         u = tf.unstack(u, axis=-1)
         planes = tf.cast(tf.stack(tf.unstack(images, axis=-1), -3), tf.float32) * (1 / 255)
         if options.color_jitter_strength > 0:
-            planes = _only(u[8] < 0.8, lambda x: jitter(x, u[:8], options.color_jitter_strength, options.brightness == "additive"), planes)
+            planes = _only(
+                u[8] < 0.8,
+                lambda x: jitter(
+                    x, u[:8], options.color_jitter_strength, options.brightness == "additive"
+                ),
+                planes,
+            )
             planes = _only(u[9] < options.grayscale_probability, grayscale, planes)
         if options.use_blur and blur_taps(images.shape[-2]) > 1:
             planes = _only(u[10] < 0.5, lambda x: blur(x, between(u[11], *BLUR_SIGMA)), planes)
@@ -67,7 +75,12 @@ def distort(images, numbers, options, one_by_one):
 
     if not one_by_one:
         return change(images, numbers)
-    return tf.map_fn(lambda pair: change(*pair), (images, numbers), fn_output_signature=tf.float32, parallel_iterations=1)
+    return tf.map_fn(
+        lambda pair: change(*pair),
+        (images, numbers),
+        fn_output_signature=tf.float32,
+        parallel_iterations=1,
+    )
 
 
 def jitter(planes, u, strength, additive=False):
@@ -76,25 +89,36 @@ def jitter(planes, u, strength, additive=False):
     low, high = max(1 - s, 0.0), 1 + s
     order = tf.argsort(tf.stack(u[:4], -1))  # [..., 4]
     kinds = [
-        lambda x: x + _wide(between(u[4], -s, s)) if additive else x * _wide(between(u[4], low, high)),
+        lambda x: (
+            x + _wide(between(u[4], -s, s)) if additive else x * _wide(between(u[4], low, high))
+        ),
         lambda x: contrast(x, between(u[5], low, high)),
         lambda x: saturation(x, between(u[6], low, high)),
         lambda x: hue(x, between(u[7], -0.2 * strength, 0.2 * strength)),
     ]
     step = lambda k, x: (k + 1, tf.clip_by_value(_one_of(order[..., k], kinds, x), 0.0, 1.0))
-    return tf.while_loop(lambda k, x: k < 4, step, (0, planes))[1]  # a loop: each of the four is compiled once
+    return tf.while_loop(lambda k, x: k < 4, step, (0, planes))[
+        1
+    ]  # a loop: each of the four is compiled once
 
 
 def contrast(planes, factor):
     """Moves each channel away from its mean. factor: [...]."""
-    mean = tf.reduce_mean(tf.reduce_mean(planes, -2, keepdims=True), -1, keepdims=True)  # rows first: that is vectorised
+    mean = tf.reduce_mean(
+        tf.reduce_mean(planes, -2, keepdims=True), -1, keepdims=True
+    )  # rows first: that is vectorised
     return (planes - mean) * _wide(factor) + mean
 
 
 def saturation(planes, factor):
     """Scales the saturation of HSV, up to 1: exactly the moving away from the largest channel. factor: [...]."""
-    value, least = tf.reduce_max(planes, -3, keepdims=True), tf.reduce_min(planes, -3, keepdims=True)
-    return value - (value - planes) * tf.minimum(_wide(factor), value / tf.maximum(value - least, 1e-9))
+    value, least = (
+        tf.reduce_max(planes, -3, keepdims=True),
+        tf.reduce_min(planes, -3, keepdims=True),
+    )
+    return value - (value - planes) * tf.minimum(
+        _wide(factor), value / tf.maximum(value - least, 1e-9)
+    )
 
 
 def hue(planes, delta):
@@ -106,11 +130,17 @@ def hue(planes, delta):
     r, g, b = tf.unstack(planes, axis=-3)
     value, least = tf.maximum(tf.maximum(r, g), b), tf.minimum(tf.minimum(r, g), b)
     chroma = value - least
-    angle = tf.where(value == r, g - b, tf.where(value == g, b - r + 2 * chroma, r - g + 4 * chroma))  # in sixths of a turn, times the chroma
+    angle = tf.where(
+        value == r, g - b, tf.where(value == g, b - r + 2 * chroma, r - g + 4 * chroma)
+    )  # in sixths of a turn, times the chroma
     angle += 6 * delta[..., None, None] * chroma
     angle += tf.where(angle < 0, 6 * chroma, 0.0)
     angle -= tf.where(angle >= 6 * chroma, 6 * chroma, 0.0)
-    ramps = [tf.abs(angle - 3 * chroma) - chroma, 2 * chroma - tf.abs(angle - 2 * chroma), 2 * chroma - tf.abs(angle - 4 * chroma)]
+    ramps = [
+        tf.abs(angle - 3 * chroma) - chroma,
+        2 * chroma - tf.abs(angle - 2 * chroma),
+        2 * chroma - tf.abs(angle - 4 * chroma),
+    ]
     return tf.stack([least + tf.minimum(tf.maximum(ramp, 0.0), chroma) for ramp in ramps], -3)
 
 
@@ -135,13 +165,23 @@ def blur(planes, sigma):
     radius = blur_taps(size) // 2
     squares = tf.square(tf.cast(tf.range(size)[:, None] - tf.range(size), tf.float32))  # [S, S]
     variance = 2 * tf.square(sigma)[..., None, None]
-    total = tf.reduce_sum(tf.exp(-tf.square(tf.range(-radius, radius + 1, dtype=tf.float32)) / variance), -1, keepdims=True)
+    total = tf.reduce_sum(
+        tf.exp(-tf.square(tf.range(-radius, radius + 1, dtype=tf.float32)) / variance),
+        -1,
+        keepdims=True,
+    )
     band = tf.where(squares <= radius**2, tf.exp(-squares / variance), 0.0) / total  # [..., S, S]
     band = tf.broadcast_to(band[..., None, :, :], tf.shape(planes))
     ends = [(begin, min(begin + BLOCK, size)) for begin in range(0, size, BLOCK)]
-    blocks = [(slice(begin, end), slice(max(begin - radius, 0), end + radius)) for begin, end in ends]  # of the result, and what it depends on
-    planes = tf.concat([tf.matmul(planes[..., :, near], band[..., near, block]) for block, near in blocks], -1)
-    planes = tf.concat([tf.matmul(band[..., block, near], planes[..., near, :]) for block, near in blocks], -2)
+    blocks = [
+        (slice(begin, end), slice(max(begin - radius, 0), end + radius)) for begin, end in ends
+    ]  # of the result, and what it depends on
+    planes = tf.concat(
+        [tf.matmul(planes[..., :, near], band[..., near, block]) for block, near in blocks], -1
+    )
+    planes = tf.concat(
+        [tf.matmul(band[..., block, near], planes[..., near, :]) for block, near in blocks], -2
+    )
     return tf.clip_by_value(planes, 0.0, 1.0)
 
 

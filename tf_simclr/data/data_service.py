@@ -13,7 +13,9 @@ import tensorflow as tf
 from tf_simclr.config.config import UserError
 from tf_simclr.data.source import Indexed
 
-GRAPH_LIMIT = 2**30  # bytes of records that are sent to the cluster within the description of the data set; TensorFlow takes less than 2 GiB
+GRAPH_LIMIT = (
+    2**30
+)  # bytes of records that are sent to the cluster within the description of the data set; TensorFlow takes less than 2 GiB
 TIMEOUT = 10  # seconds to connect in
 
 
@@ -21,17 +23,23 @@ def check(address, sources):
     """Raises UserError where no cluster answers at `address`, or a source could not be sent there."""
     where = f"--data_service={address}"
     for source in sources:
-        size = sum(map(_bytes, (source.records, source.labels))) if isinstance(source, Indexed) else 0
+        size = (
+            sum(map(_bytes, (source.records, source.labels))) if isinstance(source, Indexed) else 0
+        )
         if size > GRAPH_LIMIT:
-            raise UserError(f"{where}: {source.name}, split {source.split}, holds {size >> 20} MB in memory, and at most {GRAPH_LIMIT >> 20} can be sent to the workers; "
-                            "leave out --cache_dataset, or --data_service")
+            raise UserError(
+                f"{where}: {source.name}, split {source.split}, holds {size >> 20} MB in memory, and at most {GRAPH_LIMIT >> 20} can be sent to the workers; "
+                "leave out --cache_dataset, or --data_service"
+            )
     try:
         parts = urllib.parse.urlsplit(address)
         if parts.scheme != "grpc" or not (parts.hostname and parts.port):
             raise ValueError("it is not of the form grpc://host:port")
         socket.create_connection((parts.hostname, parts.port), TIMEOUT).close()
     except (OSError, ValueError) as error:
-        raise UserError(f"{where}: no tf.data service there ({error}); start a dispatcher and workers, or leave the flag out") from None
+        raise UserError(
+            f"{where}: no tf.data service there ({error}); start a dispatcher and workers, or leave the flag out"
+        ) from None
 
 
 def distributed(dataset, address):

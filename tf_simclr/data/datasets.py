@@ -24,19 +24,34 @@ def digits(data):
     from sklearn.model_selection import train_test_split
 
     bunch = load_digits()
-    images = np.repeat(np.round(bunch.images * (255 / 16)).astype(np.uint8)[..., None], 3, -1)  # [1797, 8, 8, 3]
-    index = train_test_split(np.arange(len(images)), test_size=360, stratify=bunch.target, random_state=0)
+    images = np.repeat(
+        np.round(bunch.images * (255 / 16)).astype(np.uint8)[..., None], 3, -1
+    )  # [1797, 8, 8, 3]
+    index = train_test_split(
+        np.arange(len(images)), test_size=360, stratify=bunch.target, random_state=0
+    )
     names = tuple(map(str, bunch.target_names))
     return {
-        split: functools.partial(Indexed, "digits", split, names, Decoded, images[np.sort(rows)], bunch.target[np.sort(rows)].astype(np.int64))
-        for split, rows in zip(("train", "test"), index)}
+        split: functools.partial(
+            Indexed,
+            "digits",
+            split,
+            names,
+            Decoded,
+            images[np.sort(rows)],
+            bunch.target[np.sort(rows)].astype(np.int64),
+        )
+        for split, rows in zip(("train", "test"), index)
+    }
 
 
 def folder(data):
     """The user's own images, see `folder.scan`."""
     path = data.dataset.removeprefix("folder:")
     return {
-        split: functools.partial(_folder_source, data, split, find) for split, find in folders.scan(path).items()}
+        split: functools.partial(_folder_source, data, split, find)
+        for split, find in folders.scan(path).items()
+    }
 
 
 def _folder_source(data, split, find):
@@ -47,7 +62,15 @@ def _folder_source(data, split, find):
     if data.cache_dataset or sum(map(os.path.getsize, paths)) <= MEMORY_LIMIT:
         records = np.array([tf.io.read_file(os.fsencode(path)).numpy() for path in paths], object)
         return Indexed(data.dataset, split, class_names, Encoded, records, labels, tuple(files))
-    return Indexed(data.dataset, split, class_names, lambda path: Encoded(tf.io.read_file(path)), paths, labels, tuple(files))
+    return Indexed(
+        data.dataset,
+        split,
+        class_names,
+        lambda path: Encoded(tf.io.read_file(path)),
+        paths,
+        labels,
+        tuple(files),
+    )
 
 
 class _Splits(dict):
@@ -75,15 +98,23 @@ def tfds(data):
         known = [*SOURCES, *tensorflow_datasets.list_builders()]
         if data.dataset.split("/")[0].split(":")[0] in known:
             raise UserError(f"--dataset={data.dataset}: {' '.join(str(error).split())}") from None
-        raise UserError(f"--dataset={data.dataset}: neither digits, folder:PATH nor a data set of tensorflow-datasets.{nearest(data.dataset, known)}") from None
+        raise UserError(
+            f"--dataset={data.dataset}: neither digits, folder:PATH nor a data set of tensorflow-datasets.{nearest(data.dataset, known)}"
+        ) from None
     try:
         if not builder.is_prepared():
-            logging.info("%s is not in %s: downloading and preparing it, which can take long", data.dataset, builder.data_dir)
+            logging.info(
+                "%s is not in %s: downloading and preparing it, which can take long",
+                data.dataset,
+                builder.data_dir,
+            )
         builder.download_and_prepare()
     except Exception as error:  # whatever the network, the disk or a missing manual download raises
         reason = " ".join(str(error).split())[:300]
-        raise UserError(f"--dataset={data.dataset}: it isn't prepared in {builder.data_dir} and can't be downloaded ({reason}); "
-                        "give the folder that has it as --data_dir") from None
+        raise UserError(
+            f"--dataset={data.dataset}: it isn't prepared in {builder.data_dir} and can't be downloaded ({reason}); "
+            "give the folder that has it as --data_dir"
+        ) from None
     return _Splits(builder.info.splits, functools.partial(_tfds_source, builder, data))
 
 
@@ -91,31 +122,66 @@ def _tfds_source(builder, data, split):
     import tensorflow_datasets
 
     features = builder.info.features
-    image = next((key for key, feature in features.items() if isinstance(feature, tensorflow_datasets.features.Image)), None)
+    image = next(
+        (
+            key
+            for key, feature in features.items()
+            if isinstance(feature, tensorflow_datasets.features.Image)
+        ),
+        None,
+    )
     if image is None:
-        raise UserError(f"--dataset={data.dataset}: it has no image feature, only {', '.join(features)}")
-    classes = [key for key, feature in features.items() if isinstance(feature, tensorflow_datasets.features.ClassLabel)]
+        raise UserError(
+            f"--dataset={data.dataset}: it has no image feature, only {', '.join(features)}"
+        )
+    classes = [
+        key
+        for key, feature in features.items()
+        if isinstance(feature, tensorflow_datasets.features.ClassLabel)
+    ]
     label = "label" if "label" in classes else classes[0] if classes else None
     names = tuple(features[label].names) if label else ()
     try:
         info = builder.info.splits[split]
     except ValueError as error:
-        raise UserError(f"--dataset={data.dataset}: no split '{split}': {' '.join(str(error).split())}") from None
+        raise UserError(
+            f"--dataset={data.dataset}: no split '{split}': {' '.join(str(error).split())}"
+        ) from None
 
     def read(context):
         def pick(example):
-            return example["tfds_id"], example[image], tf.cast(example[label], tf.int64) if label else tf.constant(UNLABELED, tf.int64)
+            return (
+                example["tfds_id"],
+                example[image],
+                tf.cast(example[label], tf.int64) if label else tf.constant(UNLABELED, tf.int64),
+            )
 
         shards = context is not None and context.num_input_pipelines > 1
         by_file = shards and info.num_shards >= context.num_input_pipelines
-        config = tensorflow_datasets.ReadConfig(add_tfds_id=True, input_context=context if by_file else None)
-        dataset = builder.as_dataset(split=split, decoders={image: tensorflow_datasets.decode.SkipDecoding()}, read_config=config)
+        config = tensorflow_datasets.ReadConfig(
+            add_tfds_id=True, input_context=context if by_file else None
+        )
+        dataset = builder.as_dataset(
+            split=split,
+            decoders={image: tensorflow_datasets.decode.SkipDecoding()},
+            read_config=config,
+        )
         if shards and not by_file:
             dataset = dataset.shard(context.num_input_pipelines, context.input_pipeline_id)
         return dataset.map(pick)
 
-    stream = Streamed(data.dataset, split, names, Encoded, read, info.num_examples, info.num_examples if label else 0)
-    share = info.num_examples / max(builder.info.splits.total_num_examples, 1)  # the size of a slice is not known otherwise
+    stream = Streamed(
+        data.dataset,
+        split,
+        names,
+        Encoded,
+        read,
+        info.num_examples,
+        info.num_examples if label else 0,
+    )
+    share = info.num_examples / max(
+        builder.info.splits.total_num_examples, 1
+    )  # the size of a slice is not known otherwise
     large = not data.cache_dataset and share * builder.info.dataset_size > MEMORY_LIMIT
     return stream if large else stream.in_memory(info.num_examples)
 
@@ -139,8 +205,12 @@ def load(data, split, flag=None):
         make = known[split]
     except KeyError:
         flag = flag or ("train_split" if split == data.train_split else "eval_split")
-        others = [name for name in known if flag != "eval_split" or name != data.train_split]  # never evaluate what is trained on
-        raise UserError(f"--{flag}={split}: {data.dataset} has no such split, only {', '.join(known)}.{nearest(split, others)}") from None
+        others = [
+            name for name in known if flag != "eval_split" or name != data.train_split
+        ]  # never evaluate what is trained on
+        raise UserError(
+            f"--{flag}={split}: {data.dataset} has no such split, only {', '.join(known)}.{nearest(split, others)}"
+        ) from None
     source = make()
     labels = f"{source.num_classes} classes" if source.num_classes else "no labels"
     logging.info("%s, split %s: %d images, %s", data.dataset, split, source.num_examples, labels)
@@ -155,7 +225,9 @@ def train_and_test(data, dataset):
         raise UserError(str(error).replace("--dataset=", "--transfer_datasets=")) from None
     test = next((name for name in EVALUATED if name in known), None)
     if "train" not in known or test is None:
-        raise UserError(f"--transfer_datasets={dataset}: a split train and one of {', '.join(EVALUATED)} are needed, it has {', '.join(known)}")
+        raise UserError(
+            f"--transfer_datasets={dataset}: a split train and one of {', '.join(EVALUATED)} are needed, it has {', '.join(known)}"
+        )
     return "train", test
 
 
@@ -164,6 +236,10 @@ def load_unlabeled(data):
     if not data.unlabeled_dataset:
         return None
     try:
-        return load(dataclasses.replace(data, dataset=data.unlabeled_dataset), data.unlabeled_split, "unlabeled_split").without_labels()
+        return load(
+            dataclasses.replace(data, dataset=data.unlabeled_dataset),
+            data.unlabeled_split,
+            "unlabeled_split",
+        ).without_labels()
     except UserError as error:
         raise UserError(str(error).replace("--dataset=", "--unlabeled_dataset=")) from None

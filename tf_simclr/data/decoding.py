@@ -10,7 +10,9 @@ import tensorflow as tf
 ACCEPTED = "JPEG, PNG, BMP and GIF are accepted"
 PALETTE = "a BMP file with a colour palette, which TensorFlow would read as grey; convert it to PNG"
 PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"  # with what has to come first in it, else a reader may find another size than is read here
-MAX_BLOCKS = 2**17  # of a GIF, before the end of its first frame; it takes a second or two to walk over so many
+MAX_BLOCKS = (
+    2**17
+)  # of a GIF, before the end of its first frame; it takes a second or two to walk over so many
 _HEADER = 64  # bytes of a file that hold what is read here
 
 
@@ -18,7 +20,9 @@ def decode(contents):
     """An encoded image (JPEG, PNG, BMP, the first frame of a GIF; grey, RGB or with alpha) -> uint8 [H, W, 3]."""
 
     def other():
-        one = tf.cond(_starts(contents, b"GIF8"), lambda: _first_frame(contents)[0], lambda: contents)
+        one = tf.cond(
+            _starts(contents, b"GIF8"), lambda: _first_frame(contents)[0], lambda: contents
+        )
         image = tf.io.decode_image(one, expand_animations=False)  # [H, W, 1 to 4]
         grey = tf.shape(image)[-1] < 3
         return tf.cond(grey, lambda: tf.repeat(image[..., :1], 3, -1), lambda: image[..., :3])
@@ -36,17 +40,37 @@ def checked(contents, max_pixels):
     header = _header(contents)
     jpeg, bmp = tf.io.is_jpeg(contents), _starts(contents, b"BM")
     png, gif = _starts(contents, PNG), _starts(contents, b"GIF8")
-    with _require(jpeg | png | bmp | gif, "the input is not an image that can be read: " + ACCEPTED):
+    with _require(
+        jpeg | png | bmp | gif, "the input is not an image that can be read: " + ACCEPTED
+    ):
         contents = tf.identity(contents)
-    contents, frame = tf.cond(gif, lambda: _first_frame(contents), lambda: (contents, tf.constant(0, tf.int64)))
-    pixels = tf.case([
-        (jpeg, lambda: tf.reduce_prod(tf.cast(tf.image.extract_jpeg_shape(contents), tf.int64)[:2])),
-        (png, lambda: _number(header, 16, 4, big=True) * _number(header, 20, 4, big=True)),
-        (bmp, lambda: _signed(_number(header, 18, 4)) * _signed(_number(header, 22, 4))),
-    ], default=lambda: tf.where(frame > 0, tf.maximum(frame, _number(header, 6, 2) * _number(header, 8, 2)), 0))
-    with _require((pixels > 0) & (pixels <= max_pixels), f"the image has too many pixels, or none: at most {max_pixels} are accepted, got", pixels):
+    contents, frame = tf.cond(
+        gif, lambda: _first_frame(contents), lambda: (contents, tf.constant(0, tf.int64))
+    )
+    pixels = tf.case(
+        [
+            (
+                jpeg,
+                lambda: tf.reduce_prod(
+                    tf.cast(tf.image.extract_jpeg_shape(contents), tf.int64)[:2]
+                ),
+            ),
+            (png, lambda: _number(header, 16, 4, big=True) * _number(header, 20, 4, big=True)),
+            (bmp, lambda: _signed(_number(header, 18, 4)) * _signed(_number(header, 22, 4))),
+        ],
+        default=lambda: tf.where(
+            frame > 0, tf.maximum(frame, _number(header, 6, 2) * _number(header, 8, 2)), 0
+        ),
+    )
+    with _require(
+        (pixels > 0) & (pixels <= max_pixels),
+        f"the image has too many pixels, or none: at most {max_pixels} are accepted, got",
+        pixels,
+    ):
         contents = tf.identity(contents)
-    with _require(~tf.cond(bmp, lambda: has_colour_palette(contents), lambda: tf.constant(False)), PALETTE):
+    with _require(
+        ~tf.cond(bmp, lambda: has_colour_palette(contents), lambda: tf.constant(False)), PALETTE
+    ):
         return tf.identity(contents)
 
 
@@ -90,17 +114,29 @@ def _first_frame(contents):
 
     def parts(position, count):  # each begins with its length, the last one has none
         position, count = tf.while_loop(
-            lambda p, n: (at(p) > 0) & (p < size) & (n < MAX_BLOCKS), lambda p, n: (p + 1 + at(p), n + 1), (position, count))
+            lambda p, n: (at(p) > 0) & (p < size) & (n < MAX_BLOCKS),
+            lambda p, n: (p + 1 + at(p), n + 1),
+            (position, count),
+        )
         return position + 1, count + 1
 
     start = 13 + table(at(10))
     frame, count = tf.while_loop(  # over the extensions
-        lambda p, n: (at(p) == 0x21) & (p < size) & (n < MAX_BLOCKS), lambda p, n: parts(p + 2, n), (start, tf.constant(0)))
+        lambda p, n: (at(p) == 0x21) & (p < size) & (n < MAX_BLOCKS),
+        lambda p, n: parts(p + 2, n),
+        (start, tf.constant(0)),
+    )
     end, count = parts(frame + 11 + table(at(frame + 9)), count)
     area = tf.cast(at(frame + 5, 2), tf.int64) * tf.cast(at(frame + 7, 2), tf.int64)
     found = (at(frame) == 0x2C) & (frame < size) & (count <= MAX_BLOCKS)
     behind = tf.minimum(frame, tf.strings.length(contents))
-    alone = tf.strings.join([tf.strings.substr(contents, 0, start), tf.strings.substr(contents, behind, end - behind), b"\x3b"])
+    alone = tf.strings.join(
+        [
+            tf.strings.substr(contents, 0, start),
+            tf.strings.substr(contents, behind, end - behind),
+            b"\x3b",
+        ]
+    )
     return alone, tf.where(found, area, 0)
 
 

@@ -25,7 +25,9 @@ def choose(labels, fraction, seed):
     chosen = []
     for has_label in (True, False):
         members = order[(labels[order] != UNLABELED) == has_label]
-        first = members[np.argsort(place[members], kind="stable")][:max(1, round(fraction * len(members)))]
+        first = members[np.argsort(place[members], kind="stable")][
+            : max(1, round(fraction * len(members)))
+        ]
         chosen.append(first[np.isfinite(place[first])])
     return np.sort(np.concatenate(chosen))
 
@@ -37,13 +39,24 @@ def split(source, fraction, seed):
         UserError: the source is not in memory, or too small.
     """
     if not isinstance(source, Indexed):
-        raise UserError(f"--eval_every_epochs: {source.name}, split {source.split}, is read from its files one after the other, and nothing can be held out of it; "
-                        "give --cache_dataset=True or a smaller slice, e.g. --train_split=train[:10%], or leave --eval_every_epochs out")
+        raise UserError(
+            f"--eval_every_epochs: {source.name}, split {source.split}, is read from its files one after the other, and nothing can be held out of it; "
+            "give --cache_dataset=True or a smaller slice, e.g. --train_split=train[:10%], or leave --eval_every_epochs out"
+        )
     chosen = choose(source.labels, fraction, seed)
     if not len(chosen):
-        raise UserError(f"--eval_every_epochs: none of the {source.num_examples} images of {source.name}, split {source.split}, can be held out, since every class "
-                        "keeps one; give more images, or leave it out")
+        raise UserError(
+            f"--eval_every_epochs: none of the {source.num_examples} images of {source.name}, split {source.split}, can be held out, since every class "
+            "keeps one; give more images, or leave it out"
+        )
     held_out = source.take(chosen)
-    logging.info("%s, split %s: %d of %d images and %d of %d labels are held out of the training", source.name, source.split,
-                 held_out.num_examples, source.num_examples, held_out.num_labeled, source.num_labeled)
+    logging.info(
+        "%s, split %s: %d of %d images and %d of %d labels are held out of the training",
+        source.name,
+        source.split,
+        held_out.num_examples,
+        source.num_examples,
+        held_out.num_labeled,
+        source.num_labeled,
+    )
     return source.take(np.setdiff1d(np.arange(source.num_examples), chosen)), held_out

@@ -33,10 +33,16 @@ class Encoded:
     def __init__(self, contents):
         self._contents, self._jpeg = contents, tf.io.is_jpeg(contents)
         nothing = tf.zeros([0, 0, 3], tf.uint8)
-        self._other = tf.ensure_shape(tf.cond(self._jpeg, lambda: nothing, lambda: encoded.decode(contents)), [None, None, 3])
+        self._other = tf.ensure_shape(
+            tf.cond(self._jpeg, lambda: nothing, lambda: encoded.decode(contents)), [None, None, 3]
+        )
 
     def shape(self):
-        return tf.cond(self._jpeg, lambda: tf.concat([tf.image.extract_jpeg_shape(self._contents)[:2], [3]], 0), lambda: tf.shape(self._other))
+        return tf.cond(
+            self._jpeg,
+            lambda: tf.concat([tf.image.extract_jpeg_shape(self._contents)[:2], [3]], 0),
+            lambda: tf.shape(self._other),
+        )
 
     def whole(self):
         return encoded.decode(self._contents)
@@ -46,5 +52,10 @@ class Encoded:
         extent = tf.reduce_max([begin + extent for begin, extent in boxes], 0) - begin
         window = tf.concat([begin[:2], extent[:2]], 0)
         image = tf.cond(
-            self._jpeg, lambda: tf.io.decode_and_crop_jpeg(self._contents, window, channels=3), lambda: tf.slice(self._other, begin, extent))
-        return Decoded(tf.ensure_shape(image, [None, None, 3])).crops([(corner - begin, size) for corner, size in boxes])
+            self._jpeg,
+            lambda: tf.io.decode_and_crop_jpeg(self._contents, window, channels=3),
+            lambda: tf.slice(self._other, begin, extent),
+        )
+        return Decoded(tf.ensure_shape(image, [None, None, 3])).crops(
+            [(corner - begin, size) for corner, size in boxes]
+        )

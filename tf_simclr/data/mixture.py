@@ -38,20 +38,30 @@ def parts(source, unlabeled, ratio, batch_size, replicas):
         sources = [source] if unlabeled is None else [source, unlabeled]
         weights = [s.num_examples for s in sources]
     else:
-        rest = [s for s in (source.labeled(has_label=False), unlabeled) if s is not None and s.num_examples]
+        rest = [
+            s
+            for s in (source.labeled(has_label=False), unlabeled)
+            if s is not None and s.num_examples
+        ]
         if not (source.num_labeled and rest):
-            raise UserError(f"--unlabeled_ratio={ratio:g}: images with and without label are needed, and there are {source.num_labeled} with and "
-                            f"{sum(s.num_examples for s in rest)} without; see --label_fraction, --unlabeled_dataset and, of exemplar, --seed_images")
+            raise UserError(
+                f"--unlabeled_ratio={ratio:g}: images with and without label are needed, and there are {source.num_labeled} with and "
+                f"{sum(s.num_examples for s in rest)} without; see --label_fraction, --unlabeled_dataset and, of exemplar, --seed_images"
+            )
         sources, total = [source.labeled(), *rest], sum(s.num_examples for s in rest)
         weights = [1.0, *(ratio * s.num_examples / total for s in rest)]
     per_replica = _shares(batch_size // replicas, weights)
     if 0 in per_replica:
         share = min(weights) / sum(weights)
         if share * MAX_INT < replicas:
-            raise UserError(f"--unlabeled_ratio={ratio:g}: no batch is large enough for so small a share; give 0, or more")
+            raise UserError(
+                f"--unlabeled_ratio={ratio:g}: no batch is large enough for so small a share; give 0, or more"
+            )
         least = replicas * int(np.ceil(1 / share))
-        raise UserError(f"--train_batch_size={batch_size}: too few for {' : '.join(f'{weight:g}' for weight in weights)} images of each kind on each of "
-                        f"{replicas} replicas; --train_batch_size={least} is enough")
+        raise UserError(
+            f"--train_batch_size={batch_size}: too few for {' : '.join(f'{weight:g}' for weight in weights)} images of each kind on each of "
+            f"{replicas} replicas; --train_batch_size={least} is enough"
+        )
     return [Part(s, share * replicas) for s, share in zip(sources, per_replica)]
 
 
@@ -75,15 +85,25 @@ def without_unreadable(parts):
     for part, (bad, here) in zip(parts, unreadable([part.source for part in parts])):
         lost += here
         if len(bad) and bad.all():
-            raise Failed(f"{part.source.name}: none of its {len(bad)} images can be read any more, e.g. {lost[-1][0]}: {lost[-1][1]}")
+            raise Failed(
+                f"{part.source.name}: none of its {len(bad)} images can be read any more, e.g. {lost[-1][0]}: {lost[-1][1]}"
+            )
         found.append(_replaced(part, bad) if bad.any() else part)
     return found, lost
 
 
 def unreadable(sources):
     """For each source (bool [N], which images can't be read; [(name, reason)] of them); only files that are read when they are needed are looked at, each once."""
-    paths = list({path: None for source in sources if source.by_path for path in source.records.tolist()})
-    reasons = dict(zip(paths, folder.problems_of(paths, "looking for images that can't be read any more"))) if paths else {}
+    paths = list(
+        {path: None for source in sources if source.by_path for path in source.records.tolist()}
+    )
+    reasons = (
+        dict(
+            zip(paths, folder.problems_of(paths, "looking for images that can't be read any more"))
+        )
+        if paths
+        else {}
+    )
     found = []
     for source in sources:
         mine = [reasons[path] for path in source.records.tolist()] if source.by_path else []
@@ -96,5 +116,9 @@ def _replaced(part, bad):
     index, good = np.arange(len(bad)), np.flatnonzero(~bad)
     index[bad] = good[np.searchsorted(good, index[bad]) % len(good)]
     source = part.source
-    replaced = dataclasses.replace(source, records=source.records[index], labels=np.where(bad, UNLABELED, source.labels))
-    return dataclasses.replace(part, source=replaced, constants=None if part.constants is None else part.constants[index])
+    replaced = dataclasses.replace(
+        source, records=source.records[index], labels=np.where(bad, UNLABELED, source.labels)
+    )
+    return dataclasses.replace(
+        part, source=replaced, constants=None if part.constants is None else part.constants[index]
+    )

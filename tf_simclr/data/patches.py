@@ -17,11 +17,25 @@ def cut(canvas, corners, size, shift=None):
         [N, size, size, 3].
     """
     if shift is None:
-        return tf.stack([tf.slice(canvas, [row, column, 0], [size, size, 3]) for row, column in map(tf.unstack, tf.unstack(corners))])
+        return tf.stack(
+            [
+                tf.slice(canvas, [row, column, 0], [size, size, 3])
+                for row, column in map(tf.unstack, tf.unstack(corners))
+            ]
+        )
     moved = tf.clip_by_value(corners[:, None] + shift, 0, tf.shape(canvas)[0] - size)
-    return tf.stack([
-        tf.concat([tf.slice(canvas, [*tf.unstack(corner), channel], [size, size, 1]) for channel, corner in enumerate(tf.unstack(patch))], -1)
-        for patch in tf.unstack(moved)])
+    return tf.stack(
+        [
+            tf.concat(
+                [
+                    tf.slice(canvas, [*tf.unstack(corner), channel], [size, size, 1])
+                    for channel, corner in enumerate(tf.unstack(patch))
+                ],
+                -1,
+            )
+            for patch in tf.unstack(moved)
+        ]
+    )
 
 
 def offsets(seed, shape, low, high):
@@ -31,7 +45,9 @@ def offsets(seed, shape, low, high):
 
 def sometimes_grey(image, seed, probability, weights):
     """(uint8 [S, S, 3], bool): an image, with this probability the mean of its channels, weighted by `weights` [3], in each of them, and whether it is that."""
-    grey = tf.math.rint(tf.tensordot(tf.cast(image, tf.float32), tf.constant(weights), 1))[..., None]
+    grey = tf.math.rint(tf.tensordot(tf.cast(image, tf.float32), tf.constant(weights), 1))[
+        ..., None
+    ]
     chosen = tf.random.stateless_uniform([], seed) < probability
     return tf.where(chosen, tf.cast(grey, tf.uint8), image), chosen
 
@@ -50,7 +66,9 @@ def drop_colours(patch, seed):
     which, noise = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
     kept = tf.one_hot(tf.random.stateless_uniform([], which, 0, 3, tf.int32), 3)
     deviation = tf.math.reduce_std(tf.reduce_sum(patch * kept, -1))
-    return patch * kept + (0.5 + NOISE * deviation * tf.random.stateless_normal(tf.shape(patch), noise)) * (1 - kept)
+    return patch * kept + (
+        0.5 + NOISE * deviation * tf.random.stateless_normal(tf.shape(patch), noise)
+    ) * (1 - kept)
 
 
 def project_colours(patch):
@@ -67,4 +85,6 @@ def pixelated(patch, seed):
     whether, side = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
     side = tf.random.stateless_uniform([], side, LEAST_PIXELS, size, tf.int32)
     reduced = lambda: tf.image.resize(tf.image.resize(patch, [side, side], "area"), [size, size])
-    return tf.ensure_shape(tf.cond(tf.random.stateless_uniform([], whether) < 0.5, reduced, lambda: patch), patch.shape)
+    return tf.ensure_shape(
+        tf.cond(tf.random.stateless_uniform([], whether) < 0.5, reduced, lambda: patch), patch.shape
+    )

@@ -7,7 +7,9 @@ import tensorflow as tf
 
 from tf_simclr.data import data_service as service
 
-_as_it_is = tf.autograph.experimental.do_not_convert  # nothing to convert, and half the time of tracing
+_as_it_is = (
+    tf.autograph.experimental.do_not_convert
+)  # nothing to convert, and half the time of tracing
 
 
 def fold(seed, *numbers):
@@ -34,13 +36,23 @@ def training(parts, example, seed, start_step, strategy, cluster=""):
         service.check(cluster, [part.source for part in parts])
 
     def make(context):
-        first = itertools.accumulate((part.source.num_examples for part in parts), initial=0)  # number of the first image of a part
+        first = itertools.accumulate(
+            (part.source.num_examples for part in parts), initial=0
+        )  # number of the first image of a part
         datasets = [
-            _batches(part, example, _seed_of_part(seed, number), start_step, context, start) for (number, part), start in zip(enumerate(parts), first)]
+            _batches(part, example, _seed_of_part(seed, number), start_step, context, start)
+            for (number, part), start in zip(enumerate(parts), first)
+        ]
         dataset = datasets[0]
         if len(datasets) > 1:
-            dataset = tf.data.Dataset.zip(*datasets).map(_as_it_is(lambda *batches: {
-                name: tf.concat([batch[name] for batch in batches], 0) for name in batches[0]}))
+            dataset = tf.data.Dataset.zip(*datasets).map(
+                _as_it_is(
+                    lambda *batches: {
+                        name: tf.concat([batch[name] for batch in batches], 0)
+                        for name in batches[0]
+                    }
+                )
+            )
         if cluster:
             dataset = service.distributed(dataset, cluster)
         return dataset.prefetch(tf.data.AUTOTUNE)
@@ -53,7 +65,13 @@ def _batches(part, example, seed, start_step, context, first):
     constants = None if part.constants is None else tf.constant(part.constants)
 
     def prepare(epoch, index, record, label):
-        return example(part.source.open(record), label, fold(seed, epoch, index), first + index, None if constants is None else constants[index])
+        return example(
+            part.source.open(record),
+            label,
+            fold(seed, epoch, index),
+            first + index,
+            None if constants is None else constants[index],
+        )
 
     dataset = part.source.shuffled(seed, start_step * part.batch_size, part.batch_size, context)
     dataset = dataset.map(_as_it_is(prepare), tf.data.AUTOTUNE, deterministic=True)
@@ -62,7 +80,11 @@ def _batches(part, example, seed, start_step, context, first):
 
 def _seed_of_part(seed, number):
     """A seed of its own for each part; the first keeps the run's."""
-    return seed if not number else int(np.random.SeedSequence([seed, number]).generate_state(1)[0] >> 1)
+    return (
+        seed
+        if not number
+        else int(np.random.SeedSequence([seed, number]).generate_state(1)[0] >> 1)
+    )
 
 
 def evaluation(source, example, batch_size, strategy):
@@ -78,15 +100,25 @@ def evaluation(source, example, batch_size, strategy):
 
     def make(context):
         def prepare(position, row, weight):
-            return {**example(source.decode(row[0]), row[1]), "weight": weight, "position": position}
+            return {
+                **example(source.decode(row[0]), row[1]),
+                "weight": weight,
+                "position": position,
+            }
 
         def weighted(rows, weight):  # before the images are made, so that this is traced once
             return rows.map(lambda position, row: (position, row, tf.constant(weight)))
 
         rows = source.ordered().enumerate()
         filling = weighted(rows.take(1).repeat(), 0.0)
-        dataset = weighted(rows.shard(context.num_input_pipelines, context.input_pipeline_id), 1.0).concatenate(filling)
-        dataset = dataset.take(batches * batch_size // context.num_input_pipelines).map(_as_it_is(prepare), tf.data.AUTOTUNE, deterministic=True)
-        return dataset.batch(context.get_per_replica_batch_size(batch_size), drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+        dataset = weighted(
+            rows.shard(context.num_input_pipelines, context.input_pipeline_id), 1.0
+        ).concatenate(filling)
+        dataset = dataset.take(batches * batch_size // context.num_input_pipelines).map(
+            _as_it_is(prepare), tf.data.AUTOTUNE, deterministic=True
+        )
+        return dataset.batch(
+            context.get_per_replica_batch_size(batch_size), drop_remainder=True
+        ).prefetch(tf.data.AUTOTUNE)
 
     return strategy.distribute_datasets_from_function(make)

@@ -34,7 +34,9 @@ class Source:
     split: str
     class_names: tuple[str, ...]
     open: object
-    by_path = False  # whether the records are the paths of files, which are read when they are needed
+    by_path = (
+        False  # whether the records are the paths of files, which are read when they are needed
+    )
 
     @property
     def num_classes(self):
@@ -87,8 +89,10 @@ class Indexed(Source):
         kept = np.isin(mine, ids)
         if kept.sum() != len(ids):
             missing = np.setdiff1d(ids, mine)
-            raise UserError(f"{self.name}, split {self.split}: {len(missing)} of the {len(ids)} examples whose labels this run uses are not there any more, "
-                            f"e.g. {missing[0]}; bring them back, or start a new --model_dir")
+            raise UserError(
+                f"{self.name}, split {self.split}: {len(missing)} of the {len(ids)} examples whose labels this run uses are not there any more, "
+                f"e.g. {missing[0]}; bring them back, or start a new --model_dir"
+            )
         return dataclasses.replace(self, labels=np.where(kept, self.labels, UNLABELED))
 
     def without_labels(self):
@@ -102,11 +106,17 @@ class Indexed(Source):
     def take(self, index):
         """Only the examples `index` (int64 [n])."""
         names = tuple(self.example_names[i] for i in index) if self.example_names else ()
-        return dataclasses.replace(self, records=self.records[index], labels=self.labels[index], example_names=names)
+        return dataclasses.replace(
+            self, records=self.records[index], labels=self.labels[index], example_names=names
+        )
 
     def at_most(self, count, seed=None):
         """The source cut to `count` examples: the first ones, or a seeded draw."""
-        return self if self.num_examples <= count else self.take(np.arange(count) if seed is None else self.draw(count, seed))
+        return (
+            self
+            if self.num_examples <= count
+            else self.take(np.arange(count) if seed is None else self.draw(count, seed))
+        )
 
     def draw(self, count, seed):
         """The positions, in order, of `count` examples drawn at random, or of all if there are no more."""
@@ -115,10 +125,16 @@ class Indexed(Source):
     in_memory = at_most
 
     def fingerprint(self):
-        digest = hashlib.sha256(repr((self.name, self.split, self.class_names, self.example_names)).encode())
+        digest = hashlib.sha256(
+            repr((self.name, self.split, self.class_names, self.example_names)).encode()
+        )
         digest.update(self.labels.tobytes())
         if self.by_path:  # the files may change
-            digest.update(repr([(status.st_size, status.st_mtime_ns) for status in map(os.stat, self.records)]).encode())
+            digest.update(
+                repr(
+                    [(status.st_size, status.st_mtime_ns) for status in map(os.stat, self.records)]
+                ).encode()
+            )
         else:
             for record in self.records:
                 digest.update(record)
@@ -143,11 +159,17 @@ class Indexed(Source):
         def element(position):
             epoch = position // n
             order = tf.cast(tf.stack([tf.constant(seed, tf.int64), epoch]), tf.int32)
-            index = tf.random.experimental.index_shuffle(position % n, order, n - 1) if n > 1 else position % n
+            index = (
+                tf.random.experimental.index_shuffle(position % n, order, n - 1)
+                if n > 1
+                else position % n
+            )
             return epoch, index, records[index], labels[index]
 
         steps = tf.data.Dataset.range(start // batch_size, tf.int64.max // batch_size)
-        return steps.flat_map(lambda s: tf.data.Dataset.range(s * batch_size + first, s * batch_size + first + local)).map(element)
+        return steps.flat_map(
+            lambda s: tf.data.Dataset.range(s * batch_size + first, s * batch_size + first + local)
+        ).map(element)
 
     def ordered(self):
         """Elements (record, label), each example once, always in the same order."""
@@ -157,7 +179,9 @@ class Indexed(Source):
 
     def _tensor(self):
         with tf.device("cpu"):  # names of files may be any bytes
-            return tf.constant([os.fsencode(path) for path in self.records] if self.by_path else self.records)
+            return tf.constant(
+                [os.fsencode(path) for path in self.records] if self.by_path else self.records
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,17 +203,28 @@ class Streamed(Source):
 
     def with_labels_of(self, ids):
         table = tf.lookup.StaticHashTable(
-            tf.lookup.KeyValueTensorInitializer(tf.constant(list(map(str, ids))), tf.ones(len(ids), tf.int64)), 0)
+            tf.lookup.KeyValueTensorInitializer(
+                tf.constant(list(map(str, ids))), tf.ones(len(ids), tf.int64)
+            ),
+            0,
+        )
 
         def read(context):
             return self.read(context).map(
-                lambda key, record, label: (key, record, tf.where(table.lookup(key) == 1, label, tf.cast(UNLABELED, label.dtype))))
+                lambda key, record, label: (
+                    key,
+                    record,
+                    tf.where(table.lookup(key) == 1, label, tf.cast(UNLABELED, label.dtype)),
+                )
+            )
 
         return dataclasses.replace(self, read=read, num_labeled=len(ids))
 
     def without_labels(self):
         def read(context):
-            return self.read(context).map(lambda key, record, label: (key, record, tf.constant(UNLABELED, tf.int64)))
+            return self.read(context).map(
+                lambda key, record, label: (key, record, tf.constant(UNLABELED, tf.int64))
+            )
 
         return dataclasses.replace(self, read=read, num_labeled=0)
 
@@ -199,22 +234,37 @@ class Streamed(Source):
             return self
 
         def read(context):
-            return self.read(context).filter(lambda key, record, label: (label != UNLABELED) == has_label)
+            return self.read(context).filter(
+                lambda key, record, label: (label != UNLABELED) == has_label
+            )
 
-        return dataclasses.replace(self, read=read, num_examples=count, num_labeled=count if has_label else 0)
+        return dataclasses.replace(
+            self, read=read, num_examples=count, num_labeled=count if has_label else 0
+        )
 
     def in_memory(self, count, seed=None):
         """`at_most`, read as an `Indexed` with the same ids, so that a label subset stays valid."""
         rows = list(self.at_most(count, seed).read(None).as_numpy_iterator())
-        return Indexed(self.name, self.split, self.class_names, self.open, np.array([record for _, record, _ in rows], object),
-                       np.array([label for _, _, label in rows], np.int64), tuple(key.decode() for key, _, _ in rows))
+        return Indexed(
+            self.name,
+            self.split,
+            self.class_names,
+            self.open,
+            np.array([record for _, record, _ in rows], object),
+            np.array([label for _, _, label in rows], np.int64),
+            tuple(key.decode() for key, _, _ in rows),
+        )
 
     def at_most(self, count, seed=None):
         """The source cut to its first `count` examples; its files are in random order already, so `seed` is not used."""
         if self.num_examples <= count:
             return self
         return dataclasses.replace(
-            self, read=lambda context: self.read(context).take(count), num_examples=count, num_labeled=min(self.num_labeled, count))
+            self,
+            read=lambda context: self.read(context).take(count),
+            num_examples=count,
+            num_labeled=min(self.num_labeled, count),
+        )
 
     def shuffled(self, seed, start, batch_size, context):
         """As `Indexed.shuffled`, shuffled over a buffer of SHUFFLE_BUFFER examples."""
@@ -223,10 +273,23 @@ class Streamed(Source):
         files = self.read(context)
 
         def one_epoch(epoch):
-            tf.random.set_seed(1)  # of this function's graph: `shuffle` mixes it in, and fails where the process has set 0
-            shuffled = files.shuffle(SHUFFLE_BUFFER, seed=epoch * 1_000_003 + seed, reshuffle_each_iteration=False)
-            skipped = shuffled.skip(tf.where(epoch == position // share, tf.constant(position % share, tf.int64), 0))
-            return skipped.map(lambda key, record, label: (epoch, tf.strings.to_hash_bucket_fast(key, 2**31 - 1), record, label))
+            tf.random.set_seed(
+                1
+            )  # of this function's graph: `shuffle` mixes it in, and fails where the process has set 0
+            shuffled = files.shuffle(
+                SHUFFLE_BUFFER, seed=epoch * 1_000_003 + seed, reshuffle_each_iteration=False
+            )
+            skipped = shuffled.skip(
+                tf.where(epoch == position // share, tf.constant(position % share, tf.int64), 0)
+            )
+            return skipped.map(
+                lambda key, record, label: (
+                    epoch,
+                    tf.strings.to_hash_bucket_fast(key, 2**31 - 1),
+                    record,
+                    label,
+                )
+            )
 
         return tf.data.Dataset.range(position // share, tf.int64.max).flat_map(one_epoch)
 
@@ -235,7 +298,11 @@ class Streamed(Source):
 
     def pick(self, index):
         index = tf.constant(index, tf.int64)
-        rows = self.ordered().enumerate().filter(lambda position, row: tf.reduce_any(position == index))
+        rows = (
+            self.ordered()
+            .enumerate()
+            .filter(lambda position, row: tf.reduce_any(position == index))
+        )
         return rows.map(lambda position, row: row).take(len(index))
 
     def ordered(self):

@@ -23,7 +23,13 @@ from tf_simclr.evaluation.metrics.base import Examples, NotPossible
 from tf_simclr.evaluation.results import Findings
 
 BASELINES = "baselines.json"  # findings on the untrained network and raw pixels
-NOT_OF_FIGURES = ("eval_name", "eval_timeout", "untrained_baseline", "transfer_datasets", "transfer_epochs")  # flags that change no figure of them
+NOT_OF_FIGURES = (
+    "eval_name",
+    "eval_timeout",
+    "untrained_baseline",
+    "transfer_datasets",
+    "transfer_epochs",
+)  # flags that change no figure of them
 LOGITS = "logits_sup"
 NOT_LAYERS = ("label", "position", LOGITS)  # of the names of rows
 VIEWS_OF = 512  # test images of which two views are taken
@@ -40,7 +46,9 @@ class Data:
     @functools.cached_property
     def fingerprint(self):
         """Text that is another one if the examples are; found once, since it takes a look at all of them."""
-        return " ".join(source.fingerprint() for source in (self.train, self.test) if source is not None)
+        return " ".join(
+            source.fingerprint() for source in (self.train, self.test) if source is not None
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,16 +65,29 @@ class Rows:
     def examples(self, place):
         """(training, test) `Examples` of a place."""
         train = Examples(self.train[place], self.train["label"]) if self.train is not None else None
-        return train, Examples(self.test[place], self.test["label"], self.views[place] if self.views and place in self.views else None)
+        return train, Examples(
+            self.test[place],
+            self.test["label"],
+            self.views[place] if self.views and place in self.views else None,
+        )
 
 
 def data(experiment):
     """What is evaluated on, seeded draws of `knn_examples` and of `eval_steps` batches; test images without label only where none has one."""
     settings = experiment.settings
     train, test = experiment.train_source, experiment.eval_source
-    train = train.labeled().at_most(settings.eval.knn_examples, settings.train.seed) if settings.eval.knn_examples and train.num_labeled else None
+    train = (
+        train.labeled().at_most(settings.eval.knn_examples, settings.train.seed)
+        if settings.eval.knn_examples and train.num_labeled
+        else None
+    )
     test = test.labeled() if test.num_labeled else test
-    return Data(train, test.at_most(settings.eval.eval_steps * settings.eval.eval_batch_size, 0) if settings.eval.eval_steps else test)
+    return Data(
+        train,
+        test.at_most(settings.eval.eval_steps * settings.eval.eval_batch_size, 0)
+        if settings.eval.eval_steps
+        else test,
+    )
 
 
 def measure(experiment, sources, names=None):
@@ -78,10 +99,16 @@ def measure(experiment, sources, names=None):
     options, findings = experiment.settings.eval, Findings()
     names = options.evaluations if names is None else names
     # The linear classifier is part of what was trained: without training it has nothing to say. Neighbours are for looking at.
-    of_baselines = [name for name in names if name not in ("classifier", "neighbors") and options.untrained_baseline]
+    of_baselines = [
+        name
+        for name in names
+        if name not in ("classifier", "neighbors") and options.untrained_baseline
+    ]
     wanted = asked(experiment, sources, of_baselines)
     saved = experiment.directory.read(BASELINES) or {}
-    if not distribute.anywhere(experiment.strategy, of_baselines and saved.get("asked") != wanted):  # all workers do the same
+    if not distribute.anywhere(
+        experiment.strategy, of_baselines and saved.get("asked") != wanted
+    ):  # all workers do the same
         rows = rows_of(experiment, sources, names, ("trained",))
     else:
         rows = rows_of(experiment, sources, names, ("trained", "untrained", "pixels"))
@@ -99,14 +126,25 @@ def measure(experiment, sources, names=None):
 
 def asked(experiment, sources, names):
     """What the findings on the baselines depend on."""
-    flags = {name: value for name, value in evaluated_with(experiment.settings).items() if name not in NOT_OF_FIGURES}
-    return {**flags, "version": tf_simclr.__version__, "evaluations": list(names), "data": sources.fingerprint}
+    flags = {
+        name: value
+        for name, value in evaluated_with(experiment.settings).items()
+        if name not in NOT_OF_FIGURES
+    }
+    return {
+        **flags,
+        "version": tf_simclr.__version__,
+        "evaluations": list(names),
+        "data": sources.fingerprint,
+    }
 
 
 def evaluate(findings, network, rows, names, options):
     """Puts into `Findings` what the evaluations `names` give of the `Rows` of a network."""
     if "classifier" in names and LOGITS not in rows.test:
-        findings.leave_out(network, "classifier", "classifier", "the network has no linear classifier")
+        findings.leave_out(
+            network, "classifier", "classifier", "the network has no linear classifier"
+        )
     for place in [place for place in rows.test if place not in ("label", "position")]:
         for name in [name for name in names if _applies(EVALUATIONS[name], place, options)]:
             where, began = "classifier" if place == LOGITS else place, time.monotonic()
@@ -115,7 +153,9 @@ def evaluate(findings, network, rows, names, options):
             except NotPossible as reason:
                 findings.leave_out(network, where, name, str(reason))
             if time.monotonic() - began > SLOW:
-                logging.info("%s network, %s: %s took %.0f s", network, where, name, time.monotonic() - began)
+                logging.info(
+                    "%s network, %s: %s took %.0f s", network, where, name, time.monotonic() - began
+                )
 
 
 def _applies(one, place, options):
@@ -126,26 +166,71 @@ def rows_of(experiment, sources, names, networks):
     """{network: `Rows`}; all networks see the images in the same pass."""
     settings, layers = experiment.settings, _layers(experiment.settings)
     of = {
-        "trained": lambda: features.of_layers(experiment.objective, [*layers, LOGITS]), "pixels": lambda: features.of_pixels,
-        "untrained": lambda: features.of_layers(experiment.make_objective(), layers)}
-    function, batch_size = tf.function(_of_all({network: of[network]() for network in networks}), autograph=False), settings.eval.eval_batch_size
-    one = features.mapper(function, experiment.objective.eval_example, batch_size, experiment.strategy)
-    parts = {"train": (sources.train if any(EVALUATIONS[name].train for name in names) else None, one), "test": (sources.test, one)}
+        "trained": lambda: features.of_layers(experiment.objective, [*layers, LOGITS]),
+        "pixels": lambda: features.of_pixels,
+        "untrained": lambda: features.of_layers(experiment.make_objective(), layers),
+    }
+    function, batch_size = (
+        tf.function(_of_all({network: of[network]() for network in networks}), autograph=False),
+        settings.eval.eval_batch_size,
+    )
+    one = features.mapper(
+        function, experiment.objective.eval_example, batch_size, experiment.strategy
+    )
+    parts = {
+        "train": (sources.train if any(EVALUATIONS[name].train for name in names) else None, one),
+        "test": (sources.test, one),
+    }
     if "health" in names:
-        half = batch_size // 2 if batch_size % (2 * experiment.strategy.num_replicas_in_sync) == 0 else batch_size  # as many images as above: nothing is traced again
-        both = features.mapper(features.of_views(function, settings.augment), features.two_views(settings), half, experiment.strategy)
+        half = (
+            batch_size // 2
+            if batch_size % (2 * experiment.strategy.num_replicas_in_sync) == 0
+            else batch_size
+        )  # as many images as above: nothing is traced again
+        both = features.mapper(
+            features.of_views(function, settings.augment),
+            features.two_views(settings),
+            half,
+            experiment.strategy,
+        )
         parts["views"] = sources.test.at_most(VIEWS_OF, 0), both
     store, found = _store(experiment), {}
-    of_what = " ".join(map(str, (tf_simclr.__version__, _fingerprint_of_weights(experiment.objective), sources.fingerprint, settings.data.image_size,
-                                 settings.model.precision, settings.augment, layers)))
+    of_what = " ".join(
+        map(
+            str,
+            (
+                tf_simclr.__version__,
+                _fingerprint_of_weights(experiment.objective),
+                sources.fingerprint,
+                settings.data.image_size,
+                settings.model.precision,
+                settings.augment,
+                layers,
+            ),
+        )
+    )
     for part, (source, mapper) in parts.items():
         if source is not None:
             rows = store.load(part, of_what) if networks == ("trained",) else None
             if rows is None:  # never so on one worker alone, which keeps nothing
                 compute = functools.partial(mapper, source, f"evaluating, {part}")
-                rows = store.keep(part, of_what, compute, lambda name: name.startswith("trained.") or name == "label")
-            found[part] = _labeled({**rows, "label": _checked(rows["label"], source), "position": np.arange(len(rows["label"]))})
-    return {network: Rows(*(_of_one(found.get(part), network) for part in ("train", "test", "views"))) for network in networks}
+                rows = store.keep(
+                    part,
+                    of_what,
+                    compute,
+                    lambda name: name.startswith("trained.") or name == "label",
+                )
+            found[part] = _labeled(
+                {
+                    **rows,
+                    "label": _checked(rows["label"], source),
+                    "position": np.arange(len(rows["label"])),
+                }
+            )
+    return {
+        network: Rows(*(_of_one(found.get(part), network) for part in ("train", "test", "views")))
+        for network in networks
+    }
 
 
 def _labeled(rows):
@@ -155,36 +240,63 @@ def _labeled(rows):
 
 def _of_all(functions):
     """{network: function} as one function, whose names are network.place."""
-    return lambda images: {f"{network}.{place}": value for network, function in functions.items() for place, value in function(images).items()}
+    return lambda images: {
+        f"{network}.{place}": value
+        for network, function in functions.items()
+        for place, value in function(images).items()
+    }
 
 
 def _of_one(rows, network):
     """Of the rows of all networks those of one, by place; None of None."""
     if rows is None:
         return None
-    return {"label": rows["label"], "position": rows["position"], **{name.removeprefix(f"{network}."): values for name, values in rows.items() if name.startswith(f"{network}.")}}
+    return {
+        "label": rows["label"],
+        "position": rows["position"],
+        **{
+            name.removeprefix(f"{network}."): values
+            for name, values in rows.items()
+            if name.startswith(f"{network}.")
+        },
+    }
 
 
 def _checked(labels, source):
     """`labels` [N], those that are no class replaced by -1."""
     wrong = (labels < UNLABELED) | (labels >= max(source.num_classes, 1))
     if wrong.any():
-        logging.warning("%s, split %s: %d labels are no number of one of the %d classes (e.g. %d); those examples count as unlabelled",
-                        source.name, source.split, wrong.sum(), source.num_classes, labels[wrong][0])
+        logging.warning(
+            "%s, split %s: %d labels are no number of one of the %d classes (e.g. %d); those examples count as unlabelled",
+            source.name,
+            source.split,
+            wrong.sum(),
+            source.num_classes,
+            labels[wrong][0],
+        )
     return np.where(wrong, UNLABELED, labels)
 
 
 def _layers(settings):
     """The names of the layers that are evaluated; all but for those that the network may not have, see `features.of_layers`."""
-    known = (*ENCODER_LAYERS, *(f"proj_head_{layer}" for layer in range(1, settings.model.num_proj_layers + 1)))
-    return [name for name in known if name in settings.eval.eval_layers or "all" in settings.eval.eval_layers]
+    known = (
+        *ENCODER_LAYERS,
+        *(f"proj_head_{layer}" for layer in range(1, settings.model.num_proj_layers + 1)),
+    )
+    return [
+        name
+        for name in known
+        if name in settings.eval.eval_layers or "all" in settings.eval.eval_layers
+    ]
 
 
 def _store(experiment):
     """Where features are kept: beside the run, unless several processes or a bucket would have to agree on it."""
     local = "://" not in str(experiment.directory.path)
     several = isinstance(experiment.strategy, tf.distribute.MultiWorkerMirroredStrategy)
-    return Store(pathlib.Path(experiment.directory.path) / "features" if local and not several else None)
+    return Store(
+        pathlib.Path(experiment.directory.path) / "features" if local and not several else None
+    )
 
 
 def _fingerprint_of_weights(objective):

@@ -27,7 +27,10 @@ class Store:
         try:
             if json.loads((self.directory / key / ASKED).read_text()) != asked:
                 return None
-            return {path.stem: np.load(path, mmap_mode="r") for path in sorted((self.directory / key).glob("*.npy"))}
+            return {
+                path.stem: np.load(path, mmap_mode="r")
+                for path in sorted((self.directory / key).glob("*.npy"))
+            }
         except (OSError, ValueError):
             return None
 
@@ -35,10 +38,17 @@ class Store:
         """What `compute(make)` gives, see `features.mapper`; of its rows those with `kept(name)` are on disk from here on."""
         if self.directory is None:
             return compute()
-        final, place = self.directory / key, self.directory / f"{key}.{os.getpid()}.partial"  # another process may evaluate the same run
+        final, place = (
+            self.directory / key,
+            self.directory / f"{key}.{os.getpid()}.partial",
+        )  # another process may evaluate the same run
         try:
             place.mkdir(parents=True)
-            rows = compute(lambda name, *form: _on_disk(place / f"{name}.npy", *form) if kept(name) else in_memory(name, *form))
+            rows = compute(
+                lambda name, *form: (
+                    _on_disk(place / f"{name}.npy", *form) if kept(name) else in_memory(name, *form)
+                )
+            )
             for name, values in rows.items():
                 if kept(name) and not isinstance(values, np.memmap):  # fewer than announced
                     np.save(place / f"{name}.npy", values)
@@ -59,7 +69,9 @@ def in_memory(name, shape, dtype):
 
 def _on_disk(path, shape, dtype):
     array = np.lib.format.open_memmap(path, "w+", dtype, shape)
-    if hasattr(os, "posix_fallocate"):  # a full disk is noticed here; later it would kill the process
+    if hasattr(
+        os, "posix_fallocate"
+    ):  # a full disk is noticed here; later it would kill the process
         with open(path, "r+b") as file:
             os.posix_fallocate(file.fileno(), 0, os.path.getsize(path))
     return array

@@ -28,7 +28,9 @@ def mapper(function, example, batch_size, strategy):
     """
 
     def replica_step(batch):
-        outputs = {name: tf.cast(value, tf.float32) for name, value in function(batch["image"]).items()}
+        outputs = {
+            name: tf.cast(value, tf.float32) for name, value in function(batch["image"]).items()
+        }
         return {**{name: batch[name] for name in ("label", "weight", "position")}, **outputs}
 
     @tf.function(autograph=False)
@@ -40,10 +42,17 @@ def mapper(function, example, batch_size, strategy):
     def apply(source, what, make=in_memory, batches=None):
         arrays, filled = {}, np.zeros(source.num_examples, bool)
         with Progress(what, source.num_examples) as progress:
-            for batch in pipeline.evaluation(source, example, batch_size, strategy) if batches is None else batches:
+            for batch in (
+                pipeline.evaluation(source, example, batch_size, strategy)
+                if batches is None
+                else batches
+            ):
                 if not traced:
                     traced.append(step.get_concrete_function(batch))
-                outputs = {name: distribute.rows(strategy, value) for name, value in traced[0](batch).items()}
+                outputs = {
+                    name: distribute.rows(strategy, value)
+                    for name, value in traced[0](batch).items()
+                }
                 real = outputs.pop("weight") > 0
                 rows = outputs.pop("position")[real]
                 for name, value in outputs.items():
@@ -52,7 +61,9 @@ def mapper(function, example, batch_size, strategy):
                     arrays[name][rows] = value[real]
                 filled[rows] = True
                 progress.update(len(rows))
-        return arrays if filled.all() else {name: values[filled] for name, values in arrays.items()}  # a stream may be shorter
+        return (
+            arrays if filled.all() else {name: values[filled] for name, values in arrays.items()}
+        )  # a stream may be shorter
 
     return apply
 
@@ -76,7 +87,11 @@ def of_layers(objective, names):
 def of_pixels(images):
     """Images [B, S, S, 3] -> {"pixels": [B, C]}, the mean of neighbouring pixels where they have more than 16 a side."""
     size = min(images.shape[1], PIXELS_SIZE)
-    smaller = tf.image.resize(images, [size, size], tf.image.ResizeMethod.AREA) if images.shape[1] > size else images
+    smaller = (
+        tf.image.resize(images, [size, size], tf.image.ResizeMethod.AREA)
+        if images.shape[1] > size
+        else images
+    )
     return {PIXELS: tf.reshape(smaller, [images.shape[0], size * size * images.shape[3]])}
 
 
@@ -85,7 +100,9 @@ def of_views(function, options):
 
     def of_both(batch):
         outputs = function(colour.images(batch, options))
-        return {name: tf.reshape(value, [-1, 2, value.shape[-1]]) for name, value in outputs.items()}
+        return {
+            name: tf.reshape(value, [-1, 2, value.shape[-1]]) for name, value in outputs.items()
+        }
 
     return of_both
 
@@ -94,8 +111,15 @@ def two_views(settings):
     """An example function: (uint8 image [H, W, 3], label) -> two views as of `augment.pretrain_views` as "image", always the same of an image."""
 
     def example(image, label):
-        own = tf.reduce_sum(tf.cast(image, tf.int64))  # so that the views do not depend on where the image stands
+        own = tf.reduce_sum(
+            tf.cast(image, tf.int64)
+        )  # so that the views do not depend on where the image stands
         seed = tf.stack([own, tf.cast(tf.size(image), tf.int64)])
-        return {"image": augment.pretrain_views(Decoded(image), seed, settings.data.image_size, settings.augment), "label": label}
+        return {
+            "image": augment.pretrain_views(
+                Decoded(image), seed, settings.data.image_size, settings.augment
+            ),
+            "label": label,
+        }
 
     return example

@@ -18,7 +18,11 @@ PAIRS, SIDE = 8, 96  # images whose views are shown, and how large at most
 
 def main_place(rows):
     """The layer whose neighbours and map are shown: the encoder's output, or the last one that is evaluated."""
-    return "final_avg_pool" if "final_avg_pool" in rows.test else [place for place in rows.test if place not in NOT_LAYERS][-1]
+    return (
+        "final_avg_pool"
+        if "final_avg_pool" in rows.test
+        else [place for place in rows.test if place not in NOT_LAYERS][-1]
+    )
 
 
 def on_map(rows):
@@ -36,15 +40,34 @@ def show(experiment, source, rows, findings):
     neighbors = details.get(main_place(rows), {}).get("neighbors", [])
     mistakes = details.get("classifier", {}).get("mistakes", [])
     mapped = on_map(rows)
-    others = {row for one in neighbors for row in (one["query"], *one["neighbors"])} | {one["example"] for one in mistakes}
-    shown = np.concatenate([mapped, np.array(sorted(others.difference(mapped.tolist())), np.int64)])  # those of the map first, in their order
+    others = {row for one in neighbors for row in (one["query"], *one["neighbors"])} | {
+        one["example"] for one in mistakes
+    }
+    shown = np.concatenate(
+        [mapped, np.array(sorted(others.difference(mapped.tolist())), np.int64)]
+    )  # those of the map first, in their order
     number = {int(row): index for index, row in enumerate(shown)}
     maps = _maps(rows.test[main_place(rows)][mapped])
     return {
-        "images": _images(experiment, source, rows, shown), **({"map": {"images": list(range(len(mapped))), **maps}} if maps else {}),
-        "neighbors": [{**one, "query": number[one["query"]], "neighbors": [number[row] for row in one["neighbors"]]} for one in neighbors],
-        "mistakes": [{"image": number[one["example"]], **{name: value for name, value in one.items() if name != "example"}} for one in mistakes],
-        "views": _views(experiment)}
+        "images": _images(experiment, source, rows, shown),
+        **({"map": {"images": list(range(len(mapped))), **maps}} if maps else {}),
+        "neighbors": [
+            {
+                **one,
+                "query": number[one["query"]],
+                "neighbors": [number[row] for row in one["neighbors"]],
+            }
+            for one in neighbors
+        ],
+        "mistakes": [
+            {
+                "image": number[one["example"]],
+                **{name: value for name, value in one.items() if name != "example"},
+            }
+            for one in mistakes
+        ],
+        "views": _views(experiment),
+    }
 
 
 def _images(experiment, source, rows, shown):
@@ -56,14 +79,29 @@ def _images(experiment, source, rows, shown):
         thumbnails[place] = _thumbnail(image, size)
     columns = math.ceil(math.sqrt(len(shown)))
     _write_sheet(experiment.directory.path / IMAGES, thumbnails, columns)
-    predicted = rows.test[LOGITS][shown].argmax(1).tolist() if LOGITS in rows.test else [None] * len(shown)
-    return {"file": IMAGES, "size": size, "columns": columns, "names": source.names_of(positions), "labels": rows.test["label"][shown].tolist(), "predicted": predicted}
+    predicted = (
+        rows.test[LOGITS][shown].argmax(1).tolist() if LOGITS in rows.test else [None] * len(shown)
+    )
+    return {
+        "file": IMAGES,
+        "size": size,
+        "columns": columns,
+        "names": source.names_of(positions),
+        "labels": rows.test["label"][shown].tolist(),
+        "predicted": predicted,
+    }
 
 
 def _thumbnail(image, size):
     """float32 [S, S, 3] in [0, 1], what is beyond it clipped -> uint8 [size, size, 3]; few pixels stay the squares that they are."""
-    method = tf.image.ResizeMethod.NEAREST_NEIGHBOR if image.shape[0] <= size else tf.image.ResizeMethod.AREA
-    return tf.saturate_cast(tf.math.rint(tf.image.resize(image, [size, size], method) * 255), tf.uint8).numpy()
+    method = (
+        tf.image.ResizeMethod.NEAREST_NEIGHBOR
+        if image.shape[0] <= size
+        else tf.image.ResizeMethod.AREA
+    )
+    return tf.saturate_cast(
+        tf.math.rint(tf.image.resize(image, [size, size], method) * 255), tf.uint8
+    ).numpy()
 
 
 def _maps(features):
@@ -74,11 +112,17 @@ def _maps(features):
     if len(features) < 4 or features.shape[1] < 2 or not np.isfinite(features).all():
         return {}
     features = features.astype(np.float64)
-    if np.ptp(features, 0).max() <= 1e-6 * np.abs(features).max():  # t-SNE would end the whole process
+    if (
+        np.ptp(features, 0).max() <= 1e-6 * np.abs(features).max()
+    ):  # t-SNE would end the whole process
         return {}
-    reduced = PCA(min(50, *features.shape), random_state=0).fit_transform(features - features.mean(0))  # 50 as van der Maaten & Hinton 2008
+    reduced = PCA(min(50, *features.shape), random_state=0).fit_transform(
+        features - features.mean(0)
+    )  # 50 as van der Maaten & Hinton 2008
     with threadpool_limits(1):  # so few points: the threads would wait for one another
-        tsne = TSNE(2, perplexity=min(30, (len(features) - 1) / 3), init="pca", random_state=0).fit_transform(reduced)
+        tsne = TSNE(
+            2, perplexity=min(30, (len(features) - 1) / 3), init="pca", random_state=0
+        ).fit_transform(reduced)
     return {"pca": _rounded(reduced[:, :2]), "tsne": _rounded(tsne)}
 
 
@@ -89,7 +133,11 @@ def _rounded(points):
 
 def _views(experiment):
     """Some training images, each beside what the training makes of it, see `Objective.pictures`."""
-    objective, source, seed = experiment.objective, experiment.parts[0].source, experiment.settings.train.seed
+    objective, source, seed = (
+        experiment.objective,
+        experiment.parts[0].source,
+        experiment.settings.train.seed,
+    )
     numbers = source.draw(PAIRS, seed) if objective.needs_index else range(PAIRS)
     themselves, examples = [], []
     shown = source.at_most(PAIRS, seed)
@@ -97,12 +145,27 @@ def _views(experiment):
         picture = shown.open(record)
         examples.append(objective.example(picture, label, pipeline.fold(seed, 0, row), number))
         themselves.append(objective.eval_example(picture.whole(), label)["image"])
-    pictures = objective.pictures({name: tf.stack([tf.convert_to_tensor(example[name]) for example in examples]) for name in examples[0]})
+    pictures = objective.pictures(
+        {
+            name: tf.stack([tf.convert_to_tensor(example[name]) for example in examples])
+            for name in examples[0]
+        }
+    )
     rows = list(zip(themselves, *pictures.values()))
     size = min(rows[0][0].shape[0], SIDE)
     size = size * max(SMALL // size, 1)  # tiny images larger, in whole pixels
-    _write_sheet(experiment.directory.path / VIEWS, np.array([_thumbnail(image, size) for row in rows for image in row]), len(rows[0]))
-    return {"file": VIEWS, "size": size, "columns": len(rows[0]), "rows": len(rows), "names": ["image", *pictures]}
+    _write_sheet(
+        experiment.directory.path / VIEWS,
+        np.array([_thumbnail(image, size) for row in rows for image in row]),
+        len(rows[0]),
+    )
+    return {
+        "file": VIEWS,
+        "size": size,
+        "columns": len(rows[0]),
+        "rows": len(rows),
+        "names": ["image", *pictures],
+    }
 
 
 def _write_sheet(path, images, columns):
@@ -110,6 +173,10 @@ def _write_sheet(path, images, columns):
     rows = -(-len(images) // columns)
     size = images.shape[1]
     sheet = np.zeros([rows * columns, size, size, 3], np.uint8)
-    sheet[:len(images)] = images
-    sheet = sheet.reshape(rows, columns, size, size, 3).swapaxes(1, 2).reshape(rows * size, columns * size, 3)
+    sheet[: len(images)] = images
+    sheet = (
+        sheet.reshape(rows, columns, size, size, 3)
+        .swapaxes(1, 2)
+        .reshape(rows * size, columns * size, 3)
+    )
     path.write_bytes(tf.io.encode_jpeg(sheet, quality=92, chroma_downsampling=False).numpy())

@@ -25,7 +25,9 @@ class Findings:
 
     def leave_out(self, network, place, evaluation, reason):
         """Puts in that an evaluation was not possible."""
-        self.left_out.append({"network": network, "place": place, "evaluation": evaluation, "reason": reason})
+        self.left_out.append(
+            {"network": network, "place": place, "evaluation": evaluation, "reason": reason}
+        )
 
     def include(self, figures, details, left_out):
         """Puts in all that other findings, of further networks, have."""
@@ -37,4 +39,7 @@ class Findings:
         """{"eval/knn_accuracy": 0.9, "eval/block_group3/knn_accuracy": 0.8, "untrained/...", "pixels/..."}."""
         return {
             f"{PREFIXES[network]}/{name if place in MAIN else f'{place}/{name}'}": value
-            for network, places in self.figures.items() for place, figures in places.items() for name, value in figures.items()}
+            for network, places in self.figures.items()
+            for place, figures in places.items()
+            for name, value in figures.items()
+        }

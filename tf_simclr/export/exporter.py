@@ -39,12 +39,19 @@ def export(network, about, directory, options, images=None):
         for name, text in card.files(about).items():
             (path / ASSETS / name).write_text(text)
 
-    path = _replace(directory / "saved_model", about.step, options.keep_hub_module_max, write_saved_model)
+    path = _replace(
+        directory / "saved_model", about.step, options.keep_hub_module_max, write_saved_model
+    )
     others = [name for name in options.export_formats if name != "saved_model"]
     if others:
         images = images() if images else sample_images(about.settings.data.image_size)
     for name in others:
-        _replace(directory / name, about.step, options.keep_hub_module_max, functools.partial(formats.write, name, network, path, images))
+        _replace(
+            directory / name,
+            about.step,
+            options.keep_hub_module_max,
+            functools.partial(formats.write, name, network, path, images),
+        )
 
 
 def export_run(settings, alone=True):
@@ -73,7 +80,12 @@ def export_run(settings, alone=True):
         for place in reversed(places):
             figures = read_json(place / f"result_{step}.json") or figures
             data = read_json(place / pretrained.DATA) or data
-        export(model.network, card.About(model.settings, names, step, figures, data), directory.path, settings.export)
+        export(
+            model.network,
+            card.About(model.settings, names, step, figures, data),
+            directory.path,
+            settings.export,
+        )
     distribute.barrier(strategy)
 
 
@@ -86,11 +98,16 @@ def _replace(directory, step, keep, write):
         if path.exists():  # only now that there is a whole new one
             path.rmtree()
         partial.rename(path)
-        others = sorted((p for p in directory.iterdir() if p.name.isdigit() and p != path), key=lambda p: int(p.name))
-        for old in others[:max(len(others) + 1 - keep, 0)] if keep else []:
+        others = sorted(
+            (p for p in directory.iterdir() if p.name.isdigit() and p != path),
+            key=lambda p: int(p.name),
+        )
+        for old in others[: max(len(others) + 1 - keep, 0)] if keep else []:
             old.rmtree()
     except (OSError, tf.errors.OpError) as error:
-        raise failures.unwritable(f"{path}: it can't be written ({first_line(error)})", error) from None
+        raise failures.unwritable(
+            f"{path}: it can't be written ({first_line(error)})", error
+        ) from None
     finally:
         if partial.exists():
             partial.rmtree()
@@ -108,5 +125,5 @@ def sample_images(size):
         photo = load_sample_images().images[index % 2]  # uint8 [427, 640, 3]
         side = int(rng.integers(100, 400))
         top, left = (int(rng.integers(0, length - side)) for length in photo.shape[:2])
-        pieces.append(augment.eval_image(photo[top:top + side, left:left + side], size).numpy())
+        pieces.append(augment.eval_image(photo[top : top + side, left : left + side], size).numpy())
     return np.stack(pieces)

@@ -26,7 +26,9 @@ def tflite_int8(function, path):
 
 
 def _write_tflite(function, path, optimizations):
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function()], function)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions(
+        [function.get_concrete_function()], function
+    )
     converter.optimizations = optimizations
     path.write_bytes(converter.convert())
 
@@ -36,7 +38,9 @@ def onnx(function, path):
     import tf2onnx
 
     std_logging.getLogger("tf2onnx").setLevel(std_logging.ERROR)
-    tf2onnx.convert.from_function(function, input_signature=function.input_signature, opset=OPSET, output_path=str(path))
+    tf2onnx.convert.from_function(
+        function, input_signature=function.input_signature, opset=OPSET, output_path=str(path)
+    )
 
 
 def run_tflite(path, images):
@@ -60,7 +64,10 @@ def run_onnx(path, images):
 # {format: (packages it needs beside TensorFlow, {ending: (write, run, whether it has to be as exact as float32)})}
 FORMATS = {
     "saved_model": ((), {}),
-    "tflite": ((), {".tflite": (tflite, run_tflite, True), "_int8.tflite": (tflite_int8, run_tflite, False)}),
+    "tflite": (
+        (),
+        {".tflite": (tflite, run_tflite, True), "_int8.tflite": (tflite_int8, run_tflite, False)},
+    ),
     "onnx": (("tf2onnx", "onnxruntime"), {".onnx": (onnx, run_onnx, True)}),
 }
 
@@ -68,9 +75,13 @@ FORMATS = {
 def require(names):
     """Raises UserError if what writes one of the formats is not installed."""
     for name in names:
-        missing = [package for package in FORMATS[name][0] if importlib.util.find_spec(package) is None]
+        missing = [
+            package for package in FORMATS[name][0] if importlib.util.find_spec(package) is None
+        ]
         if missing:
-            raise UserError(f"--export_formats={','.join(names)}: {' and '.join(missing)} not installed, which {name} needs; pip install {' '.join(missing)}")
+            raise UserError(
+                f"--export_formats={','.join(names)}: {' and '.join(missing)} not installed, which {name} needs; pip install {' '.join(missing)}"
+            )
 
 
 def write(name, network, saved_model, images, directory):
@@ -82,7 +93,12 @@ def write(name, network, saved_model, images, directory):
     Raises:
         Failed: the network can't be converted, or the file gives something else.
     """
-    expected = {output: value.numpy() for output, value in tf.saved_model.load(str(saved_model)).signatures["images"](images=tf.constant(images)).items()}
+    expected = {
+        output: value.numpy()
+        for output, value in tf.saved_model.load(str(saved_model))
+        .signatures["images"](images=tf.constant(images))
+        .items()
+    }
     for kind, output in OUTPUTS.items():
         if output not in expected:
             continue
@@ -90,8 +106,12 @@ def write(name, network, saved_model, images, directory):
             path = directory / (kind + ending)
             try:
                 convert(_function(network, output, images.shape[1]), path)
-            except Exception as error:  # whatever a converter raises, e.g. for a network of more than 2 GB
-                raise Failed(f"{path.name}: the network can't be converted to {name} ({first_line(error)}); the SavedModel is written") from None
+            except (
+                Exception
+            ) as error:  # whatever a converter raises, e.g. for a network of more than 2 GB
+                raise Failed(
+                    f"{path.name}: the network can't be converted to {name} ({first_line(error)}); the SavedModel is written"
+                ) from None
             _compare(path, run(path, images), expected[output], exact)
 
 
@@ -99,13 +119,25 @@ def _function(network, output, size):
     def function(images):
         return {output: network.answers(images)[output]}
 
-    return tf.function(function, input_signature=[tf.TensorSpec([None, size, size, 3], tf.float32, name="images")], autograph=False)
+    return tf.function(
+        function,
+        input_signature=[tf.TensorSpec([None, size, size, 3], tf.float32, name="images")],
+        autograph=False,
+    )
 
 
 def _compare(path, found, expected, exact):
     difference = float(np.max(np.abs(found - expected))) / max(1.0, float(np.max(np.abs(expected))))
     same = float(np.mean(found.argmax(1) == expected.argmax(1)))
-    logging.info("%s: %.1f MB, differs from the SavedModel by at most %.1e on %d images%s", path.name, path.stat().length / 1e6, difference, len(found),
-                 f", the same class on {same:.0%}" if path.name.startswith("classifier") else "")
+    logging.info(
+        "%s: %.1f MB, differs from the SavedModel by at most %.1e on %d images%s",
+        path.name,
+        path.stat().length / 1e6,
+        difference,
+        len(found),
+        f", the same class on {same:.0%}" if path.name.startswith("classifier") else "",
+    )
     if exact and not difference <= TOLERANCE:
-        raise Failed(f"{path}: it differs from the SavedModel by {difference:.1e}, more than {TOLERANCE:g}; it is not kept")
+        raise Failed(
+            f"{path}: it differs from the SavedModel by {difference:.1e}, more than {TOLERANCE:g}; it is not kept"
+        )

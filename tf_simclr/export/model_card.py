@@ -8,7 +8,12 @@ from tf_simclr.config import command_line as flags
 from tf_simclr.config import config
 from tf_simclr.config.config import Config
 
-HIDDEN = ("model_dir", "data_dir", "checkpoint", "teacher_checkpoint")  # paths of the machine it was trained on
+HIDDEN = (
+    "model_dir",
+    "data_dir",
+    "checkpoint",
+    "teacher_checkpoint",
+)  # paths of the machine it was trained on
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,11 +52,24 @@ curl -d "{\"instances\": [{\"b64\": \"$(base64 -w0 image.jpg)\"}]}" http://local
 def files(about):
     """{name: text} of what stands in the assets."""
     fields = config.fields()
-    network = {name: value for name, value in about.settings.flat().items() if fields[name].section == "model" or name in ("image_size", "train_mode", "pretext")}
-    found = {"model_card.md": markdown(about), flags.SAVED: network, pretrained.DATA: about.data, f"result_{about.step}.json": about.figures}
+    network = {
+        name: value
+        for name, value in about.settings.flat().items()
+        if fields[name].section == "model" or name in ("image_size", "train_mode", "pretext")
+    }
+    found = {
+        "model_card.md": markdown(about),
+        flags.SAVED: network,
+        pretrained.DATA: about.data,
+        f"result_{about.step}.json": about.figures,
+    }
     if about.class_names:
         found[pretrained.CLASS_NAMES] = "\n".join(about.class_names) + "\n"
-    return {name: content if isinstance(content, str) else json.dumps(content, indent=2) + "\n" for name, content in found.items() if content}
+    return {
+        name: content if isinstance(content, str) else json.dumps(content, indent=2) + "\n"
+        for name, content in found.items()
+        if content
+    }
 
 
 def markdown(about):
@@ -59,7 +77,9 @@ def markdown(about):
     settings = about.settings
     model, size, classes = settings.model, settings.data.image_size, len(about.class_names)
     sk = f", selective kernels ({model.sk_ratio:g})" if model.sk_ratio else ""
-    what = f"classifies images into {classes} classes and embeds them" if classes else "embeds images"
+    what = (
+        f"classifies images into {classes} classes and embeds them" if classes else "embeds images"
+    )
     return f"""# ResNet-{model.resnet_depth} {model.width_multiplier:g}x{sk}, SimCLR
 
 This model {what}. {_origin(about)}
@@ -97,31 +117,51 @@ def _origin(about):
     source = settings.data.dataset
     name = source.rstrip("/").split("/")[-1] if source.startswith("folder:") else source
     task = f" ({settings.pretext.pretext})" if settings.objective.train_mode == "pretrain" else ""
-    return (f"It was trained with tf_simclr, stage `{settings.objective.train_mode}`{task}, {about.step} steps, on {name}, split {settings.data.train_split}: "
-            f"{data['images']} images, {data['labels']} of them with a label.")
+    return (
+        f"It was trained with tf_simclr, stage `{settings.objective.train_mode}`{task}, {about.step} steps, on {name}, split {settings.data.train_split}: "
+        f"{data['images']} images, {data['labels']} of them with a label."
+    )
 
 
 def _figures(figures):
     found = {name: value for name, value in figures.items() if name.startswith("eval/")}
     if not found:
         return "Not evaluated."
-    return "\n".join(["| figure | value |", "|---|---|", *(f"| {name.removeprefix('eval/')} | {value:.4f} |" for name, value in found.items())])
+    return "\n".join(
+        [
+            "| figure | value |",
+            "|---|---|",
+            *(f"| {name.removeprefix('eval/')} | {value:.4f} |" for name, value in found.items()),
+        ]
+    )
 
 
 def _cropped(size):
     from tf_simclr.data import augment  # late: this module needs no TensorFlow otherwise
 
-    return f"cut to the central {augment.CROP_PROPORTION:g} of the shorter side," if size > augment.UNCROPPED_SIZE else "not cropped,"
+    return (
+        f"cut to the central {augment.CROP_PROPORTION:g} of the shorter side,"
+        if size > augment.UNCROPPED_SIZE
+        else "not cropped,"
+    )
 
 
 def _outputs(classes):
-    return f", `probabilities` float32 [B, {classes}], and the most probable classes: `classes` string [B, K], `scores` float32 [B, K]" if classes else ""
+    return (
+        f", `probabilities` float32 [B, {classes}], and the most probable classes: `classes` string [B, K], `scores` float32 [B, K]"
+        if classes
+        else ""
+    )
 
 
 def _configuration(settings):
     defaults = config.Config().flat()
     fixed = {name for name, field in config.fields().items() if field.fixed} - {*HIDDEN}
-    different = {name: value for name, value in settings.flat().items() if name in fixed and value != defaults[name]}
+    different = {
+        name: value
+        for name, value in settings.flat().items()
+        if name in fixed and value != defaults[name]
+    }
     if different.get("dataset", "").startswith("folder:"):
         different["dataset"] = "folder:" + different["dataset"].rstrip("/").split("/")[-1]
     return json.dumps(different, indent=2)

@@ -24,16 +24,25 @@ def write(network, about, path, max_pixels):
     endpoints = _endpoints(network)
     module.__call__ = _call(endpoints)
     module.variables = [v.value for v in variables]
-    module.trainable_variables = [v.value for v in network.encoder.trainable_variables]  # what the embedding depends on
-    module.head_variables = [v.value for part in network.parts()[1:] for v in part.trainable_variables]
+    module.trainable_variables = [
+        v.value for v in network.encoder.trainable_variables
+    ]  # what the embedding depends on
+    module.head_variables = [
+        v.value for part in network.parts()[1:] for v in part.trainable_variables
+    ]
     module.regularization_losses = regularization_losses(network)
-    tf.saved_model.save(module, str(path), signatures=_signatures(network, endpoints, about.class_names, max_pixels))
+    tf.saved_model.save(
+        module, str(path), signatures=_signatures(network, endpoints, about.class_names, max_pixels)
+    )
 
 
 def _endpoints(network):
     """{training: function of images -> all named outputs}: the two graphs of the network that everything else calls."""
     endpoints = tf.function(network.answers, autograph=False)
-    return {training: endpoints.get_concrete_function(IMAGES, training=training) for training in (False, True)}
+    return {
+        training: endpoints.get_concrete_function(IMAGES, training=training)
+        for training in (False, True)
+    }
 
 
 def _call(endpoints):
@@ -59,7 +68,11 @@ def regularization_losses(network):
     """The run's weight decay of the encoder's kernels, as TF-Hub has it: functions without argument."""
     decay = network.settings.optimizer.weight_decay
     kernels = [v.value for v in network.encoder.trainable_variables if len(v.shape) > 1]
-    loss = tf.function(lambda: decay * tf.add_n([tf.nn.l2_loss(kernel) for kernel in kernels]), input_signature=[], autograph=False)
+    loss = tf.function(
+        lambda: decay * tf.add_n([tf.nn.l2_loss(kernel) for kernel in kernels]),
+        input_signature=[],
+        autograph=False,
+    )
     return [loss] if decay else []
 
 
@@ -69,12 +82,18 @@ def _preprocess(size, max_pixels):
     def one(contents):
         return augment.eval_image(encoded.decode(encoded.checked(contents, max_pixels)), size)
 
-    return tf.function(lambda image_bytes: _each(one, image_bytes, size), input_signature=[IMAGE_BYTES], autograph=False).get_concrete_function()
+    return tf.function(
+        lambda image_bytes: _each(one, image_bytes, size),
+        input_signature=[IMAGE_BYTES],
+        autograph=False,
+    ).get_concrete_function()
 
 
 def _each(function, elements, size):
     spec = tf.TensorSpec([size, size, 3], tf.float32)
-    return tf.map_fn(function, elements, fn_output_signature=spec, parallel_iterations=PARALLEL_DECODES)
+    return tf.map_fn(
+        function, elements, fn_output_signature=spec, parallel_iterations=PARALLEL_DECODES
+    )
 
 
 def _signatures(network, endpoints, class_names, max_pixels):
@@ -91,15 +110,32 @@ def _signatures(network, endpoints, class_names, max_pixels):
         outputs = inference(images)
         if "probabilities" not in outputs:
             return {"embedding": outputs["embedding"]}
-        scores, index = tf.math.top_k(outputs["probabilities"], min(SHOWN_CLASSES, len(class_names)))
-        return {"probabilities": outputs["probabilities"], "classes": tf.gather(tf.constant(class_names), index),
-                "scores": scores, "embedding": outputs["embedding"]}
+        scores, index = tf.math.top_k(
+            outputs["probabilities"], min(SHOWN_CLASSES, len(class_names))
+        )
+        return {
+            "probabilities": outputs["probabilities"],
+            "classes": tf.gather(tf.constant(class_names), index),
+            "scores": scores,
+            "embedding": outputs["embedding"],
+        }
 
     functions = {
         "serving_default": (IMAGE_BYTES, lambda image_bytes: answer(preprocess(image_bytes))),
-        "embed": (IMAGE_BYTES, lambda image_bytes: {"embedding": inference(preprocess(image_bytes))["embedding"]}),
+        "embed": (
+            IMAGE_BYTES,
+            lambda image_bytes: {"embedding": inference(preprocess(image_bytes))["embedding"]},
+        ),
         "images": (IMAGES, answer),
-        "images_uint8": (PIXELS, lambda images: answer(_each(lambda image: augment.eval_image(image, size), images, size))),
+        "images_uint8": (
+            PIXELS,
+            lambda images: answer(
+                _each(lambda image: augment.eval_image(image, size), images, size)
+            ),
+        ),
         "preprocess": (IMAGE_BYTES, lambda image_bytes: {"images": preprocess(image_bytes)}),
     }
-    return {name: tf.function(function, input_signature=[spec], autograph=False) for name, (spec, function) in functions.items()}
+    return {
+        name: tf.function(function, input_signature=[spec], autograph=False)
+        for name, (spec, function) in functions.items()
+    }

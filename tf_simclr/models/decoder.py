@@ -24,24 +24,47 @@ class Decoder(keras.layers.Layer):
         batch_norm_decay, global_bn: see `layers.BatchNorm`.
     """
 
-    def __init__(self, width, size, num_outputs, batch_norm_decay=0.9, global_bn=True, fine=False, name="decoder", **kwargs):
+    def __init__(
+        self,
+        width,
+        size,
+        num_outputs,
+        batch_norm_decay=0.9,
+        global_bn=True,
+        fine=False,
+        name="decoder",
+        **kwargs,
+    ):
         super().__init__(name=name, **kwargs)
         self.width, self.size, self.fine = width, size, fine
         self.norm = functools.partial(BatchNorm, batch_norm_decay, global_bn)
-        self.answer = keras.layers.Dense(num_outputs, kernel_initializer=keras.initializers.RandomNormal(stddev=0.01), name="answer", dtype="float32")
+        self.answer = keras.layers.Dense(
+            num_outputs,
+            kernel_initializer=keras.initializers.RandomNormal(stddev=0.01),
+            name="answer",
+            dtype="float32",
+        )
 
     def build(self, shape):
         self.sides = doublings(shape[1], self.size) or [self.size]  # after each stage
         if self.fine:
             self.sides.append(self.size)
-        widths = [max(self.width // 2**stage, min(self.width, NARROWEST)) if self.fine else self.width for stage, _ in enumerate(self.sides)]
-        self.stages = [ConvNorm(width, 3, self.norm, relu=False, name=f"stage{stage}") for stage, width in enumerate(widths, 1)]
+        widths = [
+            max(self.width // 2**stage, min(self.width, NARROWEST)) if self.fine else self.width
+            for stage, _ in enumerate(self.sides)
+        ]
+        self.stages = [
+            ConvNorm(width, 3, self.norm, relu=False, name=f"stage{stage}")
+            for stage, width in enumerate(widths, 1)
+        ]
 
     def call(self, x, training=False):
         for side, stage in zip(self.sides, self.stages):
             x = relu(stage(x, training=training))
             if x.shape[1] != side:
-                x = tf.cast(tf.image.resize(x, [side, side]), x.dtype)  # [B, side, side, width]; it resizes into float32
+                x = tf.cast(
+                    tf.image.resize(x, [side, side]), x.dtype
+                )  # [B, side, side, width]; it resizes into float32
         return self.answer(x)
 
 

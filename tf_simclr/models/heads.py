@@ -17,20 +17,39 @@ class ProjectionHead(keras.layers.Layer):
     no beta and no ReLU. `mode` none has no layer (z = h), linear one. With `keep` only the first layers are built.
     """
 
-    def __init__(self, mode="nonlinear", out_dim=128, num_layers=3, keep=None, batch_norm_decay=0.9, global_bn=True, name="projection_head", **kwargs):
+    def __init__(
+        self,
+        mode="nonlinear",
+        out_dim=128,
+        num_layers=3,
+        keep=None,
+        batch_norm_decay=0.9,
+        global_bn=True,
+        name="projection_head",
+        **kwargs,
+    ):
         super().__init__(name=name, **kwargs)
         self.out_dim = out_dim
         self.num_layers = {"none": 0, "linear": 1, "nonlinear": num_layers}[mode]
         self.norms = [
-            BatchNorm(batch_norm_decay, global_bn, center=layer < self.num_layers - 1, name=f"norm{layer + 1}")
-            for layer in range(self.num_layers)][:keep]
+            BatchNorm(
+                batch_norm_decay,
+                global_bn,
+                center=layer < self.num_layers - 1,
+                name=f"norm{layer + 1}",
+            )
+            for layer in range(self.num_layers)
+        ][:keep]
 
     def build(self, shape):
         width = shape[-1]
         sizes = [width] * (self.num_layers - 1) + [self.out_dim]
         self.dense = [
-            keras.layers.Dense(size, use_bias=False, kernel_initializer=_normal(), name=f"dense{layer + 1}")
-            for layer, size in enumerate(sizes[:len(self.norms)])]
+            keras.layers.Dense(
+                size, use_bias=False, kernel_initializer=_normal(), name=f"dense{layer + 1}"
+            )
+            for layer, size in enumerate(sizes[: len(self.norms)])
+        ]
 
     def call(self, features, training=False):
         outputs = [features]
@@ -46,11 +65,23 @@ class TaskHead(keras.layers.Layer):
     `widths` are those of hidden layers, each dense without bias, batch norm and ReLU.
     """
 
-    def __init__(self, widths, num_outputs, batch_norm_decay=0.9, global_bn=True, name="task_head", **kwargs):
+    def __init__(
+        self, widths, num_outputs, batch_norm_decay=0.9, global_bn=True, name="task_head", **kwargs
+    ):
         super().__init__(name=name, **kwargs)
-        self.hidden = [keras.layers.Dense(width, use_bias=False, kernel_initializer="he_normal", name=f"dense{layer}") for layer, width in enumerate(widths, 1)]
-        self.norms = [BatchNorm(batch_norm_decay, global_bn, name=f"norm{layer}") for layer, _ in enumerate(widths, 1)]
-        self.answer = keras.layers.Dense(num_outputs, kernel_initializer=_normal(), name="answer", dtype="float32")
+        self.hidden = [
+            keras.layers.Dense(
+                width, use_bias=False, kernel_initializer="he_normal", name=f"dense{layer}"
+            )
+            for layer, width in enumerate(widths, 1)
+        ]
+        self.norms = [
+            BatchNorm(batch_norm_decay, global_bn, name=f"norm{layer}")
+            for layer, _ in enumerate(widths, 1)
+        ]
+        self.answer = keras.layers.Dense(
+            num_outputs, kernel_initializer=_normal(), name="answer", dtype="float32"
+        )
 
     def build(self, shape):
         width = shape[-1]
@@ -72,9 +103,20 @@ class PatchesHead(keras.layers.Layer):
     One dense layer of `own_width`, batch norm and ReLU for each patch by itself, then a `TaskHead` on all of them in their order.
     """
 
-    def __init__(self, own_width, widths, num_outputs, batch_norm_decay=0.9, global_bn=True, name="patches_head", **kwargs):
+    def __init__(
+        self,
+        own_width,
+        widths,
+        num_outputs,
+        batch_norm_decay=0.9,
+        global_bn=True,
+        name="patches_head",
+        **kwargs,
+    ):
         super().__init__(name=name, **kwargs)
-        self.own = keras.layers.Dense(own_width, use_bias=False, kernel_initializer="he_normal", name="own")
+        self.own = keras.layers.Dense(
+            own_width, use_bias=False, kernel_initializer="he_normal", name="own"
+        )
         self.norm = BatchNorm(batch_norm_decay, global_bn, name="own_norm")
         self.together = TaskHead(widths, num_outputs, batch_norm_decay, global_bn, name="together")
 
@@ -86,11 +128,19 @@ class PatchesHead(keras.layers.Layer):
     def call(self, features, training=False):
         own = self.own(tf.reshape(features, [-1, features.shape[-1]]))  # [B N, own_width]
         own = tf.nn.relu(self.norm(own, training=training))
-        return self.together(tf.reshape(own, [-1, features.shape[1] * self.own.units]), training=training)
+        return self.together(
+            tf.reshape(own, [-1, features.shape[1] * self.own.units]), training=training
+        )
 
 
 class SupervisedHead(keras.layers.Dense):
     """The linear classifier: features [B, C] -> logits [B, num_classes], always float32."""
 
     def __init__(self, num_classes, zero_init=False, name="supervised_head", **kwargs):
-        super().__init__(num_classes, kernel_initializer="zeros" if zero_init else _normal(), name=name, dtype="float32", **kwargs)
+        super().__init__(
+            num_classes,
+            kernel_initializer="zeros" if zero_init else _normal(),
+            name=name,
+            dtype="float32",
+            **kwargs,
+        )

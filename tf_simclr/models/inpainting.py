@@ -20,12 +20,18 @@ class ChannelwiseDense(keras.layers.Layer):
     def build(self, shape):
         places = shape[1] * shape[2]
         self.kernel = self.add_weight(
-            name="kernel", shape=(shape[3], places, places), initializer=keras.initializers.TruncatedNormal(stddev=places**-0.5))
+            name="kernel",
+            shape=(shape[3], places, places),
+            initializer=keras.initializers.TruncatedNormal(stddev=places**-0.5),
+        )
 
     def call(self, x):
         _, height, width, channels = x.shape
         maps = tf.reshape(x, [-1, height * width, channels])
-        return tf.reshape(tf.einsum("bpc,cpq->bqc", maps, tf.convert_to_tensor(self.kernel)), [-1, height, width, channels])
+        return tf.reshape(
+            tf.einsum("bpc,cpq->bqc", maps, tf.convert_to_tensor(self.kernel)),
+            [-1, height, width, channels],
+        )
 
 
 class Discriminator(keras.layers.Layer):
@@ -43,7 +49,14 @@ class Discriminator(keras.layers.Layer):
     def build(self, shape):
         side, self.convs = shape[1], []
         while side > SMALL or not self.convs:
-            self.convs.append(Conv(min(WIDTH * 2**len(self.convs), WIDEST), 4, 2, name=f"conv{len(self.convs) + 1}"))
+            self.convs.append(
+                Conv(
+                    min(WIDTH * 2 ** len(self.convs), WIDEST),
+                    4,
+                    2,
+                    name=f"conv{len(self.convs) + 1}",
+                )
+            )
             side = -(-side // 2)
         self.norms = [self.make_norm(number) for number in range(2, len(self.convs) + 1)]
 

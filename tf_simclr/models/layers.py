@@ -26,11 +26,17 @@ class Conv(keras.layers.Layer):
         self.kernel = self.add_weight(
             name="kernel",
             shape=(self.kernel_size, self.kernel_size, shape[-1], self.filters),
-            initializer=keras.initializers.VarianceScaling(1.0, "fan_in", "truncated_normal"))
+            initializer=keras.initializers.VarianceScaling(1.0, "fan_in", "truncated_normal"),
+        )
 
     def call(self, x):
         if self.strides == 1:
-            if x.dtype == tf.bfloat16 and max(x.shape[1] or math.inf, x.shape[2] or math.inf) <= SMALL_MAPS[self.kernel_size] and distribute.on_cpu():
+            if (
+                x.dtype == tf.bfloat16
+                and max(x.shape[1] or math.inf, x.shape[2] or math.inf)
+                <= SMALL_MAPS[self.kernel_size]
+                and distribute.on_cpu()
+            ):
                 return small_convolution(x, tf.convert_to_tensor(self.kernel))
             return tf.nn.conv2d(x, self.kernel, 1, "SAME")
         before = (self.kernel_size - 1) // 2
@@ -53,12 +59,20 @@ def small_convolution(x, kernel):
         if products:
             of_x = _sum_over_taps(upstream, tf.transpose(kernel[::-1, ::-1], [0, 1, 3, 2]))
         else:
-            of_x = tf.raw_ops.Conv2DBackpropInput(input_sizes=tf.shape(x), filter=kernel, out_backprop=upstream, strides=strides, padding="SAME")
+            of_x = tf.raw_ops.Conv2DBackpropInput(
+                input_sizes=tf.shape(x),
+                filter=kernel,
+                out_backprop=upstream,
+                strides=strides,
+                padding="SAME",
+            )
         flat = tf.reshape(upstream, [-1, kernel.shape[3]])
         of_kernel = [tf.matmul(tap, flat, transpose_a=True) for tap in _taps(x, kernel)]
         return of_x, tf.reshape(tf.stack(of_kernel), kernel.shape)
 
-    return _sum_over_taps(x, kernel) if products else tf.nn.conv2d(x, kernel, strides, "SAME"), gradient
+    return _sum_over_taps(x, kernel) if products else tf.nn.conv2d(
+        x, kernel, strides, "SAME"
+    ), gradient
 
 
 def _taps(x, kernel):
@@ -66,11 +80,20 @@ def _taps(x, kernel):
     size, (height, width) = kernel.shape[0], x.shape[1:3]
     radius = size // 2
     x = tf.pad(x, [[0, 0], [radius, radius], [radius, radius], [0, 0]])
-    return [tf.reshape(x[:, i:i + height, j:j + width], [-1, x.shape[3]]) for i in range(size) for j in range(size)]
+    return [
+        tf.reshape(x[:, i : i + height, j : j + width], [-1, x.shape[3]])
+        for i in range(size)
+        for j in range(size)
+    ]
 
 
 def _sum_over_taps(x, kernel):
-    products = [tf.matmul(tap, weights) for tap, weights in zip(_taps(x, kernel), tf.unstack(tf.reshape(kernel, [-1, *kernel.shape[2:]])))]
+    products = [
+        tf.matmul(tap, weights)
+        for tap, weights in zip(
+            _taps(x, kernel), tf.unstack(tf.reshape(kernel, [-1, *kernel.shape[2:]]))
+        )
+    ]
     return tf.reshape(tf.add_n(products), [-1, *x.shape[1:3], kernel.shape[3]])
 
 
@@ -88,14 +111,18 @@ class BatchNorm(keras.layers.Layer):
         zero_gamma: start gamma at 0 instead of 1.
     """
 
-    def __init__(self, momentum=0.9, synchronized=True, center=True, zero_gamma=False, epsilon=1e-5, **kwargs):
+    def __init__(
+        self, momentum=0.9, synchronized=True, center=True, zero_gamma=False, epsilon=1e-5, **kwargs
+    ):
         super().__init__(**kwargs)
         self.momentum, self.synchronized, self.center = momentum, synchronized, center
         self.zero_gamma, self.epsilon = zero_gamma, epsilon
 
     def build(self, shape):
         def weight(name, initializer, **kwargs):
-            return self.add_weight(name=name, shape=(shape[-1],), initializer=initializer, autocast=False, **kwargs)
+            return self.add_weight(
+                name=name, shape=(shape[-1],), initializer=initializer, autocast=False, **kwargs
+            )
 
         # Synchronised statistics are equal on all replicas already; averaging them again would cost a collective each.
         merge = "none" if self.synchronized else "mean"
@@ -110,12 +137,16 @@ class BatchNorm(keras.layers.Layer):
             return self._fused(x, self.moving_mean, self.moving_variance)[0]
         if self.synchronized and distribute.replica_count() > 1:
             mean, variance = self._global_moments(x)
-            y = tf.nn.batch_normalization(tf.cast(x, tf.float32), mean, variance, self._beta(), self.gamma, self.epsilon)
+            y = tf.nn.batch_normalization(
+                tf.cast(x, tf.float32), mean, variance, self._beta(), self.gamma, self.epsilon
+            )
             y = tf.cast(y, x.dtype)
         else:
             y, mean, variance = self._fused(x)
             count = tf.cast(tf.size(x) // x.shape[-1], tf.float32)
-            variance *= (count - 1) / count  # the kernel returns the unbiased variance; the moving one is the biased
+            variance *= (
+                count - 1
+            ) / count  # the kernel returns the unbiased variance; the moving one is the biased
         if training is AGAIN:
             return y
         for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
@@ -123,21 +154,32 @@ class BatchNorm(keras.layers.Layer):
         return y
 
     def _beta(self):
-        return tf.convert_to_tensor(self.beta) if self.center else tf.zeros_like(tf.convert_to_tensor(self.gamma))
+        return (
+            tf.convert_to_tensor(self.beta)
+            if self.center
+            else tf.zeros_like(tf.convert_to_tensor(self.gamma))
+        )
 
     def _fused(self, x, mean=None, variance=None):
         flat = x if x.shape.rank == 4 else x[:, None, None, :]
         y, mean, variance = tf.compat.v1.nn.fused_batch_norm(
-            flat, tf.convert_to_tensor(self.gamma), self._beta(),
-            None if mean is None else tf.convert_to_tensor(mean), None if variance is None else tf.convert_to_tensor(variance),
-            epsilon=self.epsilon, is_training=mean is None)
+            flat,
+            tf.convert_to_tensor(self.gamma),
+            self._beta(),
+            None if mean is None else tf.convert_to_tensor(mean),
+            None if variance is None else tf.convert_to_tensor(variance),
+            epsilon=self.epsilon,
+            is_training=mean is None,
+        )
         return tf.reshape(y, tf.shape(x)) if x.shape.rank != 4 else y, mean, variance
 
     def _global_moments(self, x):
         x = tf.cast(x, tf.float32)
         axes = list(range(x.shape.rank - 1))
         count = tf.cast(tf.size(x) // x.shape[-1], tf.float32)
-        sums = distribute.all_sum(tf.concat([tf.reduce_sum(x, axes), tf.reduce_sum(tf.square(x), axes), count[None]], 0))  # [2C + 1]
+        sums = distribute.all_sum(
+            tf.concat([tf.reduce_sum(x, axes), tf.reduce_sum(tf.square(x), axes), count[None]], 0)
+        )  # [2C + 1]
         mean, square = tf.split(sums[:-1] / sums[-1], 2)
         return mean, tf.maximum(square - tf.square(mean), 0.0)
 
@@ -149,7 +191,12 @@ def relu(x):
 
 def batch_norm_variables(layer):
     """The variables of all batch norm layers inside `layer`, in a set of their ids."""
-    return {id(v) for part in layer._flatten_layers() if isinstance(part, BatchNorm) for v in part.variables}
+    return {
+        id(v)
+        for part in layer._flatten_layers()
+        if isinstance(part, BatchNorm)
+        for v in part.variables
+    }
 
 
 def num_parameters(layer):

@@ -12,8 +12,12 @@ class MemoryQueue(keras.layers.Layer):
         self.size, self.dim = size, dim
 
     def build(self, shape=None):
-        self.keys = self.add_weight(name="keys", shape=(self.size, self.dim), initializer="zeros", trainable=False)
-        self.enqueued = self.add_weight(name="enqueued", shape=(), initializer="zeros", dtype="int64", trainable=False)
+        self.keys = self.add_weight(
+            name="keys", shape=(self.size, self.dim), initializer="zeros", trainable=False
+        )
+        self.enqueued = self.add_weight(
+            name="enqueued", shape=(), initializer="zeros", dtype="int64", trainable=False
+        )
         self.built = True
 
     def filled(self):
@@ -29,7 +33,11 @@ class MemoryQueue(keras.layers.Layer):
         count = keys.shape[0]
         where = (self.enqueued + tf.range(count, dtype=tf.int64)) % self.size
         kept = slice(max(count - self.size, 0), None)
-        self.keys.assign(tf.tensor_scatter_nd_update(tf.convert_to_tensor(self.keys), where[kept, None], keys[kept]))
+        self.keys.assign(
+            tf.tensor_scatter_nd_update(
+                tf.convert_to_tensor(self.keys), where[kept, None], keys[kept]
+            )
+        )
         self.enqueued.assign_add(tf.constant(count, tf.int64))
 
 

@@ -19,7 +19,9 @@ CIFAR_SIZE = 32  # up to this image size the first convolution keeps the resolut
 class ConvNorm(keras.layers.Layer):
     """Convolution, batch norm and, unless it is the last of a branch, ReLU."""
 
-    def __init__(self, filters, kernel_size, norm, strides=1, relu=True, zero_gamma=False, **kwargs):
+    def __init__(
+        self, filters, kernel_size, norm, strides=1, relu=True, zero_gamma=False, **kwargs
+    ):
         super().__init__(**kwargs)
         self.conv = Conv(filters, kernel_size, strides, name="conv")
         self.norm = norm(zero_gamma=zero_gamma, name="norm")
@@ -54,8 +56,15 @@ class SqueezeExcite(keras.layers.Layer):
 
     def __init__(self, filters, channels, ratio, **kwargs):
         super().__init__(**kwargs)
-        self.squeeze = keras.layers.Dense(max(1, int(filters * ratio)), activation="relu", kernel_initializer=_he(), name="squeeze")
-        self.excite = keras.layers.Dense(channels, activation="sigmoid", kernel_initializer=_he(), name="excite")
+        self.squeeze = keras.layers.Dense(
+            max(1, int(filters * ratio)),
+            activation="relu",
+            kernel_initializer=_he(),
+            name="squeeze",
+        )
+        self.excite = keras.layers.Dense(
+            channels, activation="sigmoid", kernel_initializer=_he(), name="excite"
+        )
 
     def call(self, x):
         return x * self.excite(self.squeeze(tf.reduce_mean(x, [1, 2], keepdims=True)))
@@ -71,7 +80,9 @@ class Shortcut(keras.layers.Layer):
     def __init__(self, filters, strides, norm, pool, **kwargs):
         super().__init__(**kwargs)
         self.pool, self.strides = pool, strides
-        self.project = ConvNorm(filters, 1, norm, 1 if pool else strides, relu=False, name="project")
+        self.project = ConvNorm(
+            filters, 1, norm, 1 if pool else strides, relu=False, name="project"
+        )
 
     def call(self, x, training=False):
         if self.pool:
@@ -89,7 +100,9 @@ class Block(keras.layers.Layer):
     def __init__(self, filters, strides, first, sk_ratio, se_ratio, norm, **kwargs):
         super().__init__(**kwargs)
         channels = filters * self.expansion
-        self.shortcut = Shortcut(channels, strides, norm, sk_ratio > 0, name="shortcut") if first else None
+        self.shortcut = (
+            Shortcut(channels, strides, norm, sk_ratio > 0, name="shortcut") if first else None
+        )
         self.branch = self.make_branch(filters, strides, sk_ratio, norm)
         self.gate = SqueezeExcite(filters, channels, se_ratio, name="se") if se_ratio > 0 else None
 
@@ -108,8 +121,10 @@ class BasicBlock(Block):
     expansion = 1
 
     def make_branch(self, filters, strides, sk_ratio, norm):
-        return [ConvNorm(filters, 3, norm, strides, name="conv1"),
-                ConvNorm(filters, 3, norm, relu=False, zero_gamma=True, name="conv2")]
+        return [
+            ConvNorm(filters, 3, norm, strides, name="conv1"),
+            ConvNorm(filters, 3, norm, relu=False, zero_gamma=True, name="conv2"),
+        ]
 
 
 class BottleneckBlock(Block):
@@ -118,10 +133,16 @@ class BottleneckBlock(Block):
     expansion = 4
 
     def make_branch(self, filters, strides, sk_ratio, norm):
-        middle = (SelectiveKernel(filters, strides, sk_ratio, norm, name="sk") if sk_ratio > 0
-                  else ConvNorm(filters, 3, norm, strides, name="conv2"))
-        return [ConvNorm(filters, 1, norm, name="conv1"), middle,
-                ConvNorm(4 * filters, 1, norm, relu=False, zero_gamma=True, name="conv3")]
+        middle = (
+            SelectiveKernel(filters, strides, sk_ratio, norm, name="sk")
+            if sk_ratio > 0
+            else ConvNorm(filters, 3, norm, strides, name="conv2")
+        )
+        return [
+            ConvNorm(filters, 1, norm, name="conv1"),
+            middle,
+            ConvNorm(4 * filters, 1, norm, relu=False, zero_gamma=True, name="conv3"),
+        ]
 
 
 FAMILY = {
@@ -143,7 +164,10 @@ class Stem(keras.layers.Layer):
 
     def __init__(self, width, layers, pool, norm, **kwargs):
         super().__init__(**kwargs)
-        self.convs = [Conv(max(1, int(width * factor)), kernel, stride, name=f"conv{i}") for i, (factor, kernel, stride) in enumerate(layers)]
+        self.convs = [
+            Conv(max(1, int(width * factor)), kernel, stride, name=f"conv{i}")
+            for i, (factor, kernel, stride) in enumerate(layers)
+        ]
         self.norms = [norm(name=f"norm{i}") for i in range(len(layers))]
         self.pool = pool
 
@@ -170,11 +194,31 @@ class ResNet(keras.Model):
         rematerialize: keep only the input of each block for the gradient, and compute the rest again (Chen et al. 2016).
     """
 
-    def __init__(self, depth=50, width=1.0, sk_ratio=0.0, se_ratio=0.0, image_size=224,
-                 batch_norm_decay=0.9, global_bn=True, rematerialize=False, name="encoder", **kwargs):
+    def __init__(
+        self,
+        depth=50,
+        width=1.0,
+        sk_ratio=0.0,
+        se_ratio=0.0,
+        image_size=224,
+        batch_norm_decay=0.9,
+        global_bn=True,
+        rematerialize=False,
+        name="encoder",
+        **kwargs,
+    ):
         super().__init__(name=name, **kwargs)
-        self._arguments = {"depth": depth, "width": width, "sk_ratio": sk_ratio, "se_ratio": se_ratio, "image_size": image_size,
-                           "batch_norm_decay": batch_norm_decay, "global_bn": global_bn, "rematerialize": rematerialize, "name": name}
+        self._arguments = {
+            "depth": depth,
+            "width": width,
+            "sk_ratio": sk_ratio,
+            "se_ratio": se_ratio,
+            "image_size": image_size,
+            "batch_norm_decay": batch_norm_decay,
+            "global_bn": global_bn,
+            "rematerialize": rematerialize,
+            "name": name,
+        }
         self._rematerialize = rematerialize
         norm = functools.partial(BatchNorm, batch_norm_decay, global_bn)
         small = image_size <= CIFAR_SIZE
@@ -184,16 +228,31 @@ class ResNet(keras.Model):
         filters = [max(1, int(BASE_CHANNELS * width * 2**g)) for g in range(len(counts))]
         self.feature_dim = filters[-1] * block.expansion  # C
         self.groups = [
-            [block(filters[g], 2 if g and not b else 1, b == 0, sk_ratio, se_ratio, norm,
-                   name=f"group{g + 1}_block{b}") for b in range(count)]
-            for g, count in enumerate(counts)]
+            [
+                block(
+                    filters[g],
+                    2 if g and not b else 1,
+                    b == 0,
+                    sk_ratio,
+                    se_ratio,
+                    norm,
+                    name=f"group{g + 1}_block{b}",
+                )
+                for b in range(count)
+            ]
+            for g, count in enumerate(counts)
+        ]
 
     def call(self, images, training=False):
         initial_conv, x = self.stem(images, training=training)
         endpoints = {"initial_conv": initial_conv, "initial_max_pool": x}
         for g, group in enumerate(self.groups, start=1):
             for block in group:
-                x = rematerialized(block, x, training) if self._rematerialize and training else block(x, training=training)
+                x = (
+                    rematerialized(block, x, training)
+                    if self._rematerialize and training
+                    else block(x, training=training)
+                )
             endpoints[f"block_group{g}"] = x
         endpoints["final_avg_pool"] = tf.reduce_mean(x, [1, 2])  # [B, C]
         return endpoints
@@ -205,14 +264,16 @@ class ResNet(keras.Model):
         """Freezes nothing (-1), the stem (0), or the stem and the groups 1 to `after_block`, batch norm statistics included."""
         if after_block >= 0:
             self.stem.trainable = False
-        for group in self.groups[:max(after_block, 0)]:
+        for group in self.groups[: max(after_block, 0)]:
             for block in group:
                 block.trainable = False
 
 
 def rematerialized(block, x, training):
     """block(x, training) of which the gradient keeps x alone."""
-    calls = itertools.chain([training], itertools.repeat(AGAIN))  # batch norm must not count the batch twice
+    calls = itertools.chain(
+        [training], itertools.repeat(AGAIN)
+    )  # batch norm must not count the batch twice
     return tf.recompute_grad(lambda x: block(x, training=next(calls)))(x)
 
 

@@ -6,7 +6,11 @@ from tf_simclr.config.registry import PRETEXTS
 from tf_simclr.objectives.distillation import Distill
 from tf_simclr.objectives.supervised import Supervised
 
-WITH_LABELS = {"finetune": Supervised, "supervised": Supervised, "distill": Distill}  # by --train_mode
+WITH_LABELS = {
+    "finetune": Supervised,
+    "supervised": Supervised,
+    "distill": Distill,
+}  # by --train_mode
 
 
 def kind_of(settings):

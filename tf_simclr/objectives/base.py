@@ -54,7 +54,12 @@ class Objective(Network):
 
         This one is a random crop, mirrored or not: "image" uint8 [S, S, 3].
         """
-        return {"image": augment.crop_and_flip(picture, [seed], self.settings.data.image_size, self.settings.augment)[0], "label": label}
+        return {
+            "image": augment.crop_and_flip(
+                picture, [seed], self.settings.data.image_size, self.settings.augment
+            )[0],
+            "label": label,
+        }
 
     def constant_function(self):
         """What of an image never changes during the training, so that it is computed once, or None.

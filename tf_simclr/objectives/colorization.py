@@ -21,7 +21,13 @@ UNIFORM = 0.5  # lambda, share of the uniform distribution in the weights (sec. 
 TEMPERATURE = 0.38  # of the annealed mean (sec. 2.3)
 REDUCTION = 4  # pixels of the image along the side of one whose colour is predicted (fig. 2)
 
-XYZ = np.array([[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]])  # of linear sRGB
+XYZ = np.array(
+    [
+        [0.4124564, 0.3575761, 0.1804375],
+        [0.2126729, 0.7151522, 0.0721750],
+        [0.0193339, 0.1191920, 0.9503041],
+    ]
+)  # of linear sRGB
 XYZ /= XYZ.sum(1, keepdims=True)  # relative to white, so that greys have a = b = 0
 BEND = 6 / 29  # where the cube root of Lab goes over into a line
 
@@ -31,10 +37,22 @@ class Colorization(Pretext):
 
     def __init__(self, settings, num_classes, num_images=0):
         super().__init__(settings, num_classes, num_images)
-        self.decoder = Decoder(settings.pretext.decoder_width, -(-settings.data.image_size // REDUCTION), len(bins()), *self.norm_options)
+        self.decoder = Decoder(
+            settings.pretext.decoder_width,
+            -(-settings.data.image_size // REDUCTION),
+            len(bins()),
+            *self.norm_options,
+        )
         # How often each bin was seen, in batches. It starts with one batch of all colours alike, so that no bin is ever without a chance.
-        self.seen = self.add_weight(name="bins_seen", shape=(len(bins()),), initializer=keras.initializers.Constant(1 / len(bins())),
-                                    trainable=False, autocast=False, dtype="float32", aggregation="none")  # equal on all replicas
+        self.seen = self.add_weight(
+            name="bins_seen",
+            shape=(len(bins()),),
+            initializer=keras.initializers.Constant(1 / len(bins())),
+            trainable=False,
+            autocast=False,
+            dtype="float32",
+            aggregation="none",
+        )  # equal on all replicas
 
     def build_heads(self):
         size = self.settings.data.image_size
@@ -42,7 +60,9 @@ class Colorization(Pretext):
 
     def outputs(self, batch, images, training):
         """Logits float32 [B, n, n, Q] of what the lightness of the images shows."""
-        return {"logits": self.decoder(self.last_map(lightness(images), training), training=training)}
+        return {
+            "logits": self.decoder(self.last_map(lightness(images), training), training=training)
+        }
 
     def targets(self, batch, images, training):
         """The colours "ab" float32 [B, n, n, 2]: the mean of the pixels that each covers."""
@@ -55,17 +75,36 @@ class Colorization(Pretext):
         distribution = self.seen / tf.reduce_sum(self.seen)
         if training and training is not AGAIN:
             self.count(near, shares, outputs["ab"].shape[0])
-        weights = tf.gather(rebalancing(distribution), near[:, 0]) if self.settings.pretext.colour_rebalancing else 1.0  # eq. 3
-        loss = tf.reduce_mean(weights * cross_entropy(shares, tf.gather(tf.nn.log_softmax(logits), near, batch_dims=1)))
-        chance = tf.reduce_mean(weights * cross_entropy(shares, tf.gather(tf.math.log(distribution), near)))
+        weights = (
+            tf.gather(rebalancing(distribution), near[:, 0])
+            if self.settings.pretext.colour_rebalancing
+            else 1.0
+        )  # eq. 3
+        loss = tf.reduce_mean(
+            weights
+            * cross_entropy(shares, tf.gather(tf.nn.log_softmax(logits), near, batch_dims=1))
+        )
+        chance = tf.reduce_mean(
+            weights * cross_entropy(shares, tf.gather(tf.math.log(distribution), near))
+        )
         correct = tf.cast(tf.argmax(logits, -1, tf.int32) == near[:, 0], tf.float32)
-        return loss, {"pretext_loss": loss, "pretext_acc": tf.reduce_mean(correct), "pretext_chance": chance}
+        return loss, {
+            "pretext_loss": loss,
+            "pretext_acc": tf.reduce_mean(correct),
+            "pretext_chance": chance,
+        }
 
     def count(self, near, shares, images):
         """Adds the colours of the global batch, as `soft_encoding` gives them, to those seen. images: how many the pixels are from."""
         image = tf.repeat(tf.range(images), near.shape[0] // images)  # [N]
-        each = tf.math.unsorted_segment_sum(tf.reshape(shares, [-1]), tf.reshape(near + len(bins()) * image[:, None], [-1]), images * len(bins()))
-        found = distribute.all_sum(tf.reduce_sum(tf.reshape(each, [images, -1]), 0))  # by image first: millions, one by one, are too many for float32
+        each = tf.math.unsorted_segment_sum(
+            tf.reshape(shares, [-1]),
+            tf.reshape(near + len(bins()) * image[:, None], [-1]),
+            images * len(bins()),
+        )
+        found = distribute.all_sum(
+            tf.reduce_sum(tf.reshape(each, [images, -1]), 0)
+        )  # by image first: millions, one by one, are too many for float32
         self.seen.assign_add(found / tf.reduce_sum(found))
 
     def pictures(self, batch):
@@ -73,14 +112,20 @@ class Colorization(Pretext):
         images = self.images(batch)
         ab = annealed_mean(self.outputs(batch, images, False)["logits"])
         ab = tf.image.resize(ab, images.shape[1:3])  # [B, S, S, 2]
-        return {"lightness": lightness(images), "colourised": rgb_of(tf.concat([lab_of(images)[..., :1], ab], -1))}
+        return {
+            "lightness": lightness(images),
+            "colourised": rgb_of(tf.concat([lab_of(images)[..., :1], ab], -1)),
+        }
 
 
 def lab_of(images):
     """sRGB [..., 3] in [0, 1] -> Lab [..., 3] of the same dtype (IEC 61966-2-1, CIE 15)."""
     linear = tf.where(images <= 0.04045, images / 12.92, ((images + 0.055) / 1.055) ** 2.4)
     xyz = tf.linalg.matvec(tf.constant(XYZ, images.dtype), linear)
-    x, y, z = tf.unstack(tf.where(xyz > BEND**3, tf.maximum(xyz, BEND**3) ** (1 / 3), xyz / (3 * BEND**2) + 4 / 29), axis=-1)
+    x, y, z = tf.unstack(
+        tf.where(xyz > BEND**3, tf.maximum(xyz, BEND**3) ** (1 / 3), xyz / (3 * BEND**2) + 4 / 29),
+        axis=-1,
+    )
     return tf.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], -1)
 
 
@@ -89,7 +134,9 @@ def rgb_of(lab):
     y = (lab[..., 0] + 16) / 116
     f = tf.stack([y + lab[..., 1] / 500, y, y - lab[..., 2] / 200], -1)
     xyz = tf.where(f > BEND, f**3, 3 * BEND**2 * (f - 4 / 29))
-    linear = tf.clip_by_value(tf.linalg.matvec(tf.constant(np.linalg.inv(XYZ), lab.dtype), xyz), 0.0, 1.0)
+    linear = tf.clip_by_value(
+        tf.linalg.matvec(tf.constant(np.linalg.inv(XYZ), lab.dtype), xyz), 0.0, 1.0
+    )
     return tf.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
 
 
@@ -117,7 +164,9 @@ def bins():
     """
     level = np.arange(0, 256, 3) / 255
     square = np.stack(np.meshgrid(level, level), -1).reshape(-1, 2)
-    surface = np.concatenate([np.insert(square, channel, end, axis=1) for channel in range(3) for end in (0, 1)])
+    surface = np.concatenate(
+        [np.insert(square, channel, end, axis=1) for channel in range(3) for end in (0, 1)]
+    )
     with tf.init_scope(), tf.device("CPU"):
         cells = np.rint(lab_of(tf.constant(surface))[:, 1:].numpy() / GRID).astype(int)
     hit = np.zeros([32, 32], bool)
@@ -143,9 +192,13 @@ def soft_encoding(ab):
         (bins int32 [N, 5], the nearest first; their shares float32 [N, 5], which sum to 1).
     """
     centres = tf.constant(bins())
-    score = 2 * tf.matmul(ab, centres, transpose_b=True) - tf.reduce_sum(tf.square(centres), -1)  # [N, Q], |ab|^2 less the squared distance
+    score = 2 * tf.matmul(ab, centres, transpose_b=True) - tf.reduce_sum(
+        tf.square(centres), -1
+    )  # [N, Q], |ab|^2 less the squared distance
     near = tf.math.top_k(score, NEIGHBORS).indices
-    distances = tf.reduce_sum(tf.square(ab[:, None] - tf.gather(centres, near)), -1)  # not from the score: it has lost digits
+    distances = tf.reduce_sum(
+        tf.square(ab[:, None] - tf.gather(centres, near)), -1
+    )  # not from the score: it has lost digits
     return near, tf.nn.softmax(-distances / (2 * SIGMA**2))
 
 

@@ -13,7 +13,12 @@ from tf_simclr.objectives.pretext import Pretext
 COUNTS = 1000  # outputs of phi (sec. 4)
 TILES = 4  # T_j, the quadrants
 MEAN = (1 / 3, 1 / 3, 1 / 3)  # of the channels, which makes an image grey
-METHODS = ("area", "bilinear", "bicubic", "lanczos3")  # of the downsampling D; the first one if none is drawn
+METHODS = (
+    "area",
+    "bilinear",
+    "bicubic",
+    "lanczos3",
+)  # of the downsampling D; the first one if none is drawn
 COLLAPSED = 0.01  # share of the root of the margin below which the counts are nothing
 
 
@@ -40,9 +45,14 @@ class Counting(Pretext):
 
     def example(self, picture, label, seed, index=0, constant=None):
         """Besides the image "method", the number of the one of METHODS that it is downsampled by."""
-        options, (geometry, grey, method) = self.settings.pretext, tf.unstack(tf.random.experimental.stateless_split(seed, 3))
+        options, (geometry, grey, method) = (
+            self.settings.pretext,
+            tf.unstack(tf.random.experimental.stateless_split(seed, 3)),
+        )
         image = augment.crop_and_flip(picture, [geometry], 2 * self.tile, self.settings.augment)[0]
-        method = tf.random.stateless_uniform([], method, 0, len(METHODS) if options.random_downsampling else 1, tf.int32)
+        method = tf.random.stateless_uniform(
+            [], method, 0, len(METHODS) if options.random_downsampling else 1, tf.int32
+        )
         image, _ = patches.sometimes_grey(image, grey, options.counting_grey_probability, MEAN)
         return {"image": image, "method": method, "label": label}
 
@@ -50,10 +60,12 @@ class Counting(Pretext):
         """Of an image the downsampled one, then its tiles from left to right and top to bottom, [5B, S//2, S//2, 3]."""
         images = super().images(batch)  # [B, 2T, 2T, 3]
         whole = downsampled(images, tf.gather(self.downsampling, batch["method"]))
-        return tf.reshape(tf.concat([whole[:, None], tiles(images)], 1), [-1, self.tile, self.tile, 3])
+        return tf.reshape(
+            tf.concat([whole[:, None], tiles(images)], 1), [-1, self.tile, self.tile, 3]
+        )
 
     def outputs(self, batch, images, training):
-        """"counts" float32 [B, 5, 1000]: phi of the downsampled image and of each of its tiles, at least 0."""
+        """ "counts" float32 [B, 5, 1000]: phi of the downsampled image and of each of its tiles, at least 0."""
         features = self.encoder(images, training=training)["final_avg_pool"]
         counts = relu(self.scale * self.head(features, training=training))
         return {"counts": tf.reshape(counts, [-1, 1 + TILES, COUNTS])}
@@ -70,7 +82,11 @@ class Counting(Pretext):
         mine = distribute.replica_id() * batch + tf.range(batch)
         other = tf.gather(everyone, (mine + 1) % everyone.shape[0])
         loss = counting(whole, tf.reduce_sum(counts[:, 1:], 1), other, margin)
-        return loss, {"pretext_loss": loss, "pretext_chance": tf.constant(margin), "counting_scale": tf.reduce_mean(tf.norm(whole, axis=-1))}
+        return loss, {
+            "pretext_loss": loss,
+            "pretext_chance": tf.constant(margin),
+            "counting_scale": tf.reduce_mean(tf.norm(whole, axis=-1)),
+        }
 
     def warning(self, metrics):
         if metrics["counting_scale"] < COLLAPSED * math.sqrt(self.settings.pretext.counting_margin):
@@ -100,7 +116,13 @@ def downsampling_matrices(size):
     Products do on every device, and compiled by XLA, what the operations for resizing do not.
     """
     columns = tf.eye(2 * size)[None, :, :, None]
-    return tf.concat([tf.image.resize(columns, [size, 2 * size], method, antialias=True)[..., 0] for method in METHODS], 0).numpy()
+    return tf.concat(
+        [
+            tf.image.resize(columns, [size, 2 * size], method, antialias=True)[..., 0]
+            for method in METHODS
+        ],
+        0,
+    ).numpy()
 
 
 def downsampled(images, matrices):

@@ -20,8 +20,12 @@ def distillation(student, teacher, labels, alpha, temperature):
         (loss, {"distill_loss": the second term without alpha}).
     """
     known = tf.cast(labels != UNLABELED, tf.float32)
-    hard = known * tf.nn.sparse_softmax_cross_entropy_with_logits(tf.maximum(labels, 0), student)  # [B]
-    soft = tf.nn.softmax_cross_entropy_with_logits(tf.nn.softmax(teacher / temperature), student / temperature)  # [B]
+    hard = known * tf.nn.sparse_softmax_cross_entropy_with_logits(
+        tf.maximum(labels, 0), student
+    )  # [B]
+    soft = tf.nn.softmax_cross_entropy_with_logits(
+        tf.nn.softmax(teacher / temperature), student / temperature
+    )  # [B]
     return tf.reduce_mean((1 - alpha) * hard + alpha * soft), {"distill_loss": tf.reduce_mean(soft)}
 
 
@@ -40,14 +44,28 @@ class Distill(Supervised):
 
     def constant_function(self):
         """The teacher's logits, where it sees the same images again and again."""
-        return None if augment.is_random(self.settings.augment) else (self.teacher, self.supervised_head.units)
+        return (
+            None
+            if augment.is_random(self.settings.augment)
+            else (self.teacher, self.supervised_head.units)
+        )
 
     def targets(self, batch, images, training):
         """The teacher's logits float32 [B, num_classes]."""
-        return {"teacher": tf.stop_gradient(batch["teacher_logits"] if "teacher_logits" in batch else self.teacher(images))}
+        return {
+            "teacher": tf.stop_gradient(
+                batch["teacher_logits"] if "teacher_logits" in batch else self.teacher(images)
+            )
+        }
 
     def loss_of(self, outputs, labels, training):
         options, student, teacher = self.settings.objective, outputs["logits"], outputs["teacher"]
-        loss, metrics = distillation(student, teacher, labels, options.distill_alpha, options.distill_temperature)
+        loss, metrics = distillation(
+            student, teacher, labels, options.distill_alpha, options.distill_temperature
+        )
         agreement = tf.cast(tf.argmax(student, -1) == tf.argmax(teacher, -1), tf.float32)
-        return loss, {**metrics, "teacher_agreement": tf.reduce_mean(agreement), **classification(student, labels)[1]}
+        return loss, {
+            **metrics,
+            "teacher_agreement": tf.reduce_mean(agreement),
+            **classification(student, labels)[1],
+        }

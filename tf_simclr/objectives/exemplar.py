@@ -16,9 +16,15 @@ class SeedClasses(keras.layers.Layer):
         self.num_classes, self.num_sampled, self.seed = num_classes, num_sampled, seed
 
     def build(self, shape):
-        self.kernel = self.add_weight(name="kernel", shape=(self.num_classes, shape[-1]), initializer=keras.initializers.RandomNormal(stddev=0.01))
+        self.kernel = self.add_weight(
+            name="kernel",
+            shape=(self.num_classes, shape[-1]),
+            initializer=keras.initializers.RandomNormal(stddev=0.01),
+        )
         if self.num_sampled:
-            self.draws = self.add_weight(name="draws", shape=(), initializer="zeros", dtype="int64", trainable=False)
+            self.draws = self.add_weight(
+                name="draws", shape=(), initializer="zeros", dtype="int64", trainable=False
+            )
 
     def next_sample(self):
         """From here on other classes are drawn."""
@@ -55,7 +61,9 @@ def sampled_logits(features, kernel, index, classes):
     Returns:
         (float32 [B, n + 1], the target int64 [B], which is n).
     """
-    kernel = 1.0 * kernel  # so that its gradient is dense, which a step's buffers and checks need; that of `gather` alone is IndexedSlices
+    kernel = (
+        1.0 * kernel
+    )  # so that its gradient is dense, which a step's buffers and checks need; that of `gather` alone is IndexedSlices
     others = tf.matmul(features, tf.gather(kernel, classes), transpose_b=True)  # [B, n]
     others = tf.where(classes == index[:, None], others.dtype.min, others)
     true = tf.reduce_sum(features * tf.gather(kernel, index), -1, keepdims=True)  # [B, 1]
@@ -72,7 +80,9 @@ class Exemplar(Pretext):
 
     def __init__(self, settings, num_classes, num_images=0):
         super().__init__(settings, num_classes, num_images)
-        self.classes = SeedClasses(num_images, settings.pretext.sampled_classes, settings.train.seed)
+        self.classes = SeedClasses(
+            num_images, settings.pretext.sampled_classes, settings.train.seed
+        )
 
     @classmethod
     def chosen(cls, settings, source):
@@ -86,18 +96,30 @@ class Exemplar(Pretext):
         """Where the patch is depends on the seed of the training and the image's index alone: it is what the class is."""
         share = self.settings.pretext.seed_patch
         image = tf.cast(picture.whole(), tf.float32) / 255
-        place = exemplar.seed_place(image, share, tf.random.stateless_uniform([], pipeline.fold(self.settings.train.seed, index)))
+        place = exemplar.seed_place(
+            image,
+            share,
+            tf.random.stateless_uniform([], pipeline.fold(self.settings.train.seed, index)),
+        )
         u = tf.random.stateless_uniform([exemplar.GEOMETRY + exemplar.COLOURS], seed)
-        patch = exemplar.resampled(image, place, share, u[:exemplar.GEOMETRY], self.settings.data.image_size)
-        patch = tf.math.rint(255 * exemplar.distorted(patch, u[exemplar.GEOMETRY:]))
-        return {"image": tf.cast(patch, tf.uint8), "index": tf.cast(index, tf.int64), "label": label}
+        patch = exemplar.resampled(
+            image, place, share, u[: exemplar.GEOMETRY], self.settings.data.image_size
+        )
+        patch = tf.math.rint(255 * exemplar.distorted(patch, u[exemplar.GEOMETRY :]))
+        return {
+            "image": tf.cast(patch, tf.uint8),
+            "index": tf.cast(index, tf.int64),
+            "label": label,
+        }
 
     def begin_step(self):
         self.classes.next_sample()
 
     def outputs(self, batch, images, training):
         """Logits float32 [B, K] of the right class and those it is compared with, and which of them is right."""
-        logits, target = self.classes(self.encoder(images, training=training)["final_avg_pool"], batch["index"])
+        logits, target = self.classes(
+            self.encoder(images, training=training)["final_avg_pool"], batch["index"]
+        )
         return {"logits": logits, "target": target}
 
     def loss_of(self, outputs, labels, training):

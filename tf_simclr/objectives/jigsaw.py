@@ -29,9 +29,20 @@ class Jigsaw(Pretext):
         options = settings.pretext
         self.size = options.patch_size or round(SHARE * settings.data.image_size)
         self.cell = max(round(CELL * self.size), self.size + 1) if options.patch_gaps else self.size
-        self.head = PatchesHead(max(options.pretext_width // 8, 1), [options.pretext_width], options.num_permutations, *self.norm_options)
+        self.head = PatchesHead(
+            max(options.pretext_width // 8, 1),
+            [options.pretext_width],
+            options.num_permutations,
+            *self.norm_options,
+        )
         chosen = permutations(options.num_permutations, settings.train.seed)
-        self.permutations = self.add_weight(name="permutations", shape=chosen.shape, dtype="int64", initializer="zeros", trainable=False)  # a GPU has none of int32
+        self.permutations = self.add_weight(
+            name="permutations",
+            shape=chosen.shape,
+            dtype="int64",
+            initializer="zeros",
+            trainable=False,
+        )  # a GPU has none of int32
         self.permutations.assign(chosen)
 
     def build_heads(self):
@@ -39,15 +50,25 @@ class Jigsaw(Pretext):
 
     def example(self, picture, label, seed, index=0, constant=None):
         options = self.settings.pretext
-        crop, place, shift, grey, order = tf.unstack(tf.random.experimental.stateless_split(seed, 5))
+        crop, place, shift, grey, order = tf.unstack(
+            tf.random.experimental.stateless_split(seed, 5)
+        )
         canvas = augment.crop_and_flip(picture, [crop], GRID * self.cell, self.settings.augment)[0]
         canvas, is_grey = patches.sometimes_grey(canvas, grey, options.grey_probability, GREY)
         cells = self.cell * tf.constant(list(itertools.product(range(GRID), repeat=2)))  # [9, 2]
         corners = cells + patches.offsets(place, [GRID**2, 2], 0, self.cell - self.size)
         most = round(CHANNEL_SHIFT * self.size) if options.shift_channels else 0
-        shifts = tf.where(is_grey, 0, patches.offsets(shift, [GRID**2, 3, 2], -most, most)) if most else None
+        shifts = (
+            tf.where(is_grey, 0, patches.offsets(shift, [GRID**2, 3, 2], -most, most))
+            if most
+            else None
+        )
         target = tf.random.stateless_uniform([], order, 0, options.num_permutations, tf.int32)
-        return {"views": patches.cut(canvas, corners, self.size, shifts), "target": target, "label": label}
+        return {
+            "views": patches.cut(canvas, corners, self.size, shifts),
+            "target": target,
+            "label": label,
+        }
 
     def images(self, batch):
         """The tiles of an image one after the other, [9B, s, s, 3]."""
@@ -58,7 +79,9 @@ class Jigsaw(Pretext):
         """Logits float32 [B, permutations]."""
         features = self.encoder(images, training=training)["final_avg_pool"]
         order = tf.gather(tf.convert_to_tensor(self.permutations), batch["target"])  # [B, 9]
-        shuffled = tf.gather(tf.reshape(features, [-1, GRID**2, features.shape[-1]]), order, batch_dims=1)
+        shuffled = tf.gather(
+            tf.reshape(features, [-1, GRID**2, features.shape[-1]]), order, batch_dims=1
+        )
         return {"logits": self.head(shuffled, training=training)}
 
 
@@ -69,8 +92,13 @@ def permutations(count, seed):
     Returns:
         uint8 [count, 9].
     """
-    places = np.array(list(itertools.permutations(range(GRID**2))), np.uint8).T.copy()  # [9, 9!]: rows are compared faster than columns
-    distance, chosen = np.zeros(places.shape[1], np.int16), [int(np.random.default_rng(seed).integers(places.shape[1]))]
+    places = np.array(
+        list(itertools.permutations(range(GRID**2))), np.uint8
+    ).T.copy()  # [9, 9!]: rows are compared faster than columns
+    distance, chosen = (
+        np.zeros(places.shape[1], np.int16),
+        [int(np.random.default_rng(seed).integers(places.shape[1]))],
+    )
     while len(chosen) < count:
         for row, tile in zip(places, places[:, chosen[-1]]):
             distance += row != tile

@@ -4,8 +4,12 @@ import tensorflow as tf
 
 from tf_simclr import distribute
 
-MASKED = 1e30  # its negative is the logit of what must not count; float32 holds it, float16 would not
-BLOCK = 2**20  # logits of a view that are in memory at once, 4 MB: what is done to them finds them in the cache
+MASKED = (
+    1e30  # its negative is the logit of what must not count; float32 holds it, float16 would not
+)
+BLOCK = (
+    2**20
+)  # logits of a view that are in memory at once, 4 MB: what is done to them finds them in the cache
 MIN_WIDTH = 256  # keys of a block at the least: narrower matrix products are slow
 
 
@@ -33,17 +37,30 @@ def nt_xent(queries, keys, temperature, negatives=None, block=BLOCK):
     batch, total = queries.shape[0], keys.shape[0]
     mine = distribute.replica_id() * batch + tf.range(batch)  # row of each query's own keys
     width, learning = max(block // batch, MIN_WIDTH), negatives is None  # keys of a block
-    past = [] if negatives is None else [Keys(negatives[0], width, count=tf.cast(negatives[1], tf.int32))]
+    past = (
+        []
+        if negatives is None
+        else [Keys(negatives[0], width, count=tf.cast(negatives[1], tf.int32))]
+    )
 
     @tf.custom_gradient
     def summed(queries, keys):
         query = [queries[:, view] / temperature for view in (0, 1)]  # [B, d]
-        sets = [[Keys(keys[:, 1 - view], width), Keys(keys[:, view], width, excluded=mine), *past] for view in (0, 1)]
+        sets = [
+            [Keys(keys[:, 1 - view], width), Keys(keys[:, view], width, excluded=mine), *past]
+            for view in (0, 1)
+        ]
         partners = [tf.gather(keys[:, 1 - view], mine) for view in (0, 1)]  # [B, d]
         across, best, mean_logit = sets[0][0].ranked(query[0])
-        parts = [[across, *(s.log_sum_exp(query[0]) for s in sets[0][1:])], [s.log_sum_exp(query[1]) for s in sets[1]]]
+        parts = [
+            [across, *(s.log_sum_exp(query[0]) for s in sets[0][1:])],
+            [s.log_sum_exp(query[1]) for s in sets[1]],
+        ]
         totals = [tf.reduce_logsumexp(tf.stack(part), 0) for part in parts]  # [B]
-        loss = sum(tf.reduce_mean(totals[view] - tf.reduce_sum(query[view] * partners[view], -1)) for view in (0, 1))
+        loss = sum(
+            tf.reduce_mean(totals[view] - tf.reduce_sum(query[view] * partners[view], -1))
+            for view in (0, 1)
+        )
 
         def gradient(upstream, *unused):
             of_queries, of_keys = [], [0.0, 0.0]
@@ -52,15 +69,30 @@ def nt_xent(queries, keys, temperature, negatives=None, block=BLOCK):
                 of_queries.append(tf.add_n([of_query for of_query, _ in found]) - partners[view])
                 if learning:
                     of_keys[view] += found[1][1]
-                    of_keys[1 - view] += tf.tensor_scatter_nd_sub(found[0][1], mine[:, None], query[view])
+                    of_keys[1 - view] += tf.tensor_scatter_nd_sub(
+                        found[0][1], mine[:, None], query[view]
+                    )
             scale = upstream / batch
-            return tf.stack(of_queries, 1) * (scale / temperature), tf.stack(of_keys, 1) * scale if learning else None
+            return tf.stack(of_queries, 1) * (scale / temperature), tf.stack(
+                of_keys, 1
+            ) * scale if learning else None
 
-        return (loss, tf.reduce_mean(tf.cast(best == mine, tf.float32)), tf.reduce_mean(across - mean_logit)), gradient
+        return (
+            loss,
+            tf.reduce_mean(tf.cast(best == mine, tf.float32)),
+            tf.reduce_mean(across - mean_logit),
+        ), gradient
 
     loss, accuracy, entropy = summed(queries, keys)
-    count = tf.cast(2 * total - 1, tf.float32) + (0.0 if negatives is None else tf.cast(negatives[1], tf.float32))
-    return loss, {"contrast_loss": loss, "contrast_acc": accuracy, "contrast_entropy": entropy, "contrast_chance": 2 * tf.math.log(count)}
+    count = tf.cast(2 * total - 1, tf.float32) + (
+        0.0 if negatives is None else tf.cast(negatives[1], tf.float32)
+    )
+    return loss, {
+        "contrast_loss": loss,
+        "contrast_acc": accuracy,
+        "contrast_entropy": entropy,
+        "contrast_chance": 2 * tf.math.log(count),
+    }
 
 
 class Keys:
@@ -85,9 +117,13 @@ class Keys:
             greatest, total = state
             logits = self._logits(query, number)
             new = tf.maximum(greatest, tf.reduce_max(logits, 1))
-            return new, total * tf.exp(greatest - new) + tf.reduce_sum(tf.exp(logits - new[:, None]), 1)
+            return new, total * tf.exp(greatest - new) + tf.reduce_sum(
+                tf.exp(logits - new[:, None]), 1
+            )
 
-        greatest, total = self._over_blocks(add, (tf.fill([query.shape[0]], -MASKED), tf.zeros([query.shape[0]])))
+        greatest, total = self._over_blocks(
+            add, (tf.fill([query.shape[0]], -MASKED), tf.zeros([query.shape[0]]))
+        )
         return greatest + tf.math.log(total)
 
     def ranked(self, query):
@@ -102,9 +138,19 @@ class Keys:
             best = tf.where(value > greatest, number * self._width + here, best)
             new = tf.maximum(greatest, value)
             shrink, p = tf.exp(greatest - new), tf.exp(logits - new[:, None])
-            return new, best, total * shrink + tf.reduce_sum(p, 1), weighted * shrink + tf.reduce_sum(p * logits, 1)
+            return (
+                new,
+                best,
+                total * shrink + tf.reduce_sum(p, 1),
+                weighted * shrink + tf.reduce_sum(p * logits, 1),
+            )
 
-        start = (tf.fill([batch], -MASKED), tf.zeros([batch], tf.int32), tf.zeros([batch]), tf.zeros([batch]))
+        start = (
+            tf.fill([batch], -MASKED),
+            tf.zeros([batch], tf.int32),
+            tf.zeros([batch]),
+            tf.zeros([batch]),
+        )
         greatest, best, total, weighted = self._over_blocks(add, start)
         return greatest + tf.math.log(total), best, weighted / total
 
@@ -114,13 +160,19 @@ class Keys:
         def add(number, state):
             p = tf.exp(self._logits(query, number) - total[:, None])  # [B, width]
             of_query = state[0] + tf.matmul(p, self._blocks[number])
-            return (of_query, state[1].write(number, tf.matmul(p, query, transpose_a=True))) if learning else (of_query,)
+            return (
+                (of_query, state[1].write(number, tf.matmul(p, query, transpose_a=True)))
+                if learning
+                else (of_query,)
+            )
 
         start = (tf.zeros_like(query),)
         if learning:
-            start += (tf.TensorArray(tf.float32, self._number, element_shape=self._blocks.shape[1:]),)
+            start += (
+                tf.TensorArray(tf.float32, self._number, element_shape=self._blocks.shape[1:]),
+            )
         of_query, *of_keys = self._over_blocks(add, start)
-        return of_query, of_keys[0].concat()[:self._size] if learning else None
+        return of_query, of_keys[0].concat()[: self._size] if learning else None
 
     def _logits(self, query, number):
         """[B, width] of block `number`; those that must not count are far below all others."""
@@ -136,5 +188,10 @@ class Keys:
     def _over_blocks(self, add, state):
         if self._number == 1:
             return add(0, state)
-        return tf.while_loop(lambda number, *state: number < self._number, lambda number, *state: (number + 1, *add(number, state)),
-                             (tf.constant(0), *state), parallel_iterations=1, maximum_iterations=self._number)[1:]
+        return tf.while_loop(
+            lambda number, *state: number < self._number,
+            lambda number, *state: (number + 1, *add(number, state)),
+            (tf.constant(0), *state),
+            parallel_iterations=1,
+            maximum_iterations=self._number,
+        )[1:]

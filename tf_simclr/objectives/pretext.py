@@ -19,7 +19,11 @@ def guess(logits, target):
     logits = tf.cast(logits, tf.float32)
     loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(target, logits))
     correct = tf.cast(tf.argmax(logits, -1, target.dtype) == target, tf.float32)
-    return loss, {"pretext_loss": loss, "pretext_acc": tf.reduce_mean(correct), "pretext_chance": tf.constant(math.log(logits.shape[-1]))}
+    return loss, {
+        "pretext_loss": loss,
+        "pretext_acc": tf.reduce_mean(correct),
+        "pretext_chance": tf.constant(math.log(logits.shape[-1])),
+    }
 
 
 class Pretext(Objective):
@@ -51,7 +55,9 @@ class Pretext(Objective):
 
     def build_variables(self):
         size = self.settings.data.image_size
-        self(tf.zeros([1, size, size, 3]))  # first: made by `build_heads`, the encoder's variables would have other paths than in other trainings
+        self(
+            tf.zeros([1, size, size, 3])
+        )  # first: made by `build_heads`, the encoder's variables would have other paths than in other trainings
         self.build_heads()
         super().build_variables()
 

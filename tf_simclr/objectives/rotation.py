@@ -21,7 +21,12 @@ class Rotation(Pretext):
     def images(self, batch):
         """The four rotations of an image one after the other, [4B, S, S, 3]."""
         images = super().images(batch)
-        turned = [quarter_turns(images, turns) if self.settings.pretext.rotation_exact else resampled_turns(images, turns) for turns in range(TURNS)]
+        turned = [
+            quarter_turns(images, turns)
+            if self.settings.pretext.rotation_exact
+            else resampled_turns(images, turns)
+            for turns in range(TURNS)
+        ]
         return tf.reshape(tf.stack(turned, 1), [-1, *images.shape[1:]])
 
     def outputs(self, batch, images, training):
@@ -46,4 +51,6 @@ def quarter_turns(images, turns):
 def resampled_turns(images, turns):
     """What an affine transform about (S/2, S/2) makes of it: off by a row, a column or both, with black where the image ends."""
     size, row, column = images.shape[1], int(turns in (1, 2)), int(turns in (2, 3))
-    return tf.pad(quarter_turns(images, turns), [[0, 0], [row, 0], [column, 0], [0, 0]])[:, :size, :size]
+    return tf.pad(quarter_turns(images, turns), [[0, 0], [row, 0], [column, 0], [0, 0]])[
+        :, :size, :size
+    ]

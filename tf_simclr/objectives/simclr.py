@@ -12,7 +12,9 @@ from tf_simclr.objectives.base import Objective
 from tf_simclr.objectives.nt_xent import nt_xent
 from tf_simclr.objectives.supervised import classification
 
-COLLAPSED = 0.1  # share of the healthy 1/sqrt(d) below which the spread of the embeddings is a collapse
+COLLAPSED = (
+    0.1  # share of the healthy 1/sqrt(d) below which the spread of the embeddings is a collapse
+)
 
 
 class Contrastive(Objective):
@@ -21,12 +23,24 @@ class Contrastive(Objective):
     couples_examples = True
 
     def __init__(self, settings, num_classes, num_images=0):
-        super().__init__(settings, num_classes if settings.objective.lineareval_while_pretraining else 0, num_images)
-        self.embedding_dim = settings.model.proj_out_dim if self.projection_head.num_layers else self.encoder.feature_dim
+        super().__init__(
+            settings,
+            num_classes if settings.objective.lineareval_while_pretraining else 0,
+            num_images,
+        )
+        self.embedding_dim = (
+            settings.model.proj_out_dim
+            if self.projection_head.num_layers
+            else self.encoder.feature_dim
+        )
         self.key_network = None
         if settings.objective.memory_size:
             self.queue = memory.MemoryQueue(settings.objective.memory_size, self.embedding_dim)
-            self.key_network = memory.KeyNetwork(make_encoder(settings), make_projection_head(settings), settings.objective.memory_momentum)
+            self.key_network = memory.KeyNetwork(
+                make_encoder(settings),
+                make_projection_head(settings),
+                settings.objective.memory_momentum,
+            )
 
     def build_variables(self):
         super().build_variables()
@@ -37,15 +51,22 @@ class Contrastive(Objective):
             self.queue.build()
 
     def example(self, picture, label, seed, index=0, constant=None):
-        return {**augment.pretrain_views(picture, seed, self.settings.data.image_size, self.settings.augment), "label": label}
+        return {
+            **augment.pretrain_views(
+                picture, seed, self.settings.data.image_size, self.settings.augment
+            ),
+            "label": label,
+        }
 
     def begin_step(self):
         if self.key_network is not None:
             self.key_network.follow(self._query_variables())
 
     def outputs(self, batch, images, training):
-        """"queries" float32 [B, 2, d] and, without gradient, "head_input" [B, 2, C]."""
-        features = self.projection_head(self.encoder(images, training=training)["final_avg_pool"], training=training)
+        """ "queries" float32 [B, 2, d] and, without gradient, "head_input" [B, 2, C]."""
+        features = self.projection_head(
+            self.encoder(images, training=training)["final_avg_pool"], training=training
+        )
         found = {"queries": self._embed(features[-1])}
         if self.supervised_head is not None:
             inputs = tf.stop_gradient(features[self.settings.model.ft_proj_selector])
@@ -54,7 +75,13 @@ class Contrastive(Objective):
 
     def targets(self, batch, images, training):
         """With a memory "keys" float32 [B, 2, d]."""
-        return {} if self.key_network is None else {"keys": tf.stop_gradient(self._embed(self.key_network(images, training=training)))}
+        return (
+            {}
+            if self.key_network is None
+            else {
+                "keys": tf.stop_gradient(self._embed(self.key_network(images, training=training)))
+            }
+        )
 
     def output_shapes(self):
         """{name: shape of one example} of `outputs` and `targets`."""
@@ -72,7 +99,9 @@ class Contrastive(Objective):
             loss, metrics = nt_xent(queries, keys, temperature, self.queue.negatives())
             if training:
                 self.queue.enqueue(tf.reshape(keys, [-1, keys.shape[-1]]))
-        spread = tf.math.reduce_std(tf.math.l2_normalize(tf.reshape(queries, [-1, queries.shape[-1]]), -1), 0)
+        spread = tf.math.reduce_std(
+            tf.math.l2_normalize(tf.reshape(queries, [-1, queries.shape[-1]]), -1), 0
+        )
         metrics["embedding_std"] = tf.reduce_mean(spread)
         if self.supervised_head is not None:
             inputs = tf.reshape(outputs["head_input"], [-1, outputs["head_input"].shape[-1]])
@@ -102,6 +131,8 @@ class Contrastive(Objective):
     def warning(self, metrics):
         healthy = 1 / math.sqrt(self.embedding_dim)
         if metrics["embedding_std"] < COLLAPSED * healthy:
-            return (f"the embeddings have collapsed: their std is {metrics['embedding_std']:.2g}, healthy is about {healthy:.2g}; "
-                    "try a smaller learning rate, more warm-up or a higher temperature")
+            return (
+                f"the embeddings have collapsed: their std is {metrics['embedding_std']:.2g}, healthy is about {healthy:.2g}; "
+                "try a smaller learning rate, more warm-up or a higher temperature"
+            )
         return None

@@ -19,9 +19,14 @@ def classification(logits, labels):
     """
     known = tf.cast(labels != UNLABELED, tf.float32)
     targets = tf.maximum(labels, 0)
-    loss = distribute.weighted_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits), known)
+    loss = distribute.weighted_mean(
+        tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits), known
+    )
     correct = tf.cast(tf.argmax(logits, -1) == targets, tf.float32)
-    return loss, {"supervised_loss": loss, "supervised_acc": distribute.weighted_mean(correct, known)}
+    return loss, {
+        "supervised_loss": loss,
+        "supervised_acc": distribute.weighted_mean(correct, known),
+    }
 
 
 class Supervised(Objective):
@@ -43,9 +48,13 @@ class Supervised(Objective):
 
     def constant_function(self):
         """The features of a frozen encoder, for linear evaluation without passes through it; without random augmentation only."""
-        if self.settings.model.fine_tune_after_block < 4 or augment.is_random(self.settings.augment):
+        if self.settings.model.fine_tune_after_block < 4 or augment.is_random(
+            self.settings.augment
+        ):
             return None
-        return lambda images: self.encoder(images, training=False)["final_avg_pool"], self.encoder.feature_dim
+        return lambda images: self.encoder(images, training=False)[
+            "final_avg_pool"
+        ], self.encoder.feature_dim
 
     def outputs(self, batch, images, training):
         """Logits float32 [B, num_classes]."""

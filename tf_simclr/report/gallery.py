@@ -59,18 +59,26 @@ def points(run):
     labels = [run.get("images")["labels"][index] for index in where["images"]]
     pca = _fitted(where["pca"])
     tsne = _fitted(where["tsne"]) if "tsne" in where else pca
-    return [Point(index, label, *look(label), a, b, describe(run, index)) for index, label, a, b in zip(where["images"], labels, pca, tsne)]
+    return [
+        Point(index, label, *look(label), a, b, describe(run, index))
+        for index, label, a, b in zip(where["images"], labels, pca, tsne)
+    ]
 
 
 def look(label):
     """(shape, colour) of a class: a pair for each of 60, then again; colours next to each other have different shapes."""
-    return (0, None) if label < 0 else ((label + label // NUM_COLORS) % NUM_SHAPES, label % NUM_COLORS)
+    return (
+        (0, None) if label < 0 else ((label + label // NUM_COLORS) % NUM_SHAPES, label % NUM_COLORS)
+    )
 
 
 def legend(run):
     """[(label, shape, colour, name)] of the classes on a run's map."""
     labels = sorted({point.label for point in points(run)})
-    return [(label, *look(label), run.class_name(label) if label >= 0 else "unknown") for label in labels]
+    return [
+        (label, *look(label), run.class_name(label) if label >= 0 else "unknown")
+        for label in labels
+    ]
 
 
 def _fitted(found):
@@ -87,15 +95,34 @@ def neighbors(run):
     """[(the query's `Thumb`, those of its neighbours)], empty where there are no images to show."""
     if not run.images:
         return []
-    return [(_thumb(run, row["query"], f"query: {describe(run, row['query'])}", beneath=_class(run, row["query"])),
-             [_neighbor(run, row["query"], *pair) for pair in zip(row["neighbors"], row["similarity"])]) for row in run.get("neighbors") or []]
+    return [
+        (
+            _thumb(
+                run,
+                row["query"],
+                f"query: {describe(run, row['query'])}",
+                beneath=_class(run, row["query"]),
+            ),
+            [
+                _neighbor(run, row["query"], *pair)
+                for pair in zip(row["neighbors"], row["similarity"])
+            ],
+        )
+        for row in run.get("neighbors") or []
+    ]
 
 
 def _neighbor(run, query, index, similarity):
     mine, theirs = run.get("images")["labels"][query], run.get("images")["labels"][index]
     verdict = "" if mine < 0 or theirs < 0 else "right" if mine == theirs else "wrong"
     same = {"right": ", the same class", "wrong": ", another class", "": ""}[verdict]
-    return _thumb(run, index, f"{describe(run, index)}, similarity {similarity:.2f}{same}", verdict, f"{similarity:.2f}")
+    return _thumb(
+        run,
+        index,
+        f"{describe(run, index)}, similarity {similarity:.2f}{same}",
+        verdict,
+        f"{similarity:.2f}",
+    )
 
 
 def _class(run, index):
@@ -107,13 +134,24 @@ def mistakes(run):
     """[(Thumb, right class, predicted class, confidence as text)], the most confident ones first."""
     if not run.images:
         return []
-    return [(_thumb(run, one["image"], describe(run, one["image"]), "wrong"), run.class_name(one["label"]), run.class_name(one["predicted"]), f"{one['confidence']:.1%}")
-            for one in run.get("mistakes") or []]
+    return [
+        (
+            _thumb(run, one["image"], describe(run, one["image"]), "wrong"),
+            run.class_name(one["label"]),
+            run.class_name(one["predicted"]),
+            f"{one['confidence']:.1%}",
+        )
+        for one in run.get("mistakes") or []
+    ]
 
 
 def views(run):
     """Rows of the places of an image and its views."""
-    return [[(x, y) for x in range(run.views.columns)] for y in range(run.views.rows)] if run.views else []
+    return (
+        [[(x, y) for x in range(run.views.columns)] for y in range(run.views.rows)]
+        if run.views
+        else []
+    )
 
 
 def confusion(run):
@@ -121,24 +159,40 @@ def confusion(run):
     matrix = run.details("classifier", "confusion")
     if not matrix or len(matrix) > MOST_CELLS:
         return []
-    return [(run.class_name(row), [(count, round(count / max(sum(counts), 1), 3)) for count in counts]) for row, counts in enumerate(matrix)]
+    return [
+        (run.class_name(row), [(count, round(count / max(sum(counts), 1), 3)) for count in counts])
+        for row, counts in enumerate(matrix)
+    ]
 
 
 def shares(run):
     """A larger confusion matrix, each row divided by its sum; None for a small one."""
     matrix = np.array(run.details("classifier", "confusion") or [])
-    return matrix / np.maximum(matrix.sum(1, keepdims=True), 1) if len(matrix) > MOST_CELLS else None
+    return (
+        matrix / np.maximum(matrix.sum(1, keepdims=True), 1) if len(matrix) > MOST_CELLS else None
+    )
 
 
 def confused(run):
     """[(right class, predicted class, count, share of the class)] of the pairs that are confused most."""
     matrix = run.details("classifier", "confusion") or []
-    pairs = ((count, row, column) for row, counts in enumerate(matrix) for column, count in enumerate(counts) if count and row != column)
+    pairs = (
+        (count, row, column)
+        for row, counts in enumerate(matrix)
+        for column, count in enumerate(counts)
+        if count and row != column
+    )
     most = heapq.nsmallest(TOP_PAIRS, pairs, key=lambda pair: (-pair[0], pair[1:]))
-    return [(run.class_name(row), run.class_name(column), count, f"{count / sum(matrix[row]):.1%}") for count, row, column in most]
+    return [
+        (run.class_name(row), run.class_name(column), count, f"{count / sum(matrix[row]):.1%}")
+        for count, row, column in most
+    ]
 
 
 def per_class(run):
     """[(class, accuracy)], the worst first; classes without examples are left out."""
     values = run.details("classifier", "per_class_accuracy") or []
-    return sorted(((run.class_name(label), value) for label, value in enumerate(values) if value is not None), key=lambda pair: pair[1])
+    return sorted(
+        ((run.class_name(label), value) for label, value in enumerate(values) if value is not None),
+        key=lambda pair: pair[1],
+    )

@@ -1,10 +1,27 @@
 """Results -> Markdown tables."""
 
 from tf_simclr.config.sections import ENCODER_LAYERS
-from tf_simclr.report.metric_names import BY_LAYER, NETWORKS, at, figure, headline_places, layers, ordered, text
+from tf_simclr.report.metric_names import (
+    BY_LAYER,
+    NETWORKS,
+    at,
+    figure,
+    headline_places,
+    layers,
+    ordered,
+    text,
+)
 
-STAGE_FIGURES = {"label_top_1_accuracy": "top 1", "label_top_5_accuracy": "top 5", "linear_probe_accuracy": "logistic regression", "knn_accuracy": "k-NN"}
-LAYER_FIGURES = {f"{layer}/linear_probe_accuracy": f"{layer}, logistic regression" for layer in ENCODER_LAYERS[:-1]}
+STAGE_FIGURES = {
+    "label_top_1_accuracy": "top 1",
+    "label_top_5_accuracy": "top 5",
+    "linear_probe_accuracy": "logistic regression",
+    "knn_accuracy": "k-NN",
+}
+LAYER_FIGURES = {
+    f"{layer}/linear_probe_accuracy": f"{layer}, logistic regression"
+    for layer in ENCODER_LAYERS[:-1]
+}
 OWN_TASK = ("own task", "its loss (at chance)")
 NO_LABELS = "no labels, so no accuracies"
 
@@ -18,14 +35,21 @@ def results_table(document):
     names = ordered(name for column in columns for name in column)
     parts = [] if any(figure(name).labels for name in names) else [NO_LABELS]
     if names:
-        rows = [(figure(name).label, *(_cell(name, column) for column in columns)) for name in names]
+        rows = [
+            (figure(name).label, *(_cell(name, column) for column in columns)) for name in names
+        ]
         parts.append(_table(("figure", *NETWORKS.values()), rows, "-:::"))
     if len(layers(document)) > 1:
         parts.append(_layers_table(document))
     reasons = {}
     for one in document["left_out"]:
-        reasons.setdefault((one["evaluation"], one["reason"]), []).append(f"{one['network']} {one['place']}")
-    parts += [f"{_plain(evaluation)} is left out ({_plain(', '.join(places))}): {_plain(reason)}" for (evaluation, reason), places in reasons.items()]
+        reasons.setdefault((one["evaluation"], one["reason"]), []).append(
+            f"{one['network']} {one['place']}"
+        )
+    parts += [
+        f"{_plain(evaluation)} is left out ({_plain(', '.join(places))}): {_plain(reason)}"
+        for (evaluation, reason), places in reasons.items()
+    ]
     return "\n\n".join(parts)
 
 
@@ -43,19 +67,41 @@ def stages_table(results):
     """
     several = any(f"eval/{name}" in result for name in LAYER_FIGURES for result in results.values())
     columns = {**(LAYER_FIGURES if several else {}), **STAGE_FIGURES}
-    header = ("stage", "labels", *(OWN_TASK if several else ()), *columns.values(), "parameters", "minutes")
+    header = (
+        "stage",
+        "labels",
+        *(OWN_TASK if several else ()),
+        *columns.values(),
+        "parameters",
+        "minutes",
+    )
     first, rows = next(iter(results.values())), []
-    for stage, prefix, result in [("untrained network", "untrained", {**first, "train_minutes": 0.0}), *((stage, "eval", result) for stage, result in results.items())]:
+    for stage, prefix, result in [
+        ("untrained network", "untrained", {**first, "train_minutes": 0.0}),
+        *((stage, "eval", result) for stage, result in results.items()),
+    ]:
         figures = [_percent(result.get(f"{prefix}/{name}")) for name in columns]
         own = _own_task(result, prefix) if several else []
-        rows.append((stage, result["labels"], *own, *figures, f"{result['parameters']:,}", f"{result['train_minutes']:.1f}"))
+        rows.append(
+            (
+                stage,
+                result["labels"],
+                *own,
+                *figures,
+                f"{result['parameters']:,}",
+                f"{result['train_minutes']:.1f}",
+            )
+        )
     return _table(header, rows, "-" * len(header))
 
 
 def _own_task(result, prefix):
     """[share of right answers, loss and in brackets that of who knows nothing], each "" where there is none."""
     loss, chance = (result.get(f"{prefix}/task_{name}") for name in ("loss", "chance"))
-    return [_percent(result.get(f"{prefix}/task_accuracy")), "" if None in (loss, chance) else f"{loss:.3f} ({chance:.3f})"]
+    return [
+        _percent(result.get(f"{prefix}/task_accuracy")),
+        "" if None in (loss, chance) else f"{loss:.3f} ({chance:.3f})",
+    ]
 
 
 def _table(header, rows, alignment):

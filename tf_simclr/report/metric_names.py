@@ -20,37 +20,130 @@ class Figure:
 
 PERCENT = "{:.1%}"
 FIGURES = {  # in the order of the tables; # stands for any number, called k in the explanation
-    "label_top_#_accuracy": Figure("classifier, top #", PERCENT, "higher", "the right class is among the k likeliest of the network's own linear classifier"),
+    "label_top_#_accuracy": Figure(
+        "classifier, top #",
+        PERCENT,
+        "higher",
+        "the right class is among the k likeliest of the network's own linear classifier",
+    ),
     "expected_calibration_error": Figure(
-        "calibration error", PERCENT, "lower", "how far the classifier's confidence is from its accuracy, the mean over bins of equal confidence"),
+        "calibration error",
+        PERCENT,
+        "lower",
+        "how far the classifier's confidence is from its accuracy, the mean over bins of equal confidence",
+    ),
     "negative_log_likelihood": Figure(
-        "negative log-likelihood", "{:.3f}", "lower", "mean of -log(probability that the classifier gives to the right class)"),
+        "negative log-likelihood",
+        "{:.3f}",
+        "lower",
+        "mean of -log(probability that the classifier gives to the right class)",
+    ),
     "task_accuracy": Figure(
-        "own task, accuracy", PERCENT, "", "how often the task that is learned without labels is solved on held-out images (exemplar: on those it knows)", labels=False),
-    "task_loss": Figure("own task, loss", "{:.3f}", "", "the loss of that task there", labels=False),
-    "task_chance": Figure("own task, loss at chance", "{:.3f}", "", "what it would be for who has learned nothing", labels=False),
-    "linear_probe_accuracy": Figure("linear probe", PERCENT, "higher", "accuracy of a logistic regression that is fitted to the frozen features"),
+        "own task, accuracy",
+        PERCENT,
+        "",
+        "how often the task that is learned without labels is solved on held-out images (exemplar: on those it knows)",
+        labels=False,
+    ),
+    "task_loss": Figure(
+        "own task, loss", "{:.3f}", "", "the loss of that task there", labels=False
+    ),
+    "task_chance": Figure(
+        "own task, loss at chance",
+        "{:.3f}",
+        "",
+        "what it would be for who has learned nothing",
+        labels=False,
+    ),
+    "linear_probe_accuracy": Figure(
+        "linear probe",
+        PERCENT,
+        "higher",
+        "accuracy of a logistic regression that is fitted to the frozen features",
+    ),
     "few_labels_#_accuracy": Figure(
-        "linear probe, # a class", PERCENT, "higher", "accuracy of a logistic regression that is fitted to k labels of each class; the mean over several draws"),
-    "knn_accuracy": Figure("k-NN", PERCENT, "higher", "accuracy of a weighted vote of the most similar training images"),
+        "linear probe, # a class",
+        PERCENT,
+        "higher",
+        "accuracy of a logistic regression that is fitted to k labels of each class; the mean over several draws",
+    ),
+    "knn_accuracy": Figure(
+        "k-NN", PERCENT, "higher", "accuracy of a weighted vote of the most similar training images"
+    ),
     "clustering_nmi": Figure(
-        "clustering, NMI", "{:.3f}", "higher", "normalised mutual information of k-means clusters and classes; 0 is chance, 1 is perfect"),
+        "clustering, NMI",
+        "{:.3f}",
+        "higher",
+        "normalised mutual information of k-means clusters and classes; 0 is chance, 1 is perfect",
+    ),
     "clustering_ari": Figure(
-        "clustering, ARI", "{:.3f}", "higher", "adjusted Rand index: pairs of images that clusters and classes agree about; 0 is chance, 1 is perfect"),
-    "clustering_accuracy": Figure("clustering, accuracy", PERCENT, "higher", "accuracy if each k-means cluster stands for one class, matched as well as possible"),
-    "retrieval_recall_at_#": Figure("retrieval, recall at #", PERCENT, "higher", "how often an image of the same class is among the k most similar ones"),
+        "clustering, ARI",
+        "{:.3f}",
+        "higher",
+        "adjusted Rand index: pairs of images that clusters and classes agree about; 0 is chance, 1 is perfect",
+    ),
+    "clustering_accuracy": Figure(
+        "clustering, accuracy",
+        PERCENT,
+        "higher",
+        "accuracy if each k-means cluster stands for one class, matched as well as possible",
+    ),
+    "retrieval_recall_at_#": Figure(
+        "retrieval, recall at #",
+        PERCENT,
+        "higher",
+        "how often an image of the same class is among the k most similar ones",
+    ),
     "retrieval_map": Figure(
-        "retrieval, mAP", "{:.3f}", "higher", "mean average precision of the other images ranked by similarity; those of the same class are right"),
+        "retrieval, mAP",
+        "{:.3f}",
+        "higher",
+        "mean average precision of the other images ranked by similarity; those of the same class are right",
+    ),
     "feature_rank": Figure(
-        "effective rank", "{:.1f}", "", "how many directions the features use: exp of the entropy of their singular values; between trained networks more is better", labels=False),
-    "alignment": Figure("alignment", "{:.3f}", "lower", "mean squared distance of the features of two views of one image, at length 1", labels=False),
-    "uniformity": Figure("uniformity", "{:.3f}", "lower", "how evenly the features spread over the sphere: log of the mean of exp(-2 distance²)", labels=False),
+        "effective rank",
+        "{:.1f}",
+        "",
+        "how many directions the features use: exp of the entropy of their singular values; between trained networks more is better",
+        labels=False,
+    ),
+    "alignment": Figure(
+        "alignment",
+        "{:.3f}",
+        "lower",
+        "mean squared distance of the features of two views of one image, at length 1",
+        labels=False,
+    ),
+    "uniformity": Figure(
+        "uniformity",
+        "{:.3f}",
+        "lower",
+        "how evenly the features spread over the sphere: log of the mean of exp(-2 distance²)",
+        labels=False,
+    ),
     "feature_std": Figure(
-        "spread", "{:.3f}", "", "standard deviation of the features at length 1; near 1 they point everywhere alike, near 0 they have collapsed to one point", labels=False),
-    "dead_dimensions": Figure("dead dimensions", PERCENT, "lower", "share of the features that are the same for every image", labels=False),
+        "spread",
+        "{:.3f}",
+        "",
+        "standard deviation of the features at length 1; near 1 they point everywhere alike, near 0 they have collapsed to one point",
+        labels=False,
+    ),
+    "dead_dimensions": Figure(
+        "dead dimensions",
+        PERCENT,
+        "lower",
+        "share of the features that are the same for every image",
+        labels=False,
+    ),
 }
 HEADLINES = ("label_top_1_accuracy", "linear_probe_accuracy", "knn_accuracy")
-BY_LAYER = ("linear_probe_accuracy", "knn_accuracy", "clustering_nmi", "retrieval_map", "feature_rank")
+BY_LAYER = (
+    "linear_probe_accuracy",
+    "knn_accuracy",
+    "clustering_nmi",
+    "retrieval_map",
+    "feature_rank",
+)
 NETWORKS = {"pixels": "raw pixels", "untrained": "untrained network", "trained": "this network"}
 _NUMBER = re.compile(r"\d+")
 
@@ -59,9 +152,17 @@ def figure(name):
     """The `Figure` of a name as it stands in results.json; one that is not known is called as it is."""
     found = FIGURES.get(name) or FIGURES.get(_NUMBER.sub("#", name))
     if found is None:
-        return Figure(name.replace("_", " "), PERCENT if name.endswith("accuracy") else "{:.3f}", "", "", labels=False)
+        return Figure(
+            name.replace("_", " "),
+            PERCENT if name.endswith("accuracy") else "{:.3f}",
+            "",
+            "",
+            labels=False,
+        )
     number = _NUMBER.search(name)
-    return dataclasses.replace(found, label=found.label.replace("#", number[0])) if number else found
+    return (
+        dataclasses.replace(found, label=found.label.replace("#", number[0])) if number else found
+    )
 
 
 def kind(name):
@@ -82,7 +183,11 @@ def ordered(names):
 
     def key(name):
         number = _NUMBER.search(name)
-        return order.get(name, order.get(_NUMBER.sub("#", name), len(order))), int(number[0]) if number else 0, name
+        return (
+            order.get(name, order.get(_NUMBER.sub("#", name), len(order))),
+            int(number[0]) if number else 0,
+            name,
+        )
 
     return sorted(set(names), key=key)
 
@@ -90,7 +195,11 @@ def ordered(names):
 def at(document, network, *places):
     """{figure: value} of a network at one or several places together; raw pixels are one place of their own."""
     found = document["figures"].get(network, {})
-    return {name: value for place in (found if network == "pixels" else places) for name, value in found.get(place, {}).items()}
+    return {
+        name: value
+        for place in (found if network == "pixels" else places)
+        for name, value in found.get(place, {}).items()
+    }
 
 
 def headline_places(document):
@@ -101,6 +210,10 @@ def headline_places(document):
 
 def layers(document):
     """The layers that were evaluated, from the input to the output."""
-    found = {place for network in ("trained", "untrained") for place in document["figures"].get(network, {})} - {"classifier"}
+    found = {
+        place
+        for network in ("trained", "untrained")
+        for place in document["figures"].get(network, {})
+    } - {"classifier"}
     listed = [layer for layer in document["run"].get("layers", []) if layer in found]
     return listed + sorted(found - {*listed})

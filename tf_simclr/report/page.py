@@ -1,6 +1,5 @@
 """Runs -> one HTML file that needs no other and asks for nothing."""
 
-
 import jinja2
 from etils import epath
 
@@ -13,8 +12,19 @@ from tf_simclr.report import svg as plots
 from tf_simclr.runs import files
 
 SECTIONS = {
-    "runs": "Runs", "recipe": "Recipe", "evaluations": "Evaluations", "curves": "Training", "few-labels": "Few labels", "layers": "By layer", "map": "Map of the embeddings",
-    "neighbors": "Nearest neighbours", "classifier": "Classifier", "views": "What the training sees", "transfer": "Transfer", "repeat": "Configuration"}
+    "runs": "Runs",
+    "recipe": "Recipe",
+    "evaluations": "Evaluations",
+    "curves": "Training",
+    "few-labels": "Few labels",
+    "layers": "By layer",
+    "map": "Map of the embeddings",
+    "neighbors": "Nearest neighbours",
+    "classifier": "Classifier",
+    "views": "What the training sees",
+    "transfer": "Transfer",
+    "repeat": "Configuration",
+}
 
 
 def write(directories, output):
@@ -34,30 +44,69 @@ def write(directories, output):
             raise IsADirectoryError(None, "it is a directory; give the name of a file")
         files.write_text(output, text)
     except (OSError, ValueError) as error:
-        raise failures.unwritable(f"the report can't be written to {output}: {getattr(error, 'strerror', None) or error}", error) from None
+        raise failures.unwritable(
+            f"the report can't be written to {output}: {getattr(error, 'strerror', None) or error}",
+            error,
+        ) from None
 
 
 def render(runs):
     """The text of the page of some `Run`s."""
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("tf_simclr.report", ""), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+        loader=jinja2.PackageLoader("tf_simclr.report", ""),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     environment.globals.update(facts=facts, figures=figures)
-    comparison, evaluations, galleries = facts.comparison(runs), facts.evaluations(runs), [_gallery(run, number) for number, run in enumerate(runs)]
+    comparison, evaluations, galleries = (
+        facts.comparison(runs),
+        facts.evaluations(runs),
+        [_gallery(run, number) for number, run in enumerate(runs)],
+    )
     shared = {
-        "runs": comparison, "recipe": facts.recipe(runs), "evaluations": evaluations, "curves": charts.curves(runs), "few-labels": charts.few_labels(runs),
-        "layers": charts.by_layer(runs), "transfer": facts.transfer(runs), "repeat": facts.tensorboard(runs)}
+        "runs": comparison,
+        "recipe": facts.recipe(runs),
+        "evaluations": evaluations,
+        "curves": charts.curves(runs),
+        "few-labels": charts.few_labels(runs),
+        "layers": charts.by_layer(runs),
+        "transfer": facts.transfer(runs),
+        "repeat": facts.tensorboard(runs),
+    }
     return environment.get_template("page.html").render(
-        all_runs=runs, several=len(runs) > 1, sheets={sheet.key: sheet for run in runs for sheet in (run.images, run.views) if sheet}, galleries=galleries, part=shared,
-        sections={name: title for name, title in SECTIONS.items() if shared.get(name) or any(one.get(name) for one in galleries)},
-        notes=facts.notes([comparison, *evaluations]))
+        all_runs=runs,
+        several=len(runs) > 1,
+        sheets={sheet.key: sheet for run in runs for sheet in (run.images, run.views) if sheet},
+        galleries=galleries,
+        part=shared,
+        sections={
+            name: title
+            for name, title in SECTIONS.items()
+            if shared.get(name) or any(one.get(name) for one in galleries)
+        },
+        notes=facts.notes([comparison, *evaluations]),
+    )
 
 
 def _gallery(run, number):
     """What the page shows of one run by itself, under the names of its sections."""
     shares = gallery.shares(run)
     classifier = {
-        "confusion": gallery.confusion(run), "confused": gallery.confused(run), "heat": None if shares is None else plots.heat(shares),
-        "calibration": charts.calibration(run, number), "per_class": gallery.per_class(run), "mistakes": gallery.mistakes(run)}
+        "confusion": gallery.confusion(run),
+        "confused": gallery.confused(run),
+        "heat": None if shares is None else plots.heat(shares),
+        "calibration": charts.calibration(run, number),
+        "per_class": gallery.per_class(run),
+        "mistakes": gallery.mistakes(run),
+    }
     return {
-        "run": run, "number": number, "map": gallery.points(run), "legend": gallery.legend(run), "neighbors": gallery.neighbors(run), "views": gallery.views(run),
-        "classifier": classifier if any(classifier.values()) else None}
+        "run": run,
+        "number": number,
+        "map": gallery.points(run),
+        "legend": gallery.legend(run),
+        "neighbors": gallery.neighbors(run),
+        "views": gallery.views(run),
+        "classifier": classifier if any(classifier.values()) else None,
+    }

@@ -5,11 +5,26 @@ import json
 import shlex
 
 from tf_simclr.config.config import Config
-from tf_simclr.report.metric_names import HEADLINES, NETWORKS, NONE, at, figure, headline_places, kind, layers, ordered, text
+from tf_simclr.report.metric_names import (
+    HEADLINES,
+    NETWORKS,
+    NONE,
+    at,
+    figure,
+    headline_places,
+    kind,
+    layers,
+    ordered,
+    text,
+)
 
 BASELINES = {"pixels": "raw pixels", "untrained": "untrained"}
 LABEL_FREE = ("feature_rank", "alignment", "uniformity")
-CHOSEN = {"knn.k": "k-NN: neighbours k", "knn.temperature": "k-NN: temperature", "probe.l2_strength": "linear probe: L2 strength"}
+CHOSEN = {
+    "knn.k": "k-NN: neighbours k",
+    "knn.temperature": "k-NN: temperature",
+    "probe.l2_strength": "linear probe: L2 strength",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,18 +56,37 @@ class Tile:
 
 def headline(run):
     """The `Tile`s of a run: its best-known figures, each with its baselines."""
-    figures = {network: at(run.document, network, *headline_places(run.document)) for network in NETWORKS}
-    names = [name for name in HEADLINES if figures["trained"].get(name) is not None] or [name for name in LABEL_FREE if name in figures["trained"]]
-    return [Tile(name, text(name, figures["trained"][name]), tuple(
-        (label, text(name, figures[network][name])) for network, label in BASELINES.items() if figures[network].get(name) is not None))
-        for name in names]
+    figures = {
+        network: at(run.document, network, *headline_places(run.document)) for network in NETWORKS
+    }
+    names = [name for name in HEADLINES if figures["trained"].get(name) is not None] or [
+        name for name in LABEL_FREE if name in figures["trained"]
+    ]
+    return [
+        Tile(
+            name,
+            text(name, figures["trained"][name]),
+            tuple(
+                (label, text(name, figures[network][name]))
+                for network, label in BASELINES.items()
+                if figures[network].get(name) is not None
+            ),
+        )
+        for name in names
+    ]
 
 
 def sentence(run):
     """What a run's figures say, in plain words."""
     facts, tiles = run.facts, {tile.name: tile for tile in headline(run)}
-    images = f"{facts['evaluated_examples']:,} {facts.get('eval_split', '')} images".replace("  ", " ") if "evaluated_examples" in facts else "the evaluated images"
-    fitted = f" on {_count(facts['fitted_examples'], 'label')}" if facts.get("fitted_examples") else ""
+    images = (
+        f"{facts['evaluated_examples']:,} {facts.get('eval_split', '')} images".replace("  ", " ")
+        if "evaluated_examples" in facts
+        else "the evaluated images"
+    )
+    fitted = (
+        f" on {_count(facts['fitted_examples'], 'label')}" if facts.get("fitted_examples") else ""
+    )
     if "linear_probe_accuracy" in tiles:
         tile, who = tiles["linear_probe_accuracy"], f"A linear probe{fitted}"
     elif "knn_accuracy" in tiles:
@@ -65,7 +99,9 @@ def sentence(run):
     others = [f"{said[label]} {value}" for label, value in reversed(tile.baselines)]
     if others and "untrained" not in others[0]:
         others[0] = others[0].replace("raw pixels", "raw pixels reach")
-    return f"{who} reaches {tile.value} of {images}" + (f"; {', '.join(others)}." if others else ".")
+    return f"{who} reaches {tile.value} of {images}" + (
+        f"; {', '.join(others)}." if others else "."
+    )
 
 
 def _count(number, what):
@@ -74,10 +110,22 @@ def _count(number, what):
 
 def comparison(runs):
     """What the runs are and how well they do, side by side."""
-    rows = [Row(label, tuple(map(_text, map(value, runs)))) for label, value in ABOUT.items() if any(value(run) is not None for run in runs)]
+    rows = [
+        Row(label, tuple(map(_text, map(value, runs))))
+        for label, value in ABOUT.items()
+        if any(value(run) is not None for run in runs)
+    ]
     columns = [at(run.document, "trained", *headline_places(run.document)) for run in runs]
-    names = [name for name in ordered(name for column in columns for name in column) if name in (*HEADLINES, *LABEL_FREE)]
-    return Table("Runs", (("", tuple(run.name for run in runs)),), (*rows, *(_row(name, columns, len(columns)) for name in names)))
+    names = [
+        name
+        for name in ordered(name for column in columns for name in column)
+        if name in (*HEADLINES, *LABEL_FREE)
+    ]
+    return Table(
+        "Runs",
+        (("", tuple(run.name for run in runs)),),
+        (*rows, *(_row(name, columns, len(columns)) for name in names)),
+    )
 
 
 def _minutes(run):
@@ -86,7 +134,11 @@ def _minutes(run):
 
 def _training(run):
     task = run.get("flags").get("pretext", "simclr")
-    return f"{run.facts['train_mode']} ({task})" if task != "simclr" and run.facts.get("train_mode") == "pretrain" else run.facts.get("train_mode")
+    return (
+        f"{run.facts['train_mode']} ({task})"
+        if task != "simclr" and run.facts.get("train_mode") == "pretrain"
+        else run.facts.get("train_mode")
+    )
 
 
 def _best(run):
@@ -100,21 +152,40 @@ def _step(run):
 
 
 ABOUT = {
-    "training": _training, "data": lambda run: run.facts.get("dataset"), "trained on": lambda run: run.facts.get("train_split"),
-    "evaluated on": lambda run: run.facts.get("eval_split"), "step": _step, "images": lambda run: run.facts.get("images"), "labels": lambda run: run.facts.get("labels"),
-    "evaluated images": lambda run: run.facts.get("evaluated_examples"), "parameters": lambda run: run.facts.get("parameters"), "minutes of training": _minutes,
-    "best step": _best, "directory": lambda run: str(run.directory)}
+    "training": _training,
+    "data": lambda run: run.facts.get("dataset"),
+    "trained on": lambda run: run.facts.get("train_split"),
+    "evaluated on": lambda run: run.facts.get("eval_split"),
+    "step": _step,
+    "images": lambda run: run.facts.get("images"),
+    "labels": lambda run: run.facts.get("labels"),
+    "evaluated images": lambda run: run.facts.get("evaluated_examples"),
+    "parameters": lambda run: run.facts.get("parameters"),
+    "minutes of training": _minutes,
+    "best step": _best,
+    "directory": lambda run: str(run.directory),
+}
 
 
 def _text(value):
-    return NONE if value in (None, "") else f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else shown(value)
+    return (
+        NONE
+        if value in (None, "")
+        else f"{value:,}"
+        if isinstance(value, int) and not isinstance(value, bool)
+        else shown(value)
+    )
 
 
 def shown(value):
     """A flag's value as one would give it."""
     if isinstance(value, (list, tuple)):
         return ",".join(map(shown, value)) or "–"
-    return f"{value:.6g}" if isinstance(value, float) else {"True": "true", "False": "false", "None": NONE, "": "–"}.get(str(value), str(value))
+    return (
+        f"{value:.6g}"
+        if isinstance(value, float)
+        else {"True": "true", "False": "false", "None": NONE, "": "–"}.get(str(value), str(value))
+    )
 
 
 def _row(name, columns, size):
@@ -122,42 +193,88 @@ def _row(name, columns, size):
     values = [column.get(name) for column in columns]
     best = set()
     for start in range(0, len(values), size):
-        known = [value for value in values[start:start + size] if text(name, value) != NONE]
-        if len(known) > 1 and figure(name).better and len({text(name, value) for value in known}) > 1:
+        known = [value for value in values[start : start + size] if text(name, value) != NONE]
+        if (
+            len(known) > 1
+            and figure(name).better
+            and len({text(name, value) for value in known}) > 1
+        ):
             winner = text(name, max(known) if figure(name).better == "higher" else min(known))
-            best |= {number for number in range(start, min(start + size, len(values))) if text(name, values[number]) == winner}
-    return Row(figure(name).label, tuple(text(name, value) for value in values), frozenset(best), name)
+            best |= {
+                number
+                for number in range(start, min(start + size, len(values)))
+                if text(name, values[number]) == winner
+            }
+    return Row(
+        figure(name).label, tuple(text(name, value) for value in values), frozenset(best), name
+    )
 
 
 def evaluations(runs):
     """A `Table` for the encoder's output and the classifier together, then one for each other layer."""
     heads = {run.name: headline_places(run.document) for run in runs}
-    others = [layer for layer in dict.fromkeys(layer for run in runs for layer in layers(run.document)) if layer not in {place for places in heads.values() for place in places}]
+    others = [
+        layer
+        for layer in dict.fromkeys(layer for run in runs for layer in layers(run.document))
+        if layer not in {place for places in heads.values() for place in places}
+    ]
     tables = [_places(runs, "encoder output and classifier", heads, NETWORKS)]
-    tables += [_places(runs, layer, dict.fromkeys(heads, (layer,)), ("untrained", "trained")) for layer in others]
+    tables += [
+        _places(runs, layer, dict.fromkeys(heads, (layer,)), ("untrained", "trained"))
+        for layer in others
+    ]
     return [table for table in tables if table.rows]
 
 
 def _places(runs, title, places, networks):
     """places: {run's name: the places that are taken together}. Baselines that are the same for all runs come first, once."""
-    have = [network for network in networks if any(at(run.document, network, *places[run.name]) for run in runs)]
-    same = [network for network in have if network in BASELINES and len(runs) > 1 and all(
-        at(run.document, network, *places[run.name]) == at(runs[0].document, network, *places[runs[0].name]) for run in runs)]
+    have = [
+        network
+        for network in networks
+        if any(at(run.document, network, *places[run.name]) for run in runs)
+    ]
+    same = [
+        network
+        for network in have
+        if network in BASELINES
+        and len(runs) > 1
+        and all(
+            at(run.document, network, *places[run.name])
+            == at(runs[0].document, network, *places[runs[0].name])
+            for run in runs
+        )
+    ]
     own = [network for network in have if network not in same]
-    cells = [(runs[0], network) for network in same] + [(run, network) for run in runs for network in own]
+    cells = [(runs[0], network) for network in same] + [
+        (run, network) for run in runs for network in own
+    ]
     columns = [at(run.document, network, *places[run.name]) for run, network in cells]
     size = len(columns) if same else len(have)  # of the columns that are compared
-    rows = [_row(name, columns, size) for name in ordered(name for column in columns for name in column)]
+    rows = [
+        _row(name, columns, size) for name in ordered(name for column in columns for name in column)
+    ]
     chosen = [_chosen(run, network, places[run.name]) for run, network in cells]
-    rows += [Row(label, tuple(shown(one[name]) if name in one else NONE for one in chosen)) for name, label in _choices(chosen)]
+    rows += [
+        Row(label, tuple(shown(one[name]) if name in one else NONE for one in chosen))
+        for name, label in _choices(chosen)
+    ]
     groups = [("all runs", same)] * bool(same) + [(run.name, own) for run in runs]
-    return Table(title, tuple((name, tuple(NETWORKS[network] for network in of)) for name, of in groups if of), tuple(rows))
+    return Table(
+        title,
+        tuple((name, tuple(NETWORKS[network] for network in of)) for name, of in groups if of),
+        tuple(rows),
+    )
 
 
 def _chosen(run, network, places):
     """{"knn.k": value, ...}: what evaluations chose for themselves."""
     places = ("pixels",) if network == "pixels" else places
-    return {f"{what}.{name}": value for what in ("probe", "knn") for place in places for name, value in (run.details(place, what, network) or {}).items()}
+    return {
+        f"{what}.{name}": value
+        for what in ("probe", "knn")
+        for place in places
+        for name, value in (run.details(place, what, network) or {}).items()
+    }
 
 
 def _choices(chosen):
@@ -167,8 +284,16 @@ def _choices(chosen):
 
 def notes(tables):
     """{figure: (number of its note, `Figure`)} of all that the tables name; figures that differ in a number share a note."""
-    names = ordered(row.figure for table in tables for row in table.rows if row.figure and figure(row.figure).explanation)
-    numbers = {shared: number for number, shared in enumerate(dict.fromkeys(kind(name)[0] for name in names), 1)}
+    names = ordered(
+        row.figure
+        for table in tables
+        for row in table.rows
+        if row.figure and figure(row.figure).explanation
+    )
+    numbers = {
+        shared: number
+        for number, shared in enumerate(dict.fromkeys(kind(name)[0] for name in names), 1)
+    }
     return {name: (numbers[kind(name)[0]], kind(name)[1]) for name in names}
 
 
@@ -177,22 +302,44 @@ def recipe(runs):
     defaults = json.loads(json.dumps(Config().flat()))
     rows = []
     for name in dict.fromkeys([*defaults, *(name for run in runs for name in run.get("flags"))]):
-        default, values = shown(defaults.get(name)), tuple(shown(run.get("flags").get(name, defaults.get(name))) for run in runs)
+        default, values = (
+            shown(defaults.get(name)),
+            tuple(shown(run.get("flags").get(name, defaults.get(name))) for run in runs),
+        )
         if set(values) != {default}:
             rows.append(Row(name, (default, *values), differs=len(set(values)) > 1))
-    return Table("Recipe", (("", ("default", *(run.name for run in runs))),), tuple(rows)) if rows else None
+    return (
+        Table("Recipe", (("", ("default", *(run.name for run in runs))),), tuple(rows))
+        if rows
+        else None
+    )
 
 
 def transfer(runs):
     """[(run's name, {"dataset", "cells": the row as text})]."""
     rows = [(run.name, one) for run in runs for one in run.get("transfer") or []]
-    return [(name, {"dataset": one["dataset"], "cells": [
-        *(_text(one.get(count)) for count in ("classes", "labels", "test")),
-        *(text("linear_probe_accuracy", one.get(accuracy)) for accuracy in ("untrained_probe", "probe", "fine_tuned"))]}) for name, one in rows]
+    return [
+        (
+            name,
+            {
+                "dataset": one["dataset"],
+                "cells": [
+                    *(_text(one.get(count)) for count in ("classes", "labels", "test")),
+                    *(
+                        text("linear_probe_accuracy", one.get(accuracy))
+                        for accuracy in ("untrained_probe", "probe", "fine_tuned")
+                    ),
+                ],
+            },
+        )
+        for name, one in rows
+    ]
 
 
 def tensorboard(runs):
     """The command that shows the curves of all the runs."""
     if len(runs) == 1:
         return f"tensorboard --logdir={shlex.quote(str(runs[0].directory))}"
-    return "tensorboard --logdir_spec=" + shlex.quote(",".join(f"{run.name.replace(':', '_').replace(',', '_')}:{run.directory}" for run in runs))
+    return "tensorboard --logdir_spec=" + shlex.quote(
+        ",".join(f"{run.name.replace(':', '_').replace(',', '_')}:{run.directory}" for run in runs)
+    )

@@ -63,12 +63,22 @@ class Run:
     @property
     def classes(self):
         """Number of classes, None if it is not known."""
-        return len(self.facts.get("class_names", [])) or len(self.details("classifier", "confusion") or []) or None
+        return (
+            len(self.facts.get("class_names", []))
+            or len(self.details("classifier", "confusion") or [])
+            or None
+        )
 
     def class_name(self, label):
         """The name of a class, its number where it has none."""
         names = self.facts.get("class_names", [])
-        return NONE if label is None or label < 0 else names[label] if label < len(names) else str(label)
+        return (
+            NONE
+            if label is None or label < 0
+            else names[label]
+            if label < len(names)
+            else str(label)
+        )
 
 
 def read(directories):
@@ -82,8 +92,16 @@ def read(directories):
         raise UserError("a report is of one run directory or several; none is given")
     documents = [schema.read(path) for path in paths]
     return [
-        Run(name, path, document, curves.read(path), _images(path, document.get("images")), _views(path, document.get("views")))
-        for name, path, document in zip(_names(paths, documents), paths, documents)]
+        Run(
+            name,
+            path,
+            document,
+            curves.read(path),
+            _images(path, document.get("images")),
+            _views(path, document.get("views")),
+        )
+        for name, path, document in zip(_names(paths, documents), paths, documents)
+    ]
 
 
 def _names(paths, documents):
@@ -91,7 +109,10 @@ def _names(paths, documents):
     names = [document["run"]["name"] or path.name for path, document in zip(paths, documents)]
     for parts in range(2, max(len(path.parts) for path in paths) + 1):
         again = {name for name in names if names.count(name) > 1}
-        names = ["/".join(path.parts[-parts:]) if name in again else name for name, path in zip(names, paths)]
+        names = [
+            "/".join(path.parts[-parts:]) if name in again else name
+            for name, path in zip(names, paths)
+        ]
     return names
 
 
@@ -105,8 +126,14 @@ def _views(path, views):
 
 def _sheet(path, described, rows):
     try:
-        return Sheet((path / described["file"]).read_bytes(), described["columns"], rows, described["size"])
-    except FileNotFoundError:  # results.json is often passed on alone; what it says can be read without the images
+        return Sheet(
+            (path / described["file"]).read_bytes(), described["columns"], rows, described["size"]
+        )
+    except (
+        FileNotFoundError
+    ):  # results.json is often passed on alone; what it says can be read without the images
         return None
     except OSError as error:
-        raise UserError(f"{path / described['file']}: it can't be read ({error.strerror or error})") from None
+        raise UserError(
+            f"{path / described['file']}: it can't be read ({error.strerror or error})"
+        ) from None

@@ -12,15 +12,47 @@ NUM_COLORS = 8
 # matplotlib draws with these; the page knows them by the names of CSS variables.
 INK, MUTED, GRID = "#010203", "#010204", "#010205"
 SERIES = [f"#0102{16 + number:02x}" for number in range(NUM_COLORS)]
-VARIABLES = {INK: "--ink", MUTED: "--muted", GRID: "--grid", **{color: f"--c{number}" for number, color in enumerate(SERIES)}}
+VARIABLES = {
+    INK: "--ink",
+    MUTED: "--muted",
+    GRID: "--grid",
+    **{color: f"--c{number}" for number, color in enumerate(SERIES)},
+}
 MARKERS = "osD^vP*X"
 DASHES = {"trained": "-", "untrained": (0, (5, 2)), "pixels": (0, (1, 1.5))}
 RC = {
-    "svg.fonttype": "none", "svg.hashsalt": "tf_simclr", "text.parse_math": False, "font.size": 11, "axes.labelsize": 11, "xtick.labelsize": 10.5, "ytick.labelsize": 10.5,
-    "legend.fontsize": 10.5, "axes.spines.top": False, "axes.spines.right": False, "axes.spines.left": False, "axes.edgecolor": GRID, "axes.labelcolor": MUTED,
-    "text.color": INK, "xtick.color": GRID, "ytick.color": GRID, "xtick.labelcolor": MUTED, "ytick.labelcolor": MUTED, "ytick.major.size": 0, "axes.grid": True,
-    "axes.grid.axis": "y", "grid.color": GRID, "grid.linewidth": 0.8, "axes.axisbelow": True, "lines.linewidth": 1.8, "lines.markersize": 5.5, "legend.frameon": False,
-    "legend.handlelength": 2.4, "axes.unicode_minus": True, "axes.formatter.limits": (-3, 5), "axes.formatter.useoffset": False}
+    "svg.fonttype": "none",
+    "svg.hashsalt": "tf_simclr",
+    "text.parse_math": False,
+    "font.size": 11,
+    "axes.labelsize": 11,
+    "xtick.labelsize": 10.5,
+    "ytick.labelsize": 10.5,
+    "legend.fontsize": 10.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "axes.edgecolor": GRID,
+    "axes.labelcolor": MUTED,
+    "text.color": INK,
+    "xtick.color": GRID,
+    "ytick.color": GRID,
+    "xtick.labelcolor": MUTED,
+    "ytick.labelcolor": MUTED,
+    "ytick.major.size": 0,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "axes.axisbelow": True,
+    "lines.linewidth": 1.8,
+    "lines.markersize": 5.5,
+    "legend.frameon": False,
+    "legend.handlelength": 2.4,
+    "axes.unicode_minus": True,
+    "axes.formatter.limits": (-3, 5),
+    "axes.formatter.useoffset": False,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,28 +83,69 @@ class Axes:
 
 def lines(drawn, around, name):
     """An SVG of some `Line`s; `name` tells its ids from those of other charts on the page."""
-    return _svg(lambda figure: _lines(figure, drawn, around), name, HEIGHT + 0.22 * (len(drawn) // 2 if len(drawn) > 2 else 0))
+    return _svg(
+        lambda figure: _lines(figure, drawn, around),
+        name,
+        HEIGHT + 0.22 * (len(drawn) // 2 if len(drawn) > 2 else 0),
+    )
 
 
 def _lines(figure, drawn, around):
     axes = figure.subplots()
     for line in drawn:
         color = MUTED if line.color is None else SERIES[line.color % NUM_COLORS]
-        shape = MARKERS[(line.color or 0) % len(MARKERS)] if line.network == "trained" else {"untrained": "s", "pixels": "^"}[line.network]
+        shape = (
+            MARKERS[(line.color or 0) % len(MARKERS)]
+            if line.network == "trained"
+            else {"untrained": "s", "pixels": "^"}[line.network]
+        )
         every = max(len(line.x) // 6, 1)
-        axes.plot(line.x, line.y, color=color, linestyle=DASHES[line.network], marker=shape, markevery=(every // 2, every), markerfacecolor=color, label=_short(line.label))
+        axes.plot(
+            line.x,
+            line.y,
+            color=color,
+            linestyle=DASHES[line.network],
+            marker=shape,
+            markevery=(every // 2, every),
+            markerfacecolor=color,
+            label=_short(line.label),
+        )
         if line.spread is not None:
             low, high = np.subtract(line.y, line.spread), np.add(line.y, line.spread)
             axes.fill_between(line.x, low, high, color=color, alpha=0.18, linewidth=0)
     for level in around.chances:
         axes.axhline(level, color=MUTED, linewidth=1.2, linestyle=(0, (6, 3)), zorder=1)
-        axes.annotate("chance", (1, level), xycoords=("axes fraction", "data"), xytext=(0, 2), textcoords="offset points", ha="right", va="bottom", color=MUTED, fontsize=10)
+        axes.annotate(
+            "chance",
+            (1, level),
+            xycoords=("axes fraction", "data"),
+            xytext=(0, 2),
+            textcoords="offset points",
+            ha="right",
+            va="bottom",
+            color=MUTED,
+            fontsize=10,
+        )
     for step, color in around.marks:
-        axes.axvline(step, color=SERIES[color % NUM_COLORS], linewidth=1.2, linestyle=(0, (1, 2)), zorder=1)
-        axes.annotate("best", (step, 1), xycoords=("data", "axes fraction"), xytext=(3, 0), textcoords="offset points", ha="left", va="bottom", color=MUTED, fontsize=10)
+        axes.axvline(
+            step, color=SERIES[color % NUM_COLORS], linewidth=1.2, linestyle=(0, (1, 2)), zorder=1
+        )
+        axes.annotate(
+            "best",
+            (step, 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(3, 0),
+            textcoords="offset points",
+            ha="left",
+            va="bottom",
+            color=MUTED,
+            fontsize=10,
+        )
     _ticks(axes, drawn, around)
     if len(drawn) > 1 or around.legend:
-        figure.legend(loc="outside lower left", ncols=1 if max(len(line.label) for line in drawn) > 22 else 2)
+        figure.legend(
+            loc="outside lower left", ncols=1 if max(len(line.label) for line in drawn) > 22 else 2
+        )
 
 
 def _ticks(axes, drawn, around):
@@ -80,7 +153,9 @@ def _ticks(axes, drawn, around):
     axes.margins(x=0.03, y=0.1)
     if around.log_y:
         axes.set_yscale("log")
-        axes.set_ylim(min(np.max(line.y) for line in drawn) / 100)  # a schedule begins and ends at 0
+        axes.set_ylim(
+            min(np.max(line.y) for line in drawn) / 100
+        )  # a schedule begins and ends at 0
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     if around.percent:
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
@@ -92,7 +167,12 @@ def _ticks(axes, drawn, around):
         axes.minorticks_off()
     elif around.names:
         many = len(around.names) > 3
-        axes.set_xticks(range(len(around.names)), around.names, rotation=30 if many else 0, ha="right" if many else "center")
+        axes.set_xticks(
+            range(len(around.names)),
+            around.names,
+            rotation=30 if many else 0,
+            ha="right" if many else "center",
+        )
     else:
         axes.xaxis.get_major_locator().set_params(nbins=5, integer=True)
 
@@ -106,11 +186,34 @@ def _reliability(figure, bins):
     upper, lower = figure.subplots(2, height_ratios=(4, 1), sharex=True)
     filled = [one for one in bins if one["count"] and one["accuracy"] is not None]
     left, width = [one["from"] for one in bins], [one["to"] - one["from"] for one in bins]
-    upper.plot([0, 1], [0, 1], color=MUTED, linewidth=1.2, linestyle=(0, (6, 3)), label="as right as sure")
-    upper.bar([one["from"] for one in filled], [one["accuracy"] for one in filled], [one["to"] - one["from"] for one in filled],
-              align="edge", color=SERIES[0], alpha=0.25, linewidth=0)
-    upper.plot([one["confidence"] for one in filled], [one["accuracy"] for one in filled], color=SERIES[0], marker="o", label="this classifier")
-    lower.bar(left, [one["count"] for one in bins], width, align="edge", color=MUTED, alpha=0.5, linewidth=0)
+    upper.plot(
+        [0, 1], [0, 1], color=MUTED, linewidth=1.2, linestyle=(0, (6, 3)), label="as right as sure"
+    )
+    upper.bar(
+        [one["from"] for one in filled],
+        [one["accuracy"] for one in filled],
+        [one["to"] - one["from"] for one in filled],
+        align="edge",
+        color=SERIES[0],
+        alpha=0.25,
+        linewidth=0,
+    )
+    upper.plot(
+        [one["confidence"] for one in filled],
+        [one["accuracy"] for one in filled],
+        color=SERIES[0],
+        marker="o",
+        label="this classifier",
+    )
+    lower.bar(
+        left,
+        [one["count"] for one in bins],
+        width,
+        align="edge",
+        color=MUTED,
+        alpha=0.5,
+        linewidth=0,
+    )
     for axes, label in ((upper, "accuracy"), (lower, "images")):
         axes.set_ylabel(label)
     upper.set(xlim=(0, 1), ylim=(0, 1.03))
@@ -140,10 +243,14 @@ def _svg(draw, name, height):
     with matplotlib.rc_context({**matplotlib.rcParamsDefault, **RC}):
         figure = Figure((WIDTH, height), layout="constrained")
         draw(figure)
-        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        figure.savefig(
+            file, format="svg", transparent=True, metadata={"Date": None, "Creator": None}
+        )
     text = file.getvalue()
-    text = re.sub(r"<(metadata|style).*?</\1>", "", text[text.index("<svg"):], flags=re.DOTALL)
-    return re.sub(r"<[^>]*>", lambda tag: _of_page(tag[0], name), text)  # < and > in a text are entities, so this is tags only
+    text = re.sub(r"<(metadata|style).*?</\1>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    return re.sub(
+        r"<[^>]*>", lambda tag: _of_page(tag[0], name), text
+    )  # < and > in a text are entities, so this is tags only
 
 
 def _of_page(tag, name):
@@ -151,7 +258,9 @@ def _of_page(tag, name):
     tag = re.sub(r"#0102[01][0-9a-f]", lambda color: f"var({VARIABLES[color[0]]})", tag)
     tag = re.sub(r'\b(id="|href="#|url\(#)', rf"\1{name}-", tag)
     tag = re.sub(r"font: ([\d.]+px)[^;\"]*", r"font-size: \1", tag)
-    return re.sub(r'^<svg .*?(viewBox="[^"]*").*', r'<svg \1 aria-hidden="true">', tag, flags=re.DOTALL)
+    return re.sub(
+        r'^<svg .*?(viewBox="[^"]*").*', r'<svg \1 aria-hidden="true">', tag, flags=re.DOTALL
+    )
 
 
 def _short(label):

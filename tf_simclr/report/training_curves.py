@@ -20,15 +20,22 @@ def read(directory):
     """{tag: Curve} of all scalars in the event files of a run directory itself."""
     if not any("tfevents" in path.name for path in directory.iterdir()):
         return {}
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # late: it takes seconds to import
+    from tensorboard.backend.event_processing.event_accumulator import (
+        EventAccumulator,
+    )  # late: it takes seconds to import
     from tensorboard.util import tensor_util
 
-    events = EventAccumulator(str(directory), size_guidance={"tensors": 0}, purge_orphaned_data=False)
+    events = EventAccumulator(
+        str(directory), size_guidance={"tensors": 0}, purge_orphaned_data=False
+    )
     events.Reload()
     found = {}
     for tag in events.Tags()["tensors"]:
         if events.SummaryMetadata(tag).plugin_data.plugin_name == "scalars":
-            found[tag] = curve((event.step, float(tensor_util.make_ndarray(event.tensor_proto))) for event in events.Tensors(tag))
+            found[tag] = curve(
+                (event.step, float(tensor_util.make_ndarray(event.tensor_proto)))
+                for event in events.Tensors(tag)
+            )
     return {tag: one for tag, one in found.items() if len(one.steps)}
 
 
@@ -40,7 +47,9 @@ def curve(points):
             kept.pop()
         kept.append((step, value))
     kept = _thinned([(step, value) for step, value in kept if math.isfinite(value)])
-    return Curve(np.array([step for step, _ in kept], np.int64), np.array([value for _, value in kept]))
+    return Curve(
+        np.array([step for step, _ in kept], np.int64), np.array([value for _, value in kept])
+    )
 
 
 def _thinned(points):

@@ -28,15 +28,31 @@ def start(experiment):
 
 
 def _start_linear_head(experiment):
-    settings, objective, source = experiment.settings, experiment.objective, experiment.train_source.labeled()
+    settings, objective, source = (
+        experiment.settings,
+        experiment.objective,
+        experiment.train_source.labeled(),
+    )
 
     def inputs(images):
-        return {"features": objective.head_input(objective.encoder(images, training=False)["final_avg_pool"])}
+        return {
+            "features": objective.head_input(
+                objective.encoder(images, training=False)["final_avg_pool"]
+            )
+        }
 
-    compute = features.mapper(inputs, objective.eval_example, settings.eval.eval_batch_size, experiment.strategy)
-    rows = features.labeled(compute(source, "features for the start of the linear head")) if source.num_examples else {"label": []}
+    compute = features.mapper(
+        inputs, objective.eval_example, settings.eval.eval_batch_size, experiment.strategy
+    )
+    rows = (
+        features.labeled(compute(source, "features for the start of the linear head"))
+        if source.num_examples
+        else {"label": []}
+    )
     if len(np.unique(rows["label"])) < 2:
-        raise UserError("--probe_init_logits_layer=True: labels of at least two classes are needed; leave it out")
+        raise UserError(
+            "--probe_init_logits_layer=True: labels of at least two classes are needed; leave it out"
+        )
     fitted = probe.fit(rows["features"], rows["label"])
     objective.start_linear_head(*probe.as_linear_layer(fitted, objective.supervised_head.units))
 
@@ -51,7 +67,10 @@ def with_constants(experiment):
         return parts
     function, width = constant
     if 4 * width * experiment.num_images > MEMORY_LIMIT:
-        logging.info("more than %d MB would have to be kept: nothing is computed ahead of the training", MEMORY_LIMIT >> 20)
+        logging.info(
+            "more than %d MB would have to be kept: nothing is computed ahead of the training",
+            MEMORY_LIMIT >> 20,
+        )
         return parts
 
     def example(image, label):  # nothing in it is random, or there would be no constant function
@@ -60,5 +79,12 @@ def with_constants(experiment):
     def constants(images):
         return {"constant": function(colour.images({"image": images}, experiment.settings.augment))}
 
-    compute = features.mapper(constants, example, experiment.settings.eval.eval_batch_size, experiment.strategy)
-    return [dataclasses.replace(part, constants=compute(part.source, "computing once what stays the same")["constant"]) for part in parts]
+    compute = features.mapper(
+        constants, example, experiment.settings.eval.eval_batch_size, experiment.strategy
+    )
+    return [
+        dataclasses.replace(
+            part, constants=compute(part.source, "computing once what stays the same")["constant"]
+        )
+        for part in parts
+    ]

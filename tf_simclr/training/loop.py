@@ -18,7 +18,12 @@ from tf_simclr.training.validation import Monitor
 
 STEPS_BETWEEN_SUMMARIES = 10
 SHOWN_IMAGES = 16
-OF_OTHERS = (tf.errors.ResourceExhaustedError, tf.errors.AbortedError, tf.errors.UnavailableError, tf.errors.CancelledError)  # not of an image
+OF_OTHERS = (
+    tf.errors.ResourceExhaustedError,
+    tf.errors.AbortedError,
+    tf.errors.UnavailableError,
+    tf.errors.CancelledError,
+)  # not of an image
 WORTH_TELLING = 0.02  # share of the time that is waited for input
 
 
@@ -27,7 +32,9 @@ class Interrupts:
 
     def __enter__(self):
         self.received = None
-        self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._before = {
+            number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)
+        }
         return self
 
     def __exit__(self, *unused):
@@ -38,7 +45,10 @@ class Interrupts:
         if self.received == signal.SIGINT == number:
             raise KeyboardInterrupt
         self.received = number
-        logging.info("%s: finishing this step, then saving (Ctrl-C again: stop at once)", signal.Signals(number).name)
+        logging.info(
+            "%s: finishing this step, then saving (Ctrl-C again: stop at once)",
+            signal.Signals(number).name,
+        )
 
 
 def fit(experiment):
@@ -56,11 +66,19 @@ def fit(experiment):
     summaries = Summaries(experiment)
     keeper = Keeper(experiment, summaries, start)
     batch_size = settings.train.train_batch_size
-    steps = Steps(TrainStep(experiment.objective, experiment.optimizer, settings, experiment.strategy), Batches(experiment, start))
-    with Interrupts() as interrupts, Progress("training", total * batch_size, start * batch_size) as progress:
+    steps = Steps(
+        TrainStep(experiment.objective, experiment.optimizer, settings, experiment.strategy),
+        Batches(experiment, start),
+    )
+    with (
+        Interrupts() as interrupts,
+        Progress("training", total * batch_size, start * batch_size) as progress,
+    ):
         step = start
         while step < total:
-            batch, rows = steps.take(step, keeper.steps_left(step, min(settings.hardware.steps_per_loop, total - step)))
+            batch, rows = steps.take(
+                step, keeper.steps_left(step, min(settings.hardware.steps_per_loop, total - step))
+            )
             for row in rows:
                 step += 1
                 _check_finite(row, step, experiment)
@@ -75,8 +93,11 @@ def fit(experiment):
                 summaries.images(step, batch)
             keeper.after(step, last)
             if stop:
-                raise Interrupted(f"interrupted at step {step} of {total}, which is saved in {experiment.directory.path}; "
-                                  "the same command goes on from there", interrupts.received or signal.SIGTERM)
+                raise Interrupted(
+                    f"interrupted at step {step} of {total}, which is saved in {experiment.directory.path}; "
+                    "the same command goes on from there",
+                    interrupts.received or signal.SIGTERM,
+                )
 
 
 class Batches:
@@ -88,8 +109,16 @@ class Batches:
 
     def _begin(self, step):
         settings = self._experiment.settings
-        self.iterator = iter(pipeline.training(
-            self._parts, self._experiment.objective.example, settings.train.seed, step, self._experiment.strategy, settings.hardware.data_service))
+        self.iterator = iter(
+            pipeline.training(
+                self._parts,
+                self._experiment.objective.example,
+                settings.train.seed,
+                step,
+                self._experiment.strategy,
+                settings.hardware.data_service,
+            )
+        )
 
     def after(self, step):
         """The batch after `step`; an image whose file can't be read any more does not end a training of days."""
@@ -106,8 +135,13 @@ class Batches:
             return False
         self._parts, lost = mixture.without_unreadable(self._parts)
         if lost:
-            logging.warning("step %d: %d images can't be read any more, others stand in for them without a label: %s (%s)%s",
-                            step, len(lost), *lost[0], " ..." if len(lost) > 1 else "")
+            logging.warning(
+                "step %d: %d images can't be read any more, others stand in for them without a label: %s (%s)%s",
+                step,
+                len(lost),
+                *lost[0],
+                " ..." if len(lost) > 1 else "",
+            )
             self._begin(step)
         return bool(lost)
 
@@ -116,7 +150,12 @@ class Steps:
     """Takes steps, one at a time or several without a word to the host, and measures which share of the time one waits for its batch."""
 
     def __init__(self, train_step, batches):
-        self._train_step, self._batches, self._first, self._ended = train_step, batches, True, time.monotonic()
+        self._train_step, self._batches, self._first, self._ended = (
+            train_step,
+            batches,
+            True,
+            time.monotonic(),
+        )
 
     def take(self, step, count):
         """(the batch of the last step if it is at hand, metrics of each of the steps): up to `count` steps after `step`; the first one comes alone, for its batch."""
@@ -136,7 +175,9 @@ class Steps:
         except tf.errors.OpError as error:
             if not self._batches.replace_unreadable(step, error):
                 raise
-            raise Failed(f"--steps_per_loop={count}: one of the steps after {step} had no batch; the same command goes on from the last checkpoint") from None
+            raise Failed(
+                f"--steps_per_loop={count}: one of the steps after {step} had no batch; the same command goes on from the last checkpoint"
+            ) from None
 
 
 def _start(experiment):
@@ -148,7 +189,9 @@ def _start(experiment):
         starting.start(experiment)
     step = int(experiment.checkpoints.step)
     if not distribute.agree(experiment.strategy, step):
-        raise Failed(f"--model_dir={experiment.directory.path}: the workers do not see the same checkpoints there (here step {step}); give a directory that all share")
+        raise Failed(
+            f"--model_dir={experiment.directory.path}: the workers do not see the same checkpoints there (here step {step}); give a directory that all share"
+        )
     experiment.commit_directory()  # only now: a start that fails leaves no configuration behind
     return step
 
@@ -158,8 +201,14 @@ class Keeper:
 
     def __init__(self, experiment, summaries, start):
         options = experiment.settings.train
-        self._experiment, self._summaries, self._monitor = experiment, summaries, Monitor(experiment, start)
-        self._every = options.checkpoint_steps or max(options.checkpoint_epochs * experiment.num_images // options.train_batch_size, 1)
+        self._experiment, self._summaries, self._monitor = (
+            experiment,
+            summaries,
+            Monitor(experiment, start),
+        )
+        self._every = options.checkpoint_steps or max(
+            options.checkpoint_epochs * experiment.num_images // options.train_batch_size, 1
+        )
         self._count_on()
 
     def _count_on(self):
@@ -167,7 +216,14 @@ class Keeper:
 
     def steps_left(self, step, most):
         """How many steps after `step` there are until something comes after one of them, at most `most`."""
-        return next((ahead for ahead in range(1, most) if (step + ahead) % self._every == 0 or self._monitor.due(step + ahead)), most)
+        return next(
+            (
+                ahead
+                for ahead in range(1, most)
+                if (step + ahead) % self._every == 0 or self._monitor.due(step + ahead)
+            ),
+            most,
+        )
 
     def after(self, step, last):
         """What comes after a step; `last`: the training is saved in any case."""
@@ -179,7 +235,9 @@ class Keeper:
         checkpoints.step.assign(step)
         checkpoints.seconds.assign(time.monotonic() - self._began)
         if look:  # before the training is saved, so that no start can leave it out
-            self._summaries.write(step, {f"monitor/{name}": value for name, value in self._look(step).items()})
+            self._summaries.write(
+                step, {f"monitor/{name}": value for name, value in self._look(step).items()}
+            )
             self._count_on()
         if save:
             checkpoints.save()
@@ -190,7 +248,10 @@ class Keeper:
         except tf.errors.OpError as error:
             if isinstance(error, OF_OTHERS) or not self._experiment.unreadable_images():
                 raise
-            logging.warning("step %d: the look at held-out images is left out, some can't be read any more", step)
+            logging.warning(
+                "step %d: the look at held-out images is left out, some can't be read any more",
+                step,
+            )
             return {}
 
 
@@ -205,7 +266,13 @@ def _check_finite(metrics, step, experiment):
         skipped, most = experiment.checkpoints.skipped, experiment.settings.train.skip_nonfinite
         bad = bad or ["the weights after it"]
         if int(skipped.assign_add(1)) <= most:
-            logging.warning("step %d: not finite: %s; the step is left out, %d of at most %d", step, bad[0], int(skipped), most)
+            logging.warning(
+                "step %d: not finite: %s; the step is left out, %d of at most %d",
+                step,
+                bad[0],
+                int(skipped),
+                most,
+            )
             return
     if bad:
         raise _diverged(bad, _bad_weights(experiment.objective), step, experiment.checkpoints)
@@ -225,21 +292,33 @@ def _bad_weights(objective):
 
 def _diverged(metrics, variables, step, checkpoints):
     """What to raise; `metrics` and `variables`: the names of those that are not finite."""
-    shown = [f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}" for names in (metrics, variables) if names]
-    return Diverged(f"step {step}: not finite: {', first of the weights '.join(shown)}; the last good checkpoint is {checkpoints.last or 'none yet'}. "
-                    "Try a smaller --learning_rate, more --warmup_epochs, a higher --temperature, --precision=float32, or --skip_nonfinite if it is one bad batch")
+    shown = [
+        f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}"
+        for names in (metrics, variables)
+        if names
+    ]
+    return Diverged(
+        f"step {step}: not finite: {', first of the weights '.join(shown)}; the last good checkpoint is {checkpoints.last or 'none yet'}. "
+        "Try a smaller --learning_rate, more --warmup_epochs, a higher --temperature, --precision=float32, or --skip_nonfinite if it is one bad batch"
+    )
 
 
 def _describe(metrics):
     """The few metrics worth watching, as text."""
     parts = []
     if "contrast_loss" in metrics:
-        parts.append(f"loss {metrics['contrast_loss']:.3f} (chance {metrics['contrast_chance']:.2f}), positives found {metrics['contrast_acc']:.0%}")
+        parts.append(
+            f"loss {metrics['contrast_loss']:.3f} (chance {metrics['contrast_chance']:.2f}), positives found {metrics['contrast_acc']:.0%}"
+        )
     if "pretext_loss" in metrics:
         right = f", right answers {metrics['pretext_acc']:.0%}" if "pretext_acc" in metrics else ""
-        parts.append(f"loss {metrics['pretext_loss']:.3f} (chance {metrics['pretext_chance']:.2f}){right}")
+        parts.append(
+            f"loss {metrics['pretext_loss']:.3f} (chance {metrics['pretext_chance']:.2f}){right}"
+        )
     if "distill_loss" in metrics:
-        parts.append(f"loss {metrics['distill_loss']:.3f}, as the teacher {metrics['teacher_agreement']:.0%}")
+        parts.append(
+            f"loss {metrics['distill_loss']:.3f}, as the teacher {metrics['teacher_agreement']:.0%}"
+        )
     if "supervised_acc" in metrics:
         parts.append(f"label accuracy {metrics['supervised_acc']:.0%}")
     if not parts:
@@ -260,12 +339,27 @@ class Summaries:
 
     def __init__(self, experiment):
         chief = distribute.is_chief(experiment.strategy)
-        self._writer = tf.summary.create_file_writer(str(experiment.directory.path)) if chief else tf.summary.create_noop_writer()
-        self._schedule, self._strategy, self._objective, self._checkpoints = experiment.schedule, experiment.strategy, experiment.objective, experiment.checkpoints
+        self._writer = (
+            tf.summary.create_file_writer(str(experiment.directory.path))
+            if chief
+            else tf.summary.create_noop_writer()
+        )
+        self._schedule, self._strategy, self._objective, self._checkpoints = (
+            experiment.schedule,
+            experiment.strategy,
+            experiment.objective,
+            experiment.checkpoints,
+        )
 
     def scalars(self, step, metrics):
         """train/<name> for all metrics, and the learning rate of the step."""
-        self.write(step, {**{f"train/{name}": value for name, value in metrics.items()}, "learning_rate": self._schedule(step - 1 - int(self._checkpoints.skipped))})
+        self.write(
+            step,
+            {
+                **{f"train/{name}": value for name, value in metrics.items()},
+                "learning_rate": self._schedule(step - 1 - int(self._checkpoints.skipped)),
+            },
+        )
 
     def write(self, step, figures):
         """{name: scalar} as they are."""
@@ -276,7 +370,12 @@ class Summaries:
 
     def images(self, step, batch):
         """Some augmented images of a batch, if it has images; views of one image stand side by side."""
-        images = self._objective.images({name: self._strategy.experimental_local_results(values)[0][:SHOWN_IMAGES] for name, values in batch.items()})
+        images = self._objective.images(
+            {
+                name: self._strategy.experimental_local_results(values)[0][:SHOWN_IMAGES]
+                for name, values in batch.items()
+            }
+        )
         if images is None:
             return
         with self._writer.as_default(step):

@@ -38,7 +38,9 @@ def schedule(settings, num_examples):
     batch, options = settings.train.train_batch_size, settings.optimizer
     scale = {"linear": batch / 256, "sqrt": math.sqrt(batch)}[options.learning_rate_scaling]
     warmup = round(options.warmup_epochs * num_examples // batch)
-    return WarmupCosine(options.learning_rate * scale, warmup, total_steps(settings.train, num_examples))
+    return WarmupCosine(
+        options.learning_rate * scale, warmup, total_steps(settings.train, num_examples)
+    )
 
 
 def lars_update(w, g, v, learning_rate, momentum, decay, eta=LARS_ETA):
@@ -47,7 +49,9 @@ def lars_update(w, g, v, learning_rate, momentum, decay, eta=LARS_ETA):
     rate = 1.0
     if eta is not None:
         w_norm, g_norm = tf.norm(w), tf.norm(g)
-        rate = tf.where((w_norm > 0) & (g_norm > 0), eta * w_norm / tf.where(g_norm > 0, g_norm, 1.0), 1.0)
+        rate = tf.where(
+            (w_norm > 0) & (g_norm > 0), eta * w_norm / tf.where(g_norm > 0, g_norm, 1.0), 1.0
+        )
     v = momentum * v + learning_rate * rate * g
     return w - v, v
 
@@ -75,7 +79,15 @@ class LARS(keras.optimizers.Optimizer):
         index = self._get_variable_index(variable)
         decay, eta = (0.0, None) if self.is_plain[index] else (self.decay, LARS_ETA)
         velocity = self.velocities[index]
-        w, v = lars_update(tf.convert_to_tensor(variable), gradient, tf.convert_to_tensor(velocity), learning_rate, self.momentum, decay, eta)
+        w, v = lars_update(
+            tf.convert_to_tensor(variable),
+            gradient,
+            tf.convert_to_tensor(velocity),
+            learning_rate,
+            self.momentum,
+            decay,
+            eta,
+        )
         self.assign(variable, w)
         self.assign(velocity, v)
 
@@ -110,9 +122,17 @@ def make(settings, objective, learning_rate):
     options, apart = settings.optimizer, objective.apart()
     variables = _without(objective.trainable_variables, apart)
     if options.optimizer == "lars":
-        optimizer = LARS(learning_rate, options.momentum, options.weight_decay, plain=_plain(objective), name=NAME)
+        optimizer = LARS(
+            learning_rate,
+            options.momentum,
+            options.weight_decay,
+            plain=_plain(objective),
+            name=NAME,
+        )
     elif options.optimizer == "momentum":
-        optimizer = keras.optimizers.SGD(learning_rate, momentum=options.momentum, nesterov=True, name=NAME)
+        optimizer = keras.optimizers.SGD(
+            learning_rate, momentum=options.momentum, nesterov=True, name=NAME
+        )
     else:
         optimizer = keras.optimizers.Adam(learning_rate, name=NAME)
     if settings.model.precision == "float16":
@@ -120,7 +140,9 @@ def make(settings, objective, learning_rate):
     optimizer.build(variables)  # before the first step: under a strategy it can't be done inside
     if not apart:
         return optimizer
-    other = keras.optimizers.Adam(settings.pretext.discriminator_learning_rate, beta_1=DCGAN_MOMENTUM, name=f"{NAME}_apart")
+    other = keras.optimizers.Adam(
+        settings.pretext.discriminator_learning_rate, beta_1=DCGAN_MOMENTUM, name=f"{NAME}_apart"
+    )
     other.build(apart)
     return WithApart(optimizer, other, apart)
 
@@ -145,9 +167,17 @@ def penalty(settings, objective):
     but those of batch norm and those that are apart.
     """
     if settings.optimizer.optimizer == "lars":
-        decayed = [objective.supervised_head.kernel] if objective.supervised_head is not None else []
+        decayed = (
+            [objective.supervised_head.kernel] if objective.supervised_head is not None else []
+        )
     else:
         norms = batch_norm_variables(objective)
-        decayed = [v for v in _without(objective.trainable_variables, objective.apart()) if id(v) not in norms]
+        decayed = [
+            v
+            for v in _without(objective.trainable_variables, objective.apart())
+            if id(v) not in norms
+        ]
     decayed = [v for v in decayed if v.trainable]
-    return settings.optimizer.weight_decay * sum((tf.nn.l2_loss(tf.convert_to_tensor(v)) for v in decayed), tf.constant(0.0))
+    return settings.optimizer.weight_decay * sum(
+        (tf.nn.l2_loss(tf.convert_to_tensor(v)) for v in decayed), tf.constant(0.0)
+    )

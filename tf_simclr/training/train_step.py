@@ -23,15 +23,30 @@ class TrainStep:
 
     def __init__(self, objective, optimizer, settings, strategy):
         self._strategy, self.names = strategy, ()
-        self._kept = [v.value for v in (*objective.variables, *optimizer.variables)] if settings.train.skip_nonfinite else []
-        update, parts = Update(objective, optimizer, settings, strategy), settings.train.accumulate_steps
+        self._kept = (
+            [v.value for v in (*objective.variables, *optimizer.variables)]
+            if settings.train.skip_nonfinite
+            else []
+        )
+        update, parts = (
+            Update(objective, optimizer, settings, strategy),
+            settings.train.accumulate_steps,
+        )
         jit = compiled_by_xla(settings.hardware.jit_compile, strategy, parts)
         if parts == 1:
-            whole = tf.function(update.whole, jit_compile=True, autograph=False) if jit else update.whole
+            whole = (
+                tf.function(update.whole, jit_compile=True, autograph=False)
+                if jit
+                else update.whole
+            )
             self._run = lambda batch: strategy.run(whole, args=(batch,))
         else:
-            self._run = (CachedGradient if objective.couples_examples else Accumulated)(update, settings, strategy)
-        self.one = tf.function(self._one, autograph=False)  # nothing to convert, and half the time of tracing
+            self._run = (CachedGradient if objective.couples_examples else Accumulated)(
+                update, settings, strategy
+            )
+        self.one = tf.function(
+            self._one, autograph=False
+        )  # nothing to convert, and half the time of tracing
         self.many = tf.function(self._many, autograph=False, reduce_retracing=True)
 
     def __call__(self, batch):
@@ -48,7 +63,10 @@ class TrainStep:
     def _one(self, batch):
         """float32 [M], the metrics averaged over the replicas."""
         before = [tf.identity(v) for v in self._kept]
-        metrics = {name: self._strategy.reduce("MEAN", value, axis=None) for name, value in self._run(batch).items()}
+        metrics = {
+            name: self._strategy.reduce("MEAN", value, axis=None)
+            for name, value in self._run(batch).items()
+        }
         row = tf.stack([tf.cast(value, tf.float32) for value in metrics.values()])
         self.names = tuple(metrics)
         if not self._kept:
@@ -64,13 +82,19 @@ class TrainStep:
                 v.assign(value)
             return tf.constant([1.0])
 
-        finite = [tf.reduce_all(tf.math.is_finite(value)) for value in (row, *self._kept) if value.dtype.is_floating]
+        finite = [
+            tf.reduce_all(tf.math.is_finite(value))
+            for value in (row, *self._kept)
+            if value.dtype.is_floating
+        ]
         return tf.cond(tf.reduce_all(finite), lambda: tf.constant([0.0]), undo)
 
     def _many(self, batches, count):
         rows = tf.TensorArray(tf.float32, count, infer_shape=False)
         body = lambda number, rows: (number + 1, rows.write(number, self._one(next(batches))))
-        return tf.while_loop(lambda number, rows: number < count, body, (0, rows), parallel_iterations=1)[1].stack()
+        return tf.while_loop(
+            lambda number, rows: number < count, body, (0, rows), parallel_iterations=1
+        )[1].stack()
 
 
 def compiled_by_xla(choice, strategy, parts=1):
@@ -86,9 +110,13 @@ def compiled_by_xla(choice, strategy, parts=1):
     if isinstance(strategy, tf.distribute.TPUStrategy):
         return False
     if choice == "true" and (replicas > 1 or parts > 1):
-        raise UserError(f"--jit_compile=true: XLA compiles the step of one replica with the whole batch, and here are {replicas} replica{'s' if replicas > 1 else ''} "
-                        f"and --accumulate_steps={parts}; leave it at auto")
-    return choice == "true" or (choice == "auto" and replicas == parts == 1 and bool(tf.config.list_logical_devices("GPU")))
+        raise UserError(
+            f"--jit_compile=true: XLA compiles the step of one replica with the whole batch, and here are {replicas} replica{'s' if replicas > 1 else ''} "
+            f"and --accumulate_steps={parts}; leave it at auto"
+        )
+    return choice == "true" or (
+        choice == "auto" and replicas == parts == 1 and bool(tf.config.list_logical_devices("GPU"))
+    )
 
 
 class Update:
@@ -96,7 +124,11 @@ class Update:
 
     def __init__(self, objective, optimizer, settings, strategy):
         self.objective, self.variables = objective, objective.trainable_variables
-        self._optimizer, self._settings, self._replicas = optimizer, settings, strategy.num_replicas_in_sync
+        self._optimizer, self._settings, self._replicas = (
+            optimizer,
+            settings,
+            strategy.num_replicas_in_sync,
+        )
         self._float16 = settings.model.precision == "float16"
 
     def whole(self, batch):
@@ -111,7 +143,11 @@ class Update:
         decay = optimizers.penalty(self._settings, self.objective)
         total = loss + decay
         share = total / self._replicas
-        return self._optimizer.scale_loss(share) if self._float16 else share, {"total_loss": total, "weight_decay": decay, **metrics}
+        return self._optimizer.scale_loss(share) if self._float16 else share, {
+            "total_loss": total,
+            "weight_decay": decay,
+            **metrics,
+        }
 
     def apply(self, gradients, metrics):
         """Updates the weights by this replica's gradients, which are summed over the replicas."""
@@ -137,27 +173,47 @@ class MicroBatches:
     def __init__(self, update, settings, strategy):
         self._objective, self._update, self._strategy = update.objective, update, strategy
         self._steps = settings.train.accumulate_steps
-        self._rows = settings.train.train_batch_size // strategy.num_replicas_in_sync // self._steps  # of a micro-batch
+        self._rows = (
+            settings.train.train_batch_size // strategy.num_replicas_in_sync // self._steps
+        )  # of a micro-batch
         self._gradients = [self._buffer(v.shape) for v in update.variables]
 
     def _buffer(self, shape):
         """A float32 tensor that each replica has for itself."""
         with self._strategy.scope():
-            return tf.Variable(tf.zeros(shape), trainable=False, synchronization=tf.VariableSynchronization.ON_READ, aggregation=tf.VariableAggregation.SUM)
+            return tf.Variable(
+                tf.zeros(shape),
+                trainable=False,
+                synchronization=tf.VariableSynchronization.ON_READ,
+                aggregation=tf.VariableAggregation.SUM,
+            )
 
     def _each(self, function, batch):
         """Calls function(micro-batch, its number) -> a float32 tensor, on the replicas, for one micro-batch after the other; [results averaged over the replicas]."""
 
         def on_replica(batch, number):
-            return function({name: tf.slice(value, [number * self._rows] + [0] * (value.shape.rank - 1), [self._rows, *value.shape[1:]])
-                             for name, value in batch.items()}, number)
+            return function(
+                {
+                    name: tf.slice(
+                        value,
+                        [number * self._rows] + [0] * (value.shape.rank - 1),
+                        [self._rows, *value.shape[1:]],
+                    )
+                    for name, value in batch.items()
+                },
+                number,
+            )
 
         def body(number, results):
             result = self._strategy.run(on_replica, args=(batch, number))
-            return number + 1, results.write(number, self._strategy.reduce("MEAN", result, axis=None))
+            return number + 1, results.write(
+                number, self._strategy.reduce("MEAN", result, axis=None)
+            )
 
         results = tf.TensorArray(tf.float32, self._steps, infer_shape=False)
-        return tf.while_loop(lambda number, results: number < self._steps, body, (0, results), parallel_iterations=1)[1].stack()
+        return tf.while_loop(
+            lambda number, results: number < self._steps, body, (0, results), parallel_iterations=1
+        )[1].stack()
 
     def _add(self, gradients):
         for buffer, gradient in zip(self._gradients, gradients):
@@ -166,7 +222,9 @@ class MicroBatches:
         return tf.constant(0.0)
 
     def _apply(self, metrics):
-        return self._update.apply([tf.convert_to_tensor(buffer) for buffer in self._gradients], metrics)
+        return self._update.apply(
+            [tf.convert_to_tensor(buffer) for buffer in self._gradients], metrics
+        )
 
     def _clear(self):
         for buffer in self._gradients:
@@ -190,7 +248,10 @@ class Accumulated(MicroBatches):
 
         self._strategy.run(self._clear)
         means = tf.ensure_shape(tf.reduce_mean(self._each(add, batch), 0), [None])
-        return self._strategy.run(lambda means: self._apply({name: means[i] for i, name in enumerate(names)}), args=(means,))
+        return self._strategy.run(
+            lambda means: self._apply({name: means[i] for i, name in enumerate(names)}),
+            args=(means,),
+        )
 
 
 class CachedGradient(MicroBatches):
@@ -198,7 +259,10 @@ class CachedGradient(MicroBatches):
 
     def __init__(self, update, settings, strategy):
         super().__init__(update, settings, strategy)
-        shapes = {name: [self._steps, self._rows, *shape] for name, shape in self._objective.output_shapes().items()}
+        shapes = {
+            name: [self._steps, self._rows, *shape]
+            for name, shape in self._objective.output_shapes().items()
+        }
         self._outputs = {name: self._buffer(shape) for name, shape in shapes.items()}
         self._upstream = {name: self._buffer(shape) for name, shape in shapes.items()}
 
@@ -211,25 +275,43 @@ class CachedGradient(MicroBatches):
 
     def _keep_outputs(self, micro, number):
         images = self._objective.images(micro)
-        outputs = {**self._objective.outputs(micro, images, True), **self._objective.targets(micro, images, True)}
+        outputs = {
+            **self._objective.outputs(micro, images, True),
+            **self._objective.targets(micro, images, True),
+        }
         for name, value in outputs.items():
             kept = self._outputs[name]
-            kept.assign(tf.tensor_scatter_nd_update(tf.convert_to_tensor(kept), [[number]], tf.cast(value, tf.float32)[None]))
+            kept.assign(
+                tf.tensor_scatter_nd_update(
+                    tf.convert_to_tensor(kept), [[number]], tf.cast(value, tf.float32)[None]
+                )
+            )
         return tf.constant(0.0)
 
     def _differentiate(self, labels):
-        outputs = {name: tf.reshape(kept, [-1, *kept.shape[2:]]) for name, kept in self._outputs.items()}
+        outputs = {
+            name: tf.reshape(kept, [-1, *kept.shape[2:]]) for name, kept in self._outputs.items()
+        }
         with tf.GradientTape() as tape:
             tape.watch(list(outputs.values()))
             loss, metrics = self._objective.loss_of(outputs, labels, True)
             scaled, metrics = self._update.scaled(loss, metrics)
         gradients = tape.gradient(scaled, [*outputs.values(), *self._update.variables])
-        for buffer, gradient in zip([*self._upstream.values(), *self._gradients], gradients, strict=True):
-            buffer.assign(tf.zeros_like(buffer) if gradient is None else tf.reshape(gradient, buffer.shape))
+        for buffer, gradient in zip(
+            [*self._upstream.values(), *self._gradients], gradients, strict=True
+        ):
+            buffer.assign(
+                tf.zeros_like(buffer) if gradient is None else tf.reshape(gradient, buffer.shape)
+            )
         return metrics
 
     def _put_in(self, micro, number):
         with tf.GradientTape() as tape:
             outputs = self._objective.outputs(micro, self._objective.images(micro), AGAIN)
-            value = sum(tf.reduce_sum(tf.cast(output, tf.float32) * tf.convert_to_tensor(self._upstream[name])[number]) for name, output in outputs.items())
+            value = sum(
+                tf.reduce_sum(
+                    tf.cast(output, tf.float32) * tf.convert_to_tensor(self._upstream[name])[number]
+                )
+                for name, output in outputs.items()
+            )
         return self._add(tape.gradient(value, self._update.variables))

@@ -34,37 +34,72 @@ class Monitor:
     """
 
     def __init__(self, experiment, start):
-        settings, strategy, objective = experiment.settings, experiment.strategy, experiment.objective
+        settings, strategy, objective = (
+            experiment.settings,
+            experiment.strategy,
+            experiment.objective,
+        )
         self._experiment, self._said = experiment, set()
-        self._every = settings.eval.eval_every_epochs * experiment.num_images // settings.train.train_batch_size or 1
+        self._every = (
+            settings.eval.eval_every_epochs
+            * experiment.num_images
+            // settings.train.train_batch_size
+            or 1
+        )
         if experiment.held_out is None:
             return
         self._held_out = labeled_first(experiment.held_out, MAX_HELD_OUT, settings.train.seed)
         bank = experiment.train_source.labeled().at_most(MAX_BANK, settings.train.seed)
-        self._options = dataclasses.replace(settings.eval, knn_k=min(KNN_K, bank.num_examples), knn_temperature=KNN_TEMPERATURE)
-        compute = features.mapper(features.of_layers(objective, LAYERS), objective.eval_example, settings.eval.eval_batch_size, strategy)
+        self._options = dataclasses.replace(
+            settings.eval, knn_k=min(KNN_K, bank.num_examples), knn_temperature=KNN_TEMPERATURE
+        )
+        compute = features.mapper(
+            features.of_layers(objective, LAYERS),
+            objective.eval_example,
+            settings.eval.eval_batch_size,
+            strategy,
+        )
 
         def rows(source):  # what has to be traced is traced once
-            batches = pipeline.evaluation(source, objective.eval_example, settings.eval.eval_batch_size, strategy)
+            batches = pipeline.evaluation(
+                source, objective.eval_example, settings.eval.eval_batch_size, strategy
+            )
             return functools.partial(compute, source, None, batches=batches)
 
-        self._rows_of_held_out, self._rows_of_bank = rows(self._held_out), rows(bank) if self._held_out.num_labeled else None
+        self._rows_of_held_out, self._rows_of_bank = (
+            rows(self._held_out),
+            rows(bank) if self._held_out.num_labeled else None,
+        )
         self._best = Best(experiment, start)
 
     def due(self, step):
         """Whether to look after this step."""
         left = self._experiment.num_steps - step
-        on_time = step % self._every == 0 and left >= self._every / 2  # shortly before the end, the end will do
+        on_time = (
+            step % self._every == 0 and left >= self._every / 2
+        )  # shortly before the end, the end will do
         return self._experiment.held_out is not None and (on_time or not left)
 
     def look(self):
         """{figure name: float} of the weights as they are, which are kept if they are the best so far."""
-        figures, criterion, step = self._figures(), self._criterion(), int(self._experiment.checkpoints.step)
+        figures, criterion, step = (
+            self._figures(),
+            self._criterion(),
+            int(self._experiment.checkpoints.step),
+        )
         counted = self._held_out.num_examples if criterion == RANK else self._held_out.num_labeled
         best = self._best.offer(criterion, figures.get(criterion, math.nan), counted)
-        shown = ", ".join(f"{name} {figures[name]:.4g}" for name in (ACCURACY, KNN, RANK) if name in figures)
-        logging.info("step %d, %d held-out images, %d with a label: %s%s", step, self._held_out.num_examples, self._held_out.num_labeled,
-                     shown or "nothing can be measured", f"; the best {criterion} so far" if best else "")
+        shown = ", ".join(
+            f"{name} {figures[name]:.4g}" for name in (ACCURACY, KNN, RANK) if name in figures
+        )
+        logging.info(
+            "step %d, %d held-out images, %d with a label: %s%s",
+            step,
+            self._held_out.num_examples,
+            self._held_out.num_labeled,
+            shown or "nothing can be measured",
+            f"; the best {criterion} so far" if best else "",
+        )
         if step == self._experiment.num_steps:
             self._best.describe()
         return figures
@@ -83,7 +118,9 @@ class Monitor:
             bank = self._rows_of_bank()
             found |= self._measured("knn", Examples(bank["final_avg_pool"], bank["label"]), test)
             if "logits_sup" in rows:
-                found |= self._measured("classifier", None, Examples(rows["logits_sup"], rows["label"]))
+                found |= self._measured(
+                    "classifier", None, Examples(rows["logits_sup"], rows["label"])
+                )
         return found
 
     def _measured(self, name, train, test):
@@ -106,7 +143,9 @@ class Best:
         self._experiment, strategy = experiment, experiment.strategy
         self._directory = RunDirectory(experiment.directory.path / chain.BEST, experiment.settings)
         self._chief = distribute.is_chief(strategy)
-        self._checkpoints = checkpoint.Checkpointer(self._directory.path, experiment.objective, experiment.optimizer, strategy, keep=1)
+        self._checkpoints = checkpoint.Checkpointer(
+            self._directory.path, experiment.objective, experiment.optimizer, strategy, keep=1
+        )
         self._record = self._read(start) if self._chief else None
 
     def _read(self, start):
@@ -120,7 +159,11 @@ class Best:
         if record and saved and bundle.step_of(saved) == record["step"] <= start:
             return record
         if record or saved:
-            logging.info("%s is not of the first %d steps of this training: looking for the best anew", self._directory.path, start)
+            logging.info(
+                "%s is not of the first %d steps of this training: looking for the best anew",
+                self._directory.path,
+                start,
+            )
             for path in self._directory.path.iterdir():
                 if not path.is_dir():
                     path.unlink()
@@ -144,15 +187,25 @@ class Best:
             self._experiment.write_about(self._directory)
         mine.save()
         if self._chief:
-            self._record = {"step": int(mine.step), "criterion": criterion, "value": value, "held_out": held_out}
+            self._record = {
+                "step": int(mine.step),
+                "criterion": criterion,
+                "value": value,
+                "held_out": held_out,
+            }
             self._directory.write(BEST_RECORD, self._record)
         return True
 
     def describe(self):
         """Logs which weights are the best, and how to use them."""
         if self._record is not None:
-            logging.info("the best %s, %.4g, was at step %d; its weights are kept: --checkpoint=%s",
-                         self._record["criterion"], self._record["value"], self._record["step"], self._directory.path)
+            logging.info(
+                "the best %s, %.4g, was at step %d; its weights are kept: --checkpoint=%s",
+                self._record["criterion"],
+                self._record["value"],
+                self._record["step"],
+                self._directory.path,
+            )
 
 
 def labeled_first(source, count, seed):

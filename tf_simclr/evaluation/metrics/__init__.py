@@ -17,7 +17,9 @@ from tf_simclr.evaluation.metrics import knn as neighbors
 from tf_simclr.evaluation.metrics import linear_probe as probe
 from tf_simclr.evaluation.metrics.base import NotPossible
 
-SMALL = 2**24  # numbers; below, several threads wait for one another more than they compute (measured: 40 times slower on a busy machine)
+SMALL = (
+    2**24
+)  # numbers; below, several threads wait for one another more than they compute (measured: 40 times slower on a busy machine)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,13 +57,21 @@ def run(name, train, test, options):
     if evaluation.train and (train is None or not len(train.labeled())):
         raise NotPossible("no training example has a label")
     if evaluation.labels:
-        train, test = (None if examples is None else examples.labeled() for examples in (train, test))
+        train, test = (
+            None if examples is None else examples.labeled() for examples in (train, test)
+        )
     if not len(test):
         raise NotPossible("no test example has a label")
     for what, examples in (("training", train if evaluation.train else None), ("test", test)):
-        bad = 0 if examples is None else int((~np.isfinite(examples.features.sum(1, dtype=np.float64))).sum())
+        bad = (
+            0
+            if examples is None
+            else int((~np.isfinite(examples.features.sum(1, dtype=np.float64))).sum())
+        )
         if bad:
-            raise NotPossible(f"{bad} of {len(examples)} {what} examples have features that are not finite")
+            raise NotPossible(
+                f"{bad} of {len(examples)} {what} examples have features that are not finite"
+            )
     figures, details = {}, {}
     size = test.features.size + (train.features.size if evaluation.train else 0)
     with threadpool_limits(1 if size < SMALL else None):

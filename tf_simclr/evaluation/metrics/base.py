@@ -50,5 +50,7 @@ def drawn(total, count, seed=0):
 def normalized(features):
     """`features` [..., C] at length 1, so that a product of two is the cosine; zeros stay zeros."""
     tiny = np.finfo(np.float32).tiny
-    features = features / np.maximum(np.abs(features).max(-1, keepdims=True), tiny)  # the squares of large numbers are not finite
+    features = features / np.maximum(
+        np.abs(features).max(-1, keepdims=True), tiny
+    )  # the squares of large numbers are not finite
     return features / np.maximum(np.linalg.norm(features, axis=-1, keepdims=True), tiny)

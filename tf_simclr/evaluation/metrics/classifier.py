@@ -28,21 +28,57 @@ def evaluate(train, test, options):
     yield "negative_log_likelihood", float(-np.mean(np.take_along_axis(log_p, labels[:, None], 1)))
     predicted, confidence, correct = logits.argmax(1), np.exp(log_p.max(1)), rank < 1
     bins = reliability(confidence, correct)
-    yield "expected_calibration_error", float(sum(b["count"] * abs(b["accuracy"] - b["confidence"]) for b in bins if b["count"]) / len(labels))
+    yield (
+        "expected_calibration_error",
+        float(
+            sum(b["count"] * abs(b["accuracy"] - b["confidence"]) for b in bins if b["count"])
+            / len(labels)
+        ),
+    )
     yield "reliability", bins
     count = logits.shape[1]
     if count <= MOST_CLASSES:
-        yield "confusion", np.bincount(labels * count + predicted, minlength=count * count).reshape(count, count).tolist()
-    yield "per_class_accuracy", [float(correct[labels == c].mean()) if (labels == c).any() else None for c in range(count)]
+        yield (
+            "confusion",
+            np.bincount(labels * count + predicted, minlength=count * count)
+            .reshape(count, count)
+            .tolist(),
+        )
+    yield (
+        "per_class_accuracy",
+        [float(correct[labels == c].mean()) if (labels == c).any() else None for c in range(count)],
+    )
     wrong = np.flatnonzero(predicted != labels)
-    yield "mistakes", [{"example": int(i), "label": int(labels[i]), "predicted": int(predicted[i]), "confidence": float(confidence[i])}
-                       for i in wrong[np.argsort(-confidence[wrong], kind="stable")[:SHOWN]]]
+    yield (
+        "mistakes",
+        [
+            {
+                "example": int(i),
+                "label": int(labels[i]),
+                "predicted": int(predicted[i]),
+                "confidence": float(confidence[i]),
+            }
+            for i in wrong[np.argsort(-confidence[wrong], kind="stable")[:SHOWN]]
+        ],
+    )
 
 
 def reliability(confidence, correct):
     """[{"from", "to", "count", "confidence", "accuracy"}] of BINS equal bins of confidence [N]; the means are None where there is nothing."""
-    which = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)  # a bin has its upper end
+    which = np.clip(
+        np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1
+    )  # a bin has its upper end
     counts = np.bincount(which, minlength=BINS)
-    sums = {"confidence": np.bincount(which, confidence, BINS), "accuracy": np.bincount(which, correct, BINS)}
-    return [{"from": i / BINS, "to": (i + 1) / BINS, "count": int(count), **{name: float(values[i] / count) if count else None for name, values in sums.items()}}
-            for i, count in enumerate(counts)]
+    sums = {
+        "confidence": np.bincount(which, confidence, BINS),
+        "accuracy": np.bincount(which, correct, BINS),
+    }
+    return [
+        {
+            "from": i / BINS,
+            "to": (i + 1) / BINS,
+            "count": int(count),
+            **{name: float(values[i] / count) if count else None for name, values in sums.items()},
+        }
+        for i, count in enumerate(counts)
+    ]

@@ -26,7 +26,9 @@ def evaluate(train, test, options):
         raise NotPossible("the test examples are of one class only")
     features = normalized(test.features)
     if len(np.unique(features, axis=0)) < len(classes):
-        raise NotPossible(f"there are fewer than {len(classes)} different features, one for each class")
+        raise NotPossible(
+            f"there are fewer than {len(classes)} different features, one for each class"
+        )
     found = KMeans(len(classes), n_init=STARTS, random_state=0).fit_predict(features)
     yield "clustering_nmi", float(normalized_mutual_info_score(labels, found))
     yield "clustering_ari", float(adjusted_rand_score(labels, found))

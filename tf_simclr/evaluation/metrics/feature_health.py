@@ -26,7 +26,10 @@ def evaluate(train, test, options):
     features = test.drawn(LIMIT).features
     yield "feature_rank", rank(features)
     spread = np.ptp(features, 0)  # exact, unlike a standard deviation
-    yield "dead_dimensions", float(np.mean(spread <= DEAD * max(spread.max(), np.finfo(np.float32).tiny)))
+    yield (
+        "dead_dimensions",
+        float(np.mean(spread <= DEAD * max(spread.max(), np.finfo(np.float32).tiny))),
+    )
     features = normalized(features)
     yield "feature_std", float(features.std(0).mean() * np.sqrt(features.shape[1]))
     yield "uniformity", uniformity(features[drawn(len(features), PAIRS_OF)].astype(np.float64))
@@ -39,7 +42,9 @@ def rank(features):
     """exp(entropy) of the singular values of features [N, C], as shares of their sum."""
     features = features.astype(np.float64)
     small = features.T @ features if len(features) > features.shape[1] else features @ features.T
-    values = np.sqrt(np.maximum(np.linalg.eigvalsh(small), 0))  # sooner done than a decomposition of the features themselves
+    values = np.sqrt(
+        np.maximum(np.linalg.eigvalsh(small), 0)
+    )  # sooner done than a decomposition of the features themselves
     share = values / max(values.sum(), np.finfo(np.float64).tiny)
     share = share[share > 0]
     return float(np.exp(-np.sum(share * np.log(share))))

@@ -23,12 +23,17 @@ def evaluate(train, test, options):
         NotPossible: there are fewer training examples than k.
     """
     if options.knn_k > len(train):
-        raise NotPossible(f"--knn_k={options.knn_k} neighbours are to vote, and there are {len(train)} training examples with a label")
+        raise NotPossible(
+            f"--knn_k={options.knn_k} neighbours are to vote, and there are {len(train)} training examples with a label"
+        )
     index = NearestNeighbors(algorithm="brute").fit(normalized(train.features))
     k, temperature = _choose(index, train, options)
     yield "knn", {"k": k, "temperature": temperature}
     similarity, found = nearest(index, normalized(test.features), k)
-    yield "knn_accuracy", float(np.mean(vote(similarity, train.labels[found], temperature) == test.labels))
+    yield (
+        "knn_accuracy",
+        float(np.mean(vote(similarity, train.labels[found], temperature) == test.labels)),
+    )
 
 
 def nearest(index, queries, k):
@@ -48,9 +53,13 @@ def nearest_others(index, features, rows, k):
 def vote(similarity, labels, temperature):
     """The class with the most weight: similarity, labels [Q, k] of the neighbours -> [Q]; of equals the lower class."""
     count = int(labels.max()) + 1
-    weight = np.exp((similarity - similarity.max(1, keepdims=True)) / temperature)  # a common factor does not change the vote
+    weight = np.exp(
+        (similarity - similarity.max(1, keepdims=True)) / temperature
+    )  # a common factor does not change the vote
     slots = np.arange(len(labels))[:, None] * count + labels
-    return np.bincount(slots.ravel(), weight.ravel(), len(labels) * count).reshape(-1, count).argmax(1)
+    return (
+        np.bincount(slots.ravel(), weight.ravel(), len(labels) * count).reshape(-1, count).argmax(1)
+    )
 
 
 def _choose(index, train, options):
@@ -60,6 +69,14 @@ def _choose(index, train, options):
         return ks[0], temperatures[0]
     rows = drawn(len(train), QUERIES)
     similarity, found = nearest_others(index, normalized(train.features), rows, ks[-1])
-    right = [(np.mean(vote(similarity[:, :k], train.labels[found[:, :k]], t) == train.labels[rows]), -k, -t) for k in ks for t in temperatures]
+    right = [
+        (
+            np.mean(vote(similarity[:, :k], train.labels[found[:, :k]], t) == train.labels[rows]),
+            -k,
+            -t,
+        )
+        for k in ks
+        for t in temperatures
+    ]
     _, k, temperature = max(right)
     return -k, -temperature

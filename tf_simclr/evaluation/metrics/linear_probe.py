@@ -12,11 +12,21 @@ from sklearn.preprocessing import StandardScaler
 from tf_simclr.evaluation.metrics import sgd_probe as sgd
 from tf_simclr.evaluation.metrics.base import NotPossible
 
-STRENGTHS = (1e4, 1e3, 1e2, 1e1, 1.0, 0.1)  # of the L2 penalty, strength/2 times the squared weights beside the sum of the losses
+STRENGTHS = (
+    1e4,
+    1e3,
+    1e2,
+    1e1,
+    1.0,
+    0.1,
+)  # of the L2 penalty, strength/2 times the squared weights beside the sum of the losses
 HELD_OUT = 0.2  # of the training examples choose the strength
 STEPS = 200  # of L-BFGS at most
 FEW, SPLITS = 500, 10  # fewer are split so often, since one split of few says little
-SGD_EXAMPLES, SGD_PRODUCTS = 200_000, 2e10  # more examples, or more products in one pass over them: minibatches on the device
+SGD_EXAMPLES, SGD_PRODUCTS = (
+    200_000,
+    2e10,
+)  # more examples, or more products in one pass over them: minibatches on the device
 LABELS, DRAWS = (1, 2, 5, 10, 20), 5
 
 
@@ -56,8 +66,18 @@ def few_labels(train, test, options):
     scaled, rows = scaler.transform(test.features), []
     for per_class in LABELS:
         everything = (counts <= per_class).all()
-        draws = [_score_of_draw(train, classes, per_class, seed, scaler, (scaled, test.labels)) for seed in range(1 if everything else DRAWS)]
-        rows.append({"labels_per_class": per_class, "mean": float(np.mean(draws)), "std": float(np.std(draws)), "draws": draws})
+        draws = [
+            _score_of_draw(train, classes, per_class, seed, scaler, (scaled, test.labels))
+            for seed in range(1 if everything else DRAWS)
+        ]
+        rows.append(
+            {
+                "labels_per_class": per_class,
+                "mean": float(np.mean(draws)),
+                "std": float(np.std(draws)),
+                "draws": draws,
+            }
+        )
         yield f"few_labels_{per_class}_accuracy", rows[-1]["mean"]
         if everything:
             break
@@ -66,14 +86,20 @@ def few_labels(train, test, options):
 
 def _score_of_draw(train, classes, per_class, seed, scaler, test):
     rng = np.random.default_rng(seed)
-    index = np.concatenate([rng.permutation(np.flatnonzero(train.labels == c))[:per_class] for c in classes])
-    return float(_regression(1.0, scaler.transform(train.features[index]), train.labels[index]).score(*test))
+    index = np.concatenate(
+        [rng.permutation(np.flatnonzero(train.labels == c))[:per_class] for c in classes]
+    )
+    return float(
+        _regression(1.0, scaler.transform(train.features[index]), train.labels[index]).score(*test)
+    )
 
 
 def _at_least_two(train):
     classes = np.unique(train.labels)
     if len(classes) < 2:
-        raise NotPossible("the labels of the training examples are of one class only: there is nothing to tell apart")
+        raise NotPossible(
+            "the labels of the training examples are of one class only: there is nothing to tell apart"
+        )
     return classes
 
 
@@ -83,11 +109,15 @@ def _choose(train):
     if counts.min() < 2:
         return 1.0
     times = SPLITS if len(train) < FEW else 1
-    splits = StratifiedShuffleSplit(times, test_size=max(int(HELD_OUT * len(train)), len(counts)), random_state=0)
+    splits = StratifiedShuffleSplit(
+        times, test_size=max(int(HELD_OUT * len(train)), len(counts)), random_state=0
+    )
     right = np.zeros(len(STRENGTHS))
     for rows in splits.split(train.features, train.labels):
         scaler = StandardScaler().fit(train.features[rows[0]])
-        fitted_to, held_out = ((scaler.transform(train.features[index]), train.labels[index]) for index in rows)
+        fitted_to, held_out = (
+            (scaler.transform(train.features[index]), train.labels[index]) for index in rows
+        )
         right += _path(fitted_to, held_out, times == 1)
     return max(zip(right, STRENGTHS), key=lambda pair: (pair[0], -abs(np.log(pair[1]))))[1]
 
@@ -97,7 +127,10 @@ def _path(fitted_to, held_out, stop):
 
     `stop`: 0 from where it has fallen by more than its standard error, which is no matter of chance any more.
     """
-    regression, right = LogisticRegression(max_iter=STEPS, tol=1e-3, warm_start=True), np.zeros(len(STRENGTHS))
+    regression, right = (
+        LogisticRegression(max_iter=STEPS, tol=1e-3, warm_start=True),
+        np.zeros(len(STRENGTHS)),
+    )
     for number, strength in enumerate(STRENGTHS):
         right[number] = _quietly(regression.set_params(C=1 / strength), *fitted_to).score(*held_out)
         best = right.max()
@@ -131,7 +164,10 @@ def as_linear_layer(probe, num_classes):
     scaler, regression = probe
     weights, biases = regression.coef_, regression.intercept_  # [classes, C], [classes]
     if len(weights) == 1:  # two classes: the logit of the second
-        weights, biases = np.concatenate([-weights, weights]) / 2, np.concatenate([-biases, biases]) / 2
+        weights, biases = (
+            np.concatenate([-weights, weights]) / 2,
+            np.concatenate([-biases, biases]) / 2,
+        )
     weights = weights / scaler.scale_
     biases = biases - weights @ scaler.mean_
     kernel, bias = np.zeros((weights.shape[1], num_classes)), np.full(num_classes, biases.min())

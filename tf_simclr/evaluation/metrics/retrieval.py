@@ -28,7 +28,11 @@ def evaluate(train, test, options):
         hits = hits[hits.any(1)]
         recall.append([hits[:, :k].any(1) for k in AT])
         found = np.cumsum(hits, 1)
-        precision.append((found / np.arange(1, hits.shape[1] + 1) * hits).sum(1) / found[:, -1] if len(hits) else [])
+        precision.append(
+            (found / np.arange(1, hits.shape[1] + 1) * hits).sum(1) / found[:, -1]
+            if len(hits)
+            else []
+        )
     recall, precision = np.concatenate(recall, 1), np.concatenate(precision)
     if not len(precision):
         raise NotPossible("no class has two test examples")
@@ -47,8 +51,14 @@ def neighbors(train, test, options):
     for row in _queries(test.labels):
         similarity = features @ features[row]
         similarity[row] = -np.inf
-        found = np.argsort(-similarity, kind="stable")[:min(NEIGHBORS, len(test) - 1)]
-        rows.append({"query": int(row), "neighbors": found.tolist(), "similarity": [round(float(value), 4) for value in similarity[found]]})
+        found = np.argsort(-similarity, kind="stable")[: min(NEIGHBORS, len(test) - 1)]
+        rows.append(
+            {
+                "query": int(row),
+                "neighbors": found.tolist(),
+                "similarity": [round(float(value), 4) for value in similarity[found]],
+            }
+        )
     yield "neighbors", rows
 
 

@@ -30,13 +30,17 @@ def fit(train, strengths, held_out):
         scaler.partial_fit(train.features[block])
     # In the order of the file: random access to a memory map is slow.
     checked, fitted_to = np.sort(order[:cut]), np.sort(order[cut:])
-    weights, biases = _descend(train.features, targets, fitted_to, scaler, np.array(strengths, np.float32), len(classes))
+    weights, biases = _descend(
+        train.features, targets, fitted_to, scaler, np.array(strengths, np.float32), len(classes)
+    )
     right = [0] * len(strengths)
     for rows in np.array_split(checked, -(-cut // (16 * BATCH))):
         logits = np.einsum("nc,gck->gnk", scaler.transform(train.features[rows]), weights) + biases
         right = right + (logits.argmax(2) == targets[rows]).sum(1)
     best = int(np.argmax(right))
-    return make_pipeline(scaler, _as_regression(weights[best], biases[best, 0], classes)), strengths[best]
+    return make_pipeline(
+        scaler, _as_regression(weights[best], biases[best, 0], classes)
+    ), strengths[best]
 
 
 def _descend(features, targets, rows, scaler, strengths, num_classes):
@@ -47,16 +51,22 @@ def _descend(features, targets, rows, scaler, strengths, num_classes):
     mean, scale = (tf.constant(values, tf.float32) for values in (scaler.mean_, scaler.scale_))
     steps_of_epoch = -(-len(rows) // BATCH)
     epochs = max(EPOCHS, -(-LEAST_STEPS // steps_of_epoch))
-    optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(RATE, epochs * steps_of_epoch))
+    optimizer = keras.optimizers.Adam(
+        keras.optimizers.schedules.CosineDecay(RATE, epochs * steps_of_epoch)
+    )
     optimizer.build([weights, biases])
 
     @tf.function(reduce_retracing=True, autograph=False)
     def step(x, y):
         with tf.GradientTape() as tape:
             logits = tf.einsum("nc,gck->gnk", (x - mean) / scale, weights) + biases  # [G, n, K]
-            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.tile(y[None], [groups, 1]), logits)
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
+                tf.tile(y[None], [groups, 1]), logits
+            )
             decay = tf.reduce_sum(tf.square(weights), [1, 2]) * strengths / (2 * len(rows))  # [G]
-            loss = tf.reduce_sum(tf.reduce_mean(losses, 1) + decay)  # the groups have no weight in common
+            loss = tf.reduce_sum(
+                tf.reduce_mean(losses, 1) + decay
+            )  # the groups have no weight in common
         optimizer.apply(tape.gradient(loss, [weights, biases]), [weights, biases])
 
     rng = np.random.default_rng(0)
@@ -72,5 +82,8 @@ def _as_regression(weights, biases, classes):
     regression.classes_, regression.n_features_in_ = classes, len(weights)
     regression.coef_, regression.intercept_ = weights.T, biases
     if len(classes) == 2:  # scikit-learn has one row, the logit of the second class
-        regression.coef_, regression.intercept_ = regression.coef_[1:] - regression.coef_[:1], biases[1:] - biases[:1]
+        regression.coef_, regression.intercept_ = (
+            regression.coef_[1:] - regression.coef_[:1],
+            biases[1:] - biases[:1],
+        )
     return regression
