@@ -6,10 +6,9 @@ from absl import flags as absl_flags
 from absl import logging
 
 from tf_simclr import console
-from tf_simclr import errors as failures
 from tf_simclr.commands.stages import Stages
-from tf_simclr.config import command_line as flags
-from tf_simclr.config.config import Failed, UserError
+from tf_simclr.config import command_line
+from tf_simclr.errors import Failed, UserError, environment_failure
 
 
 def run(stages):
@@ -31,13 +30,13 @@ def use(stages):
     """Exports every stage, or embeds images with the last one."""
     console.start_tensorflow()
     from tf_simclr.commands import embed
-    from tf_simclr.export import exporter as export
+    from tf_simclr.export import exporter
 
     alone = len(stages) == 1
     if stages[0].train.mode == "embed":
         return embed.embed(stages[-1], alone)
     for settings in stages:
-        export.export_run(settings, alone)
+        exporter.export_run(settings, alone)
 
 
 def run_stage(chain, number):
@@ -46,7 +45,7 @@ def run_stage(chain, number):
 
     from tf_simclr import distribute
     from tf_simclr.commands import evaluate
-    from tf_simclr.training import loop as train
+    from tf_simclr.training import loop
     from tf_simclr.training.experiment import Experiment
 
     settings = chain.built[number]
@@ -55,7 +54,7 @@ def run_stage(chain, number):
     )
     try:
         if settings.train.mode != "eval":
-            train.fit(experiment)
+            loop.fit(experiment)
         if settings.train.mode == "train_then_eval":
             evaluate.evaluate_and_export(experiment)
         elif settings.train.mode == "eval":
@@ -77,12 +76,12 @@ def run_stage(chain, number):
 def main(argv):
     """Runs the command line `argv`; returns the exit status."""
     if any(argument in ("-h", "--help", "--helpfull") for argument in argv[1:]):
-        print(flags.help_text())
+        print(command_line.help_text())
         return 0
     console.set_up_logging()
     try:
-        flags.define(absl_flags.FLAGS)
-        stages, notes = flags.parse(argv, absl_flags.FLAGS)
+        command_line.define(absl_flags.FLAGS)
+        stages, notes = command_line.parse(argv, absl_flags.FLAGS)
         for note in notes:
             logging.info("%s", note)
         run(stages)
@@ -96,7 +95,7 @@ def main(argv):
         )
         return 130
     except Exception as error:
-        failure = failures.explained(error)
+        failure = environment_failure(error)
         if failure is None:  # a defect: its traceback is wanted
             raise
         print(f"run.py: {failure}", file=sys.stderr)

@@ -48,10 +48,10 @@ def main():
     options = parser.parse_args()
     import tf_simclr  # noqa: F401  isort: skip  sets the environment before TensorFlow is imported
 
-    from tf_simclr.config import config
-    from tf_simclr.evaluation import evaluator as measure
-    from tf_simclr.evaluation.results import Findings
-    from tf_simclr.training import loop as train
+    from tf_simclr import config
+    from tf_simclr.evaluation import evaluator
+    from tf_simclr.evaluation.results import Results
+    from tf_simclr.training import loop
     from tf_simclr.training.experiment import Experiment
 
     with tempfile.TemporaryDirectory() as folder:
@@ -77,12 +77,12 @@ def main():
                 }
             )
         )
-        train.fit(experiment)
+        loop.fit(experiment)
         bare = bare_rate(experiment, options.batch)
-        sources, names = measure.data(experiment), experiment.settings.eval.evaluations
+        sources, names = evaluator.data(experiment), experiment.settings.eval.evaluations
         count = sources.train.num_examples + sources.test.num_examples
         began = time.perf_counter()
-        rows = measure.rows_of(experiment, sources, names, ("trained",))
+        rows = evaluator.rows_of(experiment, sources, names, ("trained",))
         extraction = count / (time.perf_counter() - began)
         print(
             f"\n{options.dataset}, {count} images, ResNet-{options.depth} {options.width:g}x, {options.image_size} pixels\n\n| what | figure |\n|---|---|"
@@ -95,7 +95,9 @@ def main():
         seconds, peaks = {}, []
         for network in ("trained", "untrained", "pixels"):
             rows = (
-                rows if network in rows else measure.rows_of(experiment, sources, names, (network,))
+                rows
+                if network in rows
+                else evaluator.rows_of(experiment, sources, names, (network,))
             )
             with Peak() as peak:
                 began = time.perf_counter()
@@ -104,8 +106,8 @@ def main():
                     for name in names
                     if network == "trained" or name not in ("classifier", "neighbors")
                 ]
-                measure.evaluate(
-                    Findings(), network, rows[network], chosen, experiment.settings.eval
+                evaluator.evaluate(
+                    Results(), network, rows[network], chosen, experiment.settings.eval
                 )
                 seconds[network] = time.perf_counter() - began
             peaks.append(peak.most / 2**30)

@@ -23,10 +23,9 @@ import tf_simclr  # noqa: F401  isort: skip  sets the environment before TensorF
 import numpy as np
 import tensorflow as tf
 
-from tf_simclr.config import config
-from tf_simclr.data import augment, pipeline
-from tf_simclr.data import color as colour
-from tf_simclr.data.image import Decoded, Encoded
+from tf_simclr import config
+from tf_simclr.data import augment, color, pipeline
+from tf_simclr.data.image import DecodedImage, EncodedImage
 
 SIZES = (
     (500, 333),
@@ -66,10 +65,10 @@ def former_view(image, seed, size, options):
     s = 0.8 * options.color_jitter_strength
     low, high = max(1 - s, 0.0), 1 + s
     changes = [
-        lambda x: x * colour.between(u[4], low, high),
-        lambda x: tf.image.adjust_contrast(x, colour.between(u[5], low, high)),
-        lambda x: tf.image.adjust_saturation(x, colour.between(u[6], low, high)),
-        lambda x: tf.image.adjust_hue(x, colour.between(u[7], -s / 4, s / 4)),
+        lambda x: x * color.between(u[4], low, high),
+        lambda x: tf.image.adjust_contrast(x, color.between(u[5], low, high)),
+        lambda x: tf.image.adjust_saturation(x, color.between(u[6], low, high)),
+        lambda x: tf.image.adjust_hue(x, color.between(u[7], -s / 4, s / 4)),
     ]
 
     def jitter(x):
@@ -90,7 +89,7 @@ def former_view(image, seed, size, options):
     return (
         tf.cond(
             u[10] < 0.5,
-            lambda: former_blur(image, colour.between(u[11], *colour.BLUR_SIGMA)),
+            lambda: former_blur(image, color.between(u[11], *color.BLUR_SIGMA)),
             lambda: image,
         )
         if options.use_blur
@@ -99,7 +98,7 @@ def former_view(image, seed, size, options):
 
 
 def former_blur(image, sigma):
-    radius = colour.blur_taps(image.shape[0]) // 2
+    radius = color.blur_taps(image.shape[0]) // 2
     taps = tf.exp(
         -tf.square(tf.range(-radius, radius + 1, dtype=tf.float32)) / (2 * tf.square(sigma))
     )
@@ -112,7 +111,7 @@ def batches(records, example, batch):
     """Endless batches of `example` (record, seed) in tf.data, each made when it is asked for: no row pays for another one's."""
     data = (
         tf.data.Dataset.range(2**40)
-        .map(lambda i: example(tf.constant(records)[i % len(records)], pipeline.fold(0, i)))
+        .map(lambda i: example(tf.constant(records)[i % len(records)], pipeline.fold_in(0, i)))
         .batch(batch)
     )
     settings = tf.data.Options()
@@ -141,13 +140,13 @@ def ways(name, records, opener, size, options, batch):
     fixed = next(new)
     found = {
         f"{name}, one image at a time": lambda: next(old),
-        f"{name}, this package": lambda: colour.images(next(new), options).numpy(),
+        f"{name}, this package": lambda: color.network_input(next(new), options).numpy(),
         f"{name}, this package: decoding, crops, resizing": lambda: next(new),
         f"{name}, this package: colours" + (" and blur" if options.use_blur else ""): lambda: (
-            colour.images(fixed, options).numpy()
+            color.network_input(fixed, options).numpy()
         ),
     }
-    if opener is Encoded and importlib.util.find_spec("lightly"):
+    if opener is EncodedImage and importlib.util.find_spec("lightly"):
         found[f"{name}, lightly"] = lightly(records, size, batch)
     return found
 
@@ -200,7 +199,7 @@ def main():
         ways(
             "224 pixels from JPEG",
             np.array(files, object),
-            Encoded,
+            EncodedImage,
             224,
             config.build({}).augment,
             options.batch,
@@ -208,7 +207,7 @@ def main():
         ways(
             "32 pixels from memory",
             small,
-            Decoded,
+            DecodedImage,
             32,
             config.build({"use_blur": False, "color_jitter_strength": 0.5}).augment,
             8 * options.batch,

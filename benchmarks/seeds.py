@@ -10,9 +10,9 @@ from etils import epath
 
 from tf_simclr import report
 from tf_simclr.commands.stages import RESULT
-from tf_simclr.config import command_line as flags
-from tf_simclr.config.config import UserError
-from tf_simclr.runs.directory import read_json
+from tf_simclr.config import recipes
+from tf_simclr.errors import UserError
+from tf_simclr.runs.files import read_json
 
 MAY_DIFFER = ("seed", "model_dir", "data_dir")
 
@@ -45,7 +45,7 @@ def read(path):
         )
     return {
         name: value
-        for name, value in (read_json(path / flags.SAVED) or {}).items()
+        for name, value in (read_json(path / recipes.CONFIG_FILE) or {}).items()
         if name not in MAY_DIFFER
     }, results
 

@@ -20,9 +20,8 @@ def runners(options, folder):
     from etils import epath
     from sklearn.datasets import load_sample_images
 
-    from tf_simclr.config import config
-    from tf_simclr.export import exporter as export
-    from tf_simclr.export import model_card as card
+    from tf_simclr import config
+    from tf_simclr.export import exporter, model_card
     from tf_simclr.models.network import Network
 
     settings = config.build(
@@ -36,7 +35,12 @@ def runners(options, folder):
     )
     network = Network(settings, 0)
     network.build_variables()
-    export.export(network, card.About(settings, (), 0, {}, {}), epath.Path(folder), settings.export)
+    exporter.export(
+        network,
+        model_card.ModelDescription(settings, (), 0, {}, {}),
+        epath.Path(folder),
+        settings.export,
+    )
     module = tf.saved_model.load(os.path.join(folder, "saved_model", "0"))
     session = onnxruntime.InferenceSession(
         os.path.join(folder, "onnx", "0", "embedding.onnx"), providers=["CPUExecutionProvider"]

@@ -86,9 +86,9 @@ def make_step(what, options):
     import keras
     import tensorflow as tf
 
-    from tf_simclr.config import config
+    from tf_simclr import config
     from tf_simclr.models import heads, resnet
-    from tf_simclr.objectives import kind_of
+    from tf_simclr.objectives import objective_class
     from tf_simclr.training import optimizers
     from tf_simclr.training.experiment import POLICIES
     from tf_simclr.training.train_step import TrainStep
@@ -109,10 +109,13 @@ def make_step(what, options):
             "rematerialize": options.rematerialize,
         }
     )
-    objective = kind_of(settings)(settings, 10)
+    objective = objective_class(settings)(settings, 10)
     objective.build_variables()
     step = TrainStep(
-        objective, optimizers.make(settings, objective, 0.1), settings, tf.distribute.get_strategy()
+        objective,
+        optimizers.make_optimizer(settings, objective, 0.1),
+        settings,
+        tf.distribute.get_strategy(),
     )
     if what == "augmented":
         batches = from_memory(settings, objective)
@@ -133,17 +136,21 @@ def from_memory(settings, objective):
     import tensorflow as tf
 
     from tf_simclr.data import mixture, pipeline
-    from tf_simclr.data.image import Decoded
+    from tf_simclr.data.image import DecodedImage
     from tf_simclr.data.source import Indexed
 
     count, size = settings.train.train_batch_size, settings.data.image_size
     images = np.random.default_rng(0).integers(0, 256, (count, size, size, 3)).astype(np.uint8)
     source = Indexed(
-        "random", "train", tuple("0123456789"), Decoded, images, np.zeros(count, np.int64)
+        "random", "train", tuple("0123456789"), DecodedImage, images, np.zeros(count, np.int64)
     )
     return iter(
-        pipeline.training(
-            [mixture.Part(source, count)], objective.example, 0, 0, tf.distribute.get_strategy()
+        pipeline.training_batches(
+            [mixture.BatchPart(source, count)],
+            objective.example,
+            0,
+            0,
+            tf.distribute.get_strategy(),
         )
     )
 

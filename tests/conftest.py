@@ -14,7 +14,7 @@ from absl import logging as absl_logging
 import run
 from tests.helpers.configurations import TINY
 from tests.helpers.processes import GROUPS
-from tf_simclr.config import config
+from tf_simclr import config
 from tf_simclr.models import resnet
 
 tf.config.set_logical_device_configuration(

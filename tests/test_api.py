@@ -10,11 +10,10 @@ from PIL import Image
 
 import tf_simclr
 from tests.helpers import reference_model
-from tf_simclr.config import config
-from tf_simclr.config.config import UserError
+from tf_simclr import config
 from tf_simclr.data import augment
-from tf_simclr.export import exporter as export
-from tf_simclr.export import model_card as card
+from tf_simclr.errors import UserError
+from tf_simclr.export import exporter, model_card
 from tf_simclr.models import resnet
 from tf_simclr.models.network import Network
 
@@ -32,8 +31,11 @@ def exported(tmp_path_factory):
     network = Network(settings, 10)
     network.build_variables()
     folder = tmp_path_factory.mktemp("api")
-    export.export(
-        network, card.About(settings, NAMES, 2, {}, {}), epath.Path(folder), settings.export
+    exporter.export(
+        network,
+        model_card.ModelDescription(settings, NAMES, 2, {}, {}),
+        epath.Path(folder),
+        settings.export,
     )
     patch.undo()
     path = folder / "saved_model" / "2"
@@ -55,7 +57,7 @@ def test_whatever_images_are(exported, photo, tmp_path):
     network, _, model = exported
     (tmp_path / "a.png").write_bytes(file_of(photo))
     as_seen = augment.eval_image(photo, 40)[None]
-    expected = network.answers(as_seen)
+    expected = network.predictions(as_seen)
     path = tmp_path / "a.png"
     for images in (
         str(path),

@@ -35,6 +35,6 @@ def resnet(depth=50, width=1.0, sk_ratio=0.0, se_ratio=0.0, image_size=224):
 
     See `tf_simclr.models.resnet.build` for the arguments.
     """
-    from tf_simclr.models import resnet as family
+    from tf_simclr.models import resnet
 
-    return family.build(depth, width, sk_ratio, se_ratio, image_size)
+    return resnet.build(depth, width, sk_ratio, se_ratio, image_size)

@@ -7,12 +7,11 @@ import tensorflow as tf
 from etils import epath
 
 from tf_simclr.checkpoints import pretrained
-from tf_simclr.config import command_line as flags
-from tf_simclr.config.config import UserError
-from tf_simclr.data import augment
-from tf_simclr.data import decoding as encoded
-from tf_simclr.models.network import with_answers
-from tf_simclr.runs.directory import read_json
+from tf_simclr.data import augment, decoding
+from tf_simclr.errors import UserError
+from tf_simclr.models.network import with_predictions
+from tf_simclr.runs import files as run_files
+from tf_simclr.runs.files import read_json
 
 BATCH = 32  # images that go through the network at once
 MAX_PIXELS = 2**30
@@ -28,18 +27,20 @@ def load(path, image_size=None):
         except UserError as error:
             raise UserError(str(error).removeprefix("--path=")) from None
         return Model(
-            found.network.answers,
+            found.network.predictions,
             image_size or found.settings.data.image_size,
             lambda count: found.class_names,
         )
-    saved = read_json(place / "assets" / flags.SAVED) or {}
+    saved = read_json(place / "assets" / run_files.CONFIG) or {}
     size = image_size or saved.get("image_size", PAPERS_SIZE)
     with pretrained.expect_saved_model(str(path), "final_avg_pool"):
         module = tf.saved_model.load(str(path))
         return Model(
-            lambda images: with_answers(module(images, trainable=False)),
+            lambda images: with_predictions(module(images, trainable=False)),
             size,
-            lambda count: pretrained.named(count, pretrained.names(place / "assets")),
+            lambda count: pretrained.class_names_or_numbers(
+                count, pretrained.saved_class_names(place / "assets")
+            ),
         )
 
 
@@ -135,9 +136,9 @@ def _decode(image):
         contents = (
             tf.constant(image) if isinstance(image, bytes) else tf.io.read_file(os.fspath(image))
         )
-        return encoded.decode(encoded.checked(contents, MAX_PIXELS))
+        return decoding.decode(decoding.checked(contents, MAX_PIXELS))
     except tf.errors.OpError as error:
         what = "these bytes" if isinstance(image, bytes) else os.fspath(image)
         raise ValueError(
-            f"{what}: not an image that can be read ({encoded.reason(error)}); {encoded.ACCEPTED}"
+            f"{what}: not an image that can be read ({decoding.reason(error)}); {decoding.ACCEPTED}"
         ) from None

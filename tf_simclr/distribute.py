@@ -6,11 +6,11 @@ import os
 import numpy as np
 import tensorflow as tf
 
-from tf_simclr.config.config import UserError
+from tf_simclr.errors import UserError
 
 
 @functools.lru_cache(maxsize=1)  # two in one process would collide in their collectives
-def strategy(hardware):
+def get_strategy(hardware):
     """The `tf.distribute.Strategy` that the hardware section of the configuration asks for, the same one at each call.
 
     Has to be called before anything else touches TensorFlow's devices.
@@ -97,24 +97,24 @@ def is_chief(strategy):
 
 def barrier(strategy):
     """Waits until all workers are here."""
-    anywhere(strategy, False)
+    any_worker(strategy, False)
 
 
-def anywhere(strategy, flag):
+def any_worker(strategy, flag):
     """Whether `flag` is true on any worker; all workers have to ask."""
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return bool(flag)
     return float(_sum_of_workers(strategy)(tf.constant(float(bool(flag))))) > 0
 
 
-def agree(strategy, number):
+def all_workers_agree(strategy, number):
     """Whether `number` is the same one on all workers; all workers have to ask."""
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return True
     mean = (
         float(_sum_of_workers(strategy)(tf.constant(float(number)))) / strategy.num_replicas_in_sync
     )
-    return not anywhere(strategy, mean != number)
+    return not any_worker(strategy, mean != number)
 
 
 @functools.lru_cache(maxsize=1)  # traced once, not at every step
@@ -125,7 +125,7 @@ def _sum_of_workers(strategy):
     )
 
 
-def rows(strategy, value):
+def to_numpy(strategy, value):
     """What each replica's part of `value` [B, ...] holds, as one array, on every worker."""
     if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return strategy.gather(value, axis=0).numpy()

@@ -1,9 +1,75 @@
-"""What can befall a program that is right: a full disk, a worker that is gone, too little memory. No TensorFlow here."""
+"""Errors that end in one line for the user, and what failures of the environment mean."""
 
-from tf_simclr.config.config import Failed, UserError
+import dataclasses
+import difflib
 
-KNOWN = (  # (words of the exceptions, what it is, what to do)
-    (
+
+class UserError(Exception):
+    """A mistake in what the user gave: a flag, configuration, file, image or checkpoint.
+
+    It ends the program with one line and `status`.
+    """
+
+    status = 2  # exit status of the program
+
+    def __init__(self, message: str):
+        super().__init__(" ".join(str(message).splitlines()))  # a value may hold line breaks
+
+
+class Failed(UserError):
+    """The usage was right, but the work could not be done."""
+
+    status = 1
+
+
+class Diverged(Failed):
+    """The training can't continue: a loss, gradient or weight is not finite."""
+
+
+class Interrupted(UserError):
+    """SIGINT or SIGTERM arrived, and the training was saved."""
+
+    def __init__(self, message: str, signal_number: int):
+        super().__init__(message)
+        self.status = 128 + signal_number  # as shells report it
+
+
+def did_you_mean(name, candidates) -> str:
+    """A hint for a misspelled value.
+
+    Args:
+        name: what was received.
+        candidates: what is accepted, texts or numbers.
+
+    Returns:
+        ` Did you mean 'x'?` with the candidate that is closest to `name`, in its value if all are
+        whole numbers, else in its spelling; an empty text if there are no candidates.
+    """
+    if not candidates:
+        return ""
+    if isinstance(name, int) and all(isinstance(candidate, int) for candidate in candidates):
+        closest = min(candidates, key=lambda candidate: abs(candidate - name))
+    else:
+        closest = max(candidates, key=lambda candidate: _similarity(name, candidate))
+    return f" Did you mean '{closest}'?"
+
+
+def _similarity(first, second):
+    matcher = difflib.SequenceMatcher(None, str(first).lower(), str(second).lower())
+    return matcher.ratio()
+
+
+@dataclasses.dataclass(frozen=True)
+class EnvironmentFailure:
+    """A failure of the machine, recognized by the words of the exceptions that it causes."""
+
+    words: tuple[str, ...]
+    meaning: str
+    remedy: str
+
+
+ENVIRONMENT_FAILURES = (
+    EnvironmentFailure(
         (
             "No space left on device",
             "Disk quota exceeded",
@@ -15,7 +81,7 @@ KNOWN = (  # (words of the exceptions, what it is, what to do)
         "the disk is full",
         "make room, and give",
     ),
-    (
+    EnvironmentFailure(
         (
             "Read-only file system",
             "Input/output error",
@@ -26,10 +92,10 @@ KNOWN = (  # (words of the exceptions, what it is, what to do)
             "[Errno 30]",
             "[Errno 116]",
         ),
-        "the disk does not do what it should",
-        "see why, and give",
+        "the disk does not work as it should",
+        "check it, and give",
     ),
-    (
+    EnvironmentFailure(
         (
             "Collective ops is aborted",
             "Connection reset by peer",
@@ -41,26 +107,36 @@ KNOWN = (  # (words of the exceptions, what it is, what to do)
         "another worker of the cluster is gone or does not answer",
         "see its log, and give all workers",
     ),
-    (
+    EnvironmentFailure(
         ("OOM when allocating", "MemoryError", "std::bad_alloc"),
         "the memory does not suffice",
-        "take a smaller --train_batch_size, --accumulate_steps or --rematerialize=block, or only give",
+        "take a smaller --train_batch_size, --accumulate_steps or --rematerialize=block, or give",
     ),
 )
 
 
-def explained(error):
-    """A `Failed` that says what has happened and what to do, for an exception that is not a defect of the program; None for others."""
+def environment_failure(error: BaseException) -> Failed | None:
+    """What an exception means that is not a defect of the program: full disk, lost worker, ...
+
+    Returns:
+        A `Failed` that says what happened and what to do; None for any other exception.
+    """
     text = f"{type(error).__name__}: {error}"
-    for words, what, remedy in KNOWN:
-        if any(word in text for word in words):
-            line = next(line for line in text.splitlines() if any(word in line for word in words))
-            return Failed(
-                f"{what} ({line.strip()[:300]}); what was saved is kept: {remedy} the same command again, which goes on from the last checkpoint"
-            )
+    for failure in ENVIRONMENT_FAILURES:
+        for line in text.splitlines():
+            if any(word in line for word in failure.words):
+                return Failed(
+                    f"{failure.meaning} ({line.strip()[:300]}); what was saved is kept: "
+                    f"{failure.remedy} the same command again to resume from the last checkpoint"
+                )
     return None
 
 
-def unwritable(message, error):
-    """What to raise with `message` for an OSError of TensorFlow or Python: a `Failed` if the disk is full, else a wrong path, a `UserError`."""
-    return (Failed if explained(error) else UserError)(message)
+def write_error(message: str, error: OSError) -> UserError:
+    """The error to raise with `message` where a path can't be written to.
+
+    A failure of the environment, such as a full disk, makes it a `Failed`; any other `error`
+    means a wrong path, which is a `UserError`.
+    """
+    kind = Failed if environment_failure(error) else UserError
+    return kind(message)

@@ -7,10 +7,9 @@ import pytest
 import tensorflow as tf
 
 from tests.helpers.training import Training, values_of
-from tf_simclr.checkpoints import checkpointer as checkpoint
-from tf_simclr.checkpoints import files as bundle
-from tf_simclr.checkpoints import weights
-from tf_simclr.config.config import Failed, UserError
+from tf_simclr.checkpoints import checkpointer, weights
+from tf_simclr.checkpoints import files as checkpoint_files
+from tf_simclr.errors import Failed, UserError
 
 CORRUPTIONS = 200
 
@@ -60,7 +59,7 @@ def saved(tmp_path_factory):
     for number in (1, 2, 3):
         values.assign(tf.random.stateless_normal([50], [0, number]))
         step.assign(number)
-        bundle.write(checkpoint, directory, number)
+        checkpoint_files.write(checkpoint, directory, number)
     return directory
 
 
@@ -80,18 +79,20 @@ def test_damaged_checkpoint_is_passed_over(saved, tmp_path, caplog, number):
     )
     damage(file, chance)
     changed = not file.exists() or file.read_bytes() != before
-    assert bundle.newest(directory) == str(directory / f"ckpt-{2 if changed else 3}"), damage
+    assert checkpoint_files.newest(directory) == str(directory / f"ckpt-{2 if changed else 3}"), (
+        damage
+    )
     if changed:
         (line,) = [record.getMessage() for record in caplog.records]
         assert "ckpt-3 is damaged and passed over: " in line and line.count("\n") == 0
-        bundle.set_aside(directory, 2)
+        checkpoint_files.set_aside(directory, 2)
         assert {path.name for path in (directory / "damaged").iterdir()} == {
             path.name
             for path in saved.glob("ckpt-3.*")
             if damage is not lose or path.name != file.name
         }
         assert (
-            bundle.newest(directory)
+            checkpoint_files.newest(directory)
             == str(directory / "ckpt-2")
             == tf.train.latest_checkpoint(directory)
         )
@@ -104,22 +105,22 @@ def test_all_files_of_another_step(saved, tmp_path):
     with pytest.raises(
         UserError, match=r"ckpt-9 is damaged: ckpt-9\.sha256\.json is that of step 1"
     ):
-        bundle.newest(tmp_path)
+        checkpoint_files.newest(tmp_path)
     (tmp_path / "ckpt-9.sha256.json").unlink()
     with pytest.raises(
         UserError, match="ckpt-9 is damaged: it is that of step 1; no whole checkpoint is left"
     ):
-        bundle.newest(tmp_path)
+        checkpoint_files.newest(tmp_path)
 
 
 def test_without_a_manifest_tensorflow_checks(saved, tmp_path, monkeypatch):
     """As checkpoints of older versions are, and one whose writer died before its last file was in place."""
     directory = shutil.copytree(saved, tmp_path / "copy")
     (directory / "ckpt-3.sha256.json").unlink()
-    assert bundle.newest(directory) == str(directory / "ckpt-3")
+    assert checkpoint_files.newest(directory) == str(directory / "ckpt-3")
     overwrite(directory / "ckpt-3.data-00000-of-00001", random.Random(0))
-    monkeypatch.setattr(bundle, "_looked_at", {})  # the file may have the time it had
-    assert bundle.newest(directory) == str(directory / "ckpt-2")
+    monkeypatch.setattr(checkpoint_files, "_looked_at", {})  # the file may have the time it had
+    assert checkpoint_files.newest(directory) == str(directory / "ckpt-2")
 
 
 def test_a_writer_that_dies_leaves_no_half(saved, tmp_path):
@@ -129,7 +130,7 @@ def test_a_writer_that_dies_leaves_no_half(saved, tmp_path):
         directory = shutil.copytree(
             saved, tmp_path / str(count), ignore=shutil.ignore_patterns(*names[count:])
         )
-        assert bundle.newest(directory) == str(directory / f"ckpt-{newest}")
+        assert checkpoint_files.newest(directory) == str(directory / f"ckpt-{newest}")
 
 
 def test_what_can_not_be_read_now_is_not_damaged(saved, tmp_path, monkeypatch):
@@ -140,19 +141,19 @@ def test_what_can_not_be_read_now_is_not_damaged(saved, tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied", str(path))
 
     with monkeypatch.context() as patch:
-        patch.setattr(bundle, "_digest", refuse)
+        patch.setattr(checkpoint_files, "_digest", refuse)
         with pytest.raises(
             Failed, match=r"ckpt-3.*: it can't be read \(Permission denied\); nothing is changed"
         ):
-            bundle.newest(directory)
-    assert bundle.newest(directory) == str(directory / "ckpt-3")
+            checkpoint_files.newest(directory)
+    assert checkpoint_files.newest(directory) == str(directory / "ckpt-3")
 
 
 def test_a_training_that_writes_while_it_is_looked_at(saved, tmp_path, monkeypatch):
     """Its only checkpoint goes in the moment in which the next one is there."""
     for file in saved.glob("ckpt-1.*"):
         shutil.copy(file, tmp_path)
-    look = bundle._look
+    look = checkpoint_files._look
 
     def slow_look(prefix, step, files):
         if step == 1:
@@ -162,8 +163,8 @@ def test_a_training_that_writes_while_it_is_looked_at(saved, tmp_path, monkeypat
                 shutil.copy(file, tmp_path)
         return look(prefix, step, files)
 
-    monkeypatch.setattr(bundle, "_look", slow_look)
-    assert bundle.newest(tmp_path) == str(tmp_path / "ckpt-2")
+    monkeypatch.setattr(checkpoint_files, "_look", slow_look)
+    assert checkpoint_files.newest(tmp_path) == str(tmp_path / "ckpt-2")
 
 
 def test_write_is_done_again_where_it_failed(saved, tmp_path, monkeypatch):
@@ -172,20 +173,20 @@ def test_write_is_done_again_where_it_failed(saved, tmp_path, monkeypatch):
     checkpoint = tf.train.Checkpoint(step=tf.Variable(4, dtype=tf.int64))
     with monkeypatch.context() as patch:
         patch.setattr(
-            bundle,
+            checkpoint_files,
             "_digest",
             lambda path: (_ for _ in ()).throw(OSError(28, "No space left on device")),
         )
         with pytest.raises(OSError, match="No space left"):
-            bundle.write(checkpoint, directory, 4)
+            checkpoint_files.write(checkpoint, directory, 4)
     assert sorted(path.name for path in directory.iterdir()) == sorted(
         path.name for path in saved.iterdir()
     )
-    bundle.write(checkpoint, directory, 4)
-    assert bundle.newest(directory) == str(directory / "ckpt-4")
+    checkpoint_files.write(checkpoint, directory, 4)
+    assert checkpoint_files.newest(directory) == str(directory / "ckpt-4")
     (directory / "ckpt-1.index").unlink()
     (directory / "ckpt-1.sha256.json").unlink()
-    bundle.keep(directory, 2)
+    checkpoint_files.prune(directory, 2)
     assert {path.name.split(".")[0] for path in directory.iterdir()} == {
         "ckpt-3",
         "ckpt-4",
@@ -196,7 +197,7 @@ def test_write_is_done_again_where_it_failed(saved, tmp_path, monkeypatch):
 def test_training_goes_on_from_the_one_before(settings, shallow, tmp_path, log):
     """And gets past the step whose checkpoint was damaged; what starts from its weights gets the same."""
     training = Training(settings(memory_size=20))
-    saver = checkpoint.Checkpointer(
+    saver = checkpointer.Checkpointer(
         tmp_path, training.objective, training.optimizer, training.strategy, keep=2
     )
 
@@ -209,14 +210,14 @@ def test_training_goes_on_from_the_one_before(settings, shallow, tmp_path, log):
     save(1)
     save(2)
     flip(tmp_path / "ckpt-2.data-00000-of-00001", random.Random(0))
-    weights.initialise(training.objective, tmp_path)
+    weights.initialize_from(training.objective, tmp_path)
     assert not (tmp_path / "damaged").exists() and all(
         (value == 1).all()
         for path, value in values_of(training.objective).items()
         if path.startswith("encoder")
     )
     save(1)
-    loading = checkpoint.Checkpointer(
+    loading = checkpointer.Checkpointer(
         tmp_path, training.objective, training.optimizer, training.strategy, keep=2
     )
     assert (

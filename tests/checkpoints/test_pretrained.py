@@ -8,14 +8,13 @@ import tensorflow as tf
 from etils import epath
 
 from tests.helpers import reference_model
+from tf_simclr import config
 from tf_simclr.checkpoints import pretrained, teacher, weights
-from tf_simclr.config import config
-from tf_simclr.config.config import UserError
-from tf_simclr.export import exporter as export
-from tf_simclr.export import model_card as card
+from tf_simclr.errors import UserError
+from tf_simclr.export import exporter, model_card
 from tf_simclr.models import resnet
 from tf_simclr.models.network import Network
-from tf_simclr.objectives import kind_of
+from tf_simclr.objectives import objective_class
 from tf_simclr.training.experiment import Experiment
 
 NETWORKS = {  # {name: (of the stand-in, of ours)}
@@ -122,7 +121,7 @@ def test_whole_networks_have_the_papers_blocks():
 def test_exported_again(tmp_path, rng):
     model = of_papers("18")
     reference_model.save_saved_model(model, tmp_path / "papers")
-    export.export_run(
+    exporter.export_run(
         flags_of(
             "18",
             mode="export",
@@ -142,10 +141,10 @@ def test_fine_tuning_starts_from_the_papers_weights(tmp_path, rng):
     settings = flags_of(
         "18", train_mode="finetune", checkpoint=save_flat(model, tmp_path / "papers")
     )
-    objective = kind_of(settings)(settings, 3)
+    objective = objective_class(settings)(settings, 3)
     objective.build_variables()
     before = objective.supervised_head.kernel.numpy()
-    weights.initialise(objective, settings.objective.checkpoint)
+    weights.initialize_from(objective, settings.objective.checkpoint)
     images = tf.constant(rng.random((2, 40, 40, 3)), tf.float32)
     assert_same(objective(images), model(images), ["block_group4", "final_avg_pool"])
     np.testing.assert_array_equal(objective.supervised_head.kernel, before)
@@ -219,8 +218,8 @@ def test_runs_and_exports_of_this_package(settings, tmp_path, rng):
     given = settings(train_mode="finetune", ft_proj_selector=1, proj_out_dim=9)
     network = Network(given, 10, 1)
     network.build_variables()
-    about = card.About(given, tuple("abcdefghij"), 3, {}, {})
-    export.export(network, about, epath.Path(tmp_path), given.export)
+    about = model_card.ModelDescription(given, tuple("abcdefghij"), 3, {}, {})
+    exporter.export(network, about, epath.Path(tmp_path), given.export)
     found = pretrained.load(str(tmp_path / "saved_model" / "3"))
     assert (found.step, found.class_names) == (3, tuple("abcdefghij"))
     assert found.settings.model == given.model

@@ -11,8 +11,7 @@ from pyarrow import parquet
 import tf_simclr
 from tf_simclr.checkpoints import pretrained
 from tf_simclr.commands import embed
-from tf_simclr.export import exporter as export
-from tf_simclr.export import model_card as card
+from tf_simclr.export import exporter, model_card
 from tf_simclr.models.network import Network
 
 pytestmark = pytest.mark.usefixtures("shallow")
@@ -25,8 +24,10 @@ def model(settings, tmp_path):
     def make(num_classes):
         network = Network(settings(), num_classes)
         network.build_variables()
-        about = card.About(network.settings, tuple("abcdefghij"[:num_classes]), 1, {}, {})
-        export.export(network, about, epath.Path(tmp_path / "of"), network.settings.export)
+        about = model_card.ModelDescription(
+            network.settings, tuple("abcdefghij"[:num_classes]), 1, {}, {}
+        )
+        exporter.export(network, about, epath.Path(tmp_path / "of"), network.settings.export)
         return str(tmp_path / "of" / "saved_model" / "1")
 
     return make
@@ -125,25 +126,28 @@ def test_more_neighbors_than_images():
 def test_which_weights_are_meant(settings, tmp_path):
     """Those of the run directory, unless another checkpoint is named than the one that run has started from."""
     run, other = settings(checkpoint=str(tmp_path / "start")), str(tmp_path / "other")
-    assert pretrained.place_of(run) == (
+    assert pretrained.weights_path(run) == (
         str(tmp_path / "start"),
         "checkpoint",
     )  # there is no run yet
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "flags.json").write_text(json.dumps(run.flat()))
-    assert pretrained.place_of(run) == (str(tmp_path / "run"), "model_dir")
-    assert pretrained.place_of(run.replace(checkpoint="")) == (str(tmp_path / "run"), "model_dir")
-    assert pretrained.place_of(run.replace(checkpoint=other)) == (other, "checkpoint")
-    assert pretrained.place_of(run.replace(checkpoint=other), alone=False) == (
+    assert pretrained.weights_path(run) == (str(tmp_path / "run"), "model_dir")
+    assert pretrained.weights_path(run.replace(checkpoint="")) == (
+        str(tmp_path / "run"),
+        "model_dir",
+    )
+    assert pretrained.weights_path(run.replace(checkpoint=other)) == (other, "checkpoint")
+    assert pretrained.weights_path(run.replace(checkpoint=other), alone=False) == (
         str(tmp_path / "run"),
         "model_dir",
     )
     (tmp_path / "run" / "flags.json").write_text(
         json.dumps(run.replace(mode="eval").flat())
     )  # an evaluation of weights from elsewhere
-    assert pretrained.place_of(run) == (str(tmp_path / "start"), "checkpoint")
+    assert pretrained.weights_path(run) == (str(tmp_path / "start"), "checkpoint")
     (tmp_path / "run" / "flags.json").unlink()
-    assert pretrained.place_of(run, alone=False) == (
+    assert pretrained.weights_path(run, alone=False) == (
         str(tmp_path / "run"),
         "model_dir",
     )  # a stage that has not begun

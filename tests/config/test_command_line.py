@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.helpers.configurations import command_line
-from tf_simclr.config import command_line as flags
-from tf_simclr.config import config
-from tf_simclr.config import stages as chain
-from tf_simclr.config.config import UserError
+from tests.helpers.configurations import parse_command_line
+from tf_simclr import config
+from tf_simclr.config import command_line, recipes
+from tf_simclr.config.stages import CHECKPOINT_FLAGS, mode_of, separate_sections, stage_names
+from tf_simclr.errors import UserError
 
 
 def parse(*arguments):
@@ -22,7 +22,7 @@ def parse(*arguments):
 
 def parse_stages(*arguments):
     """({model_dir: flat configuration}, notes) of a command line."""
-    built, notes = command_line(*arguments)
+    built, notes = parse_command_line(*arguments)
     return {settings.train.model_dir: settings.flat() for settings in built}, notes
 
 
@@ -144,9 +144,9 @@ def test_a_flag_with_its_default_value_still_overrides_yaml(tmp_path):
 
 def test_quick_start_is_chosen_and_said():
     built, notes = parse_stages("--seed=3")
-    recipe = flags.read(flags.CONFIG_DIR / f"{flags.QUICK_START}.yaml")
+    recipe = recipes.read(recipes.CONFIG_DIR / f"{recipes.QUICK_START}.yaml")
     assert list(built) == [
-        f"runs/{flags.QUICK_START}/{stage}" for stage in recipe["train_mode"].split(",")
+        f"runs/{recipes.QUICK_START}/{stage}" for stage in recipe["train_mode"].split(",")
     ]
     for values in built.values():
         assert (
@@ -155,14 +155,14 @@ def test_quick_start_is_chosen_and_said():
             and values["labels_per_class"] == 2
         )
         assert values["learning_rate"] == recipe[values["train_mode"]]["learning_rate"]
-    assert len(notes) == 1 and flags.QUICK_START in notes[0]
+    assert len(notes) == 1 and recipes.QUICK_START in notes[0]
 
 
 def test_a_run_directory_brings_its_own_configuration(tmp_path):
     saved = config.build(
         {"dataset": "digits", "seed": 5, "model_dir": "elsewhere", "temperature": 0.25}
     )
-    yaml_file(tmp_path, json.dumps(saved.flat()), flags.SAVED)
+    yaml_file(tmp_path, json.dumps(saved.flat()), recipes.CONFIG_FILE)
     values, notes = parse(f"--model_dir={tmp_path}", "--mode=eval")
     assert values == saved.replace(model_dir=str(tmp_path), mode="eval").flat()
     assert len(notes) == 1 and str(tmp_path) in notes[0]
@@ -174,8 +174,8 @@ def test_a_run_directory_brings_its_own_configuration(tmp_path):
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"temperature": -1}', '{"temperatur": 1}'])
 def test_broken_configuration_of_a_run_directory(tmp_path, text):
-    yaml_file(tmp_path, text, flags.SAVED)
-    assert flags.SAVED in refused(f"--model_dir={tmp_path}")
+    yaml_file(tmp_path, text, recipes.CONFIG_FILE)
+    assert recipes.CONFIG_FILE in refused(f"--model_dir={tmp_path}")
 
 
 def test_new_run_directory_means_the_quick_start(tmp_path):
@@ -208,9 +208,9 @@ def test_what_is_written_is_read_again(tmp_path_factory, model_dir, eval_name, l
             "crop_area": (area, 1.0),
         }
     )
-    path = tmp_path_factory.getbasetemp() / flags.SAVED
+    path = tmp_path_factory.getbasetemp() / recipes.CONFIG_FILE
     path.write_text(json.dumps(built.flat()), encoding="utf-8")
-    assert config.build(flags.read(path)) == built
+    assert config.build(recipes.read(path)) == built
 
 
 @settings(deadline=None)
@@ -223,32 +223,34 @@ def test_any_command_line_is_accepted_or_refused_in_one_line(arguments):
 
 
 @pytest.mark.parametrize(
-    "path", sorted(flags.CONFIG_DIR.glob("*.yaml")), ids=lambda path: path.stem
+    "path", sorted(recipes.CONFIG_DIR.glob("*.yaml")), ids=lambda path: path.stem
 )
 def test_recipe_loads(path):
     built, notes = parse_stages(f"--config={path.stem}")
-    common, sections = chain.separate(flags.read(path))
+    common, sections = separate_sections(recipes.read(path))
     stages = common.pop("train_mode", "pretrain").split(",")
     assert (
         list(built)
         == [f"runs/{path.stem}" + (f"/{stage}" if len(stages) > 1 else "") for stage in stages]
         and notes == []
     )
-    assert all(chain.stages(stage) for stage in sections)
+    assert all(stage_names(stage) for stage in sections)
     for stage, values in zip(stages, built.values(), strict=True):
-        given_ = {**common, **sections.get(chain.mode_of(stage), {}), **sections.get(stage, {})}
-        assert {name: values[name] for name in given_ if name not in chain.PATHS} == {
-            name: config.coerce(name, v) for name, v in given_.items() if name not in chain.PATHS
+        given_ = {**common, **sections.get(mode_of(stage), {}), **sections.get(stage, {})}
+        assert {name: values[name] for name in given_ if name not in CHECKPOINT_FLAGS} == {
+            name: config.coerce(name, v)
+            for name, v in given_.items()
+            if name not in CHECKPOINT_FLAGS
         }
     assert path.read_text().startswith("# ")
 
 
 def test_recipes_exist():
-    assert flags.CONFIG_DIR.joinpath(f"{flags.QUICK_START}.yaml").is_file()
+    assert recipes.CONFIG_DIR.joinpath(f"{recipes.QUICK_START}.yaml").is_file()
 
 
 def test_help_and_readme_tables_name_every_flag_once():
-    text, tables = flags.help_text(), flags.markdown()
+    text, tables = command_line.help_text(), command_line.markdown()
     for name, field in config.fields().items():
         assert len(re.findall(rf"^  --{name}=", text, re.M)) == 1, name
         assert len(re.findall(rf"^\| `{name}` \|", tables, re.M)) == 1, name
@@ -275,7 +277,7 @@ PUBLISHED = [  # the commands of the papers' code for CIFAR-10 and ImageNet
 @pytest.mark.parametrize("command", PUBLISHED)
 def test_published_commands_are_taken_as_they_are(command):
     values, notes = parse(*command.split())
-    retired = [name for name in flags.RETIRED if f"--{name}=" in command]
+    retired = [name for name in command_line.RETIRED if f"--{name}=" in command]
     assert len(notes) == len(retired) and all(name in note for name, note in zip(retired, notes))
     assert values["learning_rate_scaling"] == ("sqrt" if "imagenet" in command else "linear")
 

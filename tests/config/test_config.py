@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tf_simclr.config import config
-from tf_simclr.config.config import UserError
+from tf_simclr import config
+from tf_simclr.config.sections import OptimizerConfig, TrainConfig
+from tf_simclr.errors import Diverged, Interrupted, UserError, did_you_mean
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -221,7 +222,7 @@ def test_flags_that_exclude_each_other():
 def test_a_configuration_made_in_code_is_checked_too():
     for bad in ({"learning_rate": math.nan}, {"learning_rate": "fast"}, {"learning_rate": -1}):
         with pytest.raises(UserError, match="learning_rate"):
-            config.Config(optimizer=config.Optimizer(**bad))
+            config.Config(optimizer=OptimizerConfig(**bad))
 
 
 def test_configuration_cannot_be_written_to():
@@ -229,7 +230,7 @@ def test_configuration_cannot_be_written_to():
     with pytest.raises(dataclasses.FrozenInstanceError):
         built.train.mode = "eval"
     with pytest.raises(dataclasses.FrozenInstanceError):
-        built.train = config.Train()
+        built.train = TrainConfig()
 
 
 def test_replace_changes_only_what_is_named():
@@ -248,10 +249,10 @@ def test_error_is_one_line_whatever_the_value():
 def test_exit_statuses():
     assert (
         UserError("").status,
-        config.Diverged("").status,
-        config.Interrupted("", 15).status,
+        Diverged("").status,
+        Interrupted("", 15).status,
     ) == (2, 1, 143)
-    assert config.Interrupted("", 2).status == 130
+    assert Interrupted("", 2).status == 130
 
 
 VALUES = st.one_of(
@@ -298,7 +299,7 @@ def test_any_unknown_key_is_refused(name):
 @settings(deadline=None)
 @given(name=st.text(), names=st.lists(st.text()))
 def test_nearest_of_any_names(name, names):
-    hint = config.nearest(name, names)
+    hint = did_you_mean(name, names)
     assert hint in {f" Did you mean '{n}'?" for n in names} if names else hint == ""
 
 
@@ -323,7 +324,7 @@ def test_no_tensorflow_before_it_is_needed():
     code = """
 import sys
 def heavy(): return sorted({"tensorflow", "keras", "sklearn", "tensorflow_datasets"} & set(sys.modules))
-import tf_simclr, tf_simclr.config, tf_simclr.flags
+import tf_simclr, tf_simclr.config, tf_simclr.config.command_line
 assert not heavy(), heavy()
 import run
 assert run.main(["run.py", "--help"]) == 0

@@ -5,9 +5,9 @@ import math
 import pytest
 
 from tests.helpers.training import Training
-from tf_simclr.config import command_line as flags
-from tf_simclr.config import config
-from tf_simclr.config import stages as chain
+from tf_simclr import config
+from tf_simclr.config import command_line, recipes
+from tf_simclr.config.stages import mode_of, separate_sections, stage_configs
 from tf_simclr.models import resnet
 
 SMALL = {
@@ -18,7 +18,7 @@ SMALL = {
     "train_batch_size": 8,
     "train_steps": 2,
 }
-RECIPES = sorted(flags.CONFIG_DIR.glob("*.yaml"))
+RECIPES = sorted(recipes.CONFIG_DIR.glob("*.yaml"))
 
 
 SHARES = {
@@ -42,7 +42,7 @@ def trained_by(settings):
 @pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_two_steps(path, monkeypatch):
-    for settings in chain.configs(*chain.separate(flags.read(path)), SMALL):
+    for settings in stage_configs(*separate_sections(recipes.read(path)), SMALL):
         block, _ = resnet.FAMILY[settings.model.resnet_depth]
         monkeypatch.setitem(
             resnet.FAMILY, settings.model.resnet_depth, (block, (1,))
@@ -56,7 +56,7 @@ def test_two_steps(path, monkeypatch):
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_only_what_differs_from_the_defaults(path):
     defaults = config.Config().flat()
-    common, sections = chain.separate(flags.read(path))
+    common, sections = separate_sections(recipes.read(path))
     assert [
         name for name, value in common.items() if value == defaults[name] and name != "dataset"
     ] == []
@@ -64,7 +64,7 @@ def test_only_what_differs_from_the_defaults(path):
         below = {
             **defaults,
             **common,
-            **(sections.get(chain.mode_of(stage), {}) if stage != chain.mode_of(stage) else {}),
+            **(sections.get(mode_of(stage), {}) if stage != mode_of(stage) else {}),
         }
         assert [name for name, value in section.items() if value == below[name]] == [], stage
 
@@ -73,12 +73,12 @@ def test_only_what_differs_from_the_defaults(path):
 def test_the_header_has_the_command(path):
     header = path.read_text().split("\n\n")[0]
     assert "python run.py --mode=train_then_eval" in header
-    assert path.stem in header or path.stem == flags.QUICK_START
+    assert path.stem in header or path.stem == recipes.QUICK_START
 
 
 def test_readme_names_every_recipe_and_flag():
-    readme = (flags.CONFIG_DIR.parent / "README.md").read_text()
+    readme = (recipes.CONFIG_DIR.parent / "README.md").read_text()
     assert [path.stem for path in RECIPES if f"| `{path.stem}` |" not in readme] == []
-    assert flags.markdown() in readme, (
+    assert command_line.markdown() in readme, (
         "the tables of flags in README are not those of the code: see flags.markdown()"
     )

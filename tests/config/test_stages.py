@@ -7,18 +7,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks import seeds
-from tests.helpers.configurations import command_line
+from tests.helpers.configurations import parse_command_line
 from tf_simclr import report
 from tf_simclr.commands.stages import Stages
-from tf_simclr.config import command_line as flags
-from tf_simclr.config import stages as chain
-from tf_simclr.config.config import UserError
-from tf_simclr.config.sections import MODES
+from tf_simclr.config import recipes
+from tf_simclr.config.registry import TRAIN_MODES
+from tf_simclr.config.stages import (
+    combined_flags,
+    relocated,
+    separate_sections,
+    sibling_runs,
+    stage_configs,
+)
+from tf_simclr.errors import UserError
 
 
 def stages(*arguments):
     """{stage: flat configuration} of a command line."""
-    built, _ = command_line("--dataset=digits", "--model_dir=runs/x", *arguments)
+    built, _ = parse_command_line("--dataset=digits", "--model_dir=runs/x", *arguments)
     return {
         settings.train.model_dir.removeprefix("runs/x").lstrip("/"): settings.flat()
         for settings in built
@@ -116,7 +122,7 @@ def test_sections_override_what_is_shared_and_the_command_line_both(tmp_path):
 
 def test_one_mode_takes_its_section_of_a_chain():
     """The quick start's fine-tuning alone."""
-    recipe = flags.read(flags.CONFIG_DIR / "digits_quickstart.yaml")
+    recipe = recipes.read(recipes.CONFIG_DIR / "digits_quickstart.yaml")
     built = stages("--config=digits_quickstart", "--train_mode=finetune", "--checkpoint=P")
     assert (
         built[""]["learning_rate"] == recipe["finetune"]["learning_rate"]
@@ -193,14 +199,14 @@ def test_wrong_sections(tmp_path, text, said):
     ],
 )
 def test_a_run_that_was_moved_with_the_one_it_starts_from(saved, checkpoint, there, expected):
-    values = chain.moved({"model_dir": saved, "checkpoint": checkpoint, "seed": 1}, there)
+    values = relocated({"model_dir": saved, "checkpoint": checkpoint, "seed": 1}, there)
     assert values == {"model_dir": there, "checkpoint": expected, "seed": 1}
-    assert chain.siblings(values) == (
+    assert sibling_runs(values) == (
         {} if expected == "runs/z" else {"checkpoint": expected.split("/")[-1]}
     )
 
 
-MODE = st.sampled_from(MODES)
+MODE = st.sampled_from(TRAIN_MODES)
 NAMES = st.lists(
     st.tuples(MODE, st.sampled_from(["", "-a", "-b"])).map("".join),
     min_size=2,
@@ -221,10 +227,10 @@ NAMES = st.lists(
 def test_what_is_described_is_built_again(names, sections):
     """`flags.json` of a chain gives the same stages, also in another directory."""
     common = {"train_mode": ",".join(names), "model_dir": "runs/x", "dataset": "digits", "seed": 3}
-    built = chain.configs(common, sections)
-    again = chain.configs(*chain.separate(chain.describe(built)))
+    built = stage_configs(common, sections)
+    again = stage_configs(*separate_sections(combined_flags(built)))
     assert again == built
-    moved = chain.configs(*chain.separate(chain.describe(built)), {"model_dir": "runs/y"})
+    moved = stage_configs(*separate_sections(combined_flags(built)), {"model_dir": "runs/y"})
     assert [settings.train.model_dir for settings in moved] == [f"runs/y/{name}" for name in names]
     assert not any(
         "runs/x" in str(value) for settings in moved for value in settings.flat().values()
@@ -253,11 +259,11 @@ def test_head_of_what_a_stage_starts_from(tmp_path, before, pretext, selector, f
     )
     if not chained:
         start.mkdir()
-        saved = command_line("--dataset=digits", f"--pretext={pretext}", f"--model_dir={start}")[0][
-            0
-        ].flat()
+        saved = parse_command_line(
+            "--dataset=digits", f"--pretext={pretext}", f"--model_dir={start}"
+        )[0][0].flat()
         (start / "flags.json").write_text(json.dumps(saved))
-    built, _ = command_line(
+    built, _ = parse_command_line(
         "--dataset=digits",
         f"--model_dir={tmp_path / 'x'}",
         f"--pretext={pretext}",

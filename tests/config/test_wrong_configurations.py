@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import run
 from tests.helpers.processes import snapshot, the_message
-from tf_simclr.config import config
+from tf_simclr import config
 
 FIELDS = {
     name: field

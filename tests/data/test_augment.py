@@ -10,10 +10,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tf_simclr.config import config
-from tf_simclr.data import augment
-from tf_simclr.data import color as colour
-from tf_simclr.data.image import Decoded, Encoded
+from tf_simclr import config
+from tf_simclr.data import augment, color
+from tf_simclr.data.image import DecodedImage, EncodedImage
 
 DRAWS = 400  # the standard deviation of a frequency is below 0.025 then
 PLAIN = {"use_crop": False, "use_flip": False, "color_jitter_strength": 0, "use_blur": False}
@@ -37,9 +36,10 @@ def draws(image, size, count=DRAWS, **flags):
     chosen = options(**{**PLAIN, **flags})
     seeds = tf.data.Dataset.range(count // 2).map(lambda i: tf.stack([7, i]))
     views = seeds.map(
-        lambda seed: augment.pretrain_views(Decoded(image), seed, size, chosen), tf.data.AUTOTUNE
+        lambda seed: augment.pretrain_views(DecodedImage(image), seed, size, chosen),
+        tf.data.AUTOTUNE,
     )
-    return colour.images(next(iter(views.batch(count // 2))), chosen).numpy()
+    return color.network_input(next(iter(views.batch(count // 2))), chosen).numpy()
 
 
 def planes(image):
@@ -48,7 +48,7 @@ def planes(image):
 
 def jitter(image, u, *arguments):
     return tf.transpose(
-        colour.jitter(planes(image), tf.unstack(tf.constant(u)), *arguments), [1, 2, 0]
+        color.jitter(planes(image), tf.unstack(tf.constant(u)), *arguments), [1, 2, 0]
     )
 
 
@@ -94,7 +94,7 @@ def slow_jitter(image, u, strength, additive):
 
 
 def slow_blur(image, sigma):
-    taps, size = colour.blur_taps(len(image)), len(image)
+    taps, size = color.blur_taps(len(image)), len(image)
     x = np.arange(taps) - taps // 2
     kernel = np.exp(-(x[:, None] ** 2 + x[None] ** 2) / (2 * sigma**2))
     kernel /= kernel.sum()
@@ -125,7 +125,7 @@ def test_a_batch_is_distorted_as_each_image_alone_in_numpy(one_by_one, strength,
     )
     images[0], images[1, ..., 1] = 0, 255  # what has no hue, and what has no saturation to gain
     chosen = options(color_jitter_strength=strength, brightness=brightness)
-    ours = colour.distort(tf.constant(images), tf.constant(u), chosen, one_by_one)
+    ours = color.distort(tf.constant(images), tf.constant(u), chosen, one_by_one)
     expected = [
         slow_colours(image / 255, own, strength, brightness == "additive", 0.2)
         for image, own in zip(images, u)
@@ -140,11 +140,11 @@ def test_images_without_numbers_are_taken_as_they_are(batch):
         np.full((2, 1, 4, 4, 3), 0.2, np.float32),
     ):
         np.testing.assert_allclose(
-            colour.images(dict.fromkeys(batch, tf.constant(images)), options()),
+            color.network_input(dict.fromkeys(batch, tf.constant(images)), options()),
             np.full((2, 4, 4, 3), 0.2),
             atol=1e-6,
         )
-    assert colour.images({"features": 0}, options()) is None
+    assert color.network_input({"features": 0}, options()) is None
 
 
 def test_replicas_distort_as_one_device(two_replicas):
@@ -153,18 +153,21 @@ def test_replicas_distort_as_one_device(two_replicas):
         tf.random.stateless_uniform([4, 12], [1, 2]),
     )
     step = tf.function(
-        lambda: two_replicas.run(lambda: colour.distort(images, u, options(), True)),
+        lambda: two_replicas.run(lambda: color.distort(images, u, options(), True)),
         autograph=False,
     )
     for found in two_replicas.experimental_local_results(step()):
-        np.testing.assert_allclose(found, colour.distort(images, u, options(), True), atol=1e-6)
+        np.testing.assert_allclose(found, color.distort(images, u, options(), True), atol=1e-6)
 
 
 @pytest.mark.parametrize("encode", [tf.io.encode_jpeg, tf.io.encode_png])
 def test_an_encoded_picture_gives_the_crops_of_the_decoded_one(encode):
     smooth = tf.cast(tf.image.resize(picture(6, 5), [97, 75]), tf.uint8)
-    encoded = Encoded(encode(smooth))
-    whole, boxes = Decoded(encoded.whole()), [([10, 20, 0], [30, 31, 3]), ([55, 3, 0], [40, 19, 3])]
+    encoded = EncodedImage(encode(smooth))
+    whole, boxes = (
+        DecodedImage(encoded.whole()),
+        [([10, 20, 0], [30, 31, 3]), ([55, 3, 0], [40, 19, 3])],
+    )
     assert encoded.shape().numpy().tolist() == [97, 75, 3]
     for one, other in zip(
         encoded.crops([(tf.constant(b), tf.constant(e)) for b, e in boxes]), whole.crops(boxes)
@@ -218,7 +221,7 @@ def test_grayscale_weights():
     image = floats(4, 5)
     grey = image @ np.array([0.2989, 0.587, 0.114])
     np.testing.assert_allclose(
-        colour.grayscale(planes(image)), np.repeat(grey[None], 3, 0), atol=1e-4
+        color.grayscale(planes(image)), np.repeat(grey[None], 3, 0), atol=1e-4
     )
 
 
@@ -227,10 +230,10 @@ def test_grayscale_weights():
     [(224, 23, 1.7), (224, 23, 0.1), (32, 3, 2.0), (96, 9, 0.8), (16, 1, 1.0)],
 )
 def test_blur_is_a_zero_padded_gaussian_convolution(size, taps, sigma):
-    assert colour.blur_taps(size) == taps
+    assert color.blur_taps(size) == taps
     image = floats(size, size)
     np.testing.assert_allclose(
-        colour.blur(planes(image), tf.constant(sigma)),
+        color.blur(planes(image), tf.constant(sigma)),
         slow_blur(image, sigma).transpose(2, 0, 1),
         atol=1e-5,
     )
@@ -284,7 +287,9 @@ def test_crop_areas_and_aspects(area, aspect):
     areas, aspects = [], []
     for i in range(300):
         crop = (
-            Decoded(image).crops([augment.crop_box(image.shape, [3, i], area, aspect)])[0].numpy()
+            DecodedImage(image)
+            .crops([augment.crop_box(image.shape, [3, i], area, aspect)])[0]
+            .numpy()
         )
         (h, w), (top, left) = crop.shape[:2], crop[0, 0, :2]
         np.testing.assert_array_equal(crop, image[top : top + h, left : left + w])
@@ -418,7 +423,7 @@ def test_rotation_tells_nothing_about_the_crop(monkeypatch):
     monkeypatch.setattr(augment, "resize", record)
     for i in range(150):
         augment.crop_and_flip(
-            Decoded(tf.constant(picture(90, 90))),
+            DecodedImage(tf.constant(picture(90, 90))),
             [tf.constant([1, i])],
             8,
             options(max_rotation=10),
@@ -437,17 +442,17 @@ def test_views_have_shape_dtype_and_range(shape, seed, size, affine):
     flags = {"max_rotation": 30, "max_shear": 0.3} if affine else {}
     image, seed = tf.constant(picture(*shape)), tf.constant([0, seed])
     chosen = options(**flags)
-    views = augment.pretrain_views(Decoded(image), seed, size, chosen)
+    views = augment.pretrain_views(DecodedImage(image), seed, size, chosen)
     assert views["views"].shape == (2, size, size, 3) and views["views"].dtype == tf.uint8
-    fine_tuning = augment.crop_and_flip(Decoded(image), [seed], size, chosen)
+    fine_tuning = augment.crop_and_flip(DecodedImage(image), [seed], size, chosen)
     assert fine_tuning.shape == (1, size, size, 3) and fine_tuning.dtype == tf.uint8
-    for view in [*colour.images(views, chosen), augment.eval_image(image, size)]:
+    for view in [*color.network_input(views, chosen), augment.eval_image(image, size)]:
         assert view.shape == (size, size, 3) and view.dtype == tf.float32
         assert np.min(view) >= 0 and np.max(view) <= 1
 
 
 def test_white_stays_white_without_colour_changes():
-    white = Decoded(tf.constant(np.full((9, 9, 3), 255, np.uint8)))
+    white = DecodedImage(tf.constant(np.full((9, 9, 3), 255, np.uint8)))
     flags = options(color_jitter_strength=0, use_blur=False, max_rotation=20)
     example = augment.pretrain_views(white, tf.constant([0, 1]), 12, flags)
     assert list(example) == ["views"]
@@ -460,13 +465,13 @@ OPERATIONS = {
     "resize": lambda x: augment.resize(x, 11),
     "random_affine": lambda x: augment.random_affine(x, U[:2], 40.0, 0.5),
     "random_flip": lambda x: augment.random_flip(x, U[6]),
-    "jitter": lambda x: colour.jitter(tf.transpose(x, [2, 0, 1]), tf.unstack(tf.constant(U)), 1.0),
-    "grayscale": lambda x: colour.grayscale(tf.transpose(x, [2, 0, 1])),
-    "blur": lambda x: colour.blur(tf.transpose(x, [2, 0, 1]), tf.constant(1.3)),
+    "jitter": lambda x: color.jitter(tf.transpose(x, [2, 0, 1]), tf.unstack(tf.constant(U)), 1.0),
+    "grayscale": lambda x: color.grayscale(tf.transpose(x, [2, 0, 1])),
+    "blur": lambda x: color.blur(tf.transpose(x, [2, 0, 1]), tf.constant(1.3)),
     "pretrain_view": lambda x: augment.pretrain_views(
-        Decoded(x), SEED, 32, options(max_rotation=20, max_shear=0.1)
+        DecodedImage(x), SEED, 32, options(max_rotation=20, max_shear=0.1)
     )["views"],
-    "crop_and_flip": lambda x: augment.crop_and_flip(Decoded(x), [SEED], 32, options()),
+    "crop_and_flip": lambda x: augment.crop_and_flip(DecodedImage(x), [SEED], 32, options()),
     "eval_image": lambda x: augment.eval_image(x, 40),
 }
 

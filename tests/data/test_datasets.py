@@ -7,11 +7,9 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from tf_simclr.config import config
-from tf_simclr.config.config import UserError
-from tf_simclr.data import datasets as sources
-from tf_simclr.data import decoding as encoded
-from tf_simclr.data import label_subset as labels
+from tf_simclr import config
+from tf_simclr.data import datasets, decoding, label_subset
+from tf_simclr.errors import UserError
 
 CLASSES = ["ant", "bee", "cow"]
 
@@ -59,7 +57,7 @@ def data_dir(tmp_path_factory):
 @pytest.fixture
 def load(data_dir):
     def load(split="train", dataset="tiny_pictures", **flags):
-        return sources.load(
+        return datasets.load(
             config.build({"dataset": dataset, "data_dir": data_dir, **flags}).data, split
         )
 
@@ -71,11 +69,11 @@ def both(load, monkeypatch):
     """A function: split -> (the source in memory, the same one streamed)."""
 
     def both(split="train", **flags):
-        monkeypatch.setattr(sources, "MEMORY_LIMIT", 2**30)
+        monkeypatch.setattr(datasets, "MEMORY_LIMIT", 2**30)
         indexed = load(split, **flags)
-        monkeypatch.setattr(sources, "MEMORY_LIMIT", 0)
+        monkeypatch.setattr(datasets, "MEMORY_LIMIT", 0)
         streamed = load(split, **flags)
-        assert isinstance(indexed, sources.Indexed) and isinstance(streamed, sources.Streamed)
+        assert isinstance(indexed, datasets.Indexed) and isinstance(streamed, datasets.Streamed)
         return indexed, streamed
 
     return both
@@ -87,7 +85,7 @@ def rows(source):
 
 
 def digits(split):
-    return sources.load(config.build({"dataset": "digits"}).data, split)
+    return datasets.load(config.build({"dataset": "digits"}).data, split)
 
 
 def test_digits():
@@ -137,13 +135,15 @@ def test_both_kinds_have_the_same_examples(both, split, count):
 
 
 def test_a_cached_data_set_is_in_memory_whatever_its_size(load, monkeypatch):
-    monkeypatch.setattr(sources, "MEMORY_LIMIT", 0)
-    assert isinstance(load(cache_dataset=True), sources.Indexed)
+    monkeypatch.setattr(datasets, "MEMORY_LIMIT", 0)
+    assert isinstance(load(cache_dataset=True), datasets.Indexed)
 
 
 def test_both_kinds_choose_the_same_labels(both):
     few = config.build({"dataset": "tiny_pictures", "labels_per_class": 2}).data
-    (indexed, written), (streamed, same) = (labels.restrict(source, few, 3) for source in both())
+    (indexed, written), (streamed, same) = (
+        label_subset.restrict(source, few, 3) for source in both()
+    )
     assert written == same
     assert rows(indexed) == rows(streamed)
     for source in (indexed, streamed):
@@ -160,8 +160,8 @@ def test_a_written_subset_outlives_a_change_of_kind(both):
     few = config.build({"dataset": "tiny_pictures", "label_fraction": 0.3}).data
     indexed, streamed = both("test")
     for one, other in ((indexed, streamed), (streamed, indexed)):
-        first, written = labels.restrict(one, few, 3)
-        assert rows(labels.restrict(other, few, 3, [written])[0]) == rows(first)
+        first, written = label_subset.restrict(one, few, 3)
+        assert rows(label_subset.restrict(other, few, 3, [written])[0]) == rows(first)
 
 
 def test_at_most_so_many_and_only_labelled_ones(both):
@@ -224,13 +224,13 @@ def test_what_cannot_be_prepared_is_the_users_error(monkeypatch, tmp_path):
     monkeypatch.setattr(TinyPictures, "_split_generators", fail)
     settings = config.build({"dataset": "tiny_pictures", "data_dir": str(tmp_path)})
     with pytest.raises(UserError, match=r"the network is down.*--data_dir"):
-        sources.load(settings.data, "train")
+        datasets.load(settings.data, "train")
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_decode_gives_three_channels(channels):
     image = np.arange(24 * channels, dtype=np.uint8).reshape(4, 6, channels)
-    decoded = encoded.decode(tf.io.encode_png(image))
+    decoded = decoding.decode(tf.io.encode_png(image))
     np.testing.assert_array_equal(decoded, np.broadcast_to(image, (4, 6, 3)))
 
 

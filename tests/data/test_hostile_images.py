@@ -9,11 +9,10 @@ import pytest
 from PIL import Image
 
 from tests.helpers.processes import HERE, TINY, the_line
-from tf_simclr.config import config
-from tf_simclr.config.config import Failed
-from tf_simclr.data import datasets as sources
-from tf_simclr.data import mixture
-from tf_simclr.training import loop as train
+from tf_simclr import config
+from tf_simclr.data import datasets, mixture
+from tf_simclr.errors import Failed
+from tf_simclr.training import loop
 from tf_simclr.training.experiment import Experiment
 
 
@@ -86,13 +85,13 @@ def fill(folder, files, kind):
 
 
 def load(folder, split="train", **flags):
-    return sources.load(config.build({"dataset": f"folder:{folder}", **flags}).data, split)
+    return datasets.load(config.build({"dataset": f"folder:{folder}", **flags}).data, split)
 
 
 @pytest.mark.parametrize("in_memory", [True, False])
 def test_hostile_images(tmp_path, monkeypatch, log, in_memory):
     """The good ones are decoded; of the bad ones each is named, and none takes memory for what it claims to be."""
-    monkeypatch.setattr(sources, "MEMORY_LIMIT", 2**30 if in_memory else 0)
+    monkeypatch.setattr(datasets, "MEMORY_LIMIT", 2**30 if in_memory else 0)
     fill(tmp_path, GOOD, "train/a")
     fill(tmp_path, BAD, "train/b")
     (tmp_path / "train" / "one").mkdir()
@@ -143,7 +142,7 @@ def test_a_folder_that_may_not_be_read(tmp_path, monkeypatch, log):
 @pytest.fixture
 def by_path(tmp_path, monkeypatch):
     """A folder of 24 images of two classes, too large to be kept in memory."""
-    monkeypatch.setattr(sources, "MEMORY_LIMIT", 0)
+    monkeypatch.setattr(datasets, "MEMORY_LIMIT", 0)
     for kind in ("a", "b"):
         fill(
             tmp_path / "images" / "train",
@@ -160,7 +159,7 @@ def lose(folder):
 
 
 def test_others_stand_in_for_images_that_are_gone(by_path):
-    part = mixture.Part(load(by_path), 8, constants=np.arange(24.0)[:, None])
+    part = mixture.BatchPart(load(by_path), 8, constants=np.arange(24.0)[:, None])
     assert mixture.without_unreadable([part]) == ([part], [])
     lose(by_path)
     (found,), lost = mixture.without_unreadable([part])
@@ -190,14 +189,14 @@ def run_of(by_path, settings):
 
 def after_step(monkeypatch, number, act):
     """Does something once, after a step of the training."""
-    after = train.Keeper.after
+    after = loop.Keeper.after
 
     def and_then(keeper, step, last):
         after(keeper, step, last)
         if step == number:
             act()
 
-    monkeypatch.setattr(train.Keeper, "after", and_then)
+    monkeypatch.setattr(loop.Keeper, "after", and_then)
 
 
 @pytest.mark.parametrize("mode", ["pretrain", "supervised"])
@@ -205,7 +204,7 @@ def test_images_that_vanish_while_training(run_of, by_path, eager, shallow, monk
     """The training goes on to its end with the others, which come in the order they would have had."""
     after_step(monkeypatch, 2, lambda: lose(by_path))
     experiment = run_of(train_mode=mode)
-    train.fit(experiment)
+    loop.fit(experiment)
     assert int(experiment.checkpoints.step) == 12
     (line,) = {record.getMessage() for record in log.records if "stand in" in record.getMessage()}
     assert (
@@ -219,7 +218,7 @@ def test_held_out_images_that_vanish(run_of, eager, shallow, monkeypatch, log):
     """The training goes on without looking at them."""
     experiment = run_of(train_mode="supervised", eval_every_epochs=1, holdout_fraction=0.25)
     after_step(monkeypatch, 1, lambda: os.unlink(experiment.held_out.records[0]))
-    train.fit(experiment)
+    loop.fit(experiment)
     assert (
         int(experiment.checkpoints.step) == 12
         and "the look at held-out images is left out, some can't be read any more" in log.text
@@ -263,4 +262,4 @@ def test_images_that_vanish_in_a_loop_of_steps(run_of, by_path, shallow, monkeyp
         Failed,
         match=r"--steps_per_loop=.: one of the steps after .* had no batch; the same command goes on",
     ):
-        train.fit(run_of(train_mode="supervised", steps_per_loop=6))
+        loop.fit(run_of(train_mode="supervised", steps_per_loop=6))

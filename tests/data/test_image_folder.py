@@ -7,10 +7,9 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from tf_simclr.config import config
-from tf_simclr.config.config import UserError
-from tf_simclr.data import datasets as sources
-from tf_simclr.data import image_folder as folder
+from tf_simclr import config
+from tf_simclr.data import datasets, image_folder
+from tf_simclr.errors import UserError
 
 TOP, BOTTOM = (200, 40, 90), (30, 160, 220)
 
@@ -30,7 +29,7 @@ def fill(folder, *names):
 
 
 def load(folder, split="train", **flags):
-    return sources.load(config.build({"dataset": f"folder:{folder}", **flags}).data, split)
+    return datasets.load(config.build({"dataset": f"folder:{folder}", **flags}).data, split)
 
 
 def labels_of(source):
@@ -249,7 +248,7 @@ def test_bmp_with_a_colour_palette_is_refused(tmp_path, rng):
     pixels = rng.integers(0, 255, (8, 8, 3), np.uint8)
     Image.fromarray(pixels).quantize(16).save(tmp_path / "colour.bmp")
     Image.fromarray(pixels[..., 0]).save(tmp_path / "grey.bmp")
-    assert folder.readable(str(tmp_path), ("colour.bmp", "grey.bmp")).tolist() == [1]
+    assert image_folder.readable(str(tmp_path), ("colour.bmp", "grey.bmp")).tolist() == [1]
 
 
 def test_labels_of_another_split_do_not_matter(tmp_path):

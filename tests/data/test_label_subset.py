@@ -7,11 +7,9 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tf_simclr.config import config
-from tf_simclr.config.config import UserError
-from tf_simclr.data import datasets as sources
-from tf_simclr.data import label_subset as labels
-from tf_simclr.data import mixture, pipeline
+from tf_simclr import config
+from tf_simclr.data import datasets, label_subset, mixture, pipeline
+from tf_simclr.errors import UserError
 
 LABELS = np.repeat([0, 1, 2, -1], [100, 40, 3, 20])
 
@@ -24,7 +22,7 @@ def data(**flags):
 @given(st.lists(st.integers(-1, 3), min_size=1, max_size=60), st.floats(0.01, 1), st.integers(0, 5))
 def test_a_fraction_keeps_the_same_share_of_each_class(all_labels, fraction, seed):
     all_labels = np.array(all_labels)
-    chosen = labels.choose(all_labels, fraction, 0, seed)
+    chosen = label_subset.choose(all_labels, fraction, 0, seed)
     assert np.all(np.diff(chosen) > 0) and np.all(all_labels[chosen] >= 0)
     for label in set(all_labels) - {-1}:
         kept, there = np.sum(all_labels[chosen] == label), np.sum(all_labels == label)
@@ -32,48 +30,50 @@ def test_a_fraction_keeps_the_same_share_of_each_class(all_labels, fraction, see
 
 
 def test_so_many_of_each_class():
-    chosen = labels.choose(LABELS, 1.0, 3, seed=0)
+    chosen = label_subset.choose(LABELS, 1.0, 3, seed=0)
     np.testing.assert_array_equal(np.bincount(LABELS[chosen]), [3, 3, 3])
 
 
 def test_more_than_a_class_has():
     with pytest.raises(UserError, match="class 2 has only 3 labelled examples"):
-        labels.choose(LABELS, 1.0, 4, seed=0)
+        label_subset.choose(LABELS, 1.0, 4, seed=0)
 
 
 def test_the_seed_decides():
-    subsets = [labels.choose(LABELS, 0.1, 0, seed).tolist() for seed in (0, 0, 1)]
+    subsets = [label_subset.choose(LABELS, 0.1, 0, seed).tolist() for seed in (0, 0, 1)]
     assert subsets[0] == subsets[1] != subsets[2]
 
 
 def test_the_choice_does_not_depend_on_earlier_random_numbers():
-    first = labels.choose(LABELS, 0.1, 0, seed=1)
+    first = label_subset.choose(LABELS, 0.1, 0, seed=1)
     np.random.seed(3)
-    labels.choose(LABELS, 0.3, 0, seed=9)
-    np.testing.assert_array_equal(labels.choose(LABELS, 0.1, 0, seed=1), first)
+    label_subset.choose(LABELS, 0.3, 0, seed=9)
+    np.testing.assert_array_equal(label_subset.choose(LABELS, 0.1, 0, seed=1), first)
 
 
 def test_the_choice_in_a_class_does_not_depend_on_the_other_classes():
-    alone = labels.choose(np.where(LABELS == 1, 1, -1), 0.1, 0, seed=1)
+    alone = label_subset.choose(np.where(LABELS == 1, 1, -1), 0.1, 0, seed=1)
     np.testing.assert_array_equal(
-        alone, [i for i in labels.choose(LABELS, 0.1, 0, seed=1) if LABELS[i] == 1]
+        alone, [i for i in label_subset.choose(LABELS, 0.1, 0, seed=1) if LABELS[i] == 1]
     )
 
 
 def test_all_labels_need_no_subset():
-    source = sources.load(data(), "train")
-    assert labels.restrict(source, data(), 0) == (source, None)
+    source = datasets.load(data(), "train")
+    assert label_subset.restrict(source, data(), 0) == (source, None)
 
 
 def test_the_pipeline_yields_only_the_chosen_labels():
-    source = sources.load(data(), "train").at_most(60)
-    restricted, subset = labels.restrict(source, data(labels_per_class=2), 5)
+    source = datasets.load(data(), "train").at_most(60)
+    restricted, subset = label_subset.restrict(source, data(labels_per_class=2), 5)
     strategy = tf.distribute.OneDeviceStrategy("CPU:0")
 
     def example(picture, label, seed, index, constant):
         return {"image": picture.whole(), "label": label}
 
-    batches = iter(pipeline.training([mixture.Part(restricted, 20)], example, 0, 0, strategy))
+    batches = iter(
+        pipeline.training_batches([mixture.BatchPart(restricted, 20)], example, 0, 0, strategy)
+    )
     seen = {
         image.tobytes(): int(label)
         for _ in range(3)
@@ -90,23 +90,23 @@ def test_the_pipeline_yields_only_the_chosen_labels():
 
 
 def test_a_written_subset_is_used_again_whatever_the_seed():
-    source = sources.load(data(), "train")
+    source = datasets.load(data(), "train")
     few = data(label_fraction=0.02)
-    first, subset = labels.restrict(source, few, 5)
-    again, same = labels.restrict(source, few, 6, [subset])
+    first, subset = label_subset.restrict(source, few, 5)
+    again, same = label_subset.restrict(source, few, 6, [subset])
     assert same == subset
     np.testing.assert_array_equal(again.labels, first.labels)
 
 
 def test_labels_wanted_of_data_without_any():
-    source = sources.load(data(), "train").with_labels_of([])
+    source = datasets.load(data(), "train").with_labels_of([])
     with pytest.raises(UserError, match="has no labels"):
-        labels.restrict(source, data(label_fraction=0.5), 0)
+        label_subset.restrict(source, data(label_fraction=0.5), 0)
 
 
 def test_chosen_examples_that_are_gone(rng):
     """Better an error than fewer labels than the run says it uses."""
-    source = sources.Indexed(
+    source = datasets.Indexed(
         "s", "train", ("a", "b"), None, np.zeros((4, 1)), np.array([0, 1, 0, 1])
     )
     with pytest.raises(UserError, match=r"1 of the 2 examples .* e.g. 7"):

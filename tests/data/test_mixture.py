@@ -10,23 +10,22 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tf_simclr.config import config
-from tf_simclr.config.config import UserError
-from tf_simclr.data import datasets as sources
-from tf_simclr.data import mixture, pipeline
-from tf_simclr.data.image import Decoded
-from tf_simclr.data.mixture import parts
+from tf_simclr import config
+from tf_simclr.data import datasets, mixture, pipeline
+from tf_simclr.data.image import DecodedImage
+from tf_simclr.data.mixture import batch_parts
+from tf_simclr.errors import UserError
 
 
 def numbers(name, start, count, labeled=None):
     """A source whose images and labels are numbers; the first `labeled` have a label."""
     labels = np.arange(start, start + count)
     known = np.where(np.arange(count) < (count if labeled is None else labeled), labels, -1)
-    return sources.Indexed(
+    return datasets.Indexed(
         name,
         "train",
         tuple(map(str, range(200))),
-        lambda record: Decoded(tf.reshape(record, [1, 1, 1])),
+        lambda record: DecodedImage(tf.reshape(record, [1, 1, 1])),
         labels,
         known,
     )
@@ -42,7 +41,7 @@ def example(picture, label, seed, index, constant):
 
 
 def batches(given_parts, count, start=0, strategy=None, seed=0):
-    data = pipeline.training(
+    data = pipeline.training_batches(
         given_parts, example, seed, start, strategy or tf.distribute.OneDeviceStrategy("CPU:0")
     )
     return [
@@ -65,7 +64,7 @@ def batches(given_parts, count, start=0, strategy=None, seed=0):
 def test_shares(labeled, unlabeled, more, ratio, per_replica, replicas):
     source = numbers("s", 0, labeled + unlabeled, labeled)
     try:
-        found = parts(
+        found = batch_parts(
             source,
             numbers("u", 100, more).without_labels(),
             ratio,
@@ -96,11 +95,11 @@ def test_shares(labeled, unlabeled, more, ratio, per_replica, replicas):
 
 def test_one_source_alone_is_one_part():
     source = numbers("s", 0, 10, 3)
-    assert parts(source, None, 0.0, 4, 1) == [mixture.Part(source, 4)]
+    assert batch_parts(source, None, 0.0, 4, 1) == [mixture.BatchPart(source, 4)]
 
 
 def test_every_batch_has_its_share_of_labels():
-    found = parts(numbers("s", 0, 20, 5), numbers("u", 100, 40).without_labels(), 3.0, 8, 1)
+    found = batch_parts(numbers("s", 0, 20, 5), numbers("u", 100, 40).without_labels(), 3.0, 8, 1)
     seen = batches(found, 30)
     assert all(np.sum(batch["label"] >= 0) == 2 for batch in seen)
     assert all(np.all(batch["number"][:2] < 5) for batch in seen)
@@ -112,7 +111,7 @@ def test_every_batch_has_its_share_of_labels():
 
 
 def test_an_unlabelled_data_set_never_shows_its_labels():
-    found = parts(numbers("s", 0, 10), numbers("u", 100, 10).without_labels(), 0.0, 4, 1)
+    found = batch_parts(numbers("s", 0, 10), numbers("u", 100, 10).without_labels(), 0.0, 4, 1)
     for batch in batches(found, 10):
         assert (
             np.all((batch["label"] >= 0) == (batch["number"] < 100))
@@ -121,21 +120,21 @@ def test_an_unlabelled_data_set_never_shows_its_labels():
 
 
 def test_continues_where_it_was():
-    found = parts(numbers("s", 0, 20, 5), None, 1.0, 4, 1)
+    found = batch_parts(numbers("s", 0, 20, 5), None, 1.0, 4, 1)
     for one, other in zip(batches(found, 8)[5:], batches(found, 3, start=5), strict=True):
         for name in one:
             np.testing.assert_array_equal(one[name], other[name])
 
 
 def test_parts_have_random_numbers_of_their_own():
-    found = [mixture.Part(numbers("s", 0, 4), 4), mixture.Part(numbers("s", 0, 4), 4)]
+    found = [mixture.BatchPart(numbers("s", 0, 4), 4), mixture.BatchPart(numbers("s", 0, 4), 4)]
     random = np.concatenate([batch["random"] for batch in batches(found, 3)])
     assert len(set(random)) == len(random)
 
 
 def test_each_replica_gets_the_same_share(two_replicas):
-    found = parts(numbers("s", 0, 20, 5), None, 3.0, 8, 2)
-    batch = next(iter(pipeline.training(found, example, 0, 0, two_replicas)))
+    found = batch_parts(numbers("s", 0, 20, 5), None, 3.0, 8, 2)
+    batch = next(iter(pipeline.training_batches(found, example, 0, 0, two_replicas)))
     assert [
         int(np.sum(copy.numpy() >= 0))
         for copy in two_replicas.experimental_local_results(batch["label"])
@@ -143,7 +142,7 @@ def test_each_replica_gets_the_same_share(two_replicas):
 
 
 def test_constants_go_with_their_example():
-    part = mixture.Part(numbers("s", 0, 20), 4, np.arange(20.0)[:, None] * [1, 10])
+    part = mixture.BatchPart(numbers("s", 0, 20), 4, np.arange(20.0)[:, None] * [1, 10])
     for batch in batches([part], 10):
         np.testing.assert_array_equal(batch["constant"], batch["number"][:, None] * [1, 10])
 
@@ -158,16 +157,16 @@ def test_constants_go_with_their_example():
 )
 def test_nothing_to_mix(labeled, ratio, batch, said):
     with pytest.raises(UserError, match=said):
-        parts(numbers("s", 0, 10, labeled), None, ratio, batch, 1)
+        batch_parts(numbers("s", 0, 10, labeled), None, ratio, batch, 1)
 
 
 def test_unlabelled_digits():
     data = config.build(
         {"dataset": "digits", "unlabeled_dataset": "digits", "unlabeled_split": "test"}
     ).data
-    source = sources.load_unlabeled(data)
+    source = datasets.load_unlabeled(data)
     assert source.num_examples == 360 and source.num_labeled == 0
-    assert sources.load_unlabeled(config.build({"dataset": "digits"}).data) is None
+    assert datasets.load_unlabeled(config.build({"dataset": "digits"}).data) is None
 
 
 @pytest.mark.parametrize(
@@ -183,4 +182,4 @@ def test_unlabelled_digits():
 )
 def test_wrong_unlabelled_data_set(values, said):
     with pytest.raises(UserError, match=said):
-        sources.load_unlabeled(config.build({"dataset": "digits", **values}).data)
+        datasets.load_unlabeled(config.build({"dataset": "digits", **values}).data)

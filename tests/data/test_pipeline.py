@@ -9,12 +9,10 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tf_simclr.config import config
-from tf_simclr.config.config import UserError
-from tf_simclr.data import augment, mixture, pipeline, source
-from tf_simclr.data import data_service as service
-from tf_simclr.data import datasets as sources
-from tf_simclr.data.image import Decoded
+from tf_simclr import config
+from tf_simclr.data import augment, data_service, datasets, mixture, pipeline, source
+from tf_simclr.data.image import DecodedImage
+from tf_simclr.errors import UserError
 
 N = 22  # not a multiple of the batch sizes below
 VIEW = config.build({"use_blur": False}).augment
@@ -35,7 +33,7 @@ def indexed(n=N):
     grey = 10 * np.arange(n, dtype=np.uint8)[:, None, None, None]
     records = grey + np.arange(6, dtype=np.uint8)[:, None] + np.zeros([n, 6, 6, 3], np.uint8)
     names = tuple(map(str, range(n)))
-    return sources.Indexed("numbers", "train", names, Decoded, records, np.arange(n))
+    return datasets.Indexed("numbers", "train", names, DecodedImage, records, np.arange(n))
 
 
 def streamed(n=N):
@@ -51,7 +49,7 @@ def streamed(n=N):
             else data.shard(context.num_input_pipelines, context.input_pipeline_id)
         )
 
-    return sources.Streamed("numbers", "train", every.class_names, every.open, read, n, n)
+    return datasets.Streamed("numbers", "train", every.class_names, every.open, read, n, n)
 
 
 KINDS = pytest.mark.parametrize("kind", [indexed, streamed])
@@ -72,8 +70,8 @@ def view(picture, label, seed, index=0, constant=None):
 
 def train(source, count, batch=4, start=0, seed=0, example=cheap, strategy=None):
     """The next `count` batches from step `start` on."""
-    data = pipeline.training(
-        [mixture.Part(source, batch)], example, seed, start, strategy or Workers()
+    data = pipeline.training_batches(
+        [mixture.BatchPart(source, batch)], example, seed, start, strategy or Workers()
     )
     return list(itertools.islice(data.as_numpy_iterator(), count))
 
@@ -194,7 +192,9 @@ def test_two_workers_of_a_stream_see_every_example_once_an_epoch():
 
 def test_replicas_get_parts_of_the_batch(two_replicas):
     one = train(indexed(), 3, batch=8)
-    batches = iter(pipeline.training([mixture.Part(indexed(), 8)], cheap, 0, 0, two_replicas))
+    batches = iter(
+        pipeline.training_batches([mixture.BatchPart(indexed(), 8)], cheap, 0, 0, two_replicas)
+    )
     for expected in one:
         batch = {name: tf.concat(value.values, 0) for name, value in next(batches).items()}
         assert_same(batch, expected)
@@ -214,7 +214,7 @@ def test_evaluation_has_every_example_once_in_whole_batches(n, batch, workers, k
     steps, labels = -(-n // batch), []
     for number in range(workers):
         data = list(
-            pipeline.evaluation(
+            pipeline.evaluation_batches(
                 kind(n), example, batch, Workers(workers, number)
             ).as_numpy_iterator()
         )
@@ -236,7 +236,9 @@ def test_evaluation_has_every_example_once_in_whole_batches(n, batch, workers, k
 
 
 def test_evaluation_keeps_the_order_on_one_worker():
-    data = pipeline.evaluation(indexed(), lambda image, label: {"label": label}, 8, Workers())
+    data = pipeline.evaluation_batches(
+        indexed(), lambda image, label: {"label": label}, 8, Workers()
+    )
     rows = join(list(data.as_numpy_iterator()))
     np.testing.assert_array_equal(rows["label"][:N], np.arange(N))
     np.testing.assert_array_equal(rows["weight"], [1] * N + [0] * 2)
@@ -245,12 +247,12 @@ def test_evaluation_keeps_the_order_on_one_worker():
 @pytest.mark.parametrize("numbers", [(0,), (1, 2)])
 def test_fold_gives_each_combination_its_own_seed(numbers):
     seeds = [
-        tuple(pipeline.fold(seed, *(n + shift for n in numbers)).numpy())
+        tuple(pipeline.fold_in(seed, *(n + shift for n in numbers)).numpy())
         for seed in (0, 1)
         for shift in (0, 1, 2**33)
     ]
     assert len(set(seeds)) == 6
-    assert seeds[0] == tuple(pipeline.fold(0, *numbers).numpy())
+    assert seeds[0] == tuple(pipeline.fold_in(0, *numbers).numpy())
 
 
 @pytest.fixture
@@ -269,7 +271,9 @@ def cluster():
 
 @KINDS
 def test_a_cluster_computes_each_batch_of_an_epoch_once(kind, cluster):
-    batches = pipeline.training([mixture.Part(kind(20), 4)], view, 0, 0, Workers(), cluster)
+    batches = pipeline.training_batches(
+        [mixture.BatchPart(kind(20), 4)], view, 0, 0, Workers(), cluster
+    )
     expected = train(kind(20), 30, example=view)
     found = list(itertools.islice(batches.as_numpy_iterator(), 15))
     assert all(batch["views"].shape == (4, 2, 8, 8, 3) for batch in found)
@@ -289,10 +293,14 @@ def test_a_cluster_computes_each_batch_of_an_epoch_once(kind, cluster):
 )
 def test_a_cluster_that_is_not_there(address):
     with pytest.raises(UserError, match=f"--data_service={address}: no tf.data service there"):
-        pipeline.training([mixture.Part(indexed(), 4)], cheap, 0, 0, Workers(), address)
+        pipeline.training_batches(
+            [mixture.BatchPart(indexed(), 4)], cheap, 0, 0, Workers(), address
+        )
 
 
 def test_a_source_that_is_too_large_for_a_cluster(monkeypatch):
-    monkeypatch.setattr(service, "GRAPH_LIMIT", 100)
+    monkeypatch.setattr(data_service, "GRAPH_LIMIT", 100)
     with pytest.raises(UserError, match="--data_service=grpc://a:1: numbers, split train, holds"):
-        pipeline.training([mixture.Part(indexed(), 4)], cheap, 0, 0, Workers(), "grpc://a:1")
+        pipeline.training_batches(
+            [mixture.BatchPart(indexed(), 4)], cheap, 0, 0, Workers(), "grpc://a:1"
+        )

@@ -10,25 +10,28 @@ import pytest
 import tensorflow as tf
 from sklearn.metrics.pairwise import cosine_similarity
 
-from tests.helpers.configurations import command_line
-from tf_simclr import distribute, report
+from tests.helpers.configurations import parse_command_line
+from tf_simclr import config, distribute, report
 from tf_simclr.checkpoints import pretrained
 from tf_simclr.commands import evaluate, transfer
-from tf_simclr.config import command_line as flags
-from tf_simclr.config import config
-from tf_simclr.data import datasets as sources
-from tf_simclr.data import mixture, pipeline
-from tf_simclr.evaluation import evaluator as measure
-from tf_simclr.evaluation import features
-from tf_simclr.evaluation import metrics as evaluation
-from tf_simclr.evaluation import pretext_accuracy as own_task
-from tf_simclr.evaluation import report_images as showcase
-from tf_simclr.evaluation import results_json as results
-from tf_simclr.evaluation import tensorboard as events
-from tf_simclr.evaluation.feature_store import Store, in_memory
+from tf_simclr.config import recipes
+from tf_simclr.config.sections import DataConfig
+from tf_simclr.data import datasets, mixture, pipeline
+from tf_simclr.errors import UserError
+from tf_simclr.evaluation import (
+    evaluator,
+    features,
+    metrics,
+    pretext_accuracy,
+    report_images,
+    results_json,
+    tensorboard,
+)
+from tf_simclr.evaluation.feature_store import FeatureStore, in_memory
 from tf_simclr.evaluation.metrics.base import Examples
-from tf_simclr.evaluation.results import Findings
+from tf_simclr.evaluation.results import Results
 from tf_simclr.report import schema
+from tf_simclr.runs import files as run_files
 from tf_simclr.training.experiment import Experiment
 
 pytestmark = pytest.mark.usefixtures("shallow")
@@ -48,7 +51,7 @@ def experiment(settings):
 
 
 def measured(experiment, names=None):
-    findings, rows = measure.measure(experiment, measure.data(experiment), names)
+    findings, rows = evaluator.measure(experiment, evaluator.data(experiment), names)
     return findings, rows
 
 
@@ -65,7 +68,7 @@ def test_all_networks_and_layers(experiment):
     """The figures are those of features computed one network and layer at a time, in inference mode."""
     made = experiment(eval_layers="all")
     findings, rows = measured(made)
-    data = measure.data(made)
+    data = evaluator.data(made)
     assert (data.train.num_examples, data.test.num_examples) == (30, 128)
     untrained = made.make_objective()
     layers = ["block_group1", "final_avg_pool", "proj_head_1", "proj_head_2", "proj_head_3"]
@@ -85,13 +88,13 @@ def test_all_networks_and_layers(experiment):
             outputs = (
                 {"pixels": tf.reshape(images, [len(images), -1])}
                 if objective is None
-                else objective.layers_of(images)
+                else objective.layer_features(images)
             )
             both.append((outputs, source.labels))
         place = "pixels" if objective is None else "proj_head_2"
         train, test = (Examples(outputs[place].numpy(), labels) for outputs, labels in both)
         for name in ("knn", "clustering", "retrieval"):
-            expected = evaluation.run(name, train, test, made.settings.eval)[0]
+            expected = metrics.run(name, train, test, made.settings.eval)[0]
             assert {
                 figure: findings.figures[network][place][figure] for figure in expected
             } == pytest.approx(expected, abs=0.02)
@@ -116,7 +119,7 @@ def test_layers_of_a_network(experiment):
     """Feature maps as their mean over space, each layer of the head, and the logits of the layer that the linear head reads."""
     made = experiment(ft_proj_selector=1)
     images = tf.random.stateless_uniform([2, 16, 16, 3], [1, 2])
-    found, endpoints = made.objective.layers_of(images), made.objective(images)
+    found, endpoints = made.objective.layer_features(images), made.objective(images)
     np.testing.assert_allclose(
         found["block_group1"], tf.reduce_mean(endpoints["block_group1"], [1, 2]), rtol=1e-5
     )
@@ -135,9 +138,11 @@ def test_features_of_all_examples_in_order(settings, two_replicas, replicas, mon
     strategy = two_replicas if replicas == 2 else tf.distribute.get_strategy()
     monkeypatch.setattr(distribute, "strategy", lambda hardware: strategy)
     made = Experiment(options)
-    source = sources.load(options.data, "test").take(np.arange(21))
-    function = features.of_layers(made.objective, ["final_avg_pool"])
-    rows = features.mapper(function, made.objective.eval_example, 8, strategy)(source, "test")
+    source = datasets.load(options.data, "test").take(np.arange(21))
+    function = features.layer_features(made.objective, ["final_avg_pool"])
+    rows = features.feature_mapper(function, made.objective.eval_example, 8, strategy)(
+        source, "test"
+    )
     np.testing.assert_array_equal(rows["label"], source.labels)
     np.testing.assert_allclose(
         rows["final_avg_pool"],
@@ -145,8 +150,8 @@ def test_features_of_all_examples_in_order(settings, two_replicas, replicas, mon
         rtol=1e-4,
         atol=1e-6,
     )
-    views = features.mapper(
-        features.of_views(features.of_pixels, options.augment),
+    views = features.feature_mapper(
+        features.view_features(features.pixel_features, options.augment),
         features.two_views(options),
         8,
         strategy,
@@ -163,7 +168,7 @@ def test_pixels_are_reduced():
     images = np.random.default_rng(0).random([2, 64, 64, 3]).astype(np.float32)
     expected = images.reshape(2, 16, 4, 16, 4, 3).mean((2, 4)).reshape(2, -1)
     np.testing.assert_allclose(
-        features.of_pixels(tf.constant(images))["pixels"], expected, rtol=1e-5
+        features.pixel_features(tf.constant(images))["pixels"], expected, rtol=1e-5
     )
 
 
@@ -177,7 +182,7 @@ def test_the_same_figures_again(experiment, tmp_path):
     ]
     assert dataclasses.asdict(measured(experiment())[0]) == dataclasses.asdict(first)
     shutil.rmtree(tmp_path / "run/features")
-    (tmp_path / "run" / measure.BASELINES).unlink()
+    (tmp_path / "run" / evaluator.BASELINES).unlink()
     assert dataclasses.asdict(measured(experiment())[0]) == dataclasses.asdict(first)
 
 
@@ -185,9 +190,9 @@ def test_features_are_computed_once(experiment, monkeypatch):
     """As long as weights, examples and layers are the same; the baselines as long as what is evaluated is."""
     made, computed = experiment(evaluations="knn"), []
     monkeypatch.setattr(
-        measure.features.pipeline,
+        evaluator.features.pipeline,
         "evaluation",
-        _noting(measure.features.pipeline.evaluation, computed),
+        _noting(evaluator.features.pipeline.evaluation, computed),
     )
 
     def parts(names=None, **values):
@@ -214,29 +219,29 @@ def _noting(function, computed):
 
 
 def test_other_examples_have_another_fingerprint(tmp_path):
-    data = config.Data(dataset="digits")
-    source = sources.load(data, "test")
+    data = DataConfig(dataset="digits")
+    source = datasets.load(data, "test")
     changed = source.records.copy()
     changed[3, 2, 2, 0] += 1
     others = [
         source.take(np.arange(5)),
         source.without_labels(),
         dataclasses.replace(source, records=changed),
-        sources.load(data, "train"),
+        datasets.load(data, "train"),
     ]
     assert len({one.fingerprint() for one in [source, *others]}) == 5
-    assert source.fingerprint() == sources.load(data, "test").fingerprint()
+    assert source.fingerprint() == datasets.load(data, "test").fingerprint()
     tf.io.write_file(str(tmp_path / "a/1.png"), tf.io.encode_png(source.records[0]))
     tf.io.write_file(str(tmp_path / "b/1.png"), tf.io.encode_png(source.records[1]))
-    folder = config.Data(dataset=f"folder:{tmp_path}")
-    before = sources.load(folder, "train").fingerprint()
+    folder = DataConfig(dataset=f"folder:{tmp_path}")
+    before = datasets.load(folder, "train").fingerprint()
     tf.io.write_file(str(tmp_path / "a/1.png"), tf.io.encode_png(source.records[2]))
-    assert sources.load(folder, "train").fingerprint() != before
+    assert datasets.load(folder, "train").fingerprint() != before
 
 
 def test_examples_of_a_stream_are_picked(tmp_path):
     """By position, without decoding the others."""
-    source = sources.load(config.Data(dataset="digits"), "test")
+    source = datasets.load(DataConfig(dataset="digits"), "test")
     from tf_simclr.data.source import Streamed
 
     def read(context):
@@ -254,7 +259,7 @@ def test_examples_of_a_stream_are_picked(tmp_path):
 
 
 def test_what_can_not_be_kept_is_computed(tmp_path, monkeypatch, log):
-    store, calls = Store(tmp_path), []
+    store, calls = FeatureStore(tmp_path), []
 
     def compute(make=in_memory):
         calls.append(1)
@@ -279,8 +284,8 @@ def test_what_can_not_be_kept_is_computed(tmp_path, monkeypatch, log):
 
 def test_without_labels(experiment, monkeypatch):
     """What needs none is evaluated, the others say so."""
-    load = sources.load
-    monkeypatch.setattr(sources, "load", lambda *arguments: load(*arguments).without_labels())
+    load = datasets.load
+    monkeypatch.setattr(datasets, "load", lambda *arguments: load(*arguments).without_labels())
     made = experiment(labels_per_class=0)
     findings, rows = measured(made)
     assert {*findings.details["trained"]["final_avg_pool"]} == {"neighbors"}
@@ -307,13 +312,15 @@ def test_without_labels(experiment, monkeypatch):
 
 def test_damaged_labels_count_as_none(experiment, log, monkeypatch):
     made = experiment(untrained_baseline=False)
-    data = measure.data(made)
+    data = evaluator.data(made)
     labels = data.test.labels.copy()
     labels[:5] = 10, 99, -7, 2**40, 11
     monkeypatch.setattr(
-        measure,
+        evaluator,
         "data",
-        lambda experiment: measure.Data(data.train, dataclasses.replace(data.test, labels=labels)),
+        lambda experiment: evaluator.Data(
+            data.train, dataclasses.replace(data.test, labels=labels)
+        ),
     )
     findings, rows = measured(made)
     assert (
@@ -321,7 +328,7 @@ def test_damaged_labels_count_as_none(experiment, log, monkeypatch):
         in log.text
     )
     assert np.sum(findings.details["trained"]["classifier"]["confusion"]) == 123
-    shown = showcase.show(made, measure.data(made).test, rows, findings)  # 5 to 127 are left
+    shown = report_images.show(made, evaluator.data(made).test, rows, findings)  # 5 to 127 are left
     assert shown["images"]["labels"] == labels[5:].tolist()
     assert [shown["images"]["labels"][one["image"]] for one in shown["mistakes"]] == [
         one["label"] for one in shown["mistakes"]
@@ -354,14 +361,14 @@ def test_weights_that_are_not_finite(experiment):
 
 
 def document_of(made, findings, rows):
-    data = measure.data(made)
-    return results.document(
+    data = evaluator.data(made)
+    return results_json.document(
         made,
         3,
         evaluate.describe(made),
         findings,
         data,
-        showcase.show(made, data.test, rows, findings),
+        report_images.show(made, data.test, rows, findings),
     )
 
 
@@ -380,17 +387,19 @@ def test_results(experiment, tmp_path):
     )
     findings, rows = measured(made)
     document = document_of(made, findings, rows)
-    made.directory.write(schema.NAME, document)
+    made.directory.write(run_files.RESULTS, document)
     assert schema.read(made.directory.path) == json.loads(
-        (tmp_path / "run" / schema.NAME).read_text()
+        (tmp_path / "run" / run_files.RESULTS).read_text()
     )
-    stages, _ = command_line(*document["command"].replace("NEW", str(tmp_path / "run")).split()[2:])
+    stages, _ = parse_command_line(
+        *document["command"].replace("NEW", str(tmp_path / "run")).split()[2:]
+    )
     same = {name for name, field in config.fields().items() if field.fixed}
     assert {name: value for name, value in stages[0].flat().items() if name in same} == {
         name: value for name, value in made.settings.flat().items() if name in same
     }
 
-    source, images = measure.data(made).test, document["images"]
+    source, images = evaluator.data(made).test, document["images"]
     sheet = thumbnails(tmp_path / "run", images)
     assert (
         images["labels"]
@@ -417,7 +426,7 @@ def test_results(experiment, tmp_path):
 )
 def test_no_map_of_collapsed_features(features):
     """t-SNE of scikit-learn ends the process with them."""
-    assert showcase._maps(features.astype(np.float32)) == {}
+    assert report_images._maps(features.astype(np.float32)) == {}
 
 
 def _position(source):
@@ -427,15 +436,17 @@ def _position(source):
 
 def test_more_images_than_the_map_has(experiment, monkeypatch):
     """Those of neighbours and mistakes come after those of the map."""
-    monkeypatch.setattr(showcase, "ON_MAP", 20)
+    monkeypatch.setattr(report_images, "ON_MAP", 20)
     made = experiment(untrained_baseline=False)
     findings, rows = measured(made)
-    shown = showcase.show(made, measure.data(made).test, rows, findings)
+    shown = report_images.show(made, evaluator.data(made).test, rows, findings)
     assert shown["map"]["images"] == list(range(20)) and len(shown["images"]["names"]) > 20
     positions = [
-        int(name) for name in map(_position(measure.data(made).test), shown["images"]["names"])
+        int(name) for name in map(_position(evaluator.data(made).test), shown["images"]["names"])
     ]
-    assert positions[:20] == showcase.on_map(rows).tolist() and len({*positions}) == len(positions)
+    assert positions[:20] == report_images.on_map(rows).tolist() and len({*positions}) == len(
+        positions
+    )
     for found, row in zip(
         findings.details["trained"]["final_avg_pool"]["neighbors"], shown["neighbors"]
     ):
@@ -456,7 +467,7 @@ def test_more_images_than_the_map_has(experiment, monkeypatch):
 def test_views_of_other_objectives(experiment, values, names):
     """Beside each image what the training makes of it."""
     made = experiment(**values)
-    views = showcase._views(made)
+    views = report_images._views(made)
     assert (views["columns"], views["rows"], views["names"]) == (
         1 + len(names),
         8,
@@ -474,7 +485,7 @@ def test_what_is_beyond_white_and_black_is_clipped():
     """As standardised tiles are; however many pixels there are."""
     values = np.linspace(-3, 3, 11 * 11 * 3, dtype=np.float32).reshape(11, 11, 3)
     np.testing.assert_array_equal(
-        showcase._thumbnail(tf.constant(values), 11), np.rint(255 * values.clip(0, 1))
+        report_images._thumbnail(tf.constant(values), 11), np.rint(255 * values.clip(0, 1))
     )
 
 
@@ -482,13 +493,13 @@ def test_what_is_beyond_white_and_black_is_clipped():
 def test_own_task(experiment, values):
     """The mean of the task's metrics over whole batches of held-out images."""
     made = experiment(train_batch_size=64, eval_batch_size=48, **values)
-    source = measure.data(made).test
-    found = own_task.score(made, source)
+    source = evaluator.data(made).test
+    found = pretext_accuracy.evaluate_pretext(made, source)
     if "pretext" not in values:
         assert found == {}
         return
-    batches = pipeline.training(
-        [mixture.Part(source, 48)], made.objective.example, 1, 0, made.strategy
+    batches = pipeline.training_batches(
+        [mixture.BatchPart(source, 48)], made.objective.example, 1, 0, made.strategy
     )
     rows = [
         made.objective.loss(batch, training=False)[1]
@@ -513,8 +524,8 @@ def test_tensorboard(experiment, tmp_path):
 
     made = experiment(untrained_baseline=False)
     findings, rows = measured(made)
-    shown = showcase.show(made, measure.data(made).test, rows, findings)
-    events.write(made.directory.path, made.settings, 3, findings.flat(), rows, shown)
+    shown = report_images.show(made, evaluator.data(made).test, rows, findings)
+    tensorboard.write(made.directory.path, made.settings, 3, findings.flat(), rows, shown)
     accumulator = EventAccumulator(str(tmp_path / "run/eval"))
     accumulator.Reload()
     assert {*findings.flat()} <= {*accumulator.Tags()["tensors"]}
@@ -527,7 +538,7 @@ def test_tensorboard(experiment, tmp_path):
         and b"knn_k" not in hyperparameters
     )
     described = text_format.Parse(
-        (tmp_path / "run/eval" / events.CONFIG).read_text(), projector.ProjectorConfig()
+        (tmp_path / "run/eval" / tensorboard.CONFIG).read_text(), projector.ProjectorConfig()
     ).embeddings[0]
     vectors = np.loadtxt(tmp_path / "run/eval" / described.tensor_path)
     lines = (tmp_path / "run/eval" / described.metadata_path).read_text().splitlines()
@@ -548,14 +559,14 @@ def test_transfer(experiment, tmp_path):
     made.lock_directory()
     made.commit_directory()
     made.checkpoints.save()
-    findings = Findings()
+    findings = Results()
     (row,) = transfer.transfer(made, findings)
-    data = measure.data(Experiment(transfer.settings_for(made, "digits")))
+    data = evaluator.data(Experiment(transfer.settings_for(made, "digits")))
     train, test = (
         Examples(made.objective(images_of(made, source))["final_avg_pool"].numpy(), source.labels)
         for source in (data.train, data.test)
     )
-    expected = evaluation.run("probe", train, test, made.settings.eval)[0]["linear_probe_accuracy"]
+    expected = metrics.run("probe", train, test, made.settings.eval)[0]["linear_probe_accuracy"]
     assert row["probe"] == pytest.approx(expected, abs=0.02) and row[
         "untrained_probe"
     ] == pytest.approx(expected, abs=0.02)  # nothing was trained yet
@@ -563,10 +574,10 @@ def test_transfer(experiment, tmp_path):
     assert 0 <= row["fine_tuned"] <= 1 and not findings.left_out
     (place,) = (tmp_path / "run/transfer").iterdir()
     assert pretrained.load(str(place)).step == -(-1437 // 256)
-    before = (place / flags.SAVED).stat().st_mtime_ns
+    before = (place / recipes.CONFIG_FILE).stat().st_mtime_ns
     assert (
         transfer.transfer(made, findings) == [row]
-        and (place / flags.SAVED).stat().st_mtime_ns == before
+        and (place / recipes.CONFIG_FILE).stat().st_mtime_ns == before
     )
 
 
@@ -620,14 +631,14 @@ def images(tmp_path):
 )
 def test_what_can_not_be_transferred_to(settings, name, line):
     """It shows before the training."""
-    with pytest.raises(config.UserError, match=line):
+    with pytest.raises(UserError, match=line):
         Experiment(settings(mode="train_then_eval", transfer_datasets=name))
 
 
 def test_a_data_set_without_a_second_split(settings, monkeypatch):
-    monkeypatch.setitem(sources.SOURCES, "single", lambda data: {"train": None})
+    monkeypatch.setitem(datasets.SOURCES, "single", lambda data: {"train": None})
     with pytest.raises(
-        config.UserError,
+        UserError,
         match="--transfer_datasets=single: a split train and one of test, validation, val are needed, it has train",
     ):
-        sources.train_and_test(config.Data(), "single")
+        datasets.train_and_test(DataConfig(), "single")

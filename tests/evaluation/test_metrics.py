@@ -10,21 +10,27 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from scipy import stats
-from sklearn import calibration, datasets, metrics
+from sklearn import calibration, datasets
+from sklearn import metrics as sklearn_metrics
 from sklearn import neighbors as sklearn_neighbors
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler, normalize
 
-from tf_simclr.config import config
-from tf_simclr.evaluation import metrics as evaluation
-from tf_simclr.evaluation.metrics import EVALUATIONS, classifier, clustering, retrieval
-from tf_simclr.evaluation.metrics import knn as neighbors
-from tf_simclr.evaluation.metrics import linear_probe as probe
-from tf_simclr.evaluation.metrics import sgd_probe as sgd
+from tf_simclr.config.sections import EvalConfig
+from tf_simclr.evaluation import metrics
+from tf_simclr.evaluation.metrics import (
+    EVALUATIONS,
+    classifier,
+    clustering,
+    knn,
+    linear_probe,
+    retrieval,
+    sgd_probe,
+)
 from tf_simclr.evaluation.metrics.base import Examples, NotPossible
 
-OPTIONS = config.Eval()
-FIXED = config.Eval(knn_k=5, knn_temperature=0.2)
+OPTIONS = EvalConfig()
+FIXED = EvalConfig(knn_k=5, knn_temperature=0.2)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +50,7 @@ def clusters(rng, noise, count=60):
 
 
 def figures(name, train, test, options=OPTIONS):
-    return evaluation.run(name, train, test, options)[0]
+    return metrics.run(name, train, test, options)[0]
 
 
 def test_the_flag_names_the_registry():
@@ -75,7 +81,7 @@ def test_perfect_clusters_and_random_labels(rng, name):
     "name", [name for name, one in EVALUATIONS.items() if one.of == "features"]
 )
 def test_the_same_again(digits, name):
-    assert evaluation.run(name, *digits, OPTIONS) == evaluation.run(name, *digits, OPTIONS)
+    assert metrics.run(name, *digits, OPTIONS) == metrics.run(name, *digits, OPTIONS)
 
 
 # k-NN
@@ -109,7 +115,7 @@ def test_knn_equals_scikit_learn(digits):
         weights=lambda distance: np.exp((1 - distance) / 0.1),
     )
     expected = vote.fit(train.features, train.labels).score(test.features, test.labels)
-    assert figures("knn", train, test, config.Eval(knn_k=20, knn_temperature=0.1))[
+    assert figures("knn", train, test, EvalConfig(knn_k=20, knn_temperature=0.1))[
         "knn_accuracy"
     ] == pytest.approx(expected)
 
@@ -119,8 +125,8 @@ def test_k_and_temperature_are_chosen_on_the_training_examples(digits):
     train, test = digits
     train = train.drawn(80)
     right = {}
-    for k in (k for k in neighbors.NEIGHBORS if k < 80):
-        for temperature in neighbors.TEMPERATURES:
+    for k in (k for k in knn.NEIGHBORS if k < 80):
+        for temperature in knn.TEMPERATURES:
             score = [
                 slow_knn(
                     train.take(np.arange(80) != i), train.take(np.arange(80) == i), k, temperature
@@ -128,12 +134,12 @@ def test_k_and_temperature_are_chosen_on_the_training_examples(digits):
                 for i in range(80)
             ]
             right[-np.mean(score), k, temperature] = {"k": k, "temperature": temperature}
-    chosen = evaluation.run("knn", train, test, OPTIONS)[1]["knn"]
+    chosen = metrics.run("knn", train, test, OPTIONS)[1]["knn"]
     assert chosen == right[min(right)]
     assert (
-        evaluation.run("knn", train, dataclasses.replace(test, labels=test.labels[::-1]), OPTIONS)[
-            1
-        ]["knn"]
+        metrics.run("knn", train, dataclasses.replace(test, labels=test.labels[::-1]), OPTIONS)[1][
+            "knn"
+        ]
         == chosen
     )
 
@@ -141,13 +147,13 @@ def test_k_and_temperature_are_chosen_on_the_training_examples(digits):
 def test_of_equal_neighbours_it_is_the_query_that_is_left_out(rng):
     features = np.repeat(np.eye(2, dtype=np.float32), 4, 0)
     index = sklearn_neighbors.NearestNeighbors(algorithm="brute").fit(features)
-    similarity, found = neighbors.nearest_others(index, features, np.arange(8), 3)
+    similarity, found = knn.nearest_others(index, features, np.arange(8), 3)
     assert all(
         i not in row and set(row) | {i} == set(range(i // 4 * 4, i // 4 * 4 + 4))
         for i, row in enumerate(found)
     )
     np.testing.assert_allclose(similarity, 1)
-    assert neighbors.nearest_others(index, features, np.arange(8), 1)[1].shape == (8, 1)
+    assert knn.nearest_others(index, features, np.arange(8), 1)[1].shape == (8, 1)
 
 
 # Linear probe
@@ -156,9 +162,9 @@ def test_of_equal_neighbours_it_is_the_query_that_is_left_out(rng):
 def test_probe_equals_scikit_learn(digits):
     """The strength is the best on the fifth that is held out, and the figure is that of all training examples at that strength."""
     train, test = digits
-    found, details = evaluation.run("probe", train, test, OPTIONS)
+    found, details = metrics.run("probe", train, test, OPTIONS)
     strength = details["probe"]["l2_strength"]
-    assert strength in probe.STRENGTHS
+    assert strength in linear_probe.STRENGTHS
     scaler = StandardScaler().fit(train.features)
     expected = LogisticRegression(C=1 / strength, max_iter=1000, tol=1e-6).fit(
         scaler.transform(train.features), train.labels
@@ -181,10 +187,10 @@ def test_the_strength_is_chosen_on_training_examples(rng):
         )
         for _ in range(2)
     )
-    details = evaluation.run("probe", train, test, OPTIONS)[1]
-    assert details["probe"]["l2_strength"] > probe.STRENGTHS[-1]
+    details = metrics.run("probe", train, test, OPTIONS)[1]
+    assert details["probe"]["l2_strength"] > linear_probe.STRENGTHS[-1]
     assert (
-        evaluation.run("probe", train, dataclasses.replace(test, labels=1 - labels), OPTIONS)[1]
+        metrics.run("probe", train, dataclasses.replace(test, labels=1 - labels), OPTIONS)[1]
         == details
     )
 
@@ -202,32 +208,32 @@ def test_only_a_clear_fall_ends_the_search_for_a_strength(monkeypatch, scores, l
     """Of 1,000 examples 0.253 after 0.254 is chance, 0.4 after 0.61 is not."""
     left = iter(scores)
     monkeypatch.setattr(
-        probe,
+        linear_probe,
         "_quietly",
         lambda regression, *fitted_to: types.SimpleNamespace(score=lambda *held_out: next(left)),
     )
-    right = probe._path((), (np.zeros([1000, 2]), np.zeros(1000)), True)
+    right = linear_probe._path((), (np.zeros([1000, 2]), np.zeros(1000)), True)
     assert right.tolist() == scores[:looked_at] + [0.0] * (len(scores) - looked_at)
 
 
 def test_probe_of_one_example_a_class(rng):
     """Nothing can be held out, so the strength is 1."""
     train = clusters(rng, 0.01, 3)
-    found, details = evaluation.run("probe", train, clusters(rng, 0.01), OPTIONS)
+    found, details = metrics.run("probe", train, clusters(rng, 0.01), OPTIONS)
     assert (found["linear_probe_accuracy"], details["probe"]["l2_strength"]) == (1, 1)
 
 
 def test_probe_in_minibatches_equals_the_exact_one(digits, monkeypatch):
     train, test = digits
-    monkeypatch.setattr(probe, "SGD_EXAMPLES", 100)
-    monkeypatch.setattr(sgd, "LEAST_STEPS", 600)
-    found, details = evaluation.run("probe", train, test, OPTIONS)
+    monkeypatch.setattr(linear_probe, "SGD_EXAMPLES", 100)
+    monkeypatch.setattr(sgd_probe, "LEAST_STEPS", 600)
+    found, details = metrics.run("probe", train, test, OPTIONS)
     assert details["probe"]["solver"] == "minibatches"
     strength, fitted_to = (
         details["probe"]["l2_strength"],
         np.random.default_rng(0).permutation(600)[120:],
     )
-    exact = probe.fit(train.features[fitted_to], train.labels[fitted_to], strength)
+    exact = linear_probe.fit(train.features[fitted_to], train.labels[fitted_to], strength)
     assert found["linear_probe_accuracy"] == pytest.approx(
         exact.score(test.features, test.labels), abs=0.01
     )
@@ -235,15 +241,15 @@ def test_probe_in_minibatches_equals_the_exact_one(digits, monkeypatch):
 
 def test_minibatches_of_two_classes_and_labels_with_gaps(digits, monkeypatch):
     train, test = (one.take(np.isin(one.labels, (3, 8))) for one in digits)
-    monkeypatch.setattr(sgd, "LEAST_STEPS", 200)
-    fitted, _ = sgd.fit(train, (1.0, 0.1), 0.2)
+    monkeypatch.setattr(sgd_probe, "LEAST_STEPS", 200)
+    fitted, _ = sgd_probe.fit(train, (1.0, 0.1), 0.2)
     assert fitted.score(test.features, test.labels) > 0.95
 
 
 def test_few_labels_equals_a_loop(digits):
     """Each draw has n examples of each class; mean and spread are over the draws; more labels are better."""
     train, test = digits
-    found, details = evaluation.run("few_labels", train, test, OPTIONS)
+    found, details = metrics.run("few_labels", train, test, OPTIONS)
     scaler, rows = (
         StandardScaler().fit(train.features),
         {row["labels_per_class"]: row for row in details["few_labels"]},
@@ -272,7 +278,7 @@ def test_few_labels_of_few(digits):
     """With two labels a class in all there is one draw of two, and no figure for more."""
     train, test = digits
     index = np.concatenate([np.flatnonzero(train.labels == c)[:2] for c in range(10)])
-    rows = evaluation.run("few_labels", train.take(index), test, OPTIONS)[1]["few_labels"]
+    rows = metrics.run("few_labels", train.take(index), test, OPTIONS)[1]["few_labels"]
     assert [(row["labels_per_class"], len(row["draws"])) for row in rows] == [(1, 5), (2, 1)]
 
 
@@ -295,7 +301,7 @@ def test_clustering_equals_scikit_learn(digits):
     result = figures("clustering", None, test)
     assert result["clustering_ari"] == pytest.approx(ari)
     assert result["clustering_nmi"] == pytest.approx(
-        metrics.normalized_mutual_info_score(test.labels, found)
+        sklearn_metrics.normalized_mutual_info_score(test.labels, found)
     )
 
 
@@ -316,12 +322,12 @@ def test_matched_accuracy_is_that_of_the_best_of_all_matchings(pairs):
 
 def test_retrieval_equals_scikit_learn(digits):
     test = digits[1].drawn(150)
-    cosine = metrics.pairwise.cosine_similarity(test.features)
+    cosine = sklearn_metrics.pairwise.cosine_similarity(test.features)
     precision, recall = [], {k: [] for k in retrieval.AT}
     for i in range(150):
         others = np.arange(150) != i
         hits = (test.labels == test.labels[i])[others]
-        precision.append(metrics.average_precision_score(hits, cosine[i][others]))
+        precision.append(sklearn_metrics.average_precision_score(hits, cosine[i][others]))
         first = hits[np.argsort(-cosine[i][others])]
         for k in recall:
             recall[k].append(first[:k].any())
@@ -344,18 +350,18 @@ def test_a_class_of_one_is_no_query(rng):
 
 def test_shown_neighbours(digits):
     test = digits[1]
-    rows = evaluation.run("neighbors", None, test, OPTIONS)[1]["neighbors"]
+    rows = metrics.run("neighbors", None, test, OPTIONS)[1]["neighbors"]
     assert {test.labels[row["query"]] for row in rows} == set(range(10)) and len(
         rows
     ) == retrieval.SHOWN
-    cosine = metrics.pairwise.cosine_similarity(test.features)
+    cosine = sklearn_metrics.pairwise.cosine_similarity(test.features)
     for row in rows:
         others = [i for i in np.argsort(-cosine[row["query"]]) if i != row["query"]]
         assert row["neighbors"] == others[:8]
         assert row["similarity"] == pytest.approx(cosine[row["query"]][others[:8]], abs=1e-4)
-    unlabeled = evaluation.run(
-        "neighbors", None, Examples(test.features, np.full(400, -1)), OPTIONS
-    )[1]["neighbors"]
+    unlabeled = metrics.run("neighbors", None, Examples(test.features, np.full(400, -1)), OPTIONS)[
+        1
+    ]["neighbors"]
     assert len(unlabeled) == retrieval.SHOWN
 
 
@@ -364,22 +370,25 @@ def test_shown_neighbours(digits):
 
 def test_classifier_equals_scikit_learn(digits):
     train, test = digits
-    fitted = probe.fit(train.features, train.labels, 100.0)
+    fitted = linear_probe.fit(train.features, train.labels, 100.0)
     logits = fitted.decision_function(test.features).astype(np.float32)
-    found, details = evaluation.run("classifier", None, Examples(logits, test.labels), OPTIONS)
+    found, details = metrics.run("classifier", None, Examples(logits, test.labels), OPTIONS)
     odds = fitted.predict_proba(test.features)
     assert found["label_top_1_accuracy"] == pytest.approx(
-        metrics.accuracy_score(test.labels, odds.argmax(1))
+        sklearn_metrics.accuracy_score(test.labels, odds.argmax(1))
     )
     assert found["label_top_5_accuracy"] == pytest.approx(
-        metrics.top_k_accuracy_score(test.labels, odds, k=5)
+        sklearn_metrics.top_k_accuracy_score(test.labels, odds, k=5)
     )
     assert found["negative_log_likelihood"] == pytest.approx(
-        metrics.log_loss(test.labels, odds), rel=1e-4
+        sklearn_metrics.log_loss(test.labels, odds), rel=1e-4
     )
-    assert details["confusion"] == metrics.confusion_matrix(test.labels, odds.argmax(1)).tolist()
+    assert (
+        details["confusion"]
+        == sklearn_metrics.confusion_matrix(test.labels, odds.argmax(1)).tolist()
+    )
     assert details["per_class_accuracy"] == pytest.approx(
-        metrics.recall_score(test.labels, odds.argmax(1), average=None)
+        sklearn_metrics.recall_score(test.labels, odds.argmax(1), average=None)
     )
     correct, confidence = odds.argmax(1) == test.labels, odds.max(1)
     accuracies, confidences = calibration.calibration_curve(correct, confidence, n_bins=15)
@@ -408,9 +417,7 @@ def test_calibration_of_known_cases():
 
 
 def test_a_class_that_is_not_there():
-    details = evaluation.run("classifier", None, Examples(np.eye(3), np.array([0, 1, 1])), OPTIONS)[
-        1
-    ]
+    details = metrics.run("classifier", None, Examples(np.eye(3), np.array([0, 1, 1])), OPTIONS)[1]
     assert details["per_class_accuracy"] == [1, 0.5, None]
     assert details["confusion"] == [[1, 0, 0], [0, 1, 1], [0, 0, 0]]
 
@@ -490,7 +497,7 @@ def broken(digits, what):
         features[5, 2] = np.nan
         test = dataclasses.replace(test, features=features)
     elif what == "fewer than k":
-        options = config.Eval(knn_k=200, knn_temperature=0.1)
+        options = EvalConfig(knn_k=200, knn_temperature=0.1)
         train = train.drawn(100)
     elif what == "one example":
         test = test.take(np.arange(1))
@@ -545,9 +552,9 @@ def test_what_is_not_possible_says_so_and_the_others_go_on(digits, what, reasons
             arguments = broken(digits, what)
             if name in reasons:
                 with pytest.raises(NotPossible, match=reasons[name]):
-                    evaluation.run(name, *arguments)
+                    metrics.run(name, *arguments)
             else:
-                found, details = evaluation.run(name, *arguments)
+                found, details = metrics.run(name, *arguments)
                 assert all(np.isfinite(value) for value in found.values()) and (found or details)
 
 
@@ -560,5 +567,5 @@ def test_examples_without_label_do_not_count(digits):
 
 def test_no_training_examples(digits):
     with pytest.raises(NotPossible, match="no training example has a label"):
-        evaluation.run("knn", None, digits[1], OPTIONS)
+        metrics.run("knn", None, digits[1], OPTIONS)
     assert figures("retrieval", None, digits[1])

@@ -14,11 +14,9 @@ from etils import epath
 
 from tests.helpers.consumers import a_file, digits
 from tests.helpers.processes import GROUPS
-from tf_simclr.config import config
-from tf_simclr.data import augment
-from tf_simclr.data import decoding as encoded
-from tf_simclr.export import exporter as export
-from tf_simclr.export import model_card as card
+from tf_simclr import config
+from tf_simclr.data import augment, decoding
+from tf_simclr.export import exporter, model_card
 from tf_simclr.models import resnet
 from tf_simclr.models.network import Network
 
@@ -49,9 +47,9 @@ def exported(tmp_path_factory):
         network = Network(settings, 10)
     network.build_variables()
     folder = tmp_path_factory.mktemp("run")
-    export.export(
+    exporter.export(
         network,
-        card.About(settings, tuple("abcdefghij"), 7, {}, {}),
+        model_card.ModelDescription(settings, tuple("abcdefghij"), 7, {}, {}),
         epath.Path(folder),
         settings.export,
     )
@@ -95,7 +93,7 @@ def found(exported):
 
 def assert_outputs(found, network, tolerance):
     images, _ = digits(8, 16)
-    expected = network.answers(tf.constant(images, tf.float32))
+    expected = network.predictions(tf.constant(images, tf.float32))
     assert found["names"] == sorted(expected)
     for name, values in found["outputs"].items():
         np.testing.assert_allclose(values, expected[name], rtol=tolerance, atol=tolerance)
@@ -138,7 +136,7 @@ def test_layer_in_keras_3(exported, found):
     assert layer["keras"].startswith("3.") and layer["shape"] == [4, 3]
     np.testing.assert_allclose(
         layer["probabilities"],
-        exported[0].answers(tf.constant(digits(4, 16)[0], tf.float32))["probabilities"],
+        exported[0].predictions(tf.constant(digits(4, 16)[0], tf.float32))["probabilities"],
         rtol=1e-5,
         atol=1e-5,
     )
@@ -161,7 +159,7 @@ def test_saved_model_cli(exported, tmp_path):
     for name in ("image_bytes", "probabilities", "classes", "scores", "embedding", "DT_STRING"):
         assert name in done.stdout, done.stdout + done.stderr
     assert done.returncode == 0, done.stderr
-    image = augment.eval_image(encoded.decode(a_file()), 16)
+    image = augment.eval_image(decoding.decode(a_file()), 16)
     np.testing.assert_allclose(
         np.load(tmp_path / "embedding.npy"),
         np.repeat(network(image[None])["final_avg_pool"], 2, 0),
@@ -188,7 +186,7 @@ def test_mutated_images(found):
 def test_tensorflow_2_15_with_addons(exported, found):
     network, old = exported[0], found("old")
     assert old["version"].startswith("2.15")
-    answer = network.answers(augment.eval_image(encoded.decode(a_file()), 16)[None])
+    answer = network.predictions(augment.eval_image(decoding.decode(a_file()), 16)[None])
     for name in ("probabilities", "embedding"):
         np.testing.assert_allclose(old["answer"][name], answer[name], rtol=1e-4, atol=1e-4)
     assert_outputs(old, network, 1e-4)

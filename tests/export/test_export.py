@@ -11,20 +11,16 @@ import tensorflow as tf
 from etils import epath
 from PIL import Image
 
+from tf_simclr import config
 from tf_simclr.checkpoints import pretrained
-from tf_simclr.config import config
-from tf_simclr.config.config import Failed, UserError
-from tf_simclr.data import augment, pipeline
-from tf_simclr.data import datasets as sources
-from tf_simclr.data import decoding as encoded
-from tf_simclr.data.image import Encoded
-from tf_simclr.evaluation.metrics import linear_probe as probe
-from tf_simclr.export import exporter as export
-from tf_simclr.export import formats, saved_model
-from tf_simclr.export import model_card as card
+from tf_simclr.data import augment, datasets, decoding, pipeline
+from tf_simclr.data.image import EncodedImage
+from tf_simclr.errors import Failed, UserError
+from tf_simclr.evaluation.metrics import linear_probe
+from tf_simclr.export import exporter, formats, model_card, saved_model
 from tf_simclr.models.network import Network
 from tf_simclr.models.resnet import FAMILY
-from tf_simclr.objectives import kind_of
+from tf_simclr.objectives import objective_class
 from tf_simclr.objectives.base import Objective
 from tf_simclr.training.experiment import Experiment
 
@@ -56,10 +52,10 @@ def network_of(num_classes=10, **flags):
 
 def export_of(network, directory, step=3, images=None, names=NAMES, **flags):
     settings = network.settings.replace(serving_max_pixels=MAX_PIXELS, **flags)
-    about = card.About(
+    about = model_card.ModelDescription(
         settings, names, step, {"eval/label_top_1_accuracy": 0.5}, {"images": 9, "labels": 8}
     )
-    export.export(
+    exporter.export(
         network,
         about,
         epath.Path(directory),
@@ -88,19 +84,19 @@ def digits(tmp_path_factory):
         10,
     )
     network.build_variables()
-    splits = sources.digits(None)
+    splits = datasets.digits(None)
     train, test = splits["train"](), splits["test"]()
     images = {
         part.split: np.stack([augment.eval_image(image, 16) for image in part.records])
         for part in (train, test)
     }
-    fitted = probe.fit(
+    fitted = linear_probe.fit(
         np.concatenate(
             [network(images["train"][i : i + 200])["final_avg_pool"] for i in range(0, 1400, 200)]
         ),
         train.labels[:1400],
     )
-    kernel, bias = probe.as_linear_layer(fitted, 10)
+    kernel, bias = linear_probe.as_linear_layer(fitted, 10)
     network.supervised_head.kernel.assign(kernel)
     network.supervised_head.bias.assign(bias)
     folder = tmp_path_factory.mktemp("digits")
@@ -226,12 +222,17 @@ def test_preprocessing_is_that_of_the_evaluation(tmp_path, size, rng):
     files += [file_of(colour[2][..., 0], kind) for kind in ("JPEG", "PNG", "BMP", "GIF")]  # grey
     files += [file_of(np.dstack([colour[2], colour[2][..., :1]]))]  # with alpha
     found = module.signatures["preprocess"](image_bytes=tf.constant(files))["images"]
-    source = sources.Indexed(
-        "files", "test", ("a",), Encoded, np.array(files, object), np.zeros(len(files), np.int64)
+    source = datasets.Indexed(
+        "files",
+        "test",
+        ("a",),
+        EncodedImage,
+        np.array(files, object),
+        np.zeros(len(files), np.int64),
     )
     batch = next(
         iter(
-            pipeline.evaluation(
+            pipeline.evaluation_batches(
                 source,
                 Objective(config.build({"image_size": size}), 0).eval_example,
                 len(files),
@@ -252,8 +253,8 @@ def test_answers_of_serving(digits, rng):
     files = [file_of(np.round(images[i] * 255).astype(np.uint8)) for i in range(6)]
     answer = module.signatures["serving_default"](image_bytes=tf.constant(files))
     probabilities = answer["probabilities"].numpy()
-    pixels = np.stack([encoded.decode(tf.constant(file)) for file in files]) * np.float32(1 / 255)
-    assert_close(probabilities, network.answers(pixels)["probabilities"], 1e-5)
+    pixels = np.stack([decoding.decode(tf.constant(file)) for file in files]) * np.float32(1 / 255)
+    assert_close(probabilities, network.predictions(pixels)["probabilities"], 1e-5)
     order = np.argsort(-probabilities, 1)[:, : saved_model.SHOWN_CLASSES]
     assert [[name.decode() for name in row] for row in answer["classes"].numpy()] == [
         [NAMES[i] for i in row] for row in order
@@ -291,7 +292,7 @@ def test_without_classes(tmp_path, rng):
 
 def test_exact_formats_give_the_same(digits):
     network, _, folder, images, _ = digits
-    expected = network.answers(images)
+    expected = network.predictions(images)
     for run, path in (
         (formats.run_tflite, "tflite/3/{}.tflite"),
         (formats.run_onnx, "onnx/3/{}.onnx"),
@@ -304,7 +305,7 @@ def test_exact_formats_give_the_same(digits):
 
 def test_int8_gives_the_same_classes(digits):
     network, _, folder, images, labels = digits
-    expected = network.answers(images)["probabilities"].numpy().argmax(1)
+    expected = network.predictions(images)["probabilities"].numpy().argmax(1)
     found = formats.run_tflite(folder / "tflite" / "3" / "classifier_int8.tflite", images).argmax(1)
     assert np.mean(expected == labels) > 0.8  # it means something
     assert np.mean(found == expected) >= 0.95
@@ -359,7 +360,7 @@ def animation(sizes):
         (b"hello", "JPEG, PNG, BMP and GIF are accepted"),
         (b"\xff\xd8\xff", "Invalid JPEG"),
         (b"\x89PNG\r\n\x1a\n", "not an image that can be read"),
-        (encoded.PNG, "too many pixels, or none"),
+        (decoding.PNG, "too many pixels, or none"),
         (b"GIF89a", "too many pixels, or none"),
         (b"BM", "too many pixels, or none"),
         *(
@@ -445,7 +446,7 @@ def test_files(digits):
 
 
 def test_the_card_tells_no_paths(settings):
-    about = card.About(
+    about = model_card.ModelDescription(
         settings(
             dataset="folder:/home/somebody/photos",
             data_dir="/home/somebody/tfds",
@@ -456,8 +457,10 @@ def test_the_card_tells_no_paths(settings):
         {},
         {"images": 1, "labels": 0},
     )
-    assert "photos" in card.markdown(about)
-    assert "somebody" not in card.markdown(about) + card.files(about)["flags.json"]
+    assert "photos" in model_card.markdown(about)
+    assert (
+        "somebody" not in model_card.markdown(about) + model_card.asset_files(about)["flags.json"]
+    )
 
 
 def test_only_the_newest_exports_stay(tmp_path, settings, monkeypatch):
@@ -465,8 +468,11 @@ def test_only_the_newest_exports_stay(tmp_path, settings, monkeypatch):
 
     def export_step(step, **flags):
         given = settings(**flags)
-        export.export(
-            None, card.About(given, NAMES, step, {}, {}), epath.Path(tmp_path), given.export
+        exporter.export(
+            None,
+            model_card.ModelDescription(given, NAMES, step, {}, {}),
+            epath.Path(tmp_path),
+            given.export,
         )
         return sorted(path.name for path in (tmp_path / "saved_model").iterdir())
 
@@ -487,9 +493,9 @@ def test_only_the_newest_exports_stay(tmp_path, settings, monkeypatch):
     with pytest.raises(
         UserError, match=r"file/saved_model/4: it can't be written \(.*Not a directory"
     ):
-        export.export(
+        exporter.export(
             None,
-            card.About(settings(), NAMES, 4, {}, {}),
+            model_card.ModelDescription(settings(), NAMES, 4, {}, {}),
             epath.Path(tmp_path / "file"),
             settings().export,
         )
@@ -568,10 +574,10 @@ def test_copy_of_what_is_trained(settings, flags, rng):
     keras.config.set_dtype_policy(
         {"bfloat16": "mixed_bfloat16"}.get(given.model.precision, "float32")
     )
-    objective = kind_of(given)(given, 10)
+    objective = objective_class(given)(given, 10)
     objective.build_variables()
-    network = pretrained.copy_of(objective)
-    parts = [v for part in objective.parts() for v in part.variables]
+    network = pretrained.float32_copy(objective)
+    parts = [v for part in objective.exported_layers() for v in part.variables]
     assert [v.path for v in network.variables] == [v.path for v in parts]
     assert all(np.array_equal(a, b) for a, b in zip(network.variables, parts))
     assert network.encoder.compute_dtype == "float32" and all(
@@ -586,8 +592,8 @@ def test_copy_of_what_is_trained(settings, flags, rng):
 
 
 def test_sample_images():
-    images = export.sample_images(40)
+    images = exporter.sample_images(40)
     assert (
-        images.shape == (export.NUM_IMAGES, 40, 40, 3)
+        images.shape == (exporter.NUM_IMAGES, 40, 40, 3)
         and 0 <= images.min() < 0.2 < 0.8 < images.max() <= 1
     )

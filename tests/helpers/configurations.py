@@ -2,7 +2,7 @@
 
 from absl import flags as absl_flags
 
-from tf_simclr.config import command_line as flags
+from tf_simclr.config import command_line
 
 TINY = {
     "dataset": "digits",
@@ -24,8 +24,8 @@ TINY = {
 }
 
 
-def command_line(*arguments):
+def parse_command_line(*arguments):
     """What `flags.parse` makes of a command line, with absl flags of its own."""
     values = absl_flags.FlagValues()
-    flags.define(values)
-    return flags.parse(["run.py", *arguments], values)
+    command_line.define(values)
+    return command_line.parse(["run.py", *arguments], values)

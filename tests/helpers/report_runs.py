@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from tf_simclr.config.config import Config
+from tf_simclr.config import Config
 
 IMAGES, COLUMNS, SIDE = 40, 8, 8
 FIGURES = {

@@ -7,9 +7,8 @@ import tensorflow as tf
 
 from tf_simclr.checkpoints import teacher
 from tf_simclr.config.registry import PRETEXTS
-from tf_simclr.data import datasets as sources
-from tf_simclr.data import mixture, pipeline
-from tf_simclr.objectives import WITH_LABELS, kind_of
+from tf_simclr.data import datasets, mixture, pipeline
+from tf_simclr.objectives import WITH_LABELS, objective_class
 from tf_simclr.training import optimizers
 from tf_simclr.training.experiment import POLICIES
 from tf_simclr.training.train_step import TrainStep
@@ -32,8 +31,8 @@ class Training:
         self.settings, self.strategy = settings, strategy or tf.distribute.get_strategy()
         keras.config.set_dtype_policy(POLICIES[settings.model.precision])
         keras.utils.set_random_seed(0)
-        self.source = source or sources.load(settings.data, "train")
-        self.parts = mixture.parts(
+        self.source = source or datasets.load(settings.data, "train")
+        self.parts = mixture.batch_parts(
             self.source,
             unlabeled,
             settings.data.unlabeled_ratio,
@@ -41,13 +40,15 @@ class Training:
             self.strategy.num_replicas_in_sync,
         )
         with self.strategy.scope():
-            self.objective = kind_of(settings)(
+            self.objective = objective_class(settings)(
                 settings, 10, sum(part.source.num_examples for part in self.parts)
             )
             self.objective.teacher = linear_teacher(settings.data.image_size)
             self.objective.build_variables()
-            self.optimizer = optimizers.make(
-                settings, self.objective, optimizers.schedule(settings, self.source.num_examples)
+            self.optimizer = optimizers.make_optimizer(
+                settings,
+                self.objective,
+                optimizers.learning_rate_schedule(settings, self.source.num_examples),
             )
         self.objective.start()
         self.step = TrainStep(self.objective, self.optimizer, settings, self.strategy)
@@ -55,7 +56,9 @@ class Training:
     def run(self, steps, start=0, after=lambda step: None):
         """The metrics of `steps` steps; `after` is called after each, with its number."""
         history = []
-        batches = pipeline.training(self.parts, self.objective.example, 0, start, self.strategy)
+        batches = pipeline.training_batches(
+            self.parts, self.objective.example, 0, start, self.strategy
+        )
         for number, batch in enumerate(itertools.islice(batches, steps), start + 1):
             history.append(self.step(batch))
             after(number)

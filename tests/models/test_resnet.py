@@ -10,7 +10,7 @@ import tensorflow as tf
 import tf_simclr
 from tf_simclr.models import heads, layers, resnet
 from tf_simclr.models.layers import BatchNorm
-from tf_simclr.objectives import kind_of
+from tf_simclr.objectives import objective_class
 
 MILLIONS = {  # SimCLRv2 table 1: (width, sk_ratio) -> {depth: parameters}
     (1, 0): {50: 24, 101: 43, 152: 58},
@@ -55,7 +55,7 @@ def test_depth_is_the_number_of_weighted_layers(depth):
 
 def test_variables_of_resnet50_with_heads(settings):
     options = settings(resnet_depth=50, width_multiplier=0.05)
-    objective = kind_of(options)(options, 10)
+    objective = objective_class(options)(options, 10)
     objective.build_variables()
     assert (len(objective.variables), len(objective.trainable_variables)) == (281, 169)
 

@@ -9,11 +9,11 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from tests.helpers.training import Training, values_of
-from tf_simclr.config.config import UserError
-from tf_simclr.data.image import Decoded
+from tf_simclr.data.image import DecodedImage
+from tf_simclr.errors import UserError
 from tf_simclr.models import layers, resnet
 from tf_simclr.models.inpainting import ChannelwiseDense, Discriminator
-from tf_simclr.objectives import context_encoder, kind_of
+from tf_simclr.objectives import context_encoder, objective_class
 from tf_simclr.training import optimizers
 
 SIZES = (8, 16, 24, 32, 33, 64, 97, 128, 224)
@@ -26,7 +26,7 @@ def of(settings, **values):
 
 def unbuilt(options):
     """A context encoder without weights."""
-    return kind_of(options)(options, 0)
+    return objective_class(options)(options, 0)
 
 
 def built(options):
@@ -196,7 +196,7 @@ def test_example_follows_from_the_seed(settings, rng, region):
     """Eagerly and inside tf.data, in any order."""
     objective = unbuilt(of(settings, removed_region=region))
     image = tf.constant(rng.integers(0, 256, (20, 20, 3)), tf.uint8)
-    example = lambda number: objective.example(Decoded(image), 3, tf.stack([5, number]))
+    example = lambda number: objective.example(DecodedImage(image), 3, tf.stack([5, number]))
     forward, backward = (
         {
             int(number): made
@@ -317,7 +317,7 @@ def test_own_optimizer(settings, shallow, eager, rng, name):
         discriminator_learning_rate=0.02,
     )
     objective = built(options)
-    optimizer = optimizers.make(options, objective, 0.1)
+    optimizer = optimizers.make_optimizer(options, objective, 0.1)
     apart = {v.path for v in objective.apart()}
     variables = objective.trainable_variables
     assert (
@@ -341,7 +341,7 @@ def test_own_optimizer(settings, shallow, eager, rng, name):
     after = values_of(objective)
     for v, _ in rest:
         v.assign(before[v.path])
-    main = optimizers.make(options, _Only(objective, [v for v, _ in rest]), 0.1)
+    main = optimizers.make_optimizer(options, _Only(objective, [v for v, _ in rest]), 0.1)
     for step in range(3):
         main.apply([tf.constant(g[step]) for _, g in rest], [v for v, _ in rest])
     for v, _ in rest:
@@ -375,7 +375,9 @@ def test_the_adversary_does_not_decay(settings, shallow, eager):
         if id(v) not in norms and not v.path.startswith("discriminator/")
     ]
     expected = 0.25 * sum(np.sum(v.numpy().astype(np.float64) ** 2) for v in decayed)
-    np.testing.assert_allclose(optimizers.penalty(options, objective), expected, rtol=1e-5)
+    np.testing.assert_allclose(
+        optimizers.weight_decay_penalty(options, objective), expected, rtol=1e-5
+    )
 
 
 def test_without_a_weight_there_is_no_adversary(settings, shallow, eager, rng):
@@ -384,7 +386,7 @@ def test_without_a_weight_there_is_no_adversary(settings, shallow, eager, rng):
     assert objective.apart() == [] and not any(
         "discriminator" in v.path for v in objective.variables
     )
-    assert isinstance(optimizers.make(options, objective, 0.1), keras.optimizers.Adam)
+    assert isinstance(optimizers.make_optimizer(options, objective, 0.1), keras.optimizers.Adam)
     assert set(objective.loss(batch_of(rng, options))[1]) == {"pretext_loss", "pretext_chance"}
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.helpers.training import Training
-from tf_simclr.data.image import Decoded
+from tf_simclr.data.image import DecodedImage
 from tf_simclr.objectives import counting
 
 pytestmark = pytest.mark.usefixtures("shallow")
@@ -43,7 +43,7 @@ def test_loss_equals_the_loop(seed, batch, counts, margin, scale):
     rng = np.random.default_rng(seed)
     whole, other = (scale * rng.random((batch, counts)).astype(np.float32) for _ in range(2))
     tiles = scale * rng.random((batch, 4, counts)).astype(np.float32)
-    loss = counting.counting(
+    loss = counting.counting_loss(
         tf.constant(whole), tf.constant(tiles.sum(1)), tf.constant(other), margin
     )
     assert float(loss) == pytest.approx(slow_loss(whole, tiles, other, margin), rel=1e-5, abs=1e-5)
@@ -117,7 +117,9 @@ def test_what_the_network_sees(settings, rng, size):
     )
     objective = counting.Counting(options, 0)
     picture = rng.integers(0, 256, (16, 16, 3)).astype(np.uint8)
-    example = objective.example(Decoded(tf.constant(picture)), 3, tf.constant([1, 2], tf.int64))
+    example = objective.example(
+        DecodedImage(tf.constant(picture)), 3, tf.constant([1, 2], tf.int64)
+    )
     seen = (
         objective.images(
             {"image": example["image"][None], "method": example["method"][None]}
@@ -139,7 +141,7 @@ def test_grey_is_the_mean_of_the_channels(settings, rng):
         settings(**TASK, counting_grey_probability=1.0, use_crop=False, use_flip=False), 0
     )
     picture = rng.integers(0, 256, (16, 16, 3)).astype(np.uint8)
-    image = objective.example(Decoded(tf.constant(picture)), 3, tf.constant([1, 2], tf.int64))[
+    image = objective.example(DecodedImage(tf.constant(picture)), 3, tf.constant([1, 2], tf.int64))[
         "image"
     ].numpy()
     np.testing.assert_allclose(image, np.repeat(picture.mean(-1, keepdims=True), 3, -1), atol=0.51)
@@ -151,10 +153,10 @@ def test_draws_are_the_seeds(settings):
     picture = np.random.default_rng(0).integers(0, 256, (16, 16, 3)).astype(np.uint8)
     seeds = tf.data.Dataset.range(400).map(lambda i: tf.stack([7, i]))
     batch = next(
-        iter(seeds.map(lambda seed: objective.example(Decoded(picture), 0, seed)).batch(400))
+        iter(seeds.map(lambda seed: objective.example(DecodedImage(picture), 0, seed)).batch(400))
     )
     for name, value in objective.example(
-        Decoded(tf.constant(picture)), 0, tf.constant([7, 5], tf.int64)
+        DecodedImage(tf.constant(picture)), 0, tf.constant([7, 5], tf.int64)
     ).items():
         np.testing.assert_array_equal(batch[name][5], value)
     seen = objective.images(batch).numpy().reshape(400, 5, 8, 8, 3)

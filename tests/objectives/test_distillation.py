@@ -13,11 +13,10 @@ from hypothesis import strategies as st
 
 from tests.helpers.training import Training, values_of
 from tf_simclr.checkpoints import pretrained, teacher, weights
-from tf_simclr.config.config import UserError
-from tf_simclr.data import datasets as sources
-from tf_simclr.export import exporter as export
-from tf_simclr.export import model_card as card
-from tf_simclr.objectives.distillation import distillation
+from tf_simclr.data import datasets
+from tf_simclr.errors import UserError
+from tf_simclr.export import exporter, model_card
+from tf_simclr.objectives.distillation import distillation_loss
 from tf_simclr.training.experiment import Experiment
 
 pytestmark = pytest.mark.usefixtures("shallow")
@@ -50,7 +49,7 @@ def test_loss_equals_the_loop(seed, batch, classes, alpha, temperature):
     rng = np.random.default_rng(seed)
     student, taught = (rng.normal(size=(batch, classes)).astype(np.float32) for _ in range(2))
     labels = rng.integers(-1, classes, batch)
-    loss, metrics = distillation(
+    loss, metrics = distillation_loss(
         tf.constant(student), tf.constant(taught), tf.constant(labels), alpha, temperature
     )
     assert float(loss) == pytest.approx(
@@ -74,9 +73,9 @@ def finished(settings, folder, **values):
 
 
 def exported(network, directory):
-    export.export(
-        pretrained.copy_of(network),
-        card.About(network.settings, pretrained.numbered(10), 1, {}, {}),
+    exporter.export(
+        pretrained.float32_copy(network),
+        model_card.ModelDescription(network.settings, pretrained.numbered_names(10), 1, {}, {}),
         epath.Path(directory),
         network.settings.export,
     )
@@ -138,7 +137,7 @@ def test_the_teacher_stays_as_it_is_and_outside_the_student(settings, tmp_path):
 def test_labels_outside_the_subset_change_nothing(settings, mode):
     """The same weights, to the last bit, whatever the other images are labelled as."""
     options = settings(train_mode=mode, labels_per_class=2, distill_alpha=0.5, deterministic=True)
-    digits = sources.load(options.data, "train").at_most(60)
+    digits = datasets.load(options.data, "train").at_most(60)
     subset = np.concatenate([np.flatnonzero(digits.labels == c)[:2] for c in range(10)])
     wrong = np.where(np.isin(np.arange(60), subset), digits.labels, (digits.labels + 3) % 10)
 
@@ -248,7 +247,7 @@ def test_teacher_of_other_classes(settings, tmp_path):
         teacher_checkpoint=str(tmp_path / "run"),
     )
     experiment = Experiment(options)
-    experiment.train_source = sources.Indexed(
+    experiment.train_source = datasets.Indexed(
         "s", "train", ("a", "b"), None, np.zeros((4, 1)), np.array([0, 1, 0, 1])
     )
     with pytest.raises(UserError, match="it knows 10 classes and s has 2"):

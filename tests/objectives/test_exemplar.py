@@ -10,13 +10,11 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from tests.helpers.training import Training
-from tf_simclr.config.config import UserError
-from tf_simclr.data import datasets as sources
-from tf_simclr.data import seed_patches as exemplar
-from tf_simclr.data.image import Decoded
+from tf_simclr.data import datasets, seed_patches
+from tf_simclr.data.image import DecodedImage
 from tf_simclr.data.source import Indexed, Streamed
-from tf_simclr.evaluation import evaluator as measure
-from tf_simclr.evaluation import report_images as showcase
+from tf_simclr.errors import UserError
+from tf_simclr.evaluation import evaluator, report_images
 from tf_simclr.objectives.exemplar import Exemplar, SeedClasses, sampled_logits
 from tf_simclr.training.experiment import Experiment
 
@@ -64,7 +62,7 @@ def test_places_are_as_frequent_as_their_gradients_are_strong():
     places = np.array(
         list(
             tf.data.Dataset.from_tensor_slices(draws.astype(np.float32)).map(
-                lambda u: exemplar.seed_place(tf.constant(image), 0.4, u)
+                lambda u: seed_patches.seed_position(tf.constant(image), 0.4, u)
             )
         )
     )
@@ -82,7 +80,10 @@ def test_place_falls_on_what_there_is(shape):
     centre = np.array([shape[0] // 2 + side / 2, shape[1] // 3 + side / 2])
     found = (
         np.array(
-            [exemplar.seed_place(image, 0.2, u) for u in tf.random.stateless_uniform([100], [0, 1])]
+            [
+                seed_patches.seed_position(image, 0.2, u)
+                for u in tf.random.stateless_uniform([100], [0, 1])
+            ]
         )
         * shape
     )
@@ -96,14 +97,14 @@ def test_place_falls_on_what_there_is(shape):
 def test_images_without_gradients_and_without_extent(shape):
     places = np.array(
         [
-            exemplar.seed_place(tf.zeros([*shape, 3]), 1 / 3, tf.constant(u))
+            seed_patches.seed_position(tf.zeros([*shape, 3]), 1 / 3, tf.constant(u))
             for u in (0.0, 0.5, 0.99999994)
         ]
     )
     assert ((places > 0) & (places < 1)).all() and (
         np.diff(places[:, np.argmax(shape)]) > 0
     ).all() == (max(shape) > 2)
-    patch = exemplar.resampled(
+    patch = seed_patches.resampled(
         tf.fill([*shape, 3], 0.25),
         tf.constant(places[0]),
         1 / 3,
@@ -145,7 +146,7 @@ def slow_patch(image, place, side, u, size):
 )
 def test_geometry_is_the_loop(seed, u, row, column):
     image, u = picture(12, 15, seed), np.array(u, np.float32)
-    ours = exemplar.resampled(
+    ours = seed_patches.resampled(
         tf.constant(image), tf.constant([row, column]), 0.5, tf.constant(u), 8
     )
     np.testing.assert_allclose(ours, slow_patch(image, (row, column), 6.0, u, 8), atol=1e-4)
@@ -153,7 +154,7 @@ def test_geometry_is_the_loop(seed, u, row, column):
 
 def test_a_patch_of_the_results_size_is_cut_out():
     image = picture(40, 30)
-    ours = exemplar.resampled(
+    ours = seed_patches.resampled(
         tf.constant(image), tf.constant([20 / 40, 15 / 30]), 1 / 3, tf.constant(UNCHANGED), 10
     )
     np.testing.assert_allclose(ours, image[15:25, 10:20], atol=1e-5)
@@ -162,7 +163,7 @@ def test_a_patch_of_the_results_size_is_cut_out():
 def test_large_patches_are_means_not_samples():
     """A checkerboard of pixels is grey in a patch of an eighth of its size."""
     image = np.repeat((np.indices((256, 256)).sum(0) % 2)[..., None], 3, -1).astype(np.float32)
-    ours = exemplar.resampled(
+    ours = seed_patches.resampled(
         tf.constant(image), tf.constant([0.5, 0.5]), 0.5, tf.constant(UNCHANGED), 16
     )
     np.testing.assert_allclose(ours, np.full([16, 16, 3], 0.5), atol=1e-5)
@@ -195,7 +196,7 @@ def slow_distorted(image, u):
 @given(st.integers(0, 100), st.lists(st.floats(0, 1), min_size=7, max_size=7))
 def test_colours_are_the_loop(seed, u):
     image, u = 0.2 + 0.6 * picture(9, 9, seed), np.array(u, np.float32)
-    ours = exemplar.distorted(tf.constant(image), tf.constant(u))
+    ours = seed_patches.distorted(tf.constant(image), tf.constant(u))
     np.testing.assert_allclose(
         ours, slow_distorted(image, u), atol=3e-3
     )  # of colours all but grey, a power of 0.25 makes much of rounding
@@ -205,33 +206,33 @@ def test_ranges():
     """The paper's, sec. 2, met at both ends."""
     u = tf.random.stateless_uniform([4000], [1, 2])
     for (low, high), found in (
-        ((0.5, 2), exemplar.CONTRAST),
-        ((0.25, 4), exemplar.POWER),
-        ((0.7, 1.4), exemplar.FACTOR),
-        ((0.7, 1.4), exemplar.SCALE),
+        ((0.5, 2), seed_patches.CONTRAST),
+        ((0.25, 4), seed_patches.POWER),
+        ((0.7, 1.4), seed_patches.FACTOR),
+        ((0.7, 1.4), seed_patches.SCALE),
     ):
-        drawn = exemplar.between_logarithms(u, found).numpy()
+        drawn = seed_patches.between_logarithms(u, found).numpy()
         assert drawn.min() == pytest.approx(low, rel=0.01) and drawn.max() == pytest.approx(
             high, rel=0.01
         )
         assert drawn.min() >= low - 1e-6 and drawn.max() <= high + 1e-6
-    assert (0.2, np.deg2rad(20)) == (exemplar.TRANSLATION, exemplar.ROTATION)
-    assert exemplar.OFFSET == exemplar.HUE == (-0.1, 0.1)
+    assert (0.2, np.deg2rad(20)) == (seed_patches.TRANSLATION, seed_patches.ROTATION)
+    assert seed_patches.OFFSET == seed_patches.HUE == (-0.1, 0.1)
 
 
 def test_the_place_is_of_the_image_not_of_the_epoch(settings, monkeypatch):
     """With the seed of another epoch the same place and another patch; with another index or another seed of the training another place."""
     places, image = [], tf.constant((255 * picture(50, 40)).astype(np.uint8))
-    seed_place = exemplar.seed_place
+    seed_place = seed_patches.seed_position
     monkeypatch.setattr(
-        exemplar,
+        seed_patches,
         "seed_place",
         lambda *arguments: places.append(seed_place(*arguments)) or places[-1],
     )
 
     def example(epoch, index, **flags):
         return Exemplar(settings(**TASK, **flags), 0, 100).example(
-            Decoded(image), 0, tf.constant([epoch, 3], tf.int64), tf.constant(index, tf.int64)
+            DecodedImage(image), 0, tf.constant([epoch, 3], tf.int64), tf.constant(index, tf.int64)
         )
 
     first, second, again = example(0, 7), example(1, 7), example(0, 7)
@@ -252,7 +253,9 @@ def test_the_same_inside_tf_data(settings):
         Exemplar(settings(**TASK), 0, 100),
         (255 * np.stack([picture(30, 20, seed) for seed in range(8)])).astype(np.uint8),
     )
-    make = lambda index, image: objective.example(Decoded(image), 0, tf.stack([5, index]), index)
+    make = lambda index, image: objective.example(
+        DecodedImage(image), 0, tf.stack([5, index]), index
+    )
     batch = next(iter(tf.data.Dataset.from_tensor_slices(images).enumerate().map(make).batch(8)))
     for index in range(8):
         eager = make(tf.constant(index, tf.int64), tf.constant(images[index]))["image"].numpy()
@@ -274,7 +277,7 @@ def test_seed_images(settings):
             == 50
         )
         assert (
-            measure.data(experiment).train.num_examples
+            evaluator.data(experiment).train.num_examples
             == experiment.data["images"]
             == experiment.data["labels"]
             == 1437
@@ -300,7 +303,7 @@ def test_views_are_of_what_is_trained_on(settings, monkeypatch):
             seen.append((picture.whole(), index)) or example(picture, label, seed, index)
         ),
     )
-    showcase._views(experiment)
+    report_images._views(experiment)
     source = experiment.parts[0].source
     assert len({index for _, index in seen}) == 8
     for image, index in seen:
@@ -492,9 +495,9 @@ def test_learns_digits(settings):
         learning_rate=1.0,
         optimizer="momentum",
     )
-    history = Training(options, source=sources.load(options.data, "train").take(np.arange(10))).run(
-        200
-    )
+    history = Training(
+        options, source=datasets.load(options.data, "train").take(np.arange(10))
+    ).run(200)
     last = {
         name: np.mean([m[name] for m in history[-10:]])
         for name in ("pretext_loss", "pretext_chance", "pretext_acc")

@@ -7,11 +7,10 @@ import pytest
 import tensorflow as tf
 
 from tests.helpers.training import Training
-from tf_simclr.data import datasets as sources
-from tf_simclr.data import patches
-from tf_simclr.data.image import Decoded
+from tf_simclr.data import datasets, patches
+from tf_simclr.data.image import DecodedImage
 from tf_simclr.data.source import Indexed
-from tf_simclr.objectives import jigsaw, kind_of, rotation
+from tf_simclr.objectives import jigsaw, objective_class, rotation
 
 pytestmark = pytest.mark.usefixtures("shallow")
 PLAIN = {"use_crop": False, "use_flip": False, "color_jitter_strength": 0, "learning_rate": 0.003}
@@ -31,7 +30,7 @@ def held_out(training, images, seed=7):
     """{metric: value} on images that were not trained on."""
     objective = training.objective
     examples = [
-        objective.example(Decoded(tf.constant(image)), -1, tf.constant([seed, number]))
+        objective.example(DecodedImage(tf.constant(image)), -1, tf.constant([seed, number]))
         for number, image in enumerate(images)
     ]
     batch = {
@@ -51,7 +50,8 @@ def trained_on(images, settings, steps, **values):
         **{**PLAIN, **values},
     )
     training = Training(
-        options, source=Indexed("planted", "train", (), Decoded, images, np.full(len(images), -1))
+        options,
+        source=Indexed("planted", "train", (), DecodedImage, images, np.full(len(images), -1)),
     )
     training.run(steps)
     return training
@@ -87,7 +87,7 @@ def test_resampled_turns_are_off_by_a_row(rng):
 def test_rotation_loss(settings, rng):
     """Eq. 2 and 3: -1/K sum over y of log F^y(g(X|y)), a rotation at a time."""
     options = settings(pretext="rotation", **PLAIN)
-    objective = kind_of(options)(options, 10)
+    objective = objective_class(options)(options, 10)
     objective.build_variables()
     images = rng.integers(0, 256, (3, 16, 16, 3)).astype(np.uint8)
     loss, metrics = objective.loss(
@@ -203,7 +203,7 @@ def test_permutations_against_the_algorithm():
 def test_jigsaw_loss(settings, rng):
     """The tiles themselves in the drawn order, each through the encoder by itself; then the cross-entropy."""
     options = settings(pretext="jigsaw", **PLAIN)
-    objective = kind_of(options)(options, 10)
+    objective = objective_class(options)(options, 10)
     objective.build_variables()
     tiles = rng.integers(0, 256, (4, 9, 5, 5, 3)).astype(np.uint8)
     target = np.array([0, 7, 3, 3], np.int32)
@@ -246,7 +246,7 @@ def test_jigsaw_geometry(settings, rng, size, patch, tile, cell):
         shift_channels=False,
         **PLAIN,
     )
-    objective = kind_of(options)(options, 10)
+    objective = objective_class(options)(options, 10)
     assert (objective.size, objective.cell) == (tile, cell)
     side = 3 * cell
     where = np.stack(
@@ -254,7 +254,7 @@ def test_jigsaw_geometry(settings, rng, size, patch, tile, cell):
     ).astype(np.uint8)  # each pixel says where it is
     starts = set()
     for number in range(30):
-        views = objective.example(Decoded(tf.constant(where)), 0, tf.constant([number, 0]))[
+        views = objective.example(DecodedImage(tf.constant(where)), 0, tf.constant([number, 0]))[
             "views"
         ].numpy()
         corners = views[:, 0, 0, :2].astype(int)
@@ -267,8 +267,8 @@ def test_jigsaw_geometry(settings, rng, size, patch, tile, cell):
 def test_grey_images_are_mixed_in(settings, rng):
     """Their channels stay where they are, those of others do not."""
     options = settings(pretext="jigsaw", patch_size=32, **PLAIN)
-    objective = kind_of(options)(options, 10)
-    image = Decoded(
+    objective = objective_class(options)(options, 10)
+    image = DecodedImage(
         tf.constant(
             np.repeat(rng.integers(0, 256, (18, 18, 1)), 3, -1).astype(np.uint8)
             // np.uint8([1, 1, 2])
@@ -305,7 +305,7 @@ def test_context_prediction_geometry(settings):
         pixelate_patches=False,
         **PLAIN,
     )
-    objective = kind_of(options)(options, 10)
+    objective = objective_class(options)(options, 10)
     assert (objective.size, objective.pitch, objective.jitter) == (96, 144, 7)
     side = 2 * 144 + 96 + 14
     where = np.stack(
@@ -317,7 +317,7 @@ def test_context_prediction_geometry(settings):
     ).astype(np.uint8)
     targets = set()
     for number in range(40):
-        example = objective.example(Decoded(tf.constant(where)), 0, tf.constant([number, 0]))
+        example = objective.example(DecodedImage(tf.constant(where)), 0, tf.constant([number, 0]))
         centre, other = 2 * np.rint(example["views"].numpy()[:, 0, 0, :2] * 255)
         step = np.rint((other - centre) / 144).astype(int)
         assert (
@@ -331,7 +331,7 @@ def test_context_prediction_geometry(settings):
 
 def test_context_prediction_loss(settings, rng):
     options = settings(pretext="context_prediction", **PLAIN)
-    objective = kind_of(options)(options, 10)
+    objective = objective_class(options)(options, 10)
     objective.build_variables()
     views, target = (
         rng.random((5, 2, 7, 7, 3)).astype(np.float32),
@@ -385,7 +385,7 @@ def test_better_than_chance_on_held_out_digits(settings, task):
     )
     training = Training(options)
     training.run(100)
-    test = sources.load(options.data, "test").take(np.arange(200))
+    test = datasets.load(options.data, "test").take(np.arange(200))
     metrics = held_out(training, test.records)
     assert metrics["pretext_acc"] > 1.5 * np.exp(-metrics["pretext_chance"])  # one of so many
     assert metrics["pretext_loss"] < 0.9 * metrics["pretext_chance"]

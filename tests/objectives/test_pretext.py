@@ -9,15 +9,15 @@ import tensorflow as tf
 from PIL import Image
 
 import tf_simclr
-from tests.helpers.configurations import TINY, command_line
+from tests.helpers.configurations import TINY, parse_command_line
 from tests.helpers.training import Training
 from tf_simclr.checkpoints import weights
-from tf_simclr.config.config import UserError
 from tf_simclr.config.registry import PRETEXTS
 from tf_simclr.data import pipeline
 from tf_simclr.data.source import Streamed
-from tf_simclr.objectives import kind_of, rotation
-from tf_simclr.training import loop as train
+from tf_simclr.errors import UserError
+from tf_simclr.objectives import objective_class, rotation
+from tf_simclr.training import loop
 from tf_simclr.training.experiment import Experiment
 
 pytestmark = pytest.mark.usefixtures("shallow")
@@ -105,7 +105,7 @@ def test_unknown_task():
     with pytest.raises(
         UserError, match=r"--pretext=jigsw: accepted are simclr, .*rotation. Did you mean 'jigsaw'"
     ):
-        command_line("--pretext=jigsw", "--dataset=digits")
+        parse_command_line("--pretext=jigsw", "--dataset=digits")
 
 
 @pytest.mark.parametrize("name", PRETEXTS)
@@ -113,13 +113,13 @@ def test_layers_that_can_be_evaluated(name):
     """Only SimCLR has a projection head."""
     flags = [f"--pretext={name}", "--dataset=digits", "--eval_layers=proj_head_1"]
     if name == "simclr":
-        assert command_line(*flags)[0][0].eval.eval_layers == ("proj_head_1",)
+        assert parse_command_line(*flags)[0][0].eval.eval_layers == ("proj_head_1",)
     else:
         with pytest.raises(
             UserError,
             match="accepted for --train_mode=pretrain are block_group1, block_group2, block_group3, final_avg_pool and all",
         ):
-            command_line(*flags)
+            parse_command_line(*flags)
 
 
 @pytest.fixture(scope="module")
@@ -137,13 +137,13 @@ def photos(tmp_path_factory):
 )  # of that: test_run
 def test_no_labels_anywhere(settings, eager, photos, name):
     experiment = Experiment(settings(dataset=f"folder:{photos}", pretext=name, train_steps=2))
-    train.fit(experiment)
+    loop.fit(experiment)
     assert int(experiment.checkpoints.step) == 2 and experiment.train_source.num_labeled == 0
     assert experiment.objective.supervised_head is None
     options = settings(train_mode="finetune")
-    finetuning = kind_of(options)(options, 10)
+    finetuning = objective_class(options)(options, 10)
     finetuning.build_variables()
-    weights.initialise(finetuning, experiment.directory.path)
+    weights.initialize_from(finetuning, experiment.directory.path)
     for mine, theirs in zip(
         finetuning.encoder.variables, experiment.objective.encoder.variables, strict=True
     ):
@@ -154,12 +154,12 @@ def test_no_labels_anywhere(settings, eager, photos, name):
 def test_another_task_starts_from_the_encoder(settings, name):
     """Of a checkpoint; the heads of a task are its own."""
     options = settings(pretext=name)
-    objective = kind_of(options)(options, 10, 30)
+    objective = objective_class(options)(options, 10, 30)
     objective.build_variables()
     assert {v.path for v in objective.inherited()} == {v.path for v in objective.encoder.variables}
     assert len(objective.trainable_variables) > len(objective.encoder.trainable_variables)
     assert (
-        objective.parts() == [objective.encoder, objective.projection_head]
+        objective.exported_layers() == [objective.encoder, objective.projection_head]
         and not objective.projection_head.variables
     )
 
@@ -169,7 +169,11 @@ def test_what_a_gpu_needs(settings, name):
     """XLA compiles what is done to the images, as it is on one, and no variable is int32, of which a GPU has none."""
     training = Training(settings(pretext=name, train_batch_size=2, rotation_exact=False))
     batch = next(
-        iter(pipeline.training(training.parts, training.objective.example, 0, 0, training.strategy))
+        iter(
+            pipeline.training_batches(
+                training.parts, training.objective.example, 0, 0, training.strategy
+            )
+        )
     )
     compiled = tf.function(training.objective.images, jit_compile=True, autograph=False)(batch)
     np.testing.assert_allclose(compiled, training.objective.images(batch), atol=1e-3)
@@ -182,7 +186,7 @@ def test_what_a_gpu_needs(settings, name):
 def test_images_without_a_number(settings, monkeypatch):
     """A stream does not know which image it gives."""
     options = settings()
-    monkeypatch.setattr(kind_of(options), "needs_index", True)
+    monkeypatch.setattr(objective_class(options), "needs_index", True)
     stream = Streamed("films", "train", (), None, None, 10, 0)
     monkeypatch.setattr(
         Experiment, "_parts", lambda self: ([type("Part", (), {"source": stream})], 10)

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import settings as settings_of_hypothesis
 from hypothesis import strategies as st
 
-from tf_simclr.models import momentum_encoder as memory
-from tf_simclr.objectives import nt_xent as module
+from tf_simclr.models import momentum_encoder
+from tf_simclr.objectives import nt_xent as nt_xent_module
 from tf_simclr.objectives.nt_xent import nt_xent
 
 
@@ -127,7 +127,7 @@ def test_blocks_of_any_width_give_the_dense_loss(n, width, kept, empty, same, te
     negatives = None if not kept + empty else (past, kept)
     with tf.GradientTape(persistent=True) as tape:
         tape.watch([queries, keys])
-        with mock.patch.object(module, "MIN_WIDTH", 1):
+        with mock.patch.object(nt_xent_module, "MIN_WIDTH", 1):
             loss, metrics = nt_xent(queries, keys, temperature, negatives, block=width * n)
         expected, accuracy, entropy = dense_nt_xent(
             queries, keys if negatives is None else tf.stop_gradient(keys), temperature, past[:kept]
@@ -210,7 +210,7 @@ def test_extreme_temperature_stays_finite(rng):
 @pytest.mark.parametrize("enqueued", [0, 4, 10])
 def test_memory_adds_negatives(rng, enqueued):
     z, past = normalised(rng, 5, 2, 6), normalised(rng, enqueued, 6)
-    queue = memory.MemoryQueue(10, 6)
+    queue = momentum_encoder.MemoryQueue(10, 6)
     queue.build()
     if enqueued:
         queue.enqueue(tf.constant(past))
@@ -222,7 +222,7 @@ def test_memory_adds_negatives(rng, enqueued):
 @pytest.mark.parametrize("batch", [1, 3, 5, 7, 12])
 def test_queue_keeps_the_newest(batch):
     """Also for batches that do not divide the queue, and larger than it."""
-    queue, past = memory.MemoryQueue(5, 1), []
+    queue, past = momentum_encoder.MemoryQueue(5, 1), []
     queue.build()
     for step in range(6):
         keys = np.arange(step * batch, (step + 1) * batch, dtype=np.float32)[:, None]
@@ -233,10 +233,10 @@ def test_queue_keeps_the_newest(batch):
 
 
 def test_key_network_follows(settings):
-    from tf_simclr.objectives import kind_of
+    from tf_simclr.objectives import objective_class
 
     options = settings(memory_size=12, memory_momentum=0.9)
-    objective = kind_of(options)(options, 10)
+    objective = objective_class(options)(options, 10)
     objective.build_variables()
     objective.start()
     queries = {v.path.split("encoder/")[-1]: v for v in objective.encoder.variables}

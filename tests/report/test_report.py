@@ -13,12 +13,9 @@ import pytest
 from tests.helpers import report_runs
 from tests.helpers.report_runs import HOSTILE
 from tf_simclr import report
-from tf_simclr.config.config import UserError
-from tf_simclr.report import gallery, runs
-from tf_simclr.report import metric_names as figures
-from tf_simclr.report import page_tables as facts
-from tf_simclr.report import svg as plots
-from tf_simclr.report import training_curves as curves
+from tf_simclr.errors import UserError
+from tf_simclr.report import gallery, metric_names, page_tables, svg, training_curves
+from tf_simclr.report import runs as runs_lib
 
 SECTIONS = (
     "runs",
@@ -428,7 +425,7 @@ def test_restarts_are_merged(tmp_path):
     report_runs.write_events(tmp_path, {1: 9.0, 11: 8.0, 21: 7.0, 31: 6.0, 33: 5.5})
     time.sleep(1.1)  # the names of event files tell seconds apart
     report_runs.write_events(tmp_path, {21: 6.5, 31: 5.0})
-    found = curves.read(tmp_path)["train/contrast_loss"]
+    found = training_curves.read(tmp_path)["train/contrast_loss"]
     assert dict(zip(found.steps.tolist(), found.values.tolist())) == {
         1: 9.0,
         11: 8.0,
@@ -438,21 +435,24 @@ def test_restarts_are_merged(tmp_path):
 
 
 def test_long_and_broken_curves():
-    long = curves.curve((step, step / 2) for step in range(100_000))
+    long = training_curves.curve((step, step / 2) for step in range(100_000))
     assert (
-        len(long.steps) <= curves.MOST_POINTS
+        len(long.steps) <= training_curves.MOST_POINTS
         and (long.steps[0], long.steps[-1], long.values[-1]) == (0, 99_999, 49_999.5)
         and (np.diff(long.steps) > 0).all()
     )
-    assert curves.curve([(1, 1.0), (2, float("nan")), (3, 2.0)]).values.tolist() == [1.0, 2.0]
+    assert training_curves.curve([(1, 1.0), (2, float("nan")), (3, 2.0)]).values.tolist() == [
+        1.0,
+        2.0,
+    ]
 
 
 def test_learning_rates_far_apart():
     drawn = [
-        plots.Line(name, np.array([1, 2, 3]), np.array([0, peak, 0]))
+        svg.Line(name, np.array([1, 2, 3]), np.array([0, peak, 0]))
         for name, peak in (("a", 1.0), ("b", 0.001))
     ]
-    assert "0.0001" in plots.lines(drawn, plots.Axes("step", log_y=True), "x")
+    assert "0.0001" in svg.lines(drawn, svg.Axes("step", log_y=True), "x")
 
 
 def test_results_table():
@@ -482,7 +482,7 @@ def test_every_figure_is_explained():
         "negative_log_likelihood",
         "few_labels_100_accuracy",
     ):
-        one = figures.figure(name)
+        one = metric_names.metric(name)
         assert (
             one.explanation
             and "#" not in one.label + one.explanation
@@ -495,8 +495,8 @@ def test_tensorboard_command(tmp_path):
         report_runs.write(tmp_path / "with space" / name, report_runs.document(name), events=False)
         for name in "ab"
     ]
-    assert facts.tensorboard(runs.read(paths[:1])) == f"tensorboard --logdir='{paths[0]}'"
+    assert page_tables.tensorboard(runs_lib.read(paths[:1])) == f"tensorboard --logdir='{paths[0]}'"
     assert (
-        facts.tensorboard(runs.read(paths))
+        page_tables.tensorboard(runs_lib.read(paths))
         == f"tensorboard --logdir_spec='a:{paths[0]},b:{paths[1]}'"
     )

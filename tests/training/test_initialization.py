@@ -8,10 +8,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from tests.helpers.training import Training, values_of
-from tf_simclr.config import config
-from tf_simclr.data import datasets as sources
-from tf_simclr.evaluation.metrics import linear_probe as probe
-from tf_simclr.training import initialization as starting
+from tf_simclr.data import datasets
+from tf_simclr.errors import UserError
+from tf_simclr.evaluation.metrics import linear_probe
+from tf_simclr.training import initialization
 from tf_simclr.training.experiment import Experiment
 
 pytestmark = pytest.mark.usefixtures("shallow")
@@ -47,7 +47,7 @@ def test_computed_once_gives_the_same_training(settings, monkeypatch, values, wi
     )
     monkeypatch.setattr(Experiment, "_teacher", lambda self: Training(options).objective.teacher)
     experiment = Experiment(options)
-    parts = starting.with_constants(experiment)
+    parts = initialization.with_constants(experiment)
     assert parts[0].constants.shape == (parts[0].source.num_examples, width)
 
     def trained(parts):
@@ -75,15 +75,15 @@ def test_nothing_is_computed_ahead_of_what_changes(settings, monkeypatch, values
     experiment = experiment_of(
         settings, monkeypatch, **{"use_crop": False, "use_flip": False, **values}
     )
-    assert [part.constants for part in starting.with_constants(experiment)] == [None]
+    assert [part.constants for part in initialization.with_constants(experiment)] == [None]
 
 
 def test_too_much_to_keep(settings, monkeypatch):
     experiment = experiment_of(settings, monkeypatch, use_crop=False, use_flip=False, **FROZEN)
-    monkeypatch.setattr(starting, "MEMORY_LIMIT", 4 * 4 * 20 - 1)
-    assert starting.with_constants(experiment)[0].constants is None
-    monkeypatch.setattr(starting, "MEMORY_LIMIT", 4 * 4 * 20)
-    assert starting.with_constants(experiment)[0].constants.shape == (20, 4)
+    monkeypatch.setattr(initialization, "MEMORY_LIMIT", 4 * 4 * 20 - 1)
+    assert initialization.with_constants(experiment)[0].constants is None
+    monkeypatch.setattr(initialization, "MEMORY_LIMIT", 4 * 4 * 20)
+    assert initialization.with_constants(experiment)[0].constants.shape == (20, 4)
 
 
 def test_the_linear_head_starts_as_a_probe(settings, monkeypatch):
@@ -95,11 +95,11 @@ def test_the_linear_head_starts_as_a_probe(settings, monkeypatch):
         ft_proj_selector=1,
         probe_init_logits_layer=True,
     )
-    starting.start(experiment)
+    initialization.initialize(experiment)
     objective, source = experiment.objective, experiment.train_source.labeled()
     images = tf.stack([objective.eval_example(image, 0)["image"] for image in source.records])
     features = objective.projection_head(objective.encoder(images)["final_avg_pool"])[1].numpy()
-    expected = probe.fit(features, source.labels).predict_log_proba(features)
+    expected = linear_probe.fit(features, source.labels).predict_log_proba(features)
     np.testing.assert_allclose(
         tf.nn.log_softmax(objective(images)["logits_sup"]), expected, atol=0.02
     )
@@ -109,10 +109,10 @@ def test_a_probe_of_one_class(settings, monkeypatch):
     experiment = experiment_of(
         settings, monkeypatch, train_mode="finetune", probe_init_logits_layer=True
     )
-    digits = sources.load(experiment.settings.data, "train")
+    digits = datasets.load(experiment.settings.data, "train")
     experiment.train_source = digits.take(np.flatnonzero(digits.labels == 3)[:5])
-    with pytest.raises(config.UserError, match="at least two classes"):
-        starting.start(experiment)
+    with pytest.raises(UserError, match="at least two classes"):
+        initialization.initialize(experiment)
 
 
 @hypothesis_settings(deadline=None, max_examples=30)
@@ -121,8 +121,8 @@ def test_linear_layer_of_a_probe(seed, classes):
     rng = np.random.default_rng(seed)
     labels = np.array(sorted(classes) * 5)
     features = rng.normal(3, 2, (len(labels), 4)) + labels[:, None]
-    fitted = probe.fit(features, labels)
-    kernel, bias = probe.as_linear_layer(fitted, 6)
+    fitted = linear_probe.fit(features, labels)
+    kernel, bias = linear_probe.as_linear_layer(fitted, 6)
     logits = features @ kernel + bias
     there = logits[:, sorted(classes)]
     p = np.exp(there - there.max(1, keepdims=True))

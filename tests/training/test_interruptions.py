@@ -8,7 +8,7 @@ import signal
 
 import pytest
 
-from tests.helpers.configurations import command_line
+from tests.helpers.configurations import parse_command_line
 from tests.helpers.processes import (
     DIGITS,
     HERE,
@@ -27,6 +27,7 @@ from tests.helpers.processes import (
 )
 from tf_simclr.commands.stages import Stages
 from tf_simclr.report import schema
+from tf_simclr.runs import files as run_files
 
 pytestmark = pytest.mark.usefixtures("shallow")
 STAGES = ("pretrain", "finetune", "distill")
@@ -165,7 +166,7 @@ def copy(undisturbed, tmp_path):
 
 
 def stages_of(*arguments):
-    return Stages(command_line(*arguments)[0])
+    return Stages(parse_command_line(*arguments)[0])
 
 
 def test_what_counts_as_finished(copy):
@@ -240,7 +241,7 @@ def test_report_of_several_runs(undisturbed, main, tmp_path):
     """The stages of a chain beside a single run; what is no run ends in one line."""
     single = shutil.copytree(undisturbed / "pretrain", tmp_path / "single")
     document = schema.read(single)
-    (single / schema.NAME).write_text(
+    (single / run_files.RESULTS).write_text(
         json.dumps({**document, "run": {**document["run"], "name": "single"}})
     )
     runs = f"{undisturbed},{single}"

@@ -8,10 +8,10 @@ import pytest
 import tensorflow as tf
 
 from tests.helpers.training import WITH_STATE, Training, values_of
-from tf_simclr.config.config import Diverged
 from tf_simclr.data import pipeline
+from tf_simclr.errors import Diverged
 from tf_simclr.objectives import nt_xent
-from tf_simclr.training import loop as train
+from tf_simclr.training import loop
 
 
 def state(training):
@@ -35,7 +35,7 @@ def poisoned(batch):
 def batches_of(training, count):
     """Batches of the training with float images, which can be poisoned."""
     batches = itertools.islice(
-        pipeline.training(
+        pipeline.training_batches(
             training.parts, training.objective.example, 0, 0, tf.distribute.get_strategy()
         ),
         count,
@@ -137,19 +137,19 @@ class Run:
 )
 def test_what_is_not_finite_is_named(metrics, weights, said):
     with pytest.raises(Diverged, match=f"step 7: not finite: {said}"):
-        train._check_finite(metrics, 7, Run(weights=weights))
+        loop._check_finite(metrics, 7, Run(weights=weights))
     with pytest.raises(Diverged, match="step 7: not finite: b; "):
-        train._check_weights(Run(weights=(1.0, float("inf"))).objective, 7, Run().checkpoints)
+        loop._check_weights(Run(weights=(1.0, float("inf"))).objective, 7, Run().checkpoints)
 
 
 def test_steps_left_out_are_counted(log):
     run = Run(skip=2)
     for step in (3, 5):
-        train._check_finite({"total_loss": float("nan"), "skipped": 1.0}, step, run)
-        train._check_finite({"total_loss": 1.0, "skipped": 0.0}, step + 1, run)
+        loop._check_finite({"total_loss": float("nan"), "skipped": 1.0}, step, run)
+        loop._check_finite({"total_loss": 1.0, "skipped": 0.0}, step + 1, run)
     assert "step 5: not finite: total_loss; the step is left out, 2 of at most 2" in log.text
     with pytest.raises(Diverged, match="step 9: not finite: the weights after it"):
-        train._check_finite({"total_loss": 1.0, "skipped": 1.0}, 9, run)
+        loop._check_finite({"total_loss": 1.0, "skipped": 1.0}, 9, run)
 
 
 @pytest.mark.parametrize("temperature", [1e-3, 1e3])

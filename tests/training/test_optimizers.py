@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_simclr.config.config import Config
-from tf_simclr.objectives import kind_of
+from tf_simclr.config import Config
+from tf_simclr.objectives import objective_class
 from tf_simclr.training import optimizers
 
 
@@ -49,9 +49,9 @@ def test_lars_equals_the_loop(rng, start):
 
 def test_lars_leaves_out_batch_norm_biases_and_the_classifier(settings):
     options = settings(optimizer="lars", weight_decay=0.5, se_ratio=0.25)
-    objective = kind_of(options)(options, 10)
+    objective = objective_class(options)(options, 10)
     objective.build_variables()
-    optimizer = optimizers.make(options, objective, 0.1)
+    optimizer = optimizers.make_optimizer(options, objective, 0.1)
     plain = {
         v.path for v, p in zip(objective.trainable_variables, optimizer.is_plain, strict=True) if p
     }
@@ -70,38 +70,42 @@ def test_lars_leaves_out_batch_norm_biases_and_the_classifier(settings):
     }
     head = objective.supervised_head.kernel.numpy()
     np.testing.assert_allclose(
-        optimizers.penalty(options, objective), 0.25 * np.sum(head**2), rtol=1e-5
+        optimizers.weight_decay_penalty(options, objective), 0.25 * np.sum(head**2), rtol=1e-5
     )
 
 
 @pytest.mark.parametrize("name", ["adam", "momentum"])
 def test_other_optimizers_decay_all_but_batch_norm(settings, name):
     options = settings(optimizer=name, weight_decay=0.5)
-    objective = kind_of(options)(options, 10)
+    objective = objective_class(options)(options, 10)
     objective.build_variables()
     expected = sum(
         np.sum(v.numpy().astype(np.float64) ** 2)
         for v in objective.trainable_variables
         if v.path.split("/")[-1] not in ("gamma", "beta")
     )
-    np.testing.assert_allclose(optimizers.penalty(options, objective), 0.25 * expected, rtol=1e-5)
+    np.testing.assert_allclose(
+        optimizers.weight_decay_penalty(options, objective), 0.25 * expected, rtol=1e-5
+    )
 
 
 def test_penalty_skips_what_is_frozen_or_unused(settings):
     options = settings(
         train_mode="finetune", optimizer="momentum", weight_decay=1.0, fine_tune_after_block=4
     )
-    objective = kind_of(options)(options, 10)
+    objective = objective_class(options)(options, 10)
     objective.build_variables()
     expected = sum(np.sum(v.numpy() ** 2) for v in objective.supervised_head.variables)
-    np.testing.assert_allclose(optimizers.penalty(options, objective), expected / 2, rtol=1e-6)
+    np.testing.assert_allclose(
+        optimizers.weight_decay_penalty(options, objective), expected / 2, rtol=1e-6
+    )
 
 
 def test_schedule_check_values():
     options = Config().replace(
         train_batch_size=512, train_epochs=100, learning_rate=1.0, warmup_epochs=10
     )
-    schedule = optimizers.schedule(options, 50_000)
+    schedule = optimizers.learning_rate_schedule(options, 50_000)
     assert (schedule.total, schedule.warmup) == (9766, 976)
     for step, rate in (
         (0, 0.0),
@@ -118,6 +122,6 @@ def test_schedule_scaling_and_steps():
     options = Config().replace(
         train_batch_size=400, learning_rate=0.1, learning_rate_scaling="sqrt", warmup_epochs=0
     )
-    assert float(optimizers.schedule(options, 1000)(0)) == pytest.approx(2.0)
-    assert optimizers.schedule(options, 1000).total == 251
-    assert optimizers.schedule(options.replace(train_steps=7), 1000).total == 7
+    assert float(optimizers.learning_rate_schedule(options, 1000)(0)) == pytest.approx(2.0)
+    assert optimizers.learning_rate_schedule(options, 1000).total == 251
+    assert optimizers.learning_rate_schedule(options.replace(train_steps=7), 1000).total == 7

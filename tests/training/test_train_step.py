@@ -9,11 +9,10 @@ import pytest
 import tensorflow as tf
 
 from tests.helpers.training import Training, values_of
-from tf_simclr.config import config
 from tf_simclr.data import pipeline
+from tf_simclr.errors import UserError
 from tf_simclr.models import layers, resnet
-from tf_simclr.training import loop as train
-from tf_simclr.training import train_step as step
+from tf_simclr.training import loop, train_step
 from tf_simclr.training.experiment import Experiment
 
 VARIANTS = [
@@ -69,7 +68,9 @@ def test_micro_batches_on_two_replicas(settings, two_replicas, variant):
     """The same weights on both replicas, and those of one replica whose micro-batches hold the same examples."""
     options = settings(**SGD, **variant, accumulate_steps=2)
     one, two = Training(options), Training(options, two_replicas)
-    batch = next(iter(pipeline.training(one.parts, one.objective.example, 0, 0, one.strategy)))
+    batch = next(
+        iter(pipeline.training_batches(one.parts, one.objective.example, 0, 0, one.strategy))
+    )
     # Micro-batch i of the global batch has to be micro-batch i of each replica: 0 1 4 5 | 2 3 6 7.
     mixed = {name: tf.gather(value, [0, 1, 4, 5, 2, 3, 6, 7]) for name, value in batch.items()}
     halves = {
@@ -98,7 +99,11 @@ def test_each_micro_batch_counts_once_in_batch_norm(settings, variant):
     )
     parts.run(1)
     batch = next(
-        iter(pipeline.training(expected.parts, expected.objective.example, 0, 0, expected.strategy))
+        iter(
+            pipeline.training_batches(
+                expected.parts, expected.objective.example, 0, 0, expected.strategy
+            )
+        )
     )
     for half in (slice(0, 4), slice(4, 8)):
         micro = {name: value[half] for name, value in batch.items()}
@@ -128,7 +133,7 @@ def test_micro_batches_in_half_precision(settings, precision):
 
 def test_a_batch_that_has_no_such_parts(settings):
     with pytest.raises(
-        config.UserError,
+        UserError,
         match=r"--accumulate_steps=3: --train_batch_size=8 can't be split .*, e.g. --train_batch_size=9",
     ):
         Experiment(settings(accumulate_steps=3))
@@ -152,7 +157,11 @@ def test_recomputed_activations(settings, monkeypatch, variant):
 def convolutions(training):
     """How many convolutions forward there are in the compiled step."""
     batch = next(
-        iter(pipeline.training(training.parts, training.objective.example, 0, 0, training.strategy))
+        iter(
+            pipeline.training_batches(
+                training.parts, training.objective.example, 0, 0, training.strategy
+            )
+        )
     )
     graph = training.step.one.get_concrete_function(batch).graph.as_graph_def()
     nodes = itertools.chain(graph.node, *(function.node_def for function in graph.library.function))
@@ -165,7 +174,9 @@ def test_steps_in_a_loop(settings, two_replicas, replicas):
     strategy = two_replicas if replicas == 2 else None
     single, looped = Training(options, strategy), Training(options, strategy)
     expected = single.run(5)
-    batches = iter(pipeline.training(looped.parts, looped.objective.example, 0, 0, looped.strategy))
+    batches = iter(
+        pipeline.training_batches(looped.parts, looped.objective.example, 0, 0, looped.strategy)
+    )
     found = looped.step.loop(batches, 2) + looped.step.loop(batches, 3)
     assert [row.keys() for row in found] == [row.keys() for row in expected]
     for mine, other in zip(found, expected):
@@ -184,24 +195,24 @@ def test_xla_gives_the_same(settings):
 
 def test_xla_is_for_one_replica(two_replicas):
     one = tf.distribute.get_strategy()
-    assert step.compiled_by_xla("true", one)
-    assert not step.compiled_by_xla("auto", one)  # a CPU
-    assert not step.compiled_by_xla("false", one)
-    assert not step.compiled_by_xla("auto", two_replicas)
+    assert train_step.uses_xla("true", one)
+    assert not train_step.uses_xla("auto", one)  # a CPU
+    assert not train_step.uses_xla("false", one)
+    assert not train_step.uses_xla("auto", two_replicas)
     for strategy, parts in ((two_replicas, 1), (one, 2)):
-        with pytest.raises(config.UserError, match=r"--jit_compile=true: .* leave it at auto"):
-            step.compiled_by_xla("true", strategy, parts)
+        with pytest.raises(UserError, match=r"--jit_compile=true: .* leave it at auto"):
+            train_step.uses_xla("true", strategy, parts)
 
 
 def test_share_of_the_time_that_is_waited(monkeypatch):
     now = [0.0]
-    monkeypatch.setattr(train, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(loop, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
 
     def passing(seconds, value):
         now[0] += seconds
         return value
 
     batches = types.SimpleNamespace(after=lambda step: passing(1.0 + step, 1.0 + step))
-    steps = train.Steps(lambda batch: passing(3.0, {"total_loss": 1.0}), batches)
+    steps = loop.Steps(lambda batch: passing(3.0, {"total_loss": 1.0}), batches)
     for done, seconds, share in ((0, 1.0, 0.25), (2, 3.0, 0.5)):
         assert steps.take(done, 1) == (seconds, [{"total_loss": 1.0, "data_time": share}])

@@ -5,12 +5,11 @@ import pytest
 import tensorflow as tf
 
 from tests.helpers.training import EACH, WITH_STATE, Training, values_of
-from tf_simclr.checkpoints import checkpointer as checkpoint
-from tf_simclr.checkpoints import weights
-from tf_simclr.config import config
-from tf_simclr.data import datasets as sources
+from tf_simclr.checkpoints import checkpointer, weights
+from tf_simclr.data import datasets
+from tf_simclr.errors import UserError
 from tf_simclr.models import resnet
-from tf_simclr.objectives.supervised import classification
+from tf_simclr.objectives.supervised import classification_loss
 
 PLAIN = [
     one
@@ -58,7 +57,7 @@ def test_learns_eight_images(settings, variant):
         grayscale_probability=0,
         **variant,
     )
-    digits = sources.load(options.data, "train")
+    digits = datasets.load(options.data, "train")
     training = Training(options, source=digits.take(np.arange(8)))
     # With a memory the number of negatives grows during the first steps, and the loss with it.
     history = training.run(60 if "memory_size" in variant else 30)[
@@ -117,7 +116,7 @@ def test_resumed_training_continues_exactly(settings, tmp_path, request, variant
     options = settings(**variant)
     whole, resumed = (Training(options) for _ in range(2))
     saving, loading = (
-        checkpoint.Checkpointer(tmp_path, t.objective, t.optimizer, t.strategy)
+        checkpointer.Checkpointer(tmp_path, t.objective, t.optimizer, t.strategy)
         for t in (whole, resumed)
     )
 
@@ -144,42 +143,42 @@ def test_checkpoint_of_another_network(settings, tmp_path):
         Training(settings(se_ratio=0.25)),
     )
     for training, step in ((small, 1), (wide, 2), (gated, 3)):
-        saver = checkpoint.Checkpointer(
+        saver = checkpointer.Checkpointer(
             tmp_path / str(step), training.objective, training.optimizer, training.strategy
         )
         saver.step.assign(step)
         saver.save()
     with pytest.raises(
-        config.UserError,
+        UserError,
         match=r"model/encoder/stem/conv0/kernel is \(3, 3, 3, 6\) there and \(3, 3, 3, 4\) here",
     ):
-        weights.initialise(small.objective, tmp_path / "2")
+        weights.initialize_from(small.objective, tmp_path / "2")
     with pytest.raises(
-        config.UserError, match=r"group1_block0/se/.* more variables there have no place here"
+        UserError, match=r"group1_block0/se/.* more variables there have no place here"
     ):
-        weights.initialise(small.objective, tmp_path / "3")
-    with pytest.raises(config.UserError, match="there is no checkpoint in it"):
-        weights.initialise(small.objective, tmp_path)
+        weights.initialize_from(small.objective, tmp_path / "3")
+    with pytest.raises(UserError, match="there is no checkpoint in it"):
+        weights.initialize_from(small.objective, tmp_path)
     data = next((tmp_path / "1").glob("*.data*"))
     data.write_bytes(data.read_bytes()[:1000])
-    with pytest.raises(config.UserError, match="no whole checkpoint is left there"):
-        weights.initialise(small.objective, tmp_path / "1")
+    with pytest.raises(UserError, match="no whole checkpoint is left there"):
+        weights.initialize_from(small.objective, tmp_path / "1")
     with pytest.raises(
-        config.UserError, match=r"ckpt-1 can't be restored: ckpt-1.data.* is not what was written"
+        UserError, match=r"ckpt-1 can't be restored: ckpt-1.data.* is not what was written"
     ):
-        weights.initialise(small.objective, tmp_path / "1" / "ckpt-1")
+        weights.initialize_from(small.objective, tmp_path / "1" / "ckpt-1")
 
 
 def test_finetuning_starts_from_the_pretrained_weights(settings, tmp_path):
     """Encoder and the kept head layers are those of pretraining; the memory and the later layers are not asked for."""
     pretraining = Training(settings(memory_size=20))
     pretraining.run(1)
-    saver = checkpoint.Checkpointer(
+    saver = checkpointer.Checkpointer(
         tmp_path, pretraining.objective, pretraining.optimizer, pretraining.strategy
     )
     saver.save()
     finetuning = Training(settings(train_mode="finetune", ft_proj_selector=1))
-    weights.initialise(finetuning.objective, tmp_path)
+    weights.initialize_from(finetuning.objective, tmp_path)
     before, after = values_of(pretraining.objective), values_of(finetuning.objective)
     assert {path for path in after if path not in before} == set()
     for path in after:
@@ -229,11 +228,11 @@ def test_float16_overflow_on_one_replica_skips_the_step_on_all(settings, two_rep
 
 def test_unlabelled_examples_do_not_count():
     logits = tf.constant([[2.0, 0.0], [0.0, 3.0], [1.0, 0.0]])
-    loss, metrics = classification(logits, tf.constant([0, -1, 1], tf.int64))
+    loss, metrics = classification_loss(logits, tf.constant([0, -1, 1], tf.int64))
     expected = np.mean([np.log1p(np.exp(-2.0)), np.log1p(np.exp(1.0))])
     np.testing.assert_allclose(loss, expected, rtol=1e-6)
     assert metrics["supervised_acc"] == 0.5
-    loss, metrics = classification(logits, tf.constant([-1, -1, -1], tf.int64))
+    loss, metrics = classification_loss(logits, tf.constant([-1, -1, -1], tf.int64))
     assert (float(loss), float(metrics["supervised_acc"])) == (0.0, 0.0)
 
 

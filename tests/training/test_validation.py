@@ -14,16 +14,14 @@ from hypothesis import strategies as st
 from tensorboard.backend.event_processing import event_accumulator
 
 import tf_simclr
-from tests.helpers.configurations import TINY, command_line
+from tests.helpers.configurations import TINY, parse_command_line
 from tf_simclr import distribute
 from tf_simclr.checkpoints import teacher
 from tf_simclr.commands.stages import Stages
-from tf_simclr.config import stages as chain
-from tf_simclr.config.config import UserError
-from tf_simclr.data import datasets as sources
-from tf_simclr.data import holdout
-from tf_simclr.training import loop as train
-from tf_simclr.training import validation as monitor
+from tf_simclr.config.stages import combined_flags, relocated, sibling_runs
+from tf_simclr.data import datasets, holdout
+from tf_simclr.errors import UserError
+from tf_simclr.training import loop, validation
 from tf_simclr.training.experiment import Experiment
 from tf_simclr.training.validation import Monitor
 
@@ -43,9 +41,9 @@ FEW = {
 @pytest.fixture
 def few(shallow, eager, monkeypatch, settings):
     """A function: flags -> an experiment on 80 images, which does not take long."""
-    make = sources.SOURCES["digits"]
+    make = datasets.SOURCES["digits"]
     monkeypatch.setitem(
-        sources.SOURCES,
+        datasets.SOURCES,
         "digits",
         lambda data: {**make(data), "train": lambda: make(data)["train"]().take(np.arange(IMAGES))},
     )
@@ -83,15 +81,15 @@ def looks(experiment, monkeypatch, values, start=0):
 
 def stop_after(monkeypatch, step):
     """Has a training die after `step`; a function that ends this."""
-    after = train.Keeper.after
+    after = loop.Keeper.after
 
     def killed(self, now, last):
         after(self, now, last)
         if now == step:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(train.Keeper, "after", killed)
-    return lambda: monkeypatch.setattr(train.Keeper, "after", after)
+    monkeypatch.setattr(loop.Keeper, "after", killed)
+    return lambda: monkeypatch.setattr(loop.Keeper, "after", after)
 
 
 @hypothesis_settings(max_examples=60, deadline=None, derandomize=True)
@@ -130,7 +128,7 @@ def test_nothing_held_out_is_trained_on(settings, shallow):
     options = settings(labels_per_class=10, eval_every_epochs=1, holdout_fraction=0.2)
     experiment, again = Experiment(options), Experiment(options)
     source, held_out = experiment.train_source, experiment.held_out
-    everything = sources.load(options.data, "train")
+    everything = datasets.load(options.data, "train")
     assert sorted(images_of(source) + images_of(held_out)) == sorted(images_of(everything))
     assert (held_out.num_examples, held_out.num_labeled, source.num_labeled) == (287, 20, 80)
     np.testing.assert_array_equal(np.bincount(held_out.labels[held_out.labels >= 0]), [2] * 10)
@@ -156,10 +154,10 @@ def test_nothing_held_out_is_trained_on(settings, shallow):
 
 def test_what_can_not_be_held_out(settings):
     data = settings().data
-    single = sources.load(data, "train").take([0, 1])
+    single = datasets.load(data, "train").take([0, 1])
     with pytest.raises(UserError, match="every class keeps one"):
         holdout.split(single, 0.5, 0)
-    stream = sources.Streamed("s", "train", (), None, None, 10, 0)
+    stream = datasets.Streamed("s", "train", (), None, None, 10, 0)
     with pytest.raises(UserError, match="--cache_dataset=True or a smaller slice"):
         holdout.split(stream, 0.5, 0)
 
@@ -168,8 +166,8 @@ def slow_figures(experiment):
     """Every figure that is a criterion, image by image."""
     objective, drawn = (
         experiment.objective,
-        monitor.labeled_first(
-            experiment.held_out, monitor.MAX_HELD_OUT, experiment.settings.train.seed
+        validation.labeled_first(
+            experiment.held_out, validation.MAX_HELD_OUT, experiment.settings.train.seed
         ),
     )
 
@@ -200,7 +198,7 @@ def slow_figures(experiment):
 def test_figures_are_those_of_the_weights(few, log):
     """In the events at each look, the last one of the final weights; and in the log how to use the best of them."""
     experiment = few()
-    train.fit(experiment)
+    loop.fit(experiment)
     events = event_accumulator.EventAccumulator(
         str(experiment.directory.path), {"tensors": 0}
     ).Reload()
@@ -234,7 +232,7 @@ def test_the_training_does_not_notice(few, tmp_path, monkeypatch):
     """Looking at other steps changes no bit, batch norm statistics included; a death in between does not, either, nor what is best."""
 
     def run(name, **values):
-        train.fit(few(model_dir=str(tmp_path / name), train_mode="finetune", **values))
+        loop.fit(few(model_dir=str(tmp_path / name), train_mode="finetune", **values))
 
     run("often")
     run("once", eval_every_epochs=9)
@@ -328,9 +326,9 @@ def test_criterion(few, values, criterion, held_out):
 
 
 def test_without_labels(few, monkeypatch):
-    make = sources.SOURCES["digits"]
+    make = datasets.SOURCES["digits"]
     monkeypatch.setitem(
-        sources.SOURCES,
+        datasets.SOURCES,
         "digits",
         lambda data: {**make(data), "train": lambda: make(data)["train"]().without_labels()},
     )
@@ -342,7 +340,7 @@ def test_without_labels(few, monkeypatch):
 
 def test_looking_is_no_training_time(few, monkeypatch):
     now = [0.0]
-    monkeypatch.setattr(train, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(loop, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
 
     def look(self):
         now[0] += 100
@@ -353,15 +351,15 @@ def test_looking_is_no_training_time(few, monkeypatch):
         return {"total_loss": 0.0}
 
     monkeypatch.setattr(Monitor, "look", look)
-    monkeypatch.setattr(train, "TrainStep", lambda *arguments: step)
+    monkeypatch.setattr(loop, "TrainStep", lambda *arguments: step)
     experiment = few()
     experiment.objective.warning = lambda metrics: None
-    train.fit(experiment)
+    loop.fit(experiment)
     assert float(experiment.checkpoints.seconds) == 7
 
 
 def test_two_replicas_equal_one(settings, shallow, two_replicas, monkeypatch, tmp_path):
-    monkeypatch.setattr(monitor, "MAX_BANK", 64)
+    monkeypatch.setattr(validation, "MAX_BANK", 64)
     figures = []
     for number, strategy in enumerate((tf.distribute.get_strategy(), two_replicas)):
         monkeypatch.setattr(distribute, "strategy", lambda hardware, strategy=strategy: strategy)
@@ -374,7 +372,7 @@ def test_two_replicas_equal_one(settings, shallow, two_replicas, monkeypatch, tm
 def test_the_best_is_a_checkpoint_like_any_other(few, settings, tmp_path):
     """Everything that takes one finds in best/ what it looks for: the network, the names of the classes, the labels."""
     experiment = few(train_mode="finetune", labels_per_class=3, train_epochs=1)
-    train.fit(experiment)
+    loop.fit(experiment)
     best, path = f"{experiment.directory.path}/best", experiment.directory.path
     assert (path / "best/labels.json").read_text() == (path / "labels.json").read_text()
     model = tf_simclr.load(best)
@@ -393,11 +391,11 @@ def test_the_best_is_a_checkpoint_like_any_other(few, settings, tmp_path):
         )
     )
     assert again._labels["ids"] == experiment._labels["ids"]
-    train.starting.start(again)
+    loop.starting.start(again)
     reader = saved(best)
     kernel = next(v for v in again.objective.encoder.variables if v.path.endswith("conv0/kernel"))
     assert any(np.array_equal(value, kernel) for value in reader.values())
-    built, _ = command_line("--mode=export", f"--model_dir={best}")
+    built, _ = parse_command_line("--mode=export", f"--model_dir={best}")
     assert built[0].train.model_dir == best and built[0].data.image_size == TINY["image_size"]
 
 
@@ -409,12 +407,12 @@ def test_best_of_a_stage_in_a_chain(tmp_path):
         "--finetune.checkpoint=pretrain/best",
         "--eval_every_epochs=1",
     ]
-    built, _ = command_line(*arguments, f"--model_dir={tmp_path}/a")
+    built, _ = parse_command_line(*arguments, f"--model_dir={tmp_path}/a")
     assert built[1].objective.checkpoint == f"{tmp_path}/a/pretrain/best"
     Stages(built)  # it is not there yet, but a stage before will make it
-    assert chain.describe(built)["finetune"]["checkpoint"] == "pretrain/best"
+    assert combined_flags(built)["finetune"]["checkpoint"] == "pretrain/best"
     assert (
-        chain.moved(built[1].flat(), f"{tmp_path}/b/finetune")["checkpoint"]
+        relocated(built[1].flat(), f"{tmp_path}/b/finetune")["checkpoint"]
         == f"{tmp_path}/b/pretrain/best"
     )
-    assert chain.siblings(built[1].replace(checkpoint=f"{tmp_path}/a/pretrain/other").flat()) == {}
+    assert sibling_runs(built[1].replace(checkpoint=f"{tmp_path}/a/pretrain/other").flat()) == {}

@@ -3,9 +3,9 @@
 import tensorflow as tf
 
 from tf_simclr import distribute
-from tf_simclr.checkpoints import files as bundle
+from tf_simclr.checkpoints import files as checkpoint_files
 from tf_simclr.checkpoints import weights
-from tf_simclr.config.config import Failed, UserError
+from tf_simclr.errors import Failed, UserError
 
 
 class Checkpointer:
@@ -36,7 +36,7 @@ class Checkpointer:
 
     def latest(self):
         """Prefix of the newest whole checkpoint, or None. Raises UserError where all are damaged."""
-        return bundle.newest(self.directory)
+        return checkpoint_files.newest(self.directory)
 
     def save(self):
         """Writes a checkpoint of the current step, on the chief; the other workers wait.
@@ -46,11 +46,11 @@ class Checkpointer:
         """
         if distribute.is_chief(self.strategy):
             try:
-                self.last = bundle.write(self._checkpoint, self.directory, int(self.step))
-                bundle.keep(self.directory, self.keep)
+                self.last = checkpoint_files.write(self._checkpoint, self.directory, int(self.step))
+                checkpoint_files.prune(self.directory, self.keep)
             except (OSError, tf.errors.OpError) as error:
                 raise Failed(
-                    f"step {int(self.step)} can't be saved in {self.directory} ({bundle.first_line(error)}); "
+                    f"step {int(self.step)} can't be saved in {self.directory} ({checkpoint_files.first_line(error)}); "
                     f"the last checkpoint is {self.last or 'none yet'}, the same command goes on from there"
                 ) from None
         distribute.barrier(self.strategy)
@@ -68,10 +68,10 @@ class Checkpointer:
         try:
             reader = tf.train.load_checkpoint(prefix)
             parts = (("model", self.objective.variables), ("optimizer", self.optimizer.variables))
-            weights.read(
+            weights.assign_values(
                 reader,
                 {
-                    v.path: (weights.key_of(part, v.path), v)
+                    v.path: (weights.variable_key(part, v.path), v)
                     for part, variables in parts
                     for v in variables
                 },
@@ -83,13 +83,13 @@ class Checkpointer:
             ):  # not in the checkpoints of all versions
                 key = name + weights.VALUE
                 v.assign(reader.get_tensor(key) if reader.has_tensor(key) else 0)
-        except bundle.UNREADABLE as error:
+        except checkpoint_files.UNREADABLE as error:
             raise UserError(
-                f"checkpoint {prefix} can't be restored: {bundle.first_line(error)}; give the flags it was trained with, or another --model_dir"
+                f"checkpoint {prefix} can't be restored: {checkpoint_files.first_line(error)}; give the flags it was trained with, or another --model_dir"
             ) from None
         self.last = prefix
         if newest:
             distribute.barrier(self.strategy)  # all workers have chosen
             if distribute.is_chief(self.strategy):
-                bundle.set_aside(self.directory, int(self.step))
+                checkpoint_files.set_aside(self.directory, int(self.step))
         return True

@@ -15,10 +15,10 @@ import tensorflow as tf
 from absl import logging
 from etils import epath
 
-from tf_simclr.config.config import Failed, UserError
+from tf_simclr.errors import Failed, UserError
 from tf_simclr.runs.files import write_text
 
-PREFIX = "ckpt"
+CHECKPOINT_PREFIX = "ckpt"
 INDEX, MANIFEST = ".index", ".sha256.json"
 PARTIAL, DAMAGED = "partial", "damaged"  # directories beside the checkpoints
 UNREADABLE = (
@@ -46,7 +46,7 @@ def step_of(prefix):
 def write(checkpoint, directory, step):
     """Writes a `tf.train.Checkpoint` as that of `step`, unless there is a whole one; its prefix. Raises what TensorFlow or the system raises."""
     directory = epath.Path(directory)
-    name, partial = f"{PREFIX}-{step}", directory / PARTIAL
+    name, partial = f"{CHECKPOINT_PREFIX}-{step}", directory / PARTIAL
     if step in _steps(directory) and _problem(directory, step) is None:
         return str(directory / name)
     try:
@@ -86,14 +86,14 @@ def newest(directory):
             for step in reversed(steps):
                 problems.append(_problem(directory, step))
                 if problems[-1] is None:
-                    return str(directory / f"{PREFIX}-{step}")
+                    return str(directory / f"{CHECKPOINT_PREFIX}-{step}")
     except OSError as error:
         raise Failed(
             f"{error.filename or directory}: it can't be read ({error.strerror or error}); nothing is changed, try again"
         ) from None
     if steps:
         raise UserError(
-            f"{directory / PREFIX}-{steps[-1]} is damaged: {problems[0]}{f', and so are {len(steps) - 1} older ones' if len(steps) > 1 else ''}; "
+            f"{directory / CHECKPOINT_PREFIX}-{steps[-1]} is damaged: {problems[0]}{f', and so are {len(steps) - 1} older ones' if len(steps) > 1 else ''}; "
             "no whole checkpoint is left there: bring one back, or move these away to begin anew"
         )
     return None
@@ -103,7 +103,7 @@ def require_whole(prefix):
     """Raises ValueError if the checkpoint is known to be damaged by its manifest."""
     path = epath.Path(prefix)
     if (
-        re.fullmatch(rf"{PREFIX}-\d+", path.name)
+        re.fullmatch(rf"{CHECKPOINT_PREFIX}-\d+", path.name)
         and (path.parent / (path.name + MANIFEST)).exists()
     ):
         problem = _problem(path.parent, step_of(prefix))
@@ -122,7 +122,7 @@ def set_aside(directory, after=-1):
     _tell_tensorflow(directory)
 
 
-def keep(directory, count):
+def prune(directory, count):
     """Removes all but the newest `count` checkpoints (None: keeps all), and what was left of older ones."""
     directory = epath.Path(directory)
     oldest = _steps(directory)[-count:][0] if count else 0
@@ -136,7 +136,7 @@ def _files(directory):
     """{step: the files of its checkpoint in the order in which they are written}, steps rising; it may be damaged, or not one yet."""
     found = {}
     for path in directory.iterdir() if directory.is_dir() else ():
-        match = re.fullmatch(rf"{PREFIX}-(\d+)\..+", path.name)
+        match = re.fullmatch(rf"{CHECKPOINT_PREFIX}-(\d+)\..+", path.name)
         if match:
             found.setdefault(int(match[1]), []).append(path)
     return {
@@ -165,13 +165,14 @@ def _tell_tensorflow(directory):
             *(("all_model_checkpoint_paths", step) for step in steps),
         ]
         write_text(
-            directory / "checkpoint", "".join(f'{name}: "{PREFIX}-{step}"\n' for name, step in rows)
+            directory / "checkpoint",
+            "".join(f'{name}: "{CHECKPOINT_PREFIX}-{step}"\n' for name, step in rows),
         )
 
 
 def _problem(directory, step):
     """What is wrong with the checkpoint, or None; named in the log when it is first found."""
-    prefix = directory / f"{PREFIX}-{step}"
+    prefix = directory / f"{CHECKPOINT_PREFIX}-{step}"
     try:
         files = _files(directory).get(step, [])
         key = (

@@ -84,7 +84,7 @@ def keys(layers, network):
         ValueError: the encoder is another one, or a layer has more variables than ours.
     """
     matched = {}
-    for part in network.parts():
+    for part in network.exported_layers():
         ours = _layers(_of_variable(part, index, v) for index, v in enumerate(part.variables))
         for kind in ("convolution", "batch norm", "dense"):
             mine, theirs = ours.get((part.name, kind), []), layers.get((part.name, kind), [])

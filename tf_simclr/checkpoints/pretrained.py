@@ -8,22 +8,18 @@ import numpy as np
 import tensorflow as tf
 from etils import epath
 
+from tf_simclr import config
 from tf_simclr.checkpoints.files import UNREADABLE, first_line
 from tf_simclr.checkpoints.weights import Weights
-from tf_simclr.config import command_line as flags
-from tf_simclr.config import config
-from tf_simclr.config import stages as chain
-from tf_simclr.config.config import Config, UserError
+from tf_simclr.config import Config, recipes
+from tf_simclr.config.rules import has_weights_from_elsewhere
+from tf_simclr.config.stages import relocated
+from tf_simclr.errors import UserError
 from tf_simclr.models.network import Network
-from tf_simclr.objectives import kind_of
-from tf_simclr.runs.directory import read_json
+from tf_simclr.objectives import objective_class
+from tf_simclr.runs import files as run_files
+from tf_simclr.runs.files import read_json
 
-DATA = "data.json"  # in a run directory: what it was trained on
-USES = (
-    "eval",
-    "export",
-    "embed",
-)  # modes that train nothing: a directory with such a run has weights from elsewhere
 NETWORK = (
     "resnet_depth",
     "width_multiplier",
@@ -34,7 +30,6 @@ NETWORK = (
     "ft_proj_selector",
 )  # flags
 CLOSE = {"rtol": 1e-3, "atol": 1e-3}
-CLASS_NAMES = "class_names.txt"  # in the assets of a SavedModel, a line for each class
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,13 +56,17 @@ def load(path, flag="checkpoint", settings=None):
     settings = _settings_of(found) or settings
     if settings is None:
         raise UserError(
-            f"--{flag}={path}: there is no {flags.SAVED} beside the weights, so what network they are of is not known; "
+            f"--{flag}={path}: there is no {run_files.CONFIG} beside the weights, so what network they are of is not known; "
             "give a run directory or a SavedModel; --mode=export with the flags of the network makes one of them"
         )
     network = _build(settings, found.num_classes)
     restore(found, network, network.variables)
     return Pretrained(
-        network, settings, named(found.num_classes, names(found.place)), found.step, found.place
+        network,
+        settings,
+        class_names_or_numbers(found.num_classes, saved_class_names(found.place)),
+        found.step,
+        found.place,
     )
 
 
@@ -118,29 +117,29 @@ def check_same_network(found, settings):
 
 def _settings_of(found):
     """The configuration that is written beside weights of this package; None if there is none."""
-    saved = None if found.of_papers else read_json(found.place / flags.SAVED)
+    saved = None if found.of_papers else read_json(found.place / run_files.CONFIG)
     if saved is None:
         return None
     try:
         return config.build(saved)
     except (UserError, AttributeError) as error:
         raise UserError(
-            f"{found.place / flags.SAVED}: it is not the configuration of a run ({error})"
+            f"{found.place / run_files.CONFIG}: it is not the configuration of a run ({error})"
         ) from None
 
 
-def place_of(settings, alone=True):
+def weights_path(settings, alone=True):
     """(path, flag) of the weights that `settings` ask to export or embed with: the run's own, or those of --checkpoint.
 
     Args:
         alone: whether it is a single run, not a stage of a chain, whose --checkpoint is what it has started from.
     """
     model_dir, checkpoint = settings.train.model_dir, settings.objective.checkpoint
-    path = epath.Path(model_dir) / flags.SAVED
-    saved = flags.read(path) if path.exists() else {}
+    path = epath.Path(model_dir) / run_files.CONFIG
+    saved = recipes.read(path) if path.exists() else {}
     trained_from = (
-        chain.moved(saved, model_dir).get("checkpoint", "")
-        if saved and saved.get("mode") not in USES
+        relocated(saved, model_dir).get("checkpoint", "")
+        if saved and not has_weights_from_elsewhere(saved)
         else None
     )
     if alone and checkpoint and checkpoint != trained_from:
@@ -148,12 +147,12 @@ def place_of(settings, alone=True):
     return model_dir, "model_dir"
 
 
-def copy_of(objective):
+def float32_copy(objective):
     """The network that an objective trains, in float32 and on this process alone, whatever it is trained in and on."""
     head = objective.supervised_head
     with _full_precision():
         network = _build(objective.settings, head.units if head is not None else 0)
-    for mine, theirs in zip(network.parts(), objective.parts()):
+    for mine, theirs in zip(network.exported_layers(), objective.exported_layers()):
         mine.set_weights(theirs.get_weights())
     return network
 
@@ -170,18 +169,20 @@ def expect_saved_model(name, output):
         ) from None
 
 
-def numbered(num_classes):
+def numbered_names(num_classes):
     """Names of classes that have none."""
     return tuple(map(str, range(num_classes)))
 
 
-def named(num_classes, *known):
+def class_names_or_numbers(num_classes, *known):
     """The first of the tuples of names `known` that has one for each class; the numbers if none has."""
-    return next((given for given in known if len(given) == num_classes), numbered(num_classes))
+    return next(
+        (given for given in known if len(given) == num_classes), numbered_names(num_classes)
+    )
 
 
 def _build(settings, num_classes):
-    network = Network(settings, num_classes, kind_of(settings).head_layers(settings))
+    network = Network(settings, num_classes, objective_class(settings).head_layers(settings))
     network.build_variables()
     return network
 
@@ -196,7 +197,11 @@ def _full_precision():
         keras.config.set_dtype_policy(policy)
 
 
-def names(place):
+def saved_class_names(place):
     """The names of the classes that are written down in `place` (see `Pretrained`), if any."""
-    lines = (place / CLASS_NAMES).read_text().splitlines() if (place / CLASS_NAMES).exists() else []
-    return tuple(lines or (read_json(place / DATA) or {}).get("class_names", ()))
+    lines = (
+        (place / run_files.CLASS_NAMES).read_text().splitlines()
+        if (place / run_files.CLASS_NAMES).exists()
+        else []
+    )
+    return tuple(lines or (read_json(place / run_files.DATA) or {}).get("class_names", ()))

@@ -5,7 +5,7 @@ from absl import logging
 from etils import epath
 
 from tf_simclr.checkpoints import pretrained
-from tf_simclr.config.config import UserError
+from tf_simclr.errors import UserError
 
 FLAG = "teacher_checkpoint"
 
@@ -79,5 +79,7 @@ def _of_saved_model(path, image_size):
             once(tf.zeros([1, image_size, image_size, 3]))
         )[0]
     logging.info("the teacher is the SavedModel %s", path)
-    names = pretrained.named(logits.shape[-1], pretrained.names(epath.Path(path) / "assets"))
+    names = pretrained.class_names_or_numbers(
+        logits.shape[-1], pretrained.saved_class_names(epath.Path(path) / "assets")
+    )
     return Teacher(predict, names, getattr(module, "variables", []))

@@ -6,17 +6,17 @@ import tensorflow as tf
 from absl import logging
 from etils import epath
 
-from tf_simclr.checkpoints import files as bundle
-from tf_simclr.checkpoints import google_simclr as reference
+from tf_simclr.checkpoints import files as checkpoint_files
+from tf_simclr.checkpoints import google_simclr
 from tf_simclr.checkpoints.files import UNREADABLE, first_line
-from tf_simclr.config import stages as chain
-from tf_simclr.config.config import UserError
+from tf_simclr.config.stages import CHECKPOINT_FORMS
+from tf_simclr.errors import UserError
 
 VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 _AGREE = "network and checkpoint must agree in depth, width, SK, SE and heads"
 
 
-def key_of(part, path):
+def variable_key(part, path):
     """The checkpoint key of a variable in the dict `part`."""
     return (
         f"{part}/" + path.replace("/", ".S") + VALUE
@@ -27,7 +27,7 @@ def _path_of(key):
     return key.removeprefix("model/").removesuffix(VALUE).replace(".S", "/")
 
 
-def latest_in(path, flag="checkpoint"):
+def newest_checkpoint(path, flag="checkpoint"):
     """The newest whole checkpoint that `path` stands for, its prefix: see `chain.CHECKPOINTS`."""
     place = str(path)
     if tf.io.gfile.exists(os.path.join(place, "saved_model.pb")):
@@ -43,7 +43,7 @@ def latest_in(path, flag="checkpoint"):
             else "there is no checkpoint in it"
             + (f", but in {', '.join(inside)}" if inside else "")
         )
-        raise UserError(f"--{flag}={path}: {reason}; give {chain.CHECKPOINTS}")
+        raise UserError(f"--{flag}={path}: {reason}; give {CHECKPOINT_FORMS}")
     return found
 
 
@@ -60,7 +60,7 @@ def _newest_in(place):
     """The newest checkpoint of a run, or of a directory that something else has written, or None."""
     if not tf.io.gfile.isdir(place):
         return None
-    return bundle.newest(place) or tf.train.latest_checkpoint(place)
+    return checkpoint_files.newest(place) or tf.train.latest_checkpoint(place)
 
 
 class Weights:
@@ -71,15 +71,15 @@ class Weights:
     """
 
     def __init__(self, path, flag="checkpoint"):
-        self.path, self.flag, self.prefix = path, flag, latest_in(path, flag)
+        self.path, self.flag, self.prefix = path, flag, newest_checkpoint(path, flag)
         try:
-            bundle.require_whole(self.prefix)
+            checkpoint_files.require_whole(self.prefix)
             self._reader = tf.train.load_checkpoint(self.prefix)
             self._shapes = self._reader.get_variable_to_shape_map()
             self._layers = (
                 None
                 if any(key.startswith("model/model.S") for key in self._shapes)
-                else reference.read(self._reader)
+                else google_simclr.read(self._reader)
             )
         except UNREADABLE as error:
             raise self._unusable(error) from None
@@ -121,8 +121,8 @@ class Weights:
     def num_classes(self):
         """Outputs of the linear head; 0 if there is none."""
         if self._layers is not None:
-            return reference.num_classes(self._layers)
-        return self._shapes.get(key_of("model", "model/supervised_head/bias"), [0])[0]
+            return google_simclr.num_classes(self._layers)
+        return self._shapes.get(variable_key("model", "model/supervised_head/bias"), [0])[0]
 
     def restore(self, network, variables):
         """Gives `variables` of `network` (models.network.Network) the values they have here.
@@ -132,14 +132,14 @@ class Weights:
         """
         try:
             keys = self._keys(network)
-            read(self._reader, {v.path: (keys.get(v.path), v) for v in variables})
+            assign_values(self._reader, {v.path: (keys.get(v.path), v) for v in variables})
         except UNREADABLE as error:
             raise self._unusable(error) from None
 
     def _keys(self, network):
         """{variable path: checkpoint key}."""
         if self._layers is not None:
-            return reference.keys(self._layers, network)
+            return google_simclr.keys(self._layers, network)
         keys = {_path_of(key): key for key in self._shapes if key.startswith("model/")}
         own = {v.path for v in network.variables}
         left = sorted(
@@ -157,7 +157,7 @@ class Weights:
         )
 
 
-def initialise(objective, path):
+def initialize_from(objective, path):
     """Gives `objective.inherited()` the values they have in the checkpoint at `path`. Raises as `Weights`."""
     found, inherited = Weights(path), objective.inherited()
     found.restore(objective, inherited)
@@ -171,7 +171,7 @@ def initialise(objective, path):
     )
 
 
-def read(reader, variables):
+def assign_values(reader, variables):
     """Gives `variables` {path: (key, variable)} their values, after a look at all of them; ValueError names the first that is missing."""
     shapes = reader.get_variable_to_shape_map()
     for path, (key, v) in variables.items():

@@ -5,12 +5,10 @@ from absl import logging
 from etils import epath
 
 from tf_simclr import distribute
-from tf_simclr import errors as failures
 from tf_simclr.checkpoints import pretrained
-from tf_simclr.config.config import UserError
-from tf_simclr.data import augment
-from tf_simclr.data import datasets as sources
+from tf_simclr.data import augment, datasets
 from tf_simclr.data.source import as_text
+from tf_simclr.errors import UserError, write_error
 from tf_simclr.evaluation import features
 
 OUTPUT = "embeddings.npz"
@@ -33,10 +31,10 @@ def embed(settings, alone=True):
         raise UserError(
             f"--embed_output={output}: accepted are files that end in {' and '.join(WRITERS)}"
         )
-    strategy = distribute.strategy(settings.hardware)
+    strategy = distribute.get_strategy(settings.hardware)
     distribute.check_batch_sizes(strategy, settings, ("eval_batch_size",))
     with strategy.scope():
-        model = pretrained.load(*pretrained.place_of(settings, alone), settings)
+        model = pretrained.load(*pretrained.weights_path(settings, alone), settings)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)  # now, not after the work
     except OSError as error:
@@ -55,7 +53,7 @@ def embed(settings, alone=True):
 
 
 def _unwritable(output, error):
-    return failures.unwritable(
+    return write_error(
         f"--embed_output={output}: it can't be written ({error.strerror or error})", error
     )
 
@@ -67,8 +65,8 @@ def _columns(model, settings, strategy):
         return {"image": augment.eval_image(image, size), "label": label}
 
     compute, parts = (
-        features.mapper(
-            features.of_layers(network, ("final_avg_pool", "logits_sup")),
+        features.feature_mapper(
+            features.layer_features(network, ("final_avg_pool", "logits_sup")),
             example,
             settings.eval.eval_batch_size,
             strategy,
@@ -78,9 +76,9 @@ def _columns(model, settings, strategy):
     for split in (
         [settings.embed.embed_split]
         if settings.embed.embed_split
-        else sources.splits(settings.data)
+        else datasets.splits(settings.data)
     ):
-        source = sources.load(settings.data, split, "embed_split")
+        source = datasets.load(settings.data, split, "embed_split")
         rows = compute(source, f"embedding, {split}")
         classes = np.array(
             [*source.class_names, ""]

@@ -9,15 +9,16 @@ from absl import logging
 from tf_simclr import distribute, report
 from tf_simclr.checkpoints import pretrained
 from tf_simclr.commands import transfer
-from tf_simclr.config.config import UserError, evaluated_with
-from tf_simclr.evaluation import evaluator as measure
-from tf_simclr.evaluation import pretext_accuracy as own_task
-from tf_simclr.evaluation import report_images as showcase
-from tf_simclr.evaluation import results_json as results
-from tf_simclr.evaluation import tensorboard as events
-from tf_simclr.export import exporter as export
-from tf_simclr.export import model_card as card
-from tf_simclr.report import schema
+from tf_simclr.errors import UserError
+from tf_simclr.evaluation import (
+    evaluator,
+    pretext_accuracy,
+    report_images,
+    results_json,
+    tensorboard,
+)
+from tf_simclr.export import exporter, model_card
+from tf_simclr.runs import files as run_files
 from tf_simclr.runs.files import RESULT
 from tf_simclr.training import optimizers
 
@@ -59,7 +60,9 @@ def _evaluate_imported(experiment):
     network = experiment.objective
     logging.info("no training here: evaluating --checkpoint=%s as it is", experiment.imported.path)
     pretrained.restore(
-        experiment.imported, network, [v for part in network.parts() for v in part.variables]
+        experiment.imported,
+        network,
+        [v for part in network.exported_layers() for v in part.variables],
     )
     experiment.lock_directory()
     experiment.commit_directory()
@@ -75,14 +78,16 @@ def _waiting(experiment, since):
 
 def evaluate_and_export(experiment):
     """Figures, report and exports of the weights as they are; at the end of the training also how they do on other data sets."""
-    step, sources = int(experiment.checkpoints.step), measure.data(experiment)
-    findings, rows = measure.measure(experiment, sources)
+    step, sources = int(experiment.checkpoints.step), evaluator.data(experiment)
+    findings, rows = evaluator.measure(experiment, sources)
     if not experiment.imported:
-        findings.add("trained", "classifier", own_task.score(experiment, sources.test), {})
+        findings.add(
+            "trained", "classifier", pretext_accuracy.evaluate_pretext(experiment, sources.test), {}
+        )
     about = describe(experiment)
     result = {
         "eval/regularization_loss": float(
-            optimizers.penalty(experiment.settings, experiment.objective)
+            optimizers.weight_decay_penalty(experiment.settings, experiment.objective)
         ),
         **findings.flat(),
         **about,
@@ -90,8 +95,8 @@ def evaluate_and_export(experiment):
     chief = distribute.is_chief(experiment.strategy)
     if chief:
         experiment.directory.write(f"result_{step}.json", {**result, "global_step": step})
-        shown = showcase.show(experiment, sources.test, rows, findings)
-        events.write(
+        shown = report_images.show(experiment, sources.test, rows, findings)
+        tensorboard.write(
             experiment.directory.path,
             experiment.settings,
             step,
@@ -99,12 +104,12 @@ def evaluate_and_export(experiment):
             rows,
             shown,
         )
-        _tell(experiment, results.document(experiment, step, about, findings, sources, shown))
-        exported = card.About(
+        _tell(experiment, results_json.document(experiment, step, about, findings, sources, shown))
+        exported = model_card.ModelDescription(
             experiment.settings, experiment.class_names, step, result, experiment.data
         )
-        export.export(
-            pretrained.copy_of(experiment.objective),
+        exporter.export(
+            pretrained.float32_copy(experiment.objective),
             exported,
             experiment.directory.path,
             experiment.settings.export,
@@ -120,7 +125,7 @@ def evaluate_and_export(experiment):
         if chief:
             _tell(
                 experiment,
-                results.document(
+                results_json.document(
                     experiment, step, about, findings, sources, {**shown, **shown_too}
                 ),
             )
@@ -134,7 +139,7 @@ def evaluate_and_export(experiment):
 def _tell(experiment, document):
     """Writes results.json and the page; tables and where to look further in the log."""
     directory, run = experiment.directory.path, document["run"]
-    experiment.directory.write(schema.NAME, document, indent=None)
+    experiment.directory.write(run_files.RESULTS, document, indent=None)
     logging.info(
         "step %d, %s split %s:\n\n%s\n",
         run["step"],
@@ -142,9 +147,9 @@ def _tell(experiment, document):
         run["eval_split"],
         report.results_table(document),
     )
-    report.write([directory], directory / report.NAME)
+    report.write([directory], directory / run_files.REPORT)
     logging.info(
-        "report: %s; TensorBoard: tensorboard --logdir=%s", directory / report.NAME, directory
+        "report: %s; TensorBoard: tensorboard --logdir=%s", directory / run_files.REPORT, directory
     )
 
 
@@ -153,7 +158,7 @@ def _some_images(experiment):
     source = experiment.train_source
     rows = (
         source.ordered()
-        .take(export.NUM_IMAGES)
+        .take(exporter.NUM_IMAGES)
         .map(
             lambda record, label: experiment.objective.eval_example(source.decode(record), label)[
                 "image"
@@ -166,7 +171,7 @@ def _some_images(experiment):
 def describe(experiment):
     """What the figures are of: {"evaluated_with", "total_steps", "labels", "parameters", "train_minutes"}."""
     return {
-        "evaluated_with": evaluated_with(experiment.settings),
+        "evaluated_with": experiment.settings.evaluation_flags,
         "total_steps": experiment.num_steps,
         "labels": experiment.train_source.num_labeled,
         "parameters": experiment.objective.num_parameters(),

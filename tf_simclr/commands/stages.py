@@ -3,14 +3,20 @@
 from absl import logging
 from etils import epath
 
-from tf_simclr import report
-from tf_simclr.config import command_line as flags
-from tf_simclr.config import config as config_lib
-from tf_simclr.config import stages as chain
-from tf_simclr.config.config import UserError, evaluated_with
+from tf_simclr import config, report
+from tf_simclr.config.rules import head_layers
+from tf_simclr.config.stages import (
+    BEST_DIRECTORY,
+    CHECKPOINT_FLAGS,
+    CHECKPOINT_FORMS,
+    combined_flags,
+    stage_names,
+)
+from tf_simclr.errors import UserError
 from tf_simclr.report import schema
-from tf_simclr.runs.directory import RunDirectory, read_json
-from tf_simclr.runs.files import RESULT
+from tf_simclr.runs import files as run_files
+from tf_simclr.runs.directory import RunDirectory
+from tf_simclr.runs.files import RESULT, read_json
 
 
 class Stages:
@@ -24,7 +30,7 @@ class Stages:
         self.built = built
         self.directories = [RunDirectory(settings.train.model_dir, settings) for settings in built]
         self.root = RunDirectory(self.directories[0].path.parent) if len(built) > 1 else None
-        saved = self.root.read(flags.SAVED) if self.root else None
+        saved = self.root.read(run_files.CONFIG) if self.root else None
         if saved is not None and "," not in saved.get("train_mode", ""):
             raise UserError(
                 f"--model_dir={self.root.path}: it holds a single run, not stages; give another --model_dir"
@@ -34,18 +40,18 @@ class Stages:
 
     def _check_starts(self, settings, number):
         """What a stage that has not begun starts from has to be there, or to be made by a stage before it."""
-        for flag in chain.PATHS:
+        for flag in CHECKPOINT_FLAGS:
             path = settings.flat()[flag]
             if (
                 not path
                 or self.directories[number].exists
-                or path.removesuffix(f"/{chain.BEST}")
+                or path.removesuffix(f"/{BEST_DIRECTORY}")
                 in [before.train.model_dir for before in self.built[:number]]
             ):
                 continue
             if not (epath.Path(path).exists() or epath.Path(f"{path}.index").exists()):
                 raise UserError(
-                    f"--{flag}={path}: no such file or directory; give {chain.CHECKPOINTS}"
+                    f"--{flag}={path}: no such file or directory; give {CHECKPOINT_FORMS}"
                 )
         if (
             settings.objective.checkpoint
@@ -60,15 +66,15 @@ class Stages:
         before = [
             stage.flat()
             for stage in self.built[:number]
-            if stage.train.model_dir == path.removesuffix(f"/{chain.BEST}")
+            if stage.train.model_dir == path.removesuffix(f"/{BEST_DIRECTORY}")
         ]
-        saved = before[0] if before else read_json(epath.Path(path) / flags.SAVED)
+        saved = before[0] if before else read_json(epath.Path(path) / run_files.CONFIG)
         if (
             not saved or "," in saved["train_mode"]
         ):  # weights alone, or a directory of several runs: others say what is wrong with them
             return
-        saved = {**config_lib.Config().flat(), **saved}
-        needed, there = config_lib.head_layers(settings.flat()), config_lib.head_layers(saved)
+        saved = {**config.Config().flat(), **saved}
+        needed, there = head_layers(settings.flat()), head_layers(saved)
         if needed > there:
             raise UserError(
                 f"--checkpoint={path}: its projection head has {there} layers (--pretext={saved['pretext']}) and {needed} are needed here; "
@@ -92,9 +98,11 @@ class Stages:
     def commit(self):
         """Writes down what the stages are, unless that would lose some that ran here before."""
         if self.root:
-            known = (self.root.read(flags.SAVED) or {"train_mode": ""})["train_mode"].split(",")
+            known = (self.root.read(run_files.CONFIG) or {"train_mode": ""})["train_mode"].split(
+                ","
+            )
             if {*known} - {""} <= {directory.path.name for directory in self.directories}:
-                self.root.write(flags.SAVED, chain.describe(self.built))
+                self.root.write(run_files.CONFIG, combined_flags(self.built))
 
     def report(self):
         """Prints the table of the stages, writes it as JSON, and the page of all of them."""
@@ -116,7 +124,7 @@ class Stages:
             UserError: one of them was not evaluated.
         """
         root, others = self.root or self.directories[0], self.built[0].report.report_runs
-        if others and (root.path / schema.NAME).exists():
+        if others and (root.path / run_files.RESULTS).exists():
             raise UserError(
                 f"--model_dir={root.path}: it is a run with a report of its own; give a new one for the report of --report_runs"
             )
@@ -128,14 +136,14 @@ class Stages:
         for path in shown:
             schema.read(path)  # what is wrong with it should show before anything is written
         root.create()
-        report.write(shown, root.path / report.NAME)
-        logging.info("report: %s", root.path / report.NAME)
+        report.write(shown, root.path / run_files.REPORT)
+        logging.info("report: %s", root.path / run_files.REPORT)
 
     def _evaluated(self):
         return [
             directory.path
             for directory in self.directories
-            if (directory.path / schema.NAME).exists()
+            if (directory.path / run_files.RESULTS).exists()
         ]
 
     def _name(self, number):
@@ -146,11 +154,11 @@ class Stages:
         return (
             result is not None
             and result["global_step"] == result.get("total_steps")
-            and result.get("evaluated_with") == evaluated_with(self.built[number])
+            and result.get("evaluated_with") == self.built[number].evaluation_flags
         )
 
 
 def _runs_of(path):
     """The run directories that a run directory stands for: those of the stages, if it is a chain's."""
-    train_mode = (read_json(path / flags.SAVED) or {}).get("train_mode", "")
-    return [path / stage for stage in chain.stages(train_mode)] if "," in train_mode else [path]
+    train_mode = (read_json(path / run_files.CONFIG) or {}).get("train_mode", "")
+    return [path / stage for stage in stage_names(train_mode)] if "," in train_mode else [path]

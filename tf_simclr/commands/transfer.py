@@ -4,12 +4,11 @@ import hashlib
 import re
 
 from tf_simclr import distribute
-from tf_simclr.config.config import Interrupted, UserError
-from tf_simclr.data import datasets as sources
-from tf_simclr.evaluation import evaluator as measure
+from tf_simclr.data import datasets
+from tf_simclr.errors import Interrupted, UserError
+from tf_simclr.evaluation import evaluator
 from tf_simclr.evaluation.metrics.base import NotPossible
-from tf_simclr.training import initialization as starting
-from tf_simclr.training import loop as train
+from tf_simclr.training import initialization, loop
 from tf_simclr.training.experiment import Experiment
 
 ROW = "transfer.json"  # in the run directory of a data set: its row of the table
@@ -62,7 +61,7 @@ def transfer(experiment, findings):
 def settings_for(experiment, dataset):
     """The configuration of the training on `dataset` that starts from the newest weights of the run."""
     settings, replicas = experiment.settings, experiment.strategy.num_replicas_in_sync
-    train_split, eval_split = sources.train_and_test(settings.data, dataset)
+    train_split, eval_split = datasets.train_and_test(settings.data, dataset)
     start = experiment.imported.path if experiment.imported else experiment.checkpoints.latest()
     values = {
         **OWN,
@@ -84,18 +83,18 @@ def settings_for(experiment, dataset):
 
 def _row(settings):
     experiment = Experiment(settings)
-    data = measure.data(experiment)
+    data = evaluator.data(experiment)
     asked = {
-        **measure.asked(experiment, data, ("probe", "classifier")),
+        **evaluator.asked(experiment, data, ("probe", "classifier")),
         "epochs": settings.eval.transfer_epochs,
     }
     saved = experiment.directory.read(ROW) or {}
-    if not distribute.anywhere(experiment.strategy, saved.get("asked") != asked):
+    if not distribute.any_worker(experiment.strategy, saved.get("asked") != asked):
         return saved["row"]
     if distribute.is_chief(experiment.strategy):
         experiment.directory.create()
-    starting.start(experiment)
-    figures = measure.measure(experiment, data, ("probe",))[0].figures
+    initialization.initialize(experiment)
+    figures = evaluator.measure(experiment, data, ("probe",))[0].figures
     probes = {
         network: figures.get(network, {}).get("final_avg_pool", {}).get("linear_probe_accuracy")
         for network in ("trained", "untrained")
@@ -110,8 +109,8 @@ def _row(settings):
         "fine_tuned": None,
     }
     if settings.eval.transfer_epochs:
-        train.fit(experiment)
-        figures = measure.measure(experiment, data, ("classifier",))[0].figures
+        loop.fit(experiment)
+        figures = evaluator.measure(experiment, data, ("classifier",))[0].figures
         row["fine_tuned"] = (
             figures.get("trained", {}).get("classifier", {}).get("label_top_1_accuracy")
         )

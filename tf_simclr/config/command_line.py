@@ -1,24 +1,20 @@
 """Command line and YAML -> Config; the help text and the flag tables of README. No TensorFlow here."""
 
-import json
 import os
-import pathlib
 import re
 
 from absl import flags
 from etils import epath
 
-from tf_simclr.config import config as config_lib
-from tf_simclr.config import stages as chain
-from tf_simclr.config.config import UserError, nearest
+from tf_simclr import config
+from tf_simclr.config import recipes
+from tf_simclr.config.stages import relocated, separate_sections, stage_configs, stage_names
+from tf_simclr.errors import UserError, did_you_mean
 
-CONFIG_DIR = pathlib.Path(__file__).resolve().parents[2] / "official_configs"
-QUICK_START = "digits_quickstart"
 RETIRED = (
     "variable_schema",
     "train_summary_steps",
 )  # in published commands of the papers' code, without effect there
-SAVED = "flags.json"  # a run directory's own configuration
 USAGE = """\
 SimCLR, SimCLRv2 and seven classic pretext tasks: pretraining without labels, fine-tuning, evaluation, export.
 
@@ -31,7 +27,7 @@ SimCLR, SimCLRv2 and seven classic pretext tasks: pretraining without labels, fi
   python run.py --mode=report --report_runs=RUN,RUN --model_dir=NEW  one page over several runs
   python run.py --train_mode=pretrain,finetune,distill ...  stages one after the other; --finetune.learning_rate=0.1 is for one of them
 """
-OF_A_STAGE = re.compile(r"--?([\w-]+)\.(\w+)=(.*)", re.DOTALL)
+STAGE_FLAG = re.compile(r"--?([\w-]+)\.(\w+)=(.*)", re.DOTALL)
 
 
 def define(flag_values):
@@ -44,7 +40,7 @@ def define(flag_values):
         "a recipe of official_configs/ or the path of a YAML file; flags override it",
         flag_values=flag_values,
     )
-    for name, field in config_lib.fields().items():
+    for name, field in config.fields().items():
         if field.type is bool:
             flags.DEFINE_bool(name, field.default, field.help, flag_values=flag_values)
             flag_values[name].parser = flags.ArgumentParser()  # as text, like the others
@@ -61,16 +57,16 @@ def parse(argv, flag_values):
     Raises:
         UserError: unknown flag or key, value out of range, missing or unreadable YAML file.
     """
-    matches = {argument: OF_A_STAGE.fullmatch(argument) for argument in argv}
+    matches = {argument: STAGE_FLAG.fullmatch(argument) for argument in argv}
     given_sections = {}
     for stage, name, value in (match.groups() for match in matches.values() if match):
         given_sections.setdefault(stage, {})[name] = value
-    chain.separate(given_sections)
+    separate_sections(given_sections)
     try:
         rest = flag_values([argument for argument in argv if not matches[argument]])[1:]
     except flags.UnrecognizedFlagError as error:
         raise UserError(
-            f"unknown flag --{error.flagname}.{nearest(error.flagname, ['config', *config_lib.fields()])}"
+            f"unknown flag --{error.flagname}.{did_you_mean(error.flagname, ['config', *config.fields()])}"
         ) from None
     except (flags.Error, ValueError) as error:
         raise UserError(f"{error}; write flags as --name=value") from None
@@ -81,27 +77,25 @@ def parse(argv, flag_values):
         for name in RETIRED
         if flag_values[name].present
     ]
-    given = {
-        name: flag_values[name].value for name in config_lib.fields() if flag_values[name].present
-    }
+    given = {name: flag_values[name].value for name in config.fields() if flag_values[name].present}
     base, name, notes = _base(flag_values["config"].value, given)
-    common, sections = chain.separate(base)
+    common, sections = separate_sections(base)
     if not given.get("model_dir", common.get("model_dir")):
         given["model_dir"] = f"runs/{name or _slug({**common, **given})}"
-    return chain.configs(common, sections, given, given_sections), retired + notes
+    return stage_configs(common, sections, given, given_sections), retired + notes
 
 
 def _base(config, given):
     """What the flags override: (values, name of the configuration, notes)."""
     if config:
-        path = find(config)
-        return read(path), path.stem, []
+        path = recipes.find(config)
+        return recipes.read(path), path.stem, []
     if "dataset" in given:
         return {}, "", []
-    saved = epath.Path(os.path.expanduser(given.get("model_dir", "")), SAVED)
-    if given.get("model_dir") and _is_file(saved):
+    saved = epath.Path(os.path.expanduser(given.get("model_dir", "")), recipes.CONFIG_FILE)
+    if given.get("model_dir") and recipes.is_file(saved):
         return (
-            chain.moved(read(saved), given["model_dir"]),
+            relocated(recipes.read(saved), given["model_dir"]),
             "",
             [
                 f"neither --config nor --dataset is given: going on with the configuration of this run, {saved}"
@@ -121,67 +115,17 @@ def _base(config, given):
     ):  # of something that is there, so not of the quick start
         if not (given.get("checkpoint") and given.get("model_dir")):
             raise UserError(
-                f"--mode={given['mode']}: {given.get('model_dir') or 'no --model_dir is given, which'} has no {SAVED}; "
+                f"--mode={given['mode']}: {given.get('model_dir') or 'no --model_dir is given, which'} has no {recipes.CONFIG_FILE}; "
                 "give the directory of a run as --model_dir, or weights as --checkpoint and a new --model_dir"
             )
         return {}, "", []
     return (
-        read(find(QUICK_START)),
-        QUICK_START,
+        recipes.read(recipes.find(recipes.QUICK_START)),
+        recipes.QUICK_START,
         [
-            f"neither --config nor --dataset is given: this is the quick start, --config={QUICK_START}"
+            f"neither --config nor --dataset is given: this is the quick start, --config={recipes.QUICK_START}"
         ],
     )
-
-
-def find(name):
-    """The path of the recipe `name`, or of the file `name`."""
-    path = pathlib.Path(os.path.expanduser(name))
-    for candidate in (path, CONFIG_DIR / f"{name}.yaml", CONFIG_DIR / name):
-        if _is_file(candidate):
-            return candidate
-    recipes = sorted(path.stem for path in CONFIG_DIR.glob("*.yaml"))
-    raise UserError(
-        f"--config={name}: no such file, and no such recipe in official_configs ({', '.join(recipes)}).{nearest(path.stem, recipes)}"
-    )
-
-
-def _is_file(path):
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # a name that is too long, a folder that may not be read
-        return False
-
-
-def read(path):
-    """The content of a YAML or JSON file, every key and value checked: {flag name: value}, and {stage: {flag name: value}}."""
-    import yaml  # late: it is not needed by --help
-
-    parse = (
-        json.loads if path.suffix == ".json" else yaml.safe_load
-    )  # YAML reads JSON, but not all of its \u escapes
-    try:
-        values = parse(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, OSError, ValueError, RecursionError) as error:
-        raise UserError(
-            f"{path}: can't be read as {path.suffix[1:].upper() or 'YAML'}: {' '.join(str(error).split())}"
-        ) from None
-    if not isinstance(values, dict):
-        raise UserError(f"{path}: lines of `name: value` are expected, got {type(values).__name__}")
-    try:
-        common, sections = chain.separate(values)
-        stages = chain.stages(common.get("train_mode", "pretrain"))
-        chain.configs(common, sections)
-        for stage in sections:
-            if stage not in (*stages, chain.mode_of(stage)):
-                raise UserError(
-                    f"'{stage}' is the section of a stage that is not in train_mode ({', '.join(stages)}).{nearest(stage, stages)}"
-                )
-        for section in sections.values():  # those of stages that are not in train_mode, too
-            config_lib.build({**common, **section, "train_mode": "pretrain"})
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
-    return values
 
 
 def help_text():
@@ -208,7 +152,7 @@ def markdown():
 
 def _sections():
     sections = {}
-    for name, field in config_lib.fields().items():
+    for name, field in config.fields().items():
         sections.setdefault(field.section, []).append((name, field))
     return sections
 
@@ -231,6 +175,6 @@ def _text(value):
 
 def _slug(values):
     """A name for a run that has none, of {flag name: value}."""
-    defaults = {name: config_lib.fields()[name].default for name in ("dataset", "train_mode")}
+    defaults = {name: config.fields()[name].default for name in ("dataset", "train_mode")}
     dataset, stages = (str(values.get(name, default)) for name, default in defaults.items())
-    return f"{dataset.rstrip('/').replace('folder:', '').split('/')[-1] or 'folder'}_{'_'.join(chain.stages(stages))}"
+    return f"{dataset.rstrip('/').replace('folder:', '').split('/')[-1] or 'folder'}_{'_'.join(stage_names(stages))}"

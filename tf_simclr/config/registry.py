@@ -1,10 +1,44 @@
-"""The pretext tasks of --pretext by name, and where the class of each is. No TensorFlow here, since --help names them.
+"""What is chosen by name: modes, training modes, pretext tasks, evaluations, layers."""
 
-A new one is a file with a subclass of `objectives.pretext.Pretext` and a line here.
-"""
+import dataclasses
 
+
+@dataclasses.dataclass(frozen=True)
+class Mode:
+    """What a value of --mode does.
+
+    Attributes:
+        trains: it runs a training.
+        evaluates: it evaluates and exports.
+        of_stages: it is carried out stage by stage, see `--train_mode=a,b,c`.
+        of_a_run: it is of weights that exist already, so without them the quick start is not meant.
+        weights_from_elsewhere: a run directory that it made has weights that were trained
+            elsewhere.
+    """
+
+    trains: bool = False
+    evaluates: bool = False
+    of_stages: bool = False
+    of_a_run: bool = False
+    weights_from_elsewhere: bool = False
+
+
+MODES = {
+    "train": Mode(trains=True, of_stages=True),
+    "eval": Mode(evaluates=True, of_stages=True, of_a_run=True, weights_from_elsewhere=True),
+    "train_then_eval": Mode(trains=True, evaluates=True, of_stages=True),
+    "export": Mode(of_a_run=True, weights_from_elsewhere=True),
+    "embed": Mode(of_a_run=True, weights_from_elsewhere=True),
+    "report": Mode(of_a_run=True),
+}
+
+TRAIN_MODES = ("pretrain", "finetune", "supervised", "distill")
+
+# The class of each pretext task. A new task is a file with a subclass of
+# `tf_simclr.objectives.pretext.Pretext` and a row here. Classes are named by text, since --help
+# lists the tasks without importing TensorFlow.
 PRETEXTS = {
-    "simclr": "tf_simclr.objectives.simclr.Contrastive",
+    "simclr": "tf_simclr.objectives.simclr.SimCLR",
     "exemplar": "tf_simclr.objectives.exemplar.Exemplar",
     "context_prediction": "tf_simclr.objectives.context_prediction.ContextPrediction",
     "jigsaw": "tf_simclr.objectives.jigsaw.Jigsaw",
@@ -13,3 +47,20 @@ PRETEXTS = {
     "counting": "tf_simclr.objectives.counting.Counting",
     "rotation": "tf_simclr.objectives.rotation.Rotation",
 }
+
+# Names of `tf_simclr.evaluation.metrics.EVALUATIONS`, where the functions are.
+EVALUATIONS = (
+    "classifier",
+    "probe",
+    "few_labels",
+    "knn",
+    "clustering",
+    "retrieval",
+    "neighbors",
+    "health",
+)
+
+# Layers whose features can be evaluated; the last one is the mean over block group 4.
+ENCODER_LAYERS = ("block_group1", "block_group2", "block_group3", "final_avg_pool")
+
+EXPORT_FORMATS = ("saved_model", "tflite", "onnx")

@@ -6,33 +6,14 @@
 
 import dataclasses
 
-from tf_simclr.config.registry import PRETEXTS
-
-TINY = 1e-12  # lower bound of what has to be above zero
-MAX_INT = 2**31 - 1  # what TensorFlow takes as an int32
-EVALUATIONS = (
-    "classifier",
-    "probe",
-    "few_labels",
-    "knn",
-    "clustering",
-    "retrieval",
-    "neighbors",
-    "health",
-)
-ENCODER_LAYERS = (
-    "block_group1",
-    "block_group2",
-    "block_group3",
-    "final_avg_pool",
-)  # whose features can be evaluated; the last is the mean of block group 4
-MODES = ("pretrain", "finetune", "supervised", "distill")
+from tf_simclr.config.registry import EVALUATIONS, EXPORT_FORMATS, MODES, PRETEXTS, TRAIN_MODES
+from tf_simclr.config.values import MAX_INT32, SMALLEST_POSITIVE
 
 
 def setting(default, help, *, choices=None, low=None, high=None, fixed=True):
     """A dataclass field with its help text and what values it accepts (`low` and `high` are inclusive)."""
     if type(default) is int and choices is None and high is None:
-        high = MAX_INT
+        high = MAX_INT32
     return dataclasses.field(
         default=default,
         metadata={"help": help, "choices": choices, "low": low, "high": high, "fixed": fixed},
@@ -40,7 +21,7 @@ def setting(default, help, *, choices=None, low=None, high=None, fixed=True):
 
 
 @dataclasses.dataclass(frozen=True)
-class Data:
+class DataConfig:
     dataset: str = setting(
         "imagenet2012",
         "digits, folder:PATH, or the name of a tensorflow-datasets data set, e.g. cifar10",
@@ -58,7 +39,7 @@ class Data:
     label_fraction: float = setting(
         1.0,
         "share of the training labels that is used, the same share of each class",
-        low=TINY,
+        low=SMALLEST_POSITIVE,
         high=1.0,
     )
     labels_per_class: int = setting(
@@ -83,10 +64,13 @@ class Data:
 
 
 @dataclasses.dataclass(frozen=True)
-class Augment:
+class AugmentConfig:
     use_crop: bool = setting(True, "random resized crop")
     crop_area: tuple[float, float] = setting(
-        (0.08, 1.0), "least and greatest share of the image's area in a crop", low=TINY, high=1.0
+        (0.08, 1.0),
+        "least and greatest share of the image's area in a crop",
+        low=SMALLEST_POSITIVE,
+        high=1.0,
     )
     crop_aspect: tuple[float, float] = setting(
         (3 / 4, 4 / 3), "least and greatest width/height of a crop", low=0.01, high=100.0
@@ -112,7 +96,7 @@ class Augment:
 
 
 @dataclasses.dataclass(frozen=True)
-class Model:
+class ModelConfig:
     resnet_depth: int = setting(50, "depth of the ResNet", choices=(18, 34, 50, 101, 152, 200))
     width_multiplier: float = setting(1.0, "factor on all numbers of channels", low=0.02, high=16.0)
     sk_ratio: float = setting(
@@ -154,12 +138,12 @@ class Model:
 
 
 @dataclasses.dataclass(frozen=True)
-class Objective:
+class ObjectiveConfig:
     train_mode: str = setting(
         "pretrain",
         "a task without labels, see pretext; labels, from a checkpoint or from scratch; a teacher's predictions; "
         "several with commas between",
-        choices=MODES,
+        choices=TRAIN_MODES,
     )
     temperature: float = setting(0.1, "temperature tau of the contrastive loss", low=1e-3)
     hidden_norm: bool = setting(True, "normalise the projections to length 1 (cosine similarity)")
@@ -196,7 +180,7 @@ class Objective:
 
 
 @dataclasses.dataclass(frozen=True)
-class Pretext:
+class PretextConfig:
     pretext: str = setting(
         "simclr", "task that pretraining solves without labels", choices=PRETEXTS
     )
@@ -268,7 +252,9 @@ class Pretext:
         2e-4, "context_encoder: constant learning rate of the discriminator's own Adam", low=0.0
     )
     counting_margin: float = setting(
-        10.0, "counting: least squared distance M between the counts of two images", low=TINY
+        10.0,
+        "counting: least squared distance M between the counts of two images",
+        low=SMALLEST_POSITIVE,
     )
     counting_grey_probability: float = setting(
         0.67,
@@ -299,7 +285,7 @@ class Pretext:
 
 
 @dataclasses.dataclass(frozen=True)
-class Optimizer:
+class OptimizerConfig:
     optimizer: str = setting("lars", "optimiser", choices=("momentum", "adam", "lars"))
     learning_rate: float = setting(0.3, "base learning rate, see learning_rate_scaling", low=0.0)
     learning_rate_scaling: str = setting(
@@ -311,11 +297,11 @@ class Optimizer:
 
 
 @dataclasses.dataclass(frozen=True)
-class Train:
+class TrainConfig:
     mode: str = setting(
         "train",
         "what to do",
-        choices=("train", "eval", "train_then_eval", "export", "embed", "report"),
+        choices=tuple(MODES),
         fixed=False,
     )
     model_dir: str = setting(
@@ -361,14 +347,14 @@ class Train:
 
 
 @dataclasses.dataclass(frozen=True)
-class Eval:
+class EvalConfig:
     eval_every_epochs: int = setting(
         0,
         "epochs between evaluations on a held-out part of the training split while training (0: none, and nothing is held out)",
         low=0,
     )
     holdout_fraction: float = setting(
-        0.1, "share of the training split that is held out for it", low=TINY, high=0.5
+        0.1, "share of the training split that is held out for it", low=SMALLEST_POSITIVE, high=0.5
     )
     eval_steps: int = setting(0, "batches to evaluate (0: all examples)", low=0, fixed=False)
     eval_batch_size: int = setting(256, "images a step while evaluating", low=1, fixed=False)
@@ -421,11 +407,11 @@ class Eval:
 
 
 @dataclasses.dataclass(frozen=True)
-class Export:
+class ExportConfig:
     export_formats: tuple[str, ...] = setting(
         ("saved_model",),
         "what is exported, with commas between; the SavedModel always is",
-        choices=("saved_model", "tflite", "onnx"),
+        choices=EXPORT_FORMATS,
         fixed=False,
     )
     keep_hub_module_max: int = setting(
@@ -440,7 +426,7 @@ class Export:
 
 
 @dataclasses.dataclass(frozen=True)
-class Embed:
+class EmbedConfig:
     embed_split: str = setting(
         "", "split that --mode=embed embeds (empty: all of them)", fixed=False
     )
@@ -455,7 +441,7 @@ class Embed:
 
 
 @dataclasses.dataclass(frozen=True)
-class Report:
+class ReportConfig:
     report_runs: tuple[str, ...] = setting(
         (),
         "run directories that --mode=report shows side by side, with commas between (empty: that of model_dir)",
@@ -464,7 +450,7 @@ class Report:
 
 
 @dataclasses.dataclass(frozen=True)
-class Hardware:
+class HardwareConfig:
     strategy: str = setting(
         "auto",
         "how to distribute; auto: a TPU that is named, else all GPUs, else the CPU",

@@ -8,28 +8,28 @@ what is said of `distill` is for `distill-small`, too.
 import os
 import re
 
-from tf_simclr.config import config as config_lib
-from tf_simclr.config.config import UserError, nearest
-from tf_simclr.config.sections import MODES
+from tf_simclr import config
+from tf_simclr.config.registry import TRAIN_MODES
+from tf_simclr.errors import UserError, did_you_mean
 
-PATHS = {
+CHECKPOINT_FLAGS = {
     "checkpoint": ("pretrain", "finetune", "distill"),
     "teacher_checkpoint": ("distill",),
 }  # {flag: modes that take it}
 # Where a stage starts from if nothing is said: the nearest stage before it of one of these modes.
-STARTS = {
+DEFAULT_STARTS = {
     ("checkpoint", "finetune"): ("pretrain",),
     ("teacher_checkpoint", "distill"): ("finetune", "distill"),
 }
-SHARED = (
+SHARED_FLAGS = (
     "train_mode",
     "mode",
     "model_dir",
     "deterministic",
 )  # besides all of the section hardware: one process has one of them
-CHECKPOINTS = "a run directory, a directory of checkpoints, a checkpoint's prefix (…/ckpt-100) or a SavedModel"  # what those flags accept
-BEST = "best"  # in a run directory: the checkpoint that did best on held-out images
-OWN = ("train_mode", "model_dir")  # what is never the same in two stages
+CHECKPOINT_FORMS = "a run directory, a directory of checkpoints, a checkpoint's prefix (…/ckpt-100) or a SavedModel"  # what those flags accept
+BEST_DIRECTORY = "best"  # in a run directory: the checkpoint that did best on held-out images
+OWN_FLAGS = ("train_mode", "model_dir")  # what is never the same in two stages
 
 
 def mode_of(stage):
@@ -37,16 +37,16 @@ def mode_of(stage):
     return stage.split("-")[0]
 
 
-def stages(text):
+def stage_names(text):
     """The names of the stages in `--train_mode=text`."""
     names = [name.strip() for name in str(text).split(",")]
     for name in names:
-        if mode_of(name) not in MODES or not re.fullmatch(
+        if mode_of(name) not in TRAIN_MODES or not re.fullmatch(
             r"\w+(-\w+)?", name
         ):  # it is the name of a directory, too
             raise UserError(
-                f"--train_mode={text}: accepted are {', '.join(MODES)}, or several with commas between, which run one after the other, "
-                f"each also with a suffix as in distill-small.{nearest(mode_of(name), MODES)}"
+                f"--train_mode={text}: accepted are {', '.join(TRAIN_MODES)}, or several with commas between, which run one after the other, "
+                f"each also with a suffix as in distill-small.{did_you_mean(mode_of(name), TRAIN_MODES)}"
             )
     twice = [name for name in names if names.count(name) > 1]
     if twice:
@@ -56,7 +56,7 @@ def stages(text):
     return names
 
 
-def separate(values):
+def separate_sections(values):
     """({flag name: value} for all stages, {stage: {flag name: value}}) of a YAML file's content.
 
     Raises:
@@ -64,23 +64,23 @@ def separate(values):
     """
     common, sections = {}, {}
     for name, value in values.items():
-        is_stage = mode_of(str(name)) in MODES
+        is_stage = mode_of(str(name)) in TRAIN_MODES
         if is_stage and not isinstance(value, dict):
             raise UserError(
                 f"'{name}' is the section of a stage: lines of `name: value` are expected under it, got {value}"
             )
         (sections if is_stage else common)[name] = value
-    fields = config_lib.fields()
+    fields = config.fields()
     for stage, section in sections.items():
         for name in section:
-            if name in SHARED or (name in fields and fields[name].section == "hardware"):
+            if name in SHARED_FLAGS or (name in fields and fields[name].section == "hardware"):
                 raise UserError(
                     f"{name} stands in the section of {stage}: all stages share it, give it outside"
                 )
     return common, sections
 
 
-def configs(common, sections, given=(), given_sections=()):
+def stage_configs(common, sections, given=(), given_sections=()):
     """A `Config` for each stage of `train_mode`, in order; one stage alone has the run directory for itself.
 
     Args:
@@ -91,11 +91,11 @@ def configs(common, sections, given=(), given_sections=()):
     """
     given, given_sections = dict(given), dict(given_sections)
     shared = {**common, **given}
-    names = stages(shared.get("train_mode", config_lib.fields()["train_mode"].default))
+    names = stage_names(shared.get("train_mode", config.fields()["train_mode"].default))
     strange = [stage for stage in given_sections if stage not in {*names, *map(mode_of, names)}]
     if strange:
         raise UserError(
-            f"--{strange[0]}.{next(iter(given_sections[strange[0]]))}: there is no such stage in --train_mode={','.join(names)}.{nearest(strange[0], names)}"
+            f"--{strange[0]}.{next(iter(given_sections[strange[0]]))}: there is no such stage in --train_mode={','.join(names)}.{did_you_mean(strange[0], names)}"
         )
     root, before, built = str(shared.get("model_dir", "")).rstrip("/"), {}, []
     for stage in names:
@@ -109,14 +109,14 @@ def configs(common, sections, given=(), given_sections=()):
             **({} if len(names) > 1 else given),
             **given_section,
         }  # what is for all stages is not this one's own
-        values |= {flag: _start(flag, stage, own, shared, before) for flag in PATHS}
+        values |= {flag: _start(flag, stage, own, shared, before) for flag in CHECKPOINT_FLAGS}
         if len(names) > 1:
             values["model_dir"] = f"{root}/{stage}"
         before[stage] = values.get("model_dir")
-        built.append(config_lib.build(values))
-    for flag in PATHS:
+        built.append(config.build(values))
+    for flag in CHECKPOINT_FLAGS:
         if shared.get(flag) and not any(
-            settings.flat()[flag] == config_lib.coerce(flag, shared[flag]) for settings in built
+            settings.flat()[flag] == config.coerce(flag, shared[flag]) for settings in built
         ):
             raise UserError(
                 f"--{flag}={shared[flag]}: no stage of --train_mode={','.join(names)} takes it; give it to one of them, e.g. --{names[-1]}.{flag}="
@@ -128,11 +128,11 @@ def _start(flag, stage, own, shared, before):
     """The value of a checkpoint flag for a stage: its own section's (`pretrain` or `pretrain/best` name a stage), the nearest fitting stage before it, the chain's."""
     mode = mode_of(stage)
     if own.get(flag):
-        path = config_lib.coerce(flag, own[flag])
-        name = path.removesuffix(f"/{BEST}")
+        path = config.coerce(flag, own[flag])
+        name = path.removesuffix(f"/{BEST_DIRECTORY}")
         if name in before:
             return before[name] + path.removeprefix(name)
-        if mode_of(name) in MODES and not os.path.exists(path):
+        if mode_of(name) in TRAIN_MODES and not os.path.exists(path):
             raise UserError(
                 f"{flag}: {path} is to be where {stage} starts, and no stage of this name runs before it; give a path, e.g. --{stage}.{flag}="
             )
@@ -140,33 +140,35 @@ def _start(flag, stage, own, shared, before):
     fitting = [
         directory
         for stage, directory in before.items()
-        if mode_of(stage) in STARTS.get((flag, mode), ())
+        if mode_of(stage) in DEFAULT_STARTS.get((flag, mode), ())
     ]
     if fitting:
         return fitting[-1]
-    first = mode in PATHS[flag] and not any(mode_of(stage) in PATHS[flag] for stage in before)
+    first = mode in CHECKPOINT_FLAGS[flag] and not any(
+        mode_of(stage) in CHECKPOINT_FLAGS[flag] for stage in before
+    )
     return shared.get(flag, "") if first else ""
 
 
-def siblings(values):
+def sibling_runs(values):
     """{checkpoint flag: the name of a run that lies beside the run directory of these flags, or its best/}."""
 
     def whole(path):
         return path.rstrip("/") if "://" in path else os.path.abspath(path)
 
     beside = os.path.join(os.path.dirname(whole(values.get("model_dir") or ".")), "")
-    paths = {flag: whole(values[flag]) for flag in PATHS if values.get(flag)}
+    paths = {flag: whole(values[flag]) for flag in CHECKPOINT_FLAGS if values.get(flag)}
     names = {
         flag: path.removeprefix(beside) for flag, path in paths.items() if path.startswith(beside)
     }
     return {
         flag: name
         for flag, name in names.items()
-        if not os.path.dirname(name.removesuffix(f"/{BEST}"))
+        if not os.path.dirname(name.removesuffix(f"/{BEST_DIRECTORY}"))
     }
 
 
-def moved(values, model_dir):
+def relocated(values, model_dir):
     """The flags of a single run, written down elsewhere, as they are with this `model_dir`: runs beside it are beside it still."""
     path = model_dir.rstrip("/")
     parent = (
@@ -175,30 +177,31 @@ def moved(values, model_dir):
     return {
         **values,
         "model_dir": model_dir,
-        **{flag: os.path.join(parent, name) for flag, name in siblings(values).items()},
+        **{flag: os.path.join(parent, name) for flag, name in sibling_runs(values).items()},
     }
 
 
-def describe(built):
+def combined_flags(built):
     """The configurations of a chain as one dict that `separate` and `configs` take: what they share, then a section each."""
     flats = {config.train.model_dir.rsplit("/", 1)[1]: config.flat() for config in built}
     names = {
         flat["model_dir"] + inside: stage + inside
         for stage, flat in flats.items()
-        for inside in ("", f"/{BEST}")
+        for inside in ("", f"/{BEST_DIRECTORY}")
     }
     first = next(iter(flats.values()))
     same = {
         name
         for name in first
-        if name not in (*OWN, *PATHS) and all(flat[name] == first[name] for flat in flats.values())
+        if name not in (*OWN_FLAGS, *CHECKPOINT_FLAGS)
+        and all(flat[name] == first[name] for flat in flats.values())
     }
     root = first["model_dir"].rsplit("/", 1)[0]
     sections = {
         stage: {
-            name: names.get(value, value) if name in PATHS else value
+            name: names.get(value, value) if name in CHECKPOINT_FLAGS else value
             for name, value in flat.items()
-            if name not in same and name not in OWN
+            if name not in same and name not in OWN_FLAGS
         }
         for stage, flat in flats.items()
     }

@@ -8,8 +8,8 @@ import math
 
 import tensorflow as tf
 
-from tf_simclr.data import color as colour
-from tf_simclr.data.image import Decoded
+from tf_simclr.data import color
+from tf_simclr.data.image import DecodedImage
 
 CROP_PROPORTION = 0.875  # side of the central crop of evaluation
 UNCROPPED_SIZE = 32  # up to this size evaluation does not crop
@@ -49,8 +49,8 @@ def random_affine(image, u, max_rotation, max_shear):
 
     Bilinear; what lies outside the image is its reflection. The image may be uint8, the result is float32. u: [2].
     """
-    angle = colour.between(u[0], -1.0, 1.0) * (max_rotation * math.pi / 180)
-    shear = colour.between(u[1], -1.0, 1.0) * max_shear
+    angle = color.between(u[0], -1.0, 1.0) * (max_rotation * math.pi / 180)
+    shear = color.between(u[1], -1.0, 1.0) * max_shear
     cos, sin = tf.cos(angle), tf.sin(angle)
     a, b, d, e = cos, cos * shear - sin, sin, sin * shear + cos  # rotation @ [[1, shear], [0, 1]]
     height, width = tf.shape(image)[0], tf.shape(image)[1]
@@ -94,9 +94,9 @@ def crop_and_flip(picture, seeds, size, options):
     if options.max_rotation or options.max_shear:
         whole = picture.whole()
         images = [
-            Decoded(random_affine(whole, own[:2], options.max_rotation, options.max_shear)).crops(
-                [box]
-            )[0]
+            DecodedImage(
+                random_affine(whole, own[:2], options.max_rotation, options.max_shear)
+            ).crops([box])[0]
             for own, box in zip(u, boxes)
         ]
     else:
@@ -128,9 +128,9 @@ def pretrain_views(picture, seed, size, options):
         *(tf.unstack(tf.random.experimental.stateless_split(view, 2)) for view in views)
     )
     example = {"views": crop_and_flip(picture, geometry, size, options)}
-    if colour.changes(options):
+    if color.is_active(options):
         example["numbers"] = tf.stack(
-            [tf.random.stateless_uniform([colour.NUMBERS], own) for own in colours]
+            [tf.random.stateless_uniform([color.NUMBERS], own) for own in colours]
         )
     return example
 

@@ -20,12 +20,12 @@ def between(u, low, high):
     return low + u * (high - low)
 
 
-def changes(options):
+def is_active(options):
     """Whether anything is left to do after the geometry. options: the augment section of the configuration."""
     return options.color_jitter_strength > 0 or options.use_blur
 
 
-def images(batch, options):
+def network_input(batch, options):
     """What the network sees of a batch.
 
     Args:

@@ -10,8 +10,8 @@ import urllib.parse
 
 import tensorflow as tf
 
-from tf_simclr.config.config import UserError
 from tf_simclr.data.source import Indexed
+from tf_simclr.errors import UserError
 
 GRAPH_LIMIT = (
     2**30

@@ -9,10 +9,10 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from tf_simclr.config.config import UserError, nearest
-from tf_simclr.data import image_folder as folders
-from tf_simclr.data.image import Decoded, Encoded
+from tf_simclr.data import image_folder
+from tf_simclr.data.image import DecodedImage, EncodedImage
 from tf_simclr.data.source import UNLABELED, Indexed, Streamed, as_text
+from tf_simclr.errors import UserError, did_you_mean
 
 EVALUATED = ("test", "validation", "val")  # names of splits to evaluate on, the first that there is
 MEMORY_LIMIT = 2**30  # bytes of encoded images that are kept in memory without asking
@@ -37,7 +37,7 @@ def digits(data):
             "digits",
             split,
             names,
-            Decoded,
+            DecodedImage,
             images[np.sort(rows)],
             bunch.target[np.sort(rows)].astype(np.int64),
         )
@@ -50,7 +50,7 @@ def folder(data):
     path = data.dataset.removeprefix("folder:")
     return {
         split: functools.partial(_folder_source, data, split, find)
-        for split, find in folders.scan(path).items()
+        for split, find in image_folder.scan(path).items()
     }
 
 
@@ -61,12 +61,14 @@ def _folder_source(data, split, find):
     paths = np.array([os.path.join(root, file) for file in files])
     if data.cache_dataset or sum(map(os.path.getsize, paths)) <= MEMORY_LIMIT:
         records = np.array([tf.io.read_file(os.fsencode(path)).numpy() for path in paths], object)
-        return Indexed(data.dataset, split, class_names, Encoded, records, labels, tuple(files))
+        return Indexed(
+            data.dataset, split, class_names, EncodedImage, records, labels, tuple(files)
+        )
     return Indexed(
         data.dataset,
         split,
         class_names,
-        lambda path: Encoded(tf.io.read_file(path)),
+        lambda path: EncodedImage(tf.io.read_file(path)),
         paths,
         labels,
         tuple(files),
@@ -99,7 +101,7 @@ def tfds(data):
         if data.dataset.split("/")[0].split(":")[0] in known:
             raise UserError(f"--dataset={data.dataset}: {' '.join(str(error).split())}") from None
         raise UserError(
-            f"--dataset={data.dataset}: neither digits, folder:PATH nor a data set of tensorflow-datasets.{nearest(data.dataset, known)}"
+            f"--dataset={data.dataset}: neither digits, folder:PATH nor a data set of tensorflow-datasets.{did_you_mean(data.dataset, known)}"
         ) from None
     try:
         if not builder.is_prepared():
@@ -174,7 +176,7 @@ def _tfds_source(builder, data, split):
         data.dataset,
         split,
         names,
-        Encoded,
+        EncodedImage,
         read,
         info.num_examples,
         info.num_examples if label else 0,
@@ -209,7 +211,7 @@ def load(data, split, flag=None):
             name for name in known if flag != "eval_split" or name != data.train_split
         ]  # never evaluate what is trained on
         raise UserError(
-            f"--{flag}={split}: {data.dataset} has no such split, only {', '.join(known)}.{nearest(split, others)}"
+            f"--{flag}={split}: {data.dataset} has no such split, only {', '.join(known)}.{did_you_mean(split, others)}"
         ) from None
     source = make()
     labels = f"{source.num_classes} classes" if source.num_classes else "no labels"

@@ -3,8 +3,8 @@
 import numpy as np
 from absl import logging
 
-from tf_simclr.config.config import UserError
 from tf_simclr.data.source import UNLABELED, Indexed
+from tf_simclr.errors import UserError
 
 
 def choose(labels, fraction, seed):

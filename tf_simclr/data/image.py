@@ -2,10 +2,10 @@
 
 import tensorflow as tf
 
-from tf_simclr.data import decoding as encoded
+from tf_simclr.data import decoding
 
 
-class Decoded:
+class DecodedImage:
     """An image that is there: uint8 [H, W, 3], or float32 in the range of uint8."""
 
     def __init__(self, image):
@@ -23,7 +23,7 @@ class Decoded:
         return [tf.slice(self._image, begin, extent) for begin, extent in boxes]
 
 
-class Encoded:
+class EncodedImage:
     """The contents of an image file, a scalar string, see `encoded.decode`.
 
     Of a JPEG one rectangle is decoded that holds all crops: its bits can only be read from the first to the last, so one
@@ -34,7 +34,7 @@ class Encoded:
         self._contents, self._jpeg = contents, tf.io.is_jpeg(contents)
         nothing = tf.zeros([0, 0, 3], tf.uint8)
         self._other = tf.ensure_shape(
-            tf.cond(self._jpeg, lambda: nothing, lambda: encoded.decode(contents)), [None, None, 3]
+            tf.cond(self._jpeg, lambda: nothing, lambda: decoding.decode(contents)), [None, None, 3]
         )
 
     def shape(self):
@@ -45,7 +45,7 @@ class Encoded:
         )
 
     def whole(self):
-        return encoded.decode(self._contents)
+        return decoding.decode(self._contents)
 
     def crops(self, boxes):
         begin = tf.reduce_min([begin for begin, _ in boxes], 0)
@@ -56,6 +56,6 @@ class Encoded:
             lambda: tf.io.decode_and_crop_jpeg(self._contents, window, channels=3),
             lambda: tf.slice(self._other, begin, extent),
         )
-        return Decoded(tf.ensure_shape(image, [None, None, 3])).crops(
+        return DecodedImage(tf.ensure_shape(image, [None, None, 3])).crops(
             [(corner - begin, size) for corner, size in boxes]
         )

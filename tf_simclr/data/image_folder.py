@@ -9,9 +9,9 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from tf_simclr.config.config import UserError
 from tf_simclr.console import Progress
-from tf_simclr.data import decoding as encoded
+from tf_simclr.data import decoding
+from tf_simclr.errors import UserError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 SPLIT_NAMES = {
@@ -149,12 +149,12 @@ def _problem(path):
                 contents, channels=3, ratio=8
             )  # an eighth of the size: finds what is broken in less time
         else:
-            encoded.decode(contents)
+            decoding.decode(contents)
     except (tf.errors.OpError, ValueError) as error:
-        return encoded.reason(error)
+        return decoding.reason(error)
     return None
 
 
 @tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
 def _checked(contents):
-    return encoded.checked(contents, MAX_PIXELS)
+    return decoding.checked(contents, MAX_PIXELS)

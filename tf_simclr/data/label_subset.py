@@ -3,7 +3,7 @@
 import numpy as np
 from absl import logging
 
-from tf_simclr.config.config import UserError
+from tf_simclr.errors import UserError
 
 
 def choose(labels, fraction, per_class, seed):

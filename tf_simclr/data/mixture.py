@@ -4,14 +4,14 @@ import dataclasses
 
 import numpy as np
 
-from tf_simclr.config.config import Failed, UserError
-from tf_simclr.config.sections import MAX_INT
-from tf_simclr.data import image_folder as folder
+from tf_simclr.config.values import MAX_INT32
+from tf_simclr.data import image_folder
 from tf_simclr.data.source import UNLABELED, Source
+from tf_simclr.errors import Failed, UserError
 
 
 @dataclasses.dataclass(frozen=True)
-class Part:
+class BatchPart:
     """`batch_size` images of `source` in every batch, over all replicas.
 
     `constants`: what was computed of each example before the training, [N, ...]; None: nothing.
@@ -22,7 +22,7 @@ class Part:
     constants: np.ndarray | None = None
 
 
-def parts(source, unlabeled, ratio, batch_size, replicas):
+def batch_parts(source, unlabeled, ratio, batch_size, replicas):
     """The parts that every batch is made of.
 
     Args:
@@ -53,7 +53,7 @@ def parts(source, unlabeled, ratio, batch_size, replicas):
     per_replica = _shares(batch_size // replicas, weights)
     if 0 in per_replica:
         share = min(weights) / sum(weights)
-        if share * MAX_INT < replicas:
+        if share * MAX_INT32 < replicas:
             raise UserError(
                 f"--unlabeled_ratio={ratio:g}: no batch is large enough for so small a share; give 0, or more"
             )
@@ -62,7 +62,7 @@ def parts(source, unlabeled, ratio, batch_size, replicas):
             f"--train_batch_size={batch_size}: too few for {' : '.join(f'{weight:g}' for weight in weights)} images of each kind on each of "
             f"{replicas} replicas; --train_batch_size={least} is enough"
         )
-    return [Part(s, share * replicas) for s, share in zip(sources, per_replica)]
+    return [BatchPart(s, share * replicas) for s, share in zip(sources, per_replica)]
 
 
 def _shares(total, weights):
@@ -99,7 +99,10 @@ def unreadable(sources):
     )
     reasons = (
         dict(
-            zip(paths, folder.problems_of(paths, "looking for images that can't be read any more"))
+            zip(
+                paths,
+                image_folder.problems_of(paths, "looking for images that can't be read any more"),
+            )
         )
         if paths
         else {}

@@ -5,14 +5,14 @@ import itertools
 import numpy as np
 import tensorflow as tf
 
-from tf_simclr.data import data_service as service
+from tf_simclr.data import data_service
 
 _as_it_is = (
     tf.autograph.experimental.do_not_convert
 )  # nothing to convert, and half the time of tracing
 
 
-def fold(seed, *numbers):
+def fold_in(seed, *numbers):
     """A seed (int64 [2]) for each combination of `seed` (an int) and `numbers` (integer tensors)."""
     seed = tf.constant([seed, 0], tf.int32)
     for number in numbers:
@@ -20,7 +20,7 @@ def fold(seed, *numbers):
     return seed
 
 
-def training(parts, example, seed, start_step, strategy, cluster=""):
+def training_batches(parts, example, seed, start_step, strategy, cluster=""):
     """Endless distributed batches from step `start_step` on.
 
     Args:
@@ -33,7 +33,7 @@ def training(parts, example, seed, start_step, strategy, cluster=""):
     """
 
     if cluster:
-        service.check(cluster, [part.source for part in parts])
+        data_service.check(cluster, [part.source for part in parts])
 
     def make(context):
         first = itertools.accumulate(
@@ -54,7 +54,7 @@ def training(parts, example, seed, start_step, strategy, cluster=""):
                 )
             )
         if cluster:
-            dataset = service.distributed(dataset, cluster)
+            dataset = data_service.distributed(dataset, cluster)
         return dataset.prefetch(tf.data.AUTOTUNE)
 
     return strategy.distribute_datasets_from_function(make)
@@ -68,7 +68,7 @@ def _batches(part, example, seed, start_step, context, first):
         return example(
             part.source.open(record),
             label,
-            fold(seed, epoch, index),
+            fold_in(seed, epoch, index),
             first + index,
             None if constants is None else constants[index],
         )
@@ -87,7 +87,7 @@ def _seed_of_part(seed, number):
     )
 
 
-def evaluation(source, example, batch_size, strategy):
+def evaluation_batches(source, example, batch_size, strategy):
     """Distributed batches of every example once.
 
     All batches have the same shape: the last one is filled up, and `weight` (float32) is 0 for what fills it. `position`

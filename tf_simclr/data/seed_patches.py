@@ -20,7 +20,7 @@ POWER, FACTOR, OFFSET = (0.25, 4.0), (0.7, 1.4), (-0.1, 0.1)  # of saturation an
 HUE = (-0.1, 0.1)  # added, in whole turns
 
 
-def seed_place(image, share, u):
+def seed_position(image, share, u):
     """The centre of a patch with a side of `share` of the shorter side, drawn in proportion to the mean squared gradient in it.
 
     Args:

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from tf_simclr.config.config import UserError
+from tf_simclr.errors import UserError
 
 UNLABELED = -1  # the label of an example whose label is unknown or must not be used
 SHUFFLE_BUFFER = 8192  # examples a stream is shuffled over; encoded, about 1 GB of ImageNet

@@ -12,15 +12,13 @@ from absl import logging
 
 import tf_simclr
 from tf_simclr import distribute
-from tf_simclr.config.config import evaluated_with
-from tf_simclr.config.sections import ENCODER_LAYERS
+from tf_simclr.config.registry import ENCODER_LAYERS
 from tf_simclr.data.source import UNLABELED, Source
-from tf_simclr.evaluation import features
-from tf_simclr.evaluation import metrics as evaluation
-from tf_simclr.evaluation.feature_store import Store
+from tf_simclr.evaluation import features, metrics
+from tf_simclr.evaluation.feature_store import FeatureStore
 from tf_simclr.evaluation.metrics import EVALUATIONS
 from tf_simclr.evaluation.metrics.base import Examples, NotPossible
-from tf_simclr.evaluation.results import Findings
+from tf_simclr.evaluation.results import Results
 
 BASELINES = "baselines.json"  # findings on the untrained network and raw pixels
 NOT_OF_FIGURES = (
@@ -96,7 +94,7 @@ def measure(experiment, sources, names=None):
     Args:
         sources: `Data`. names: of evaluations; None: those of the configuration.
     """
-    options, findings = experiment.settings.eval, Findings()
+    options, findings = experiment.settings.eval, Results()
     names = options.evaluations if names is None else names
     # The linear classifier is part of what was trained: without training it has nothing to say. Neighbours are for looking at.
     of_baselines = [
@@ -106,13 +104,13 @@ def measure(experiment, sources, names=None):
     ]
     wanted = asked(experiment, sources, of_baselines)
     saved = experiment.directory.read(BASELINES) or {}
-    if not distribute.anywhere(
+    if not distribute.any_worker(
         experiment.strategy, of_baselines and saved.get("asked") != wanted
     ):  # all workers do the same
         rows = rows_of(experiment, sources, names, ("trained",))
     else:
         rows = rows_of(experiment, sources, names, ("trained", "untrained", "pixels"))
-        baselines = Findings()
+        baselines = Results()
         for network in ("untrained", "pixels"):
             evaluate(baselines, network, rows.pop(network), of_baselines, options)
         saved = {"asked": wanted, "findings": dataclasses.asdict(baselines)}
@@ -128,7 +126,7 @@ def asked(experiment, sources, names):
     """What the findings on the baselines depend on."""
     flags = {
         name: value
-        for name, value in evaluated_with(experiment.settings).items()
+        for name, value in experiment.settings.evaluation_flags.items()
         if name not in NOT_OF_FIGURES
     }
     return {
@@ -149,7 +147,7 @@ def evaluate(findings, network, rows, names, options):
         for name in [name for name in names if _applies(EVALUATIONS[name], place, options)]:
             where, began = "classifier" if place == LOGITS else place, time.monotonic()
             try:
-                findings.add(network, where, *evaluation.run(name, *rows.examples(place), options))
+                findings.add(network, where, *metrics.run(name, *rows.examples(place), options))
             except NotPossible as reason:
                 findings.leave_out(network, where, name, str(reason))
             if time.monotonic() - began > SLOW:
@@ -166,15 +164,15 @@ def rows_of(experiment, sources, names, networks):
     """{network: `Rows`}; all networks see the images in the same pass."""
     settings, layers = experiment.settings, _layers(experiment.settings)
     of = {
-        "trained": lambda: features.of_layers(experiment.objective, [*layers, LOGITS]),
-        "pixels": lambda: features.of_pixels,
-        "untrained": lambda: features.of_layers(experiment.make_objective(), layers),
+        "trained": lambda: features.layer_features(experiment.objective, [*layers, LOGITS]),
+        "pixels": lambda: features.pixel_features,
+        "untrained": lambda: features.layer_features(experiment.make_objective(), layers),
     }
     function, batch_size = (
         tf.function(_of_all({network: of[network]() for network in networks}), autograph=False),
         settings.eval.eval_batch_size,
     )
-    one = features.mapper(
+    one = features.feature_mapper(
         function, experiment.objective.eval_example, batch_size, experiment.strategy
     )
     parts = {
@@ -187,8 +185,8 @@ def rows_of(experiment, sources, names, networks):
             if batch_size % (2 * experiment.strategy.num_replicas_in_sync) == 0
             else batch_size
         )  # as many images as above: nothing is traced again
-        both = features.mapper(
-            features.of_views(function, settings.augment),
+        both = features.feature_mapper(
+            features.view_features(function, settings.augment),
             features.two_views(settings),
             half,
             experiment.strategy,
@@ -235,7 +233,7 @@ def rows_of(experiment, sources, names, networks):
 
 def _labeled(rows):
     """Only the rows with a label; all, if none has one. A stream shows only when it is read which those are."""
-    return features.labeled(rows) if (rows["label"] != UNLABELED).any() else rows
+    return features.labeled_rows(rows) if (rows["label"] != UNLABELED).any() else rows
 
 
 def _of_all(functions):
@@ -294,14 +292,14 @@ def _store(experiment):
     """Where features are kept: beside the run, unless several processes or a bucket would have to agree on it."""
     local = "://" not in str(experiment.directory.path)
     several = isinstance(experiment.strategy, tf.distribute.MultiWorkerMirroredStrategy)
-    return Store(
+    return FeatureStore(
         pathlib.Path(experiment.directory.path) / "features" if local and not several else None
     )
 
 
 def _fingerprint_of_weights(objective):
     digest = hashlib.sha256()
-    for part in objective.parts():
+    for part in objective.exported_layers():
         for variable in part.variables:
             digest.update(variable.path.encode())
             digest.update(variable.numpy().tobytes())

@@ -10,7 +10,7 @@ from absl import logging
 ASKED = "asked.json"  # in the folder of an array's parts: what they are of
 
 
-class Store:
+class FeatureStore:
     """Keeps rows {name: array [N, ...]} as .npy files, a folder for each key.
 
     Args:

@@ -5,9 +5,8 @@ import tensorflow as tf
 
 from tf_simclr import distribute
 from tf_simclr.console import Progress
-from tf_simclr.data import augment, pipeline
-from tf_simclr.data import color as colour
-from tf_simclr.data.image import Decoded
+from tf_simclr.data import augment, color, pipeline
+from tf_simclr.data.image import DecodedImage
 from tf_simclr.data.source import UNLABELED
 from tf_simclr.evaluation.feature_store import in_memory
 
@@ -15,7 +14,7 @@ PIXELS = "pixels"  # the name of images as they are, among layers
 PIXELS_SIZE = 16  # they are reduced to at most so many a side; on CIFAR-10 a probe reads as much from them as from all 32
 
 
-def mapper(function, example, batch_size, strategy):
+def feature_mapper(function, example, batch_size, strategy):
     """A function that applies `function` to all examples of a source; compiled once for all sources.
 
     Args:
@@ -43,14 +42,14 @@ def mapper(function, example, batch_size, strategy):
         arrays, filled = {}, np.zeros(source.num_examples, bool)
         with Progress(what, source.num_examples) as progress:
             for batch in (
-                pipeline.evaluation(source, example, batch_size, strategy)
+                pipeline.evaluation_batches(source, example, batch_size, strategy)
                 if batches is None
                 else batches
             ):
                 if not traced:
                     traced.append(step.get_concrete_function(batch))
                 outputs = {
-                    name: distribute.rows(strategy, value)
+                    name: distribute.to_numpy(strategy, value)
                     for name, value in traced[0](batch).items()
                 }
                 real = outputs.pop("weight") > 0
@@ -68,23 +67,23 @@ def mapper(function, example, batch_size, strategy):
     return apply
 
 
-def labeled(rows):
+def labeled_rows(rows):
     """Only the rows {name: [N, ...]} of examples with a label: a stream shows which those are only when it is read."""
     known = rows["label"] != UNLABELED
     return rows if known.all() else {name: values[known] for name, values in rows.items()}
 
 
-def of_layers(objective, names):
-    """A function images [B, S, S, 3] -> {layer: [B, C]} for the layers `names` that the network has, see `Network.layers_of`."""
+def layer_features(objective, names):
+    """A function images [B, S, S, 3] -> {layer: [B, C]} for the layers `names` that the network has, see `Network.layer_features`."""
 
     def function(images):
-        found = objective.layers_of(images)
+        found = objective.layer_features(images)
         return {name: found[name] for name in names if name in found}
 
     return function
 
 
-def of_pixels(images):
+def pixel_features(images):
     """Images [B, S, S, 3] -> {"pixels": [B, C]}, the mean of neighbouring pixels where they have more than 16 a side."""
     size = min(images.shape[1], PIXELS_SIZE)
     smaller = (
@@ -95,11 +94,11 @@ def of_pixels(images):
     return {PIXELS: tf.reshape(smaller, [images.shape[0], size * size * images.shape[3]])}
 
 
-def of_views(function, options):
+def view_features(function, options):
     """The same of batches of `two_views` -> {name: [B, 2, C]}. options: the augment section of the configuration."""
 
     def of_both(batch):
-        outputs = function(colour.images(batch, options))
+        outputs = function(color.network_input(batch, options))
         return {
             name: tf.reshape(value, [-1, 2, value.shape[-1]]) for name, value in outputs.items()
         }
@@ -117,7 +116,7 @@ def two_views(settings):
         seed = tf.stack([own, tf.cast(tf.size(image), tf.int64)])
         return {
             "image": augment.pretrain_views(
-                Decoded(image), seed, settings.data.image_size, settings.augment
+                DecodedImage(image), seed, settings.data.image_size, settings.augment
             ),
             "label": label,
         }

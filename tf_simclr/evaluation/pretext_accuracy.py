@@ -16,7 +16,7 @@ NAMES = {
 SEED = 1  # added to that of the training: other crops and questions than any step has seen
 
 
-def score(experiment, source):
+def evaluate_pretext(experiment, source):
     """{"task_loss", "task_accuracy", "task_chance"}, as far as the task has them: means over whole batches.
 
     Args:
@@ -29,7 +29,7 @@ def score(experiment, source):
         experiment.parts
         if objective.needs_index
         else [
-            mixture.Part(
+            mixture.BatchPart(
                 source, min(settings.eval.eval_batch_size, settings.train.train_batch_size)
             )
         ]
@@ -37,7 +37,9 @@ def score(experiment, source):
     count = min(AT_MOST, sum(part.source.num_examples for part in parts)) // sum(
         part.batch_size for part in parts
     )
-    batches = pipeline.training(parts, objective.example, settings.train.seed + SEED, 0, strategy)
+    batches = pipeline.training_batches(
+        parts, objective.example, settings.train.seed + SEED, 0, strategy
+    )
 
     @tf.function(autograph=False)
     def step(batch):

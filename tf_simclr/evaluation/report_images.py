@@ -8,7 +8,7 @@ from threadpoolctl import threadpool_limits
 
 from tf_simclr.data import pipeline
 from tf_simclr.evaluation.evaluator import LOGITS, NOT_LAYERS
-from tf_simclr.evaluation.metrics.base import drawn
+from tf_simclr.evaluation.metrics.base import draw
 
 IMAGES, VIEWS = "report_images.jpg", "report_views.jpg"  # sheets of images, row by row
 ON_MAP = 1000  # test images
@@ -27,7 +27,7 @@ def main_place(rows):
 
 def on_map(rows):
     """Positions of the test examples on the map, int64 [n], rising."""
-    return drawn(len(rows.test["label"]), ON_MAP)
+    return draw(len(rows.test["label"]), ON_MAP)
 
 
 def show(experiment, source, rows, findings):
@@ -143,7 +143,7 @@ def _views(experiment):
     shown = source.at_most(PAIRS, seed)
     for row, (number, (record, label)) in enumerate(zip(numbers, shown.ordered())):
         picture = shown.open(record)
-        examples.append(objective.example(picture, label, pipeline.fold(seed, 0, row), number))
+        examples.append(objective.example(picture, label, pipeline.fold_in(seed, 0, row), number))
         themselves.append(objective.eval_example(picture.whole(), label)["image"])
     pictures = objective.pictures(
         {

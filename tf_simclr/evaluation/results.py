@@ -7,7 +7,7 @@ PREFIXES = {"trained": "eval", "untrained": "untrained", "pixels": "pixels"}
 
 
 @dataclasses.dataclass
-class Findings:
+class Results:
     """Figures (floats) and details (what the report shows of them): {network: {place: {name: value}}}.
 
     Networks are `trained`, `untrained` and `pixels`; places are layers, and `classifier`. `left_out`: [{"network", "place", "evaluation",

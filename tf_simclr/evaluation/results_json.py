@@ -8,11 +8,10 @@ import tensorflow as tf
 
 import tf_simclr
 from tf_simclr import distribute
-from tf_simclr.config import stages as chain
-from tf_simclr.config.config import Config
+from tf_simclr.config import Config
+from tf_simclr.config.stages import BEST_DIRECTORY
 from tf_simclr.report.schema import SCHEMA, VERSION
-from tf_simclr.runs.directory import read_json
-from tf_simclr.runs.files import BEST_RECORD
+from tf_simclr.runs.files import BEST_RECORD, read_json
 
 
 def document(experiment, step, about, findings, evaluated, shown):
@@ -37,7 +36,7 @@ def document(experiment, step, about, findings, evaluated, shown):
         "class_names": list(experiment.class_names or experiment.train_source.class_names),
         "layers": [place for place in findings.figures.get("trained", {}) if place != "classifier"],
     }
-    best = read_json(experiment.directory.path / chain.BEST / BEST_RECORD)
+    best = read_json(experiment.directory.path / BEST_DIRECTORY / BEST_RECORD)
     if best:
         criterion = f"{best['criterion']} on {best['held_out']} held-out training images"
         shown = {

@@ -3,8 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
-from tf_simclr.config import config
-from tf_simclr.evaluation import report_images as showcase
+from tf_simclr import config
+from tf_simclr.evaluation import report_images
 
 TENSOR, METADATA, CONFIG = "features.tsv", "examples.tsv", "projector_config.pbtxt"
 
@@ -24,11 +24,11 @@ def write(run_directory, settings, step, figures, rows, shown):
         for tag, value in figures.items():
             tf.summary.scalar(tag, value)
         tf.summary.image(
-            "views", tf.io.decode_jpeg((run_directory / showcase.VIEWS).read_bytes())[None]
+            "views", tf.io.decode_jpeg((run_directory / report_images.VIEWS).read_bytes())[None]
         )
         hparams.hparams(_hyperparameters(settings), trial_id=settings.train.model_dir)
     if "map" in shown:
-        _project(directory, (run_directory / showcase.IMAGES).read_bytes(), rows, shown)
+        _project(directory, (run_directory / report_images.IMAGES).read_bytes(), rows, shown)
 
 
 def _hyperparameters(settings):
@@ -46,20 +46,20 @@ def _project(directory, thumbnails, rows, shown):
     from google.protobuf import text_format
     from tensorboard.plugins import projector
 
-    images, mapped = shown["images"], showcase.on_map(rows)
+    images, mapped = shown["images"], report_images.on_map(rows)
     with (directory / TENSOR).open("w") as file:
-        np.savetxt(file, rows.test[showcase.main_place(rows)][mapped], "%.5g", "\t")
+        np.savetxt(file, rows.test[report_images.main_place(rows)][mapped], "%.5g", "\t")
     lines = ["label\tpredicted\tname"]
     for _, label, predicted, name in zip(
         mapped, images["labels"], images["predicted"], images["names"]
     ):  # those of the map come first
         lines.append(f"{label}\t{predicted}\t{' '.join(name.split())}")
     (directory / METADATA).write_text("\n".join(lines) + "\n")
-    (directory / showcase.IMAGES).write_bytes(thumbnails)
+    (directory / report_images.IMAGES).write_bytes(thumbnails)
     described = projector.ProjectorConfig()
     embedding = described.embeddings.add(
         tensor_name="features", tensor_path=TENSOR, metadata_path=METADATA
     )
-    embedding.sprite.image_path = showcase.IMAGES
+    embedding.sprite.image_path = report_images.IMAGES
     embedding.sprite.single_image_dim.extend([images["size"]] * 2)
     (directory / CONFIG).write_text(text_format.MessageToString(described))

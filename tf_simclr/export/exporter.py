@@ -8,13 +8,14 @@ import tensorflow as tf
 from absl import logging
 
 from tf_simclr import distribute
-from tf_simclr import errors as failures
 from tf_simclr.checkpoints import pretrained
 from tf_simclr.checkpoints.files import first_line
 from tf_simclr.data import augment
-from tf_simclr.export import formats, saved_model
-from tf_simclr.export import model_card as card
-from tf_simclr.runs.directory import RunDirectory, read_json
+from tf_simclr.errors import write_error
+from tf_simclr.export import formats, model_card, saved_model
+from tf_simclr.runs import files as run_files
+from tf_simclr.runs.directory import RunDirectory
+from tf_simclr.runs.files import read_json
 
 ASSETS = "assets"
 NUM_IMAGES = 32  # on which other formats are compared with the SavedModel
@@ -36,7 +37,7 @@ def export(network, about, directory, options, images=None):
     def write_saved_model(path):
         saved_model.write(network, about, path, options.serving_max_pixels)
         (path / ASSETS).mkdir(parents=True, exist_ok=True)
-        for name, text in card.files(about).items():
+        for name, text in model_card.asset_files(about).items():
             (path / ASSETS / name).write_text(text)
 
     path = _replace(
@@ -64,8 +65,8 @@ def export_run(settings, alone=True):
         UserError: there are no weights, or the run directory has others, or a converter is not installed. Also as `export`.
     """
     formats.require(settings.export.export_formats)
-    strategy = distribute.strategy(settings.hardware)
-    path, flag = pretrained.place_of(settings, alone)
+    strategy = distribute.get_strategy(settings.hardware)
+    path, flag = pretrained.weights_path(settings, alone)
     directory = RunDirectory(settings.train.model_dir, settings if flag == "checkpoint" else None)
     model = pretrained.load(path, flag, settings)
     step, places = model.step, [model.place]
@@ -75,14 +76,16 @@ def export_run(settings, alone=True):
         if flag == "checkpoint":
             directory.create()
             directory.commit()
-        names = pretrained.named(len(model.class_names), *map(pretrained.names, places))
+        names = pretrained.class_names_or_numbers(
+            len(model.class_names), *map(pretrained.saved_class_names, places)
+        )
         figures, data = {}, {}
         for place in reversed(places):
             figures = read_json(place / f"result_{step}.json") or figures
-            data = read_json(place / pretrained.DATA) or data
+            data = read_json(place / run_files.DATA) or data
         export(
             model.network,
-            card.About(model.settings, names, step, figures, data),
+            model_card.ModelDescription(model.settings, names, step, figures, data),
             directory.path,
             settings.export,
         )
@@ -105,9 +108,7 @@ def _replace(directory, step, keep, write):
         for old in others[: max(len(others) + 1 - keep, 0)] if keep else []:
             old.rmtree()
     except (OSError, tf.errors.OpError) as error:
-        raise failures.unwritable(
-            f"{path}: it can't be written ({first_line(error)})", error
-        ) from None
+        raise write_error(f"{path}: it can't be written ({first_line(error)})", error) from None
     finally:
         if partial.exists():
             partial.rmtree()

@@ -8,7 +8,7 @@ import tensorflow as tf
 from absl import logging
 
 from tf_simclr.checkpoints.files import first_line
-from tf_simclr.config.config import Failed, UserError
+from tf_simclr.errors import Failed, UserError
 
 OUTPUTS = {"classifier": "probabilities", "embedding": "embedding"}  # {name of the file: output}
 TOLERANCE = 1e-4  # greatest difference of a float32 file's output, relative to the greatest value where that is above 1
@@ -117,7 +117,7 @@ def write(name, network, saved_model, images, directory):
 
 def _function(network, output, size):
     def function(images):
-        return {output: network.answers(images)[output]}
+        return {output: network.predictions(images)[output]}
 
     return tf.function(
         function,

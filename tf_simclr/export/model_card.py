@@ -3,10 +3,9 @@
 import dataclasses
 import json
 
-from tf_simclr.checkpoints import pretrained
-from tf_simclr.config import command_line as flags
-from tf_simclr.config import config
-from tf_simclr.config.config import Config
+from tf_simclr import config
+from tf_simclr.config import Config
+from tf_simclr.runs import files as run_files
 
 HIDDEN = (
     "model_dir",
@@ -17,7 +16,7 @@ HIDDEN = (
 
 
 @dataclasses.dataclass(frozen=True)
-class About:
+class ModelDescription:
     """What an export is of. `figures`: content of the `result.json`, empty if nothing was evaluated. `data`: of the `data.json`."""
 
     settings: Config
@@ -49,7 +48,7 @@ curl -d "{\"instances\": [{\"b64\": \"$(base64 -w0 image.jpg)\"}]}" http://local
 ```"""
 
 
-def files(about):
+def asset_files(about):
     """{name: text} of what stands in the assets."""
     fields = config.fields()
     network = {
@@ -59,12 +58,12 @@ def files(about):
     }
     found = {
         "model_card.md": markdown(about),
-        flags.SAVED: network,
-        pretrained.DATA: about.data,
+        run_files.CONFIG: network,
+        run_files.DATA: about.data,
         f"result_{about.step}.json": about.figures,
     }
     if about.class_names:
-        found[pretrained.CLASS_NAMES] = "\n".join(about.class_names) + "\n"
+        found[run_files.CLASS_NAMES] = "\n".join(about.class_names) + "\n"
     return {
         name: content if isinstance(content, str) else json.dumps(content, indent=2) + "\n"
         for name, content in found.items()

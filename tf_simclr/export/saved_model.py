@@ -2,8 +2,7 @@
 
 import tensorflow as tf
 
-from tf_simclr.data import augment
-from tf_simclr.data import decoding as encoded
+from tf_simclr.data import augment, decoding
 
 PARALLEL_DECODES = 1  # images of a request that are decoded at once: with the greatest number of pixels it bounds the memory
 SHOWN_CLASSES = 5  # most probable classes that a request is answered with
@@ -19,7 +18,7 @@ def write(network, about, path, max_pixels):
         about: `card.About`. max_pixels: images with more are refused before they are decoded.
     """
     # A plain Checkpoint object holds them: tf.Module does not see Keras variables. The dict gives the file the keys of a checkpoint.
-    variables = [v for part in network.parts() for v in part.variables]
+    variables = [v for part in network.exported_layers() for v in part.variables]
     module = tf.train.Checkpoint(model={v.path: v.value for v in variables})
     endpoints = _endpoints(network)
     module.__call__ = _call(endpoints)
@@ -28,7 +27,7 @@ def write(network, about, path, max_pixels):
         v.value for v in network.encoder.trainable_variables
     ]  # what the embedding depends on
     module.head_variables = [
-        v.value for part in network.parts()[1:] for v in part.trainable_variables
+        v.value for part in network.exported_layers()[1:] for v in part.trainable_variables
     ]
     module.regularization_losses = regularization_losses(network)
     tf.saved_model.save(
@@ -38,7 +37,7 @@ def write(network, about, path, max_pixels):
 
 def _endpoints(network):
     """{training: function of images -> all named outputs}: the two graphs of the network that everything else calls."""
-    endpoints = tf.function(network.answers, autograph=False)
+    endpoints = tf.function(network.predictions, autograph=False)
     return {
         training: endpoints.get_concrete_function(IMAGES, training=training)
         for training in (False, True)
@@ -80,7 +79,7 @@ def _preprocess(size, max_pixels):
     """A function: encoded images, string [B] -> float32 [B, size, size, 3] in [0, 1], as evaluation sees them."""
 
     def one(contents):
-        return augment.eval_image(encoded.decode(encoded.checked(contents, max_pixels)), size)
+        return augment.eval_image(decoding.decode(decoding.checked(contents, max_pixels)), size)
 
     return tf.function(
         lambda image_bytes: _each(one, image_bytes, size),

@@ -41,7 +41,7 @@ class MemoryQueue(keras.layers.Layer):
         self.enqueued.assign_add(tf.constant(count, tf.int64))
 
 
-class KeyNetwork(keras.layers.Layer):
+class MomentumEncoder(keras.layers.Layer):
     """Encoder and projection head whose weights follow another pair's as an exponential moving average."""
 
     def __init__(self, encoder, projection_head, momentum, name="key_network", **kwargs):

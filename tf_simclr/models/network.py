@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from tf_simclr.config.sections import ENCODER_LAYERS
+from tf_simclr.config.registry import ENCODER_LAYERS
 from tf_simclr.models.heads import ProjectionHead, SupervisedHead
 from tf_simclr.models.layers import num_parameters
 from tf_simclr.models.resnet import ResNet
@@ -39,7 +39,7 @@ def make_projection_head(settings, keep=None, name="projection_head"):
     )
 
 
-def with_answers(outputs):
+def with_predictions(outputs):
     """The outputs of a network in float32, with `embedding`, which is `final_avg_pool`, and where there is `logits_sup` `probabilities`."""
     outputs = {name: tf.cast(value, tf.float32) for name, value in outputs.items()}
     outputs["embedding"] = outputs["final_avg_pool"]
@@ -81,7 +81,7 @@ class Network(keras.layers.Layer):
                 + ", ".join(sorted({p for p in paths if paths.count(p) > 1}))
             )
 
-    def parts(self):
+    def exported_layers(self):
         """The layers that `call` uses: what is exported, counted, and restored of a finished run."""
         return [
             part
@@ -91,7 +91,7 @@ class Network(keras.layers.Layer):
 
     def num_parameters(self):
         """Parameters of the network, see `layers.num_parameters`."""
-        return sum(num_parameters(part) for part in self.parts())
+        return sum(num_parameters(part) for part in self.exported_layers())
 
     def build(self, shape):
         """Nothing: each part makes its variables when it is first called."""
@@ -107,7 +107,7 @@ class Network(keras.layers.Layer):
             )
         return endpoints
 
-    def layers_of(self, images):
+    def layer_features(self, images):
         """The features of all layers in inference mode: {name: float32 [B, C]}, of feature maps the mean over space; with a supervised head `logits_sup`."""
         endpoints = self.encoder(images, training=False)
         found = {
@@ -129,9 +129,9 @@ class Network(keras.layers.Layer):
             found["logits_sup"] = self.supervised_head(head[self.settings.model.ft_proj_selector])
         return found
 
-    def answers(self, images, training=False):
+    def predictions(self, images, training=False):
         """As `call`, see `with_answers`."""
-        return with_answers(self(images, training=training))
+        return with_predictions(self(images, training=training))
 
     def head_input(self, features, training=False):
         """What the supervised head reads of the encoder's features [B, C]: layer `ft_proj_selector` of the projection head."""

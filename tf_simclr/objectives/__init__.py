@@ -3,17 +3,17 @@
 import importlib
 
 from tf_simclr.config.registry import PRETEXTS
-from tf_simclr.objectives.distillation import Distill
+from tf_simclr.objectives.distillation import Distillation
 from tf_simclr.objectives.supervised import Supervised
 
 WITH_LABELS = {
     "finetune": Supervised,
     "supervised": Supervised,
-    "distill": Distill,
+    "distill": Distillation,
 }  # by --train_mode
 
 
-def kind_of(settings):
+def objective_class(settings):
     """The class (a subclass of `base.Objective`) that `settings` train."""
     if settings.objective.train_mode in WITH_LABELS:
         return WITH_LABELS[settings.objective.train_mode]

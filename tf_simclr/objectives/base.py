@@ -2,8 +2,7 @@
 
 import tensorflow as tf
 
-from tf_simclr.data import augment
-from tf_simclr.data import color as colour
+from tf_simclr.data import augment, color
 from tf_simclr.models.network import Network
 
 
@@ -74,7 +73,7 @@ class Objective(Network):
 
     def images(self, batch):
         """The augmented images of a batch of `example`s, float32 [N, S, S, 3] in [0, 1]; None: it has only what was computed of them."""
-        return colour.images(batch, self.settings.augment)
+        return color.network_input(batch, self.settings.augment)
 
     def pictures(self, batch):
         """What one looks at to see what is learned of a batch of `example`s: {what: images float32 [B, ..., 3] in [0, 1]}, one kind beside the other."""

@@ -5,7 +5,7 @@ import functools
 import numpy as np
 import tensorflow as tf
 
-from tf_simclr.data import color as colour
+from tf_simclr.data import color
 from tf_simclr.models.decoder import Decoder
 from tf_simclr.models.inpainting import ChannelwiseDense, Discriminator
 from tf_simclr.models.layers import BatchNorm, relu
@@ -158,7 +158,7 @@ def centre(size, overlap):
 def random_blocks(size, seed):
     """Squares that may overlap (sec. 3.3, fig. 3b), as many of 10 as cover up to a quarter of the image: bool [size, size]. seed: integer [2]."""
     u = tf.random.stateless_uniform([BLOCKS, 3], seed)
-    sides = tf.math.rint(size * colour.between(u[:, :1], *BLOCK_SIDES))  # [10, 1]
+    sides = tf.math.rint(size * color.between(u[:, :1], *BLOCK_SIDES))  # [10, 1]
     begins = tf.floor(u[:, 1:] * (size - sides + 1))  # [10, 2]
     place = tf.range(size, dtype=tf.float32)
     rows, columns = tf.unstack(

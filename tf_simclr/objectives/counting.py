@@ -81,7 +81,7 @@ class Counting(Pretext):
         batch = whole.shape[0]
         mine = distribute.replica_id() * batch + tf.range(batch)
         other = tf.gather(everyone, (mine + 1) % everyone.shape[0])
-        loss = counting(whole, tf.reduce_sum(counts[:, 1:], 1), other, margin)
+        loss = counting_loss(whole, tf.reduce_sum(counts[:, 1:], 1), other, margin)
         return loss, {
             "pretext_loss": loss,
             "pretext_chance": tf.constant(margin),
@@ -94,7 +94,7 @@ class Counting(Pretext):
         return None
 
 
-def counting(whole, parts, other, margin):
+def counting_loss(whole, parts, other, margin):
     """Eq. 4, the mean over the batch: a count of zero everywhere costs `margin`.
 
     Args:

@@ -4,10 +4,10 @@ import tensorflow as tf
 
 from tf_simclr.data import augment
 from tf_simclr.data.source import UNLABELED
-from tf_simclr.objectives.supervised import Supervised, classification
+from tf_simclr.objectives.supervised import Supervised, classification_loss
 
 
-def distillation(student, teacher, labels, alpha, temperature):
+def distillation_loss(student, teacher, labels, alpha, temperature):
     """(1 - alpha) * cross-entropy on the labels + alpha * cross-entropy on the teacher's predictions.
 
     Both are sums over the batch divided by its size, so the labels weigh less the fewer of them there are in it (eq. 3).
@@ -29,7 +29,7 @@ def distillation(student, teacher, labels, alpha, temperature):
     return tf.reduce_mean((1 - alpha) * hard + alpha * soft), {"distill_loss": tf.reduce_mean(soft)}
 
 
-class Distill(Supervised):
+class Distillation(Supervised):
     """The student learns to predict what a frozen teacher does on the same augmented image."""
 
     needs_teacher = True
@@ -60,12 +60,12 @@ class Distill(Supervised):
 
     def loss_of(self, outputs, labels, training):
         options, student, teacher = self.settings.objective, outputs["logits"], outputs["teacher"]
-        loss, metrics = distillation(
+        loss, metrics = distillation_loss(
             student, teacher, labels, options.distill_alpha, options.distill_temperature
         )
         agreement = tf.cast(tf.argmax(student, -1) == tf.argmax(teacher, -1), tf.float32)
         return loss, {
             **metrics,
             "teacher_agreement": tf.reduce_mean(agreement),
-            **classification(student, labels)[1],
+            **classification_loss(student, labels)[1],
         }

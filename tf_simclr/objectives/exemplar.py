@@ -3,8 +3,7 @@
 import keras
 import tensorflow as tf
 
-from tf_simclr.data import pipeline
-from tf_simclr.data import seed_patches as exemplar
+from tf_simclr.data import pipeline, seed_patches
 from tf_simclr.objectives.pretext import Pretext, guess
 
 
@@ -96,16 +95,16 @@ class Exemplar(Pretext):
         """Where the patch is depends on the seed of the training and the image's index alone: it is what the class is."""
         share = self.settings.pretext.seed_patch
         image = tf.cast(picture.whole(), tf.float32) / 255
-        place = exemplar.seed_place(
+        place = seed_patches.seed_position(
             image,
             share,
-            tf.random.stateless_uniform([], pipeline.fold(self.settings.train.seed, index)),
+            tf.random.stateless_uniform([], pipeline.fold_in(self.settings.train.seed, index)),
         )
-        u = tf.random.stateless_uniform([exemplar.GEOMETRY + exemplar.COLOURS], seed)
-        patch = exemplar.resampled(
-            image, place, share, u[: exemplar.GEOMETRY], self.settings.data.image_size
+        u = tf.random.stateless_uniform([seed_patches.GEOMETRY + seed_patches.COLOURS], seed)
+        patch = seed_patches.resampled(
+            image, place, share, u[: seed_patches.GEOMETRY], self.settings.data.image_size
         )
-        patch = tf.math.rint(255 * exemplar.distorted(patch, u[exemplar.GEOMETRY :]))
+        patch = tf.math.rint(255 * seed_patches.distorted(patch, u[seed_patches.GEOMETRY :]))
         return {
             "image": tf.cast(patch, tf.uint8),
             "index": tf.cast(index, tf.int64),

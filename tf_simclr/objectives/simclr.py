@@ -6,18 +6,18 @@ import tensorflow as tf
 
 from tf_simclr import distribute
 from tf_simclr.data import augment
-from tf_simclr.models import momentum_encoder as memory
+from tf_simclr.models import momentum_encoder
 from tf_simclr.models.network import make_encoder, make_projection_head
 from tf_simclr.objectives.base import Objective
 from tf_simclr.objectives.nt_xent import nt_xent
-from tf_simclr.objectives.supervised import classification
+from tf_simclr.objectives.supervised import classification_loss
 
 COLLAPSED = (
     0.1  # share of the healthy 1/sqrt(d) below which the spread of the embeddings is a collapse
 )
 
 
-class Contrastive(Objective):
+class SimCLR(Objective):
     """Two augmented views of each image attract, all other views repel; a linear classifier learns on the side."""
 
     couples_examples = True
@@ -35,8 +35,10 @@ class Contrastive(Objective):
         )
         self.key_network = None
         if settings.objective.memory_size:
-            self.queue = memory.MemoryQueue(settings.objective.memory_size, self.embedding_dim)
-            self.key_network = memory.KeyNetwork(
+            self.queue = momentum_encoder.MemoryQueue(
+                settings.objective.memory_size, self.embedding_dim
+            )
+            self.key_network = momentum_encoder.MomentumEncoder(
                 make_encoder(settings),
                 make_projection_head(settings),
                 settings.objective.memory_momentum,
@@ -105,7 +107,7 @@ class Contrastive(Objective):
         metrics["embedding_std"] = tf.reduce_mean(spread)
         if self.supervised_head is not None:
             inputs = tf.reshape(outputs["head_input"], [-1, outputs["head_input"].shape[-1]])
-            extra, more = classification(self.supervised_head(inputs), tf.repeat(labels, 2))
+            extra, more = classification_loss(self.supervised_head(inputs), tf.repeat(labels, 2))
             loss, metrics = loss + extra, {**metrics, **more}
         return loss, metrics
 

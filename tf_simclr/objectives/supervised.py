@@ -8,7 +8,7 @@ from tf_simclr.data.source import UNLABELED
 from tf_simclr.objectives.base import Objective
 
 
-def classification(logits, labels):
+def classification_loss(logits, labels):
     """Cross-entropy and accuracy over the labelled examples of all replicas.
 
     Args:
@@ -63,7 +63,7 @@ class Supervised(Objective):
         return {"logits": self.supervised_head(self.head_input(batch["features"], training))}
 
     def loss_of(self, outputs, labels, training):
-        return classification(outputs["logits"], labels)
+        return classification_loss(outputs["logits"], labels)
 
     def inherited(self):
         head = {id(v) for v in self.supervised_head.variables}

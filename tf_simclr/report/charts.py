@@ -5,15 +5,15 @@ import math
 
 from markupsafe import Markup
 
-from tf_simclr.report import svg as plots
+from tf_simclr.report import svg
 from tf_simclr.report.metric_names import (
     NETWORKS,
     PERCENT,
-    at,
-    figure,
-    headline_places,
-    layers,
-    text,
+    evaluated_layers,
+    format_value,
+    headline_layers,
+    metric,
+    metrics_of,
 )
 
 
@@ -130,7 +130,7 @@ def curves(runs):
 
 
 def _monitor(tag):
-    shown = figure(tag.removeprefix(MONITOR))
+    shown = metric(tag.removeprefix(MONITOR))
     chance = _guess if tag.endswith(("knn_accuracy", "probe_accuracy")) else lambda run: None
     return Tag(
         f"{shown.label[:1].upper()}{shown.label[1:]} while training",
@@ -143,7 +143,7 @@ def _monitor(tag):
 def _curve(having, tag, kind, legend):
     """having: [(number, run)]."""
     drawn = [
-        plots.Line(run.name, run.curves[tag].steps, run.curves[tag].values, number)
+        svg.Line(run.name, run.curves[tag].steps, run.curves[tag].values, number)
         for number, run in having
     ]
     chances = {
@@ -159,7 +159,7 @@ def _curve(having, tag, kind, legend):
     words += [f"Chance: {show(level)}." for level in sorted(chances)] + [
         f"Best step: {step}." for step, _ in marks
     ]
-    around = plots.Axes(
+    around = svg.Axes(
         "step",
         kind.percent,
         log_y=tag == "learning_rate" and _far_apart(drawn),
@@ -171,7 +171,7 @@ def _curve(having, tag, kind, legend):
         kind.title,
         kind.caption,
         " ".join(words),
-        Markup(plots.lines(drawn, around, f"curve-{tag.replace('/', '-')}")),
+        Markup(svg.lines(drawn, around, f"curve-{tag.replace('/', '-')}")),
     )
 
 
@@ -187,7 +187,7 @@ def few_labels(runs):
     for number, run in enumerate(runs):
         for network in ("trained", "untrained", "pixels"):
             rows = run.details(
-                "pixels" if network == "pixels" else headline_places(run.document)[0],
+                "pixels" if network == "pixels" else headline_layers(run.document)[0],
                 "few_labels",
                 network,
             )
@@ -196,7 +196,7 @@ def few_labels(runs):
                     [row[key] for row in rows] for key in ("labels_per_class", "mean", "std")
                 )
                 drawn.append(
-                    plots.Line(
+                    svg.Line(
                         _called(runs, run, network),
                         x,
                         y,
@@ -210,7 +210,7 @@ def few_labels(runs):
         "Linear probe by labels of each class",
         "mean and standard deviation over draws of the labels",
         drawn,
-        plots.Axes("labels of each class (logarithmic)", True, True, chances=levels),
+        svg.Axes("labels of each class (logarithmic)", True, True, chances=levels),
         lambda x: f"{x:g}",
         "few-labels",
     )
@@ -218,7 +218,7 @@ def few_labels(runs):
 
 def by_layer(runs):
     """A chart for probe and k-NN each: accuracy by depth, where a run has several layers."""
-    names = tuple(dict.fromkeys(layer for run in runs for layer in layers(run.document)))
+    names = tuple(dict.fromkeys(layer for run in runs for layer in evaluated_layers(run.document)))
     if len(names) < 2:
         return []
     charts = []
@@ -229,8 +229,8 @@ def by_layer(runs):
             for network in ("trained", "untrained")
             for line in _depth(runs, number, run, network, name, names)
         ]
-        title = figure(name).label
-        around = plots.Axes("", True, names=names)
+        title = metric(name).label
+        around = svg.Axes("", True, names=names)
         charts.append(
             _layered(
                 f"{title[:1].upper()}{title[1:]} by layer",
@@ -246,12 +246,12 @@ def by_layer(runs):
 
 def _depth(runs, number, run, network, name, names):
     points = [
-        (x, at(run.document, network, layer)[name])
+        (x, metrics_of(run.document, network, layer)[name])
         for x, layer in enumerate(names)
-        if at(run.document, network, layer).get(name) is not None
+        if metrics_of(run.document, network, layer).get(name) is not None
     ]
     if points:
-        yield plots.Line(
+        yield svg.Line(
             _called(runs, run, network),
             *zip(*points),
             number if network == "trained" else None,
@@ -273,7 +273,7 @@ def _layered(title, caption, drawn, around, show, name):
         f"{line.label}: " + ", ".join(f"{show(x)}: {y:.1%}" for x, y in zip(line.x, line.y)) + "."
         for line in drawn
     ]
-    return Chart(title, caption, " ".join(words), Markup(plots.lines(drawn, around, name)))
+    return Chart(title, caption, " ".join(words), Markup(svg.lines(drawn, around, name)))
 
 
 def _called(runs, run, network):
@@ -287,13 +287,13 @@ def calibration(run, number):
     bins = run.details("classifier", "reliability")
     if not bins or not any(one["count"] for one in bins):
         return None
-    error = at(run.document, "trained", "classifier").get("expected_calibration_error")
+    error = metrics_of(run.document, "trained", "classifier").get("expected_calibration_error")
     words = "Accuracy by confidence. " + " ".join(
         f"{one['confidence']:.0%} sure: {one['accuracy']:.0%} right, {one['count']} images."
         for one in bins
         if one["count"] and one["accuracy"] is not None
     )
-    caption = f"calibration error (ECE) {text('expected_calibration_error', error)}: below the dashed line the classifier is too sure, above it too modest"
+    caption = f"calibration error (ECE) {format_value('expected_calibration_error', error)}: below the dashed line the classifier is too sure, above it too modest"
     return Chart(
-        "Reliability", caption, words, Markup(plots.reliability(bins, f"reliability-{number}"))
+        "Reliability", caption, words, Markup(svg.reliability(bins, f"reliability-{number}"))
     )

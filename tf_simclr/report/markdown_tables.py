@@ -1,15 +1,15 @@
 """Results -> Markdown tables."""
 
-from tf_simclr.config.sections import ENCODER_LAYERS
+from tf_simclr.config.registry import ENCODER_LAYERS
 from tf_simclr.report.metric_names import (
     BY_LAYER,
     NETWORKS,
-    at,
-    figure,
-    headline_places,
-    layers,
-    ordered,
-    text,
+    evaluated_layers,
+    format_value,
+    headline_layers,
+    in_table_order,
+    metric,
+    metrics_of,
 )
 
 STAGE_FIGURES = {
@@ -31,15 +31,15 @@ def results_table(document):
 
     With more than one layer evaluated a second table has them all; what was left out stands beneath, each reason once.
     """
-    columns = [at(document, network, *headline_places(document)) for network in NETWORKS]
-    names = ordered(name for column in columns for name in column)
-    parts = [] if any(figure(name).labels for name in names) else [NO_LABELS]
+    columns = [metrics_of(document, network, *headline_layers(document)) for network in NETWORKS]
+    names = in_table_order(name for column in columns for name in column)
+    parts = [] if any(metric(name).labels for name in names) else [NO_LABELS]
     if names:
         rows = [
-            (figure(name).label, *(_cell(name, column) for column in columns)) for name in names
+            (metric(name).label, *(_cell(name, column) for column in columns)) for name in names
         ]
         parts.append(_table(("figure", *NETWORKS.values()), rows, "-:::"))
-    if len(layers(document)) > 1:
+    if len(evaluated_layers(document)) > 1:
         parts.append(_layers_table(document))
     reasons = {}
     for one in document["left_out"]:
@@ -54,10 +54,12 @@ def results_table(document):
 
 
 def _layers_table(document):
-    columns = {layer: at(document, "trained", layer) for layer in layers(document)}
+    columns = {
+        layer: metrics_of(document, "trained", layer) for layer in evaluated_layers(document)
+    }
     names = [name for name in BY_LAYER if any(name in column for column in columns.values())]
     rows = [(layer, *(_cell(name, column) for name in names)) for layer, column in columns.items()]
-    return _table(("layer", *(figure(name).label for name in names)), rows, "-" + ":" * len(names))
+    return _table(("layer", *(metric(name).label for name in names)), rows, "-" + ":" * len(names))
 
 
 def stages_table(results):
@@ -114,7 +116,7 @@ def _row(cells):
 
 
 def _cell(name, column):
-    return text(name, column[name]) if name in column else ""
+    return format_value(name, column[name]) if name in column else ""
 
 
 def _plain(value):

@@ -3,13 +3,10 @@
 import jinja2
 from etils import epath
 
-from tf_simclr import errors as failures
-from tf_simclr.report import charts, gallery
-from tf_simclr.report import metric_names as figures
-from tf_simclr.report import page_tables as facts
+from tf_simclr.errors import write_error
+from tf_simclr.report import charts, gallery, metric_names, page_tables, svg
 from tf_simclr.report import runs as runs_lib
-from tf_simclr.report import svg as plots
-from tf_simclr.runs import files
+from tf_simclr.runs import files as run_files
 
 SECTIONS = {
     "runs": "Runs",
@@ -42,9 +39,9 @@ def write(directories, output):
     try:
         if output.is_dir():
             raise IsADirectoryError(None, "it is a directory; give the name of a file")
-        files.write_text(output, text)
+        run_files.write_text(output, text)
     except (OSError, ValueError) as error:
-        raise failures.unwritable(
+        raise write_error(
             f"the report can't be written to {output}: {getattr(error, 'strerror', None) or error}",
             error,
         ) from None
@@ -59,21 +56,21 @@ def render(runs):
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(facts=facts, figures=figures)
+    environment.globals.update(facts=page_tables, figures=metric_names)
     comparison, evaluations, galleries = (
-        facts.comparison(runs),
-        facts.evaluations(runs),
+        page_tables.comparison(runs),
+        page_tables.evaluations(runs),
         [_gallery(run, number) for number, run in enumerate(runs)],
     )
     shared = {
         "runs": comparison,
-        "recipe": facts.recipe(runs),
+        "recipe": page_tables.recipe(runs),
         "evaluations": evaluations,
         "curves": charts.curves(runs),
         "few-labels": charts.few_labels(runs),
         "layers": charts.by_layer(runs),
-        "transfer": facts.transfer(runs),
-        "repeat": facts.tensorboard(runs),
+        "transfer": page_tables.transfer(runs),
+        "repeat": page_tables.tensorboard(runs),
     }
     return environment.get_template("page.html").render(
         all_runs=runs,
@@ -86,7 +83,7 @@ def render(runs):
             for name, title in SECTIONS.items()
             if shared.get(name) or any(one.get(name) for one in galleries)
         },
-        notes=facts.notes([comparison, *evaluations]),
+        notes=page_tables.notes([comparison, *evaluations]),
     )
 
 
@@ -96,7 +93,7 @@ def _gallery(run, number):
     classifier = {
         "confusion": gallery.confusion(run),
         "confused": gallery.confused(run),
-        "heat": None if shares is None else plots.heat(shares),
+        "heat": None if shares is None else svg.heat(shares),
         "calibration": charts.calibration(run, number),
         "per_class": gallery.per_class(run),
         "mistakes": gallery.mistakes(run),

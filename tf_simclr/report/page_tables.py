@@ -4,18 +4,18 @@ import dataclasses
 import json
 import shlex
 
-from tf_simclr.config.config import Config
+from tf_simclr.config import Config
 from tf_simclr.report.metric_names import (
-    HEADLINES,
+    HEADLINE_METRICS,
     NETWORKS,
     NONE,
-    at,
-    figure,
-    headline_places,
-    kind,
-    layers,
-    ordered,
-    text,
+    evaluated_layers,
+    format_value,
+    headline_layers,
+    in_table_order,
+    metric,
+    metric_family,
+    metrics_of,
 )
 
 BASELINES = {"pixels": "raw pixels", "untrained": "untrained"}
@@ -57,17 +57,18 @@ class Tile:
 def headline(run):
     """The `Tile`s of a run: its best-known figures, each with its baselines."""
     figures = {
-        network: at(run.document, network, *headline_places(run.document)) for network in NETWORKS
+        network: metrics_of(run.document, network, *headline_layers(run.document))
+        for network in NETWORKS
     }
-    names = [name for name in HEADLINES if figures["trained"].get(name) is not None] or [
+    names = [name for name in HEADLINE_METRICS if figures["trained"].get(name) is not None] or [
         name for name in LABEL_FREE if name in figures["trained"]
     ]
     return [
         Tile(
             name,
-            text(name, figures["trained"][name]),
+            format_value(name, figures["trained"][name]),
             tuple(
-                (label, text(name, figures[network][name]))
+                (label, format_value(name, figures[network][name]))
                 for network, label in BASELINES.items()
                 if figures[network].get(name) is not None
             ),
@@ -115,11 +116,11 @@ def comparison(runs):
         for label, value in ABOUT.items()
         if any(value(run) is not None for run in runs)
     ]
-    columns = [at(run.document, "trained", *headline_places(run.document)) for run in runs]
+    columns = [metrics_of(run.document, "trained", *headline_layers(run.document)) for run in runs]
     names = [
         name
-        for name in ordered(name for column in columns for name in column)
-        if name in (*HEADLINES, *LABEL_FREE)
+        for name in in_table_order(name for column in columns for name in column)
+        if name in (*HEADLINE_METRICS, *LABEL_FREE)
     ]
     return Table(
         "Runs",
@@ -193,29 +194,38 @@ def _row(name, columns, size):
     values = [column.get(name) for column in columns]
     best = set()
     for start in range(0, len(values), size):
-        known = [value for value in values[start : start + size] if text(name, value) != NONE]
+        known = [
+            value for value in values[start : start + size] if format_value(name, value) != NONE
+        ]
         if (
             len(known) > 1
-            and figure(name).better
-            and len({text(name, value) for value in known}) > 1
+            and metric(name).better
+            and len({format_value(name, value) for value in known}) > 1
         ):
-            winner = text(name, max(known) if figure(name).better == "higher" else min(known))
+            winner = format_value(
+                name, max(known) if metric(name).better == "higher" else min(known)
+            )
             best |= {
                 number
                 for number in range(start, min(start + size, len(values)))
-                if text(name, values[number]) == winner
+                if format_value(name, values[number]) == winner
             }
     return Row(
-        figure(name).label, tuple(text(name, value) for value in values), frozenset(best), name
+        metric(name).label,
+        tuple(format_value(name, value) for value in values),
+        frozenset(best),
+        name,
     )
 
 
 def evaluations(runs):
     """A `Table` for the encoder's output and the classifier together, then one for each other layer."""
-    heads = {run.name: headline_places(run.document) for run in runs}
+    heads = {run.name: headline_layers(run.document) for run in runs}
     others = [
         layer
-        for layer in dict.fromkeys(layer for run in runs for layer in layers(run.document))
+        for layer in dict.fromkeys(
+            layer for run in runs for layer in evaluated_layers(run.document)
+        )
         if layer not in {place for places in heads.values() for place in places}
     ]
     tables = [_places(runs, "encoder output and classifier", heads, NETWORKS)]
@@ -231,7 +241,7 @@ def _places(runs, title, places, networks):
     have = [
         network
         for network in networks
-        if any(at(run.document, network, *places[run.name]) for run in runs)
+        if any(metrics_of(run.document, network, *places[run.name]) for run in runs)
     ]
     same = [
         network
@@ -239,8 +249,8 @@ def _places(runs, title, places, networks):
         if network in BASELINES
         and len(runs) > 1
         and all(
-            at(run.document, network, *places[run.name])
-            == at(runs[0].document, network, *places[runs[0].name])
+            metrics_of(run.document, network, *places[run.name])
+            == metrics_of(runs[0].document, network, *places[runs[0].name])
             for run in runs
         )
     ]
@@ -248,10 +258,11 @@ def _places(runs, title, places, networks):
     cells = [(runs[0], network) for network in same] + [
         (run, network) for run in runs for network in own
     ]
-    columns = [at(run.document, network, *places[run.name]) for run, network in cells]
+    columns = [metrics_of(run.document, network, *places[run.name]) for run, network in cells]
     size = len(columns) if same else len(have)  # of the columns that are compared
     rows = [
-        _row(name, columns, size) for name in ordered(name for column in columns for name in column)
+        _row(name, columns, size)
+        for name in in_table_order(name for column in columns for name in column)
     ]
     chosen = [_chosen(run, network, places[run.name]) for run, network in cells]
     rows += [
@@ -284,17 +295,17 @@ def _choices(chosen):
 
 def notes(tables):
     """{figure: (number of its note, `Figure`)} of all that the tables name; figures that differ in a number share a note."""
-    names = ordered(
+    names = in_table_order(
         row.figure
         for table in tables
         for row in table.rows
-        if row.figure and figure(row.figure).explanation
+        if row.figure and metric(row.figure).explanation
     )
     numbers = {
         shared: number
-        for number, shared in enumerate(dict.fromkeys(kind(name)[0] for name in names), 1)
+        for number, shared in enumerate(dict.fromkeys(metric_family(name)[0] for name in names), 1)
     }
-    return {name: (numbers[kind(name)[0]], kind(name)[1]) for name in names}
+    return {name: (numbers[metric_family(name)[0]], metric_family(name)[1]) for name in names}
 
 
 def recipe(runs):
@@ -326,7 +337,7 @@ def transfer(runs):
                 "cells": [
                     *(_text(one.get(count)) for count in ("classes", "labels", "test")),
                     *(
-                        text("linear_probe_accuracy", one.get(accuracy))
+                        format_value("linear_probe_accuracy", one.get(accuracy))
                         for accuracy in ("untrained_probe", "probe", "fine_tuned")
                     ),
                 ],

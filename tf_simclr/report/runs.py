@@ -6,9 +6,8 @@ import hashlib
 
 from etils import epath
 
-from tf_simclr.config.config import UserError
-from tf_simclr.report import schema
-from tf_simclr.report import training_curves as curves
+from tf_simclr.errors import UserError
+from tf_simclr.report import schema, training_curves
 from tf_simclr.report.metric_names import NONE
 
 TYPES = {b"\xff\xd8": "image/jpeg", b"\x89P": "image/png"}
@@ -96,7 +95,7 @@ def read(directories):
             name,
             path,
             document,
-            curves.read(path),
+            training_curves.read(path),
             _images(path, document.get("images")),
             _views(path, document.get("views")),
         )

@@ -2,7 +2,7 @@
 
 import json
 
-from tf_simclr.config.config import UserError
+from tf_simclr.errors import UserError
 
 SCHEMA, VERSION = "tf_simclr.results", 1
 NAME = "results.json"

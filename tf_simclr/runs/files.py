@@ -1,15 +1,73 @@
-"""Small files, written whole or not at all. No TensorFlow here."""
+"""The name of every file in a run directory, and how small files are read and written."""
 
 import contextlib
+import json
 import os
 
-RESULT = "result.json"  # metrics of the newest evaluation
-BEST_RECORD = "best.json"  # of which checkpoint best/ holds the weights
+from tf_simclr.config.recipes import CONFIG_FILE
+from tf_simclr.config.stages import BEST_DIRECTORY
+from tf_simclr.errors import UserError
+
+# What a run is.
+CONFIG = CONFIG_FILE  # its configuration
+DATA = "data.json"  # what it was trained on: numbers of images and labels, class names
+LABELS = "labels.json"  # which labels it may use
+LOCK = "training.lock"  # held by the process that trains
+
+# Checkpoints; <step> follows the prefix.
+CHECKPOINT_PREFIX = "ckpt"
+CHECKPOINT_INDEX = ".index"
+CHECKPOINT_MANIFEST = ".sha256.json"  # checksums of the files of a checkpoint
+CHECKPOINT_LIST = "checkpoint"  # read by tf.train.latest_checkpoint
+PARTIAL = "partial"  # directory where a checkpoint is written before it is moved to its place
+DAMAGED = "damaged"  # directory of checkpoints that are not what was written
+BEST = BEST_DIRECTORY  # directory of the checkpoint with the best metric on held-out images
+BEST_RECORD = "best.json"  # in BEST: step, criterion, value
+
+# What an evaluation writes.
+RESULT = "result.json"  # metrics of the newest evaluation; of a chain, of all stages
+RESULTS = "results.json"  # everything that is known of a run, for machines and for the report
+REPORT = "report.html"
+REPORT_IMAGES = "report_images.jpg"
+REPORT_VIEWS = "report_views.jpg"
+BASELINES = "baselines.json"  # results on the untrained network and raw pixels
+FEATURES = "features"  # directory of arrays of features
+FEATURES_KEY = "asked.json"  # beside the arrays: what they depend on
+TRANSFER = "transfer"  # directory with a run for each further data set
+TRANSFER_ROW = "transfer.json"  # in the run of a data set: its row of the table
+
+# TensorBoard events of an evaluation, and what its projector reads.
+EVAL_EVENTS = "eval"  # directory, unless --eval_name gives another
+PROJECTOR_CONFIG = "projector_config.pbtxt"
+PROJECTOR_FEATURES = "features.tsv"
+PROJECTOR_METADATA = "examples.tsv"
+
+# Exports: a directory each, with one for each step.
+SAVED_MODEL = "saved_model"
+ASSETS = "assets"  # in a SavedModel
+CLASS_NAMES = "class_names.txt"  # in ASSETS, a line for each class
+MODEL_CARD = "model_card.md"  # in ASSETS
+
+EMBEDDINGS = "embeddings.npz"
 
 
-def write_text(path, text):
-    """Writes `text` to `path` (epath.Path) in a file beside it, which then takes its place. Raises OSError, and leaves nothing beside it."""
-    partial = path.parent / f"{path.name}.{os.getpid()}.partial"  # other processes may write the same file, as an evaluation beside the training
+def result_of_step(step: int) -> str:
+    """The file with the metrics of an evaluation after `step` steps."""
+    return f"result_{step}.json"
+
+
+def write_text(path, text: str):
+    """Writes a file whole or not at all.
+
+    Args:
+        path: `epath.Path`.
+        text: its content.
+
+    Raises:
+        OSError: it can't be written; nothing is left beside it then.
+    """
+    # Other processes may write the same file, such as an evaluation beside the training.
+    partial = path.parent / f"{path.name}.{os.getpid()}.partial"
     try:
         partial.write_text(text, encoding="utf-8")
         partial.replace(path)
@@ -17,3 +75,25 @@ def write_text(path, text):
         with contextlib.suppress(OSError):  # the directory may be what is wrong
             partial.unlink(missing_ok=True)
         raise
+
+
+def read_json(path):
+    """The content of a JSON file.
+
+    Args:
+        path: `epath.Path`.
+
+    Returns:
+        Its content; None if there is no such file.
+
+    Raises:
+        UserError: it can't be read.
+    """
+    try:
+        return json.loads(path.read_text()) if path.exists() else None
+    except NotADirectoryError:  # a part of the path is a file
+        return None
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path}: it can't be read ({error}); repair it, or give another --model_dir"
+        ) from None

@@ -10,17 +10,16 @@ from absl import logging
 from etils import epath
 
 from tf_simclr import distribute
-from tf_simclr.checkpoints import checkpointer as checkpoint
-from tf_simclr.checkpoints import pretrained, teacher, weights
-from tf_simclr.config import command_line as flags
-from tf_simclr.config.config import UserError
-from tf_simclr.data import datasets as sources
-from tf_simclr.data import holdout, mixture
-from tf_simclr.data import label_subset as labels
+from tf_simclr.checkpoints import checkpointer, pretrained, teacher, weights
+from tf_simclr.config.rules import has_weights_from_elsewhere
+from tf_simclr.data import datasets, holdout, label_subset, mixture
 from tf_simclr.data.source import Indexed
+from tf_simclr.errors import UserError
 from tf_simclr.export import formats
-from tf_simclr.objectives import kind_of
-from tf_simclr.runs.directory import RunDirectory, read_json
+from tf_simclr.objectives import objective_class
+from tf_simclr.runs import files as run_files
+from tf_simclr.runs.directory import RunDirectory
+from tf_simclr.runs.files import read_json
 from tf_simclr.training import optimizers
 
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
@@ -48,7 +47,7 @@ class Experiment:
         self.directory = RunDirectory(settings.train.model_dir, settings)
         if settings.train.deterministic:
             tf.config.experimental.enable_op_determinism()
-        self.strategy = distribute.strategy(settings.hardware)
+        self.strategy = distribute.get_strategy(settings.hardware)
         logging.info("running on %s", distribute.describe(self.strategy))
         distribute.check_batch_sizes(
             self.strategy, settings, ("train_batch_size", "eval_batch_size")
@@ -61,7 +60,7 @@ class Experiment:
         if settings.train.mode != "train" and self.train_source.num_labeled:
             self.eval_source.labeled()  # what is wrong with it should show now, not after the training
         for name in settings.eval.transfer_datasets if settings.train.mode != "train" else ():
-            sources.train_and_test(settings.data, name)
+            datasets.train_and_test(settings.data, name)
         self.num_images = sum(part.source.num_examples for part in self.parts)  # of an epoch
         self._check_numbered()
         self.num_steps = optimizers.total_steps(settings.train, self.num_images)
@@ -79,10 +78,10 @@ class Experiment:
         self.teacher = self._teacher()
         self.objective = self.make_objective()
         self.objective.teacher = self.teacher
-        self.schedule = optimizers.schedule(settings, self.num_images)
+        self.schedule = optimizers.learning_rate_schedule(settings, self.num_images)
         with self.strategy.scope():
-            self.optimizer = optimizers.make(settings, self.objective, self.schedule)
-        self.checkpoints = checkpoint.Checkpointer(
+            self.optimizer = optimizers.make_optimizer(settings, self.objective, self.schedule)
+        self.checkpoints = checkpointer.Checkpointer(
             self.directory.path,
             self.objective,
             self.optimizer,
@@ -93,12 +92,12 @@ class Experiment:
     @property
     def kind(self):
         """The class of the objective."""
-        return kind_of(self.settings)
+        return objective_class(self.settings)
 
     def _training_data(self, related):
         """(the labelled images, or all if there are no labels; the label subset to write down)."""
         settings = self.settings
-        source = sources.load(settings.data, settings.data.train_split)
+        source = datasets.load(settings.data, settings.data.train_split)
         starts = [
             epath.Path(path)
             for path in (settings.objective.checkpoint, settings.objective.teacher_checkpoint)
@@ -110,7 +109,7 @@ class Experiment:
             *(path if path.is_dir() else path.parent for path in starts),
         ]
         written = [read_json(place / LABELS) for place in places]
-        source, subset = labels.restrict(
+        source, subset = label_subset.restrict(
             source, settings.data, settings.train.seed, [found for found in written if found]
         )
         if not source.num_labeled:
@@ -119,7 +118,7 @@ class Experiment:
                 *(other for other in self._later if other.data == settings.data),
             ):
                 mode = needy.objective.train_mode
-                if kind_of(needy).labeled_only(needy):
+                if objective_class(needy).labeled_only(needy):
                     raise UserError(
                         f"--train_mode={mode}: {source.name}, split {source.split}, has no labels; only pretraining and distillation work without"
                     )
@@ -140,9 +139,9 @@ class Experiment:
         settings = self.settings
         if self.kind.labeled_only(settings):
             source = self.train_source.labeled()
-            return [mixture.Part(source, settings.train.train_batch_size)], source.num_examples
-        unlabeled = sources.load_unlabeled(settings.data)
-        parts = mixture.parts(
+            return [mixture.BatchPart(source, settings.train.train_batch_size)], source.num_examples
+        unlabeled = datasets.load_unlabeled(settings.data)
+        parts = mixture.batch_parts(
             self.kind.chosen(settings, self.train_source),
             unlabeled and self.kind.chosen(settings, unlabeled),
             settings.data.unlabeled_ratio,
@@ -175,7 +174,7 @@ class Experiment:
             )
         if self.num_images < 2:
             raise UserError(f"{each} there is one to train on; at least 2 are needed")
-        before = self.directory.read(pretrained.DATA) or {}
+        before = self.directory.read(run_files.DATA) or {}
         if before.get("image_ids", self._image_ids) != self._image_ids:
             raise UserError(
                 f"--model_dir={self.directory.path}: each image is a class of its own, and those here ({self.num_known}) are not those that the run began with "
@@ -208,17 +207,17 @@ class Experiment:
         settings = self.settings
         if settings.train.mode != "eval" or not settings.objective.checkpoint or not self._alone:
             return None
-        trained_here = (
-            self.directory.exists
-            and self.directory.read(flags.SAVED)["mode"] not in pretrained.USES
-        )
+        saved = self.directory.read(run_files.CONFIG) if self.directory.exists else None
+        trained_here = saved is not None and not has_weights_from_elsewhere(saved)
         if (
             trained_here or self.directory.in_training() or settings.eval.eval_timeout
         ):  # a training that is, or will be
             return None
         found = weights.Weights(settings.objective.checkpoint)
         pretrained.check_same_network(found, settings)
-        self._check_classes("checkpoint", found.num_classes, pretrained.names(found.place))
+        self._check_classes(
+            "checkpoint", found.num_classes, pretrained.saved_class_names(found.place)
+        )
         return found
 
     def _check_classes(self, flag, count, names):
@@ -231,7 +230,10 @@ class Experiment:
             raise UserError(
                 f"{name}: it knows {count} classes and {source.name} has {source.num_classes}; they must agree"
             )
-        if len(names) == count and names not in (source.class_names, pretrained.numbered(count)):
+        if len(names) == count and names not in (
+            source.class_names,
+            pretrained.numbered_names(count),
+        ):
             first = next(i for i in range(count) if names[i] != source.class_names[i])
             raise UserError(
                 f"{name}: its class {first} is {names[first]}, that of {source.name} is {source.class_names[first]}; they must agree"
@@ -256,7 +258,7 @@ class Experiment:
             if self.objective.supervised_head is not None
             else 0
         )
-        return pretrained.named(
+        return pretrained.class_names_or_numbers(
             count, self.train_source.class_names, self.teacher.class_names if self.teacher else ()
         )
 
@@ -288,7 +290,7 @@ class Experiment:
     def eval_source(self):
         """The evaluation split."""
         data = self.settings.data
-        source = sources.load(data, data.eval_split)
+        source = datasets.load(data, data.eval_split)
         if source.class_names != self.train_source.class_names:
             raise UserError(
                 f"--eval_split={data.eval_split}: its classes ({', '.join(source.class_names) or 'none'}) are not those of "
@@ -319,7 +321,7 @@ class Experiment:
         """Makes the run directory this run's own."""
         if distribute.is_chief(self.strategy):
             before, now = (
-                (self.directory.read(pretrained.DATA) or {}).get("images", self.num_known),
+                (self.directory.read(run_files.DATA) or {}).get("images", self.num_known),
                 self.num_known,
             )
             if before != now:
@@ -336,6 +338,6 @@ class Experiment:
     def write_about(self, directory):
         """Writes what stands beside weights of this run into `directory`, a `RunDirectory` of its settings."""
         directory.commit()
-        directory.write(pretrained.DATA, self.data)
+        directory.write(run_files.DATA, self.data)
         if self._labels is not None:
             directory.write(LABELS, self._labels)

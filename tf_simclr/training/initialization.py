@@ -7,21 +7,21 @@ import tensorflow as tf
 from absl import logging
 
 from tf_simclr.checkpoints import weights
-from tf_simclr.config.config import UserError
-from tf_simclr.data import color as colour
-from tf_simclr.data.image import Decoded
+from tf_simclr.data import color
+from tf_simclr.data.image import DecodedImage
 from tf_simclr.data.source import Indexed
+from tf_simclr.errors import UserError
 from tf_simclr.evaluation import features
-from tf_simclr.evaluation.metrics import linear_probe as probe
+from tf_simclr.evaluation.metrics import linear_probe
 
 MEMORY_LIMIT = 2**31  # bytes of constants that are kept in memory
 
 
-def start(experiment):
+def initialize(experiment):
     """Gives the objective the weights that a new training starts from."""
     settings, objective = experiment.settings, experiment.objective
     if settings.objective.checkpoint:
-        weights.initialise(objective, settings.objective.checkpoint)
+        weights.initialize_from(objective, settings.objective.checkpoint)
     if settings.model.probe_init_logits_layer and objective.supervised_head is not None:
         _start_linear_head(experiment)
     objective.start()
@@ -41,11 +41,11 @@ def _start_linear_head(experiment):
             )
         }
 
-    compute = features.mapper(
+    compute = features.feature_mapper(
         inputs, objective.eval_example, settings.eval.eval_batch_size, experiment.strategy
     )
     rows = (
-        features.labeled(compute(source, "features for the start of the linear head"))
+        features.labeled_rows(compute(source, "features for the start of the linear head"))
         if source.num_examples
         else {"label": []}
     )
@@ -53,8 +53,10 @@ def _start_linear_head(experiment):
         raise UserError(
             "--probe_init_logits_layer=True: labels of at least two classes are needed; leave it out"
         )
-    fitted = probe.fit(rows["features"], rows["label"])
-    objective.start_linear_head(*probe.as_linear_layer(fitted, objective.supervised_head.units))
+    fitted = linear_probe.fit(rows["features"], rows["label"])
+    objective.start_linear_head(
+        *linear_probe.as_linear_layer(fitted, objective.supervised_head.units)
+    )
 
 
 def with_constants(experiment):
@@ -74,12 +76,16 @@ def with_constants(experiment):
         return parts
 
     def example(image, label):  # nothing in it is random, or there would be no constant function
-        return experiment.objective.example(Decoded(image), label, tf.constant([0, 0]))
+        return experiment.objective.example(DecodedImage(image), label, tf.constant([0, 0]))
 
     def constants(images):
-        return {"constant": function(colour.images({"image": images}, experiment.settings.augment))}
+        return {
+            "constant": function(
+                color.network_input({"image": images}, experiment.settings.augment)
+            )
+        }
 
-    compute = features.mapper(
+    compute = features.feature_mapper(
         constants, example, experiment.settings.eval.eval_batch_size, experiment.strategy
     )
     return [

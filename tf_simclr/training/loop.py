@@ -9,10 +9,10 @@ import tensorflow as tf
 from absl import logging
 
 from tf_simclr import distribute
-from tf_simclr.config.config import Diverged, Failed, Interrupted
 from tf_simclr.console import Progress
 from tf_simclr.data import mixture, pipeline
-from tf_simclr.training import initialization as starting
+from tf_simclr.errors import Diverged, Failed, Interrupted
+from tf_simclr.training import initialization
 from tf_simclr.training.train_step import TrainStep
 from tf_simclr.training.validation import Monitor
 
@@ -84,7 +84,7 @@ def fit(experiment):
                 _check_finite(row, step, experiment)
             metrics = rows[-1]
             progress.update(batch_size * len(rows), _describe(metrics))
-            stop = distribute.anywhere(experiment.strategy, interrupts.received)
+            stop = distribute.any_worker(experiment.strategy, interrupts.received)
             last = step == total or stop
             if step % STEPS_BETWEEN_SUMMARIES == 1 or len(rows) > 1 or last:
                 summaries.scalars(step, metrics)
@@ -104,13 +104,13 @@ class Batches:
     """The batches of a training from step `start` on."""
 
     def __init__(self, experiment, start):
-        self._experiment, self._parts = experiment, starting.with_constants(experiment)
+        self._experiment, self._parts = experiment, initialization.with_constants(experiment)
         self._begin(start)
 
     def _begin(self, step):
         settings = self._experiment.settings
         self.iterator = iter(
-            pipeline.training(
+            pipeline.training_batches(
                 self._parts,
                 self._experiment.objective.example,
                 settings.train.seed,
@@ -186,9 +186,9 @@ def _start(experiment):
     if experiment.checkpoints.resume():
         logging.info("resuming from %s", experiment.checkpoints.last)
     else:
-        starting.start(experiment)
+        initialization.initialize(experiment)
     step = int(experiment.checkpoints.step)
-    if not distribute.agree(experiment.strategy, step):
+    if not distribute.all_workers_agree(experiment.strategy, step):
         raise Failed(
             f"--model_dir={experiment.directory.path}: the workers do not see the same checkpoints there (here step {step}); give a directory that all share"
         )

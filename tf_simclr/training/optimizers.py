@@ -33,7 +33,7 @@ def total_steps(train, num_examples):
     return train.train_steps or num_examples * train.train_epochs // train.train_batch_size + 1
 
 
-def schedule(settings, num_examples):
+def learning_rate_schedule(settings, num_examples):
     """The learning rate schedule of `settings` on `num_examples` training examples."""
     batch, options = settings.train.train_batch_size, settings.optimizer
     scale = {"linear": batch / 256, "sqrt": math.sqrt(batch)}[options.learning_rate_scaling]
@@ -92,7 +92,7 @@ class LARS(keras.optimizers.Optimizer):
         self.assign(velocity, v)
 
 
-class WithApart:
+class CombinedOptimizer:
     """Two optimizers that are used as one.
 
     Args:
@@ -114,7 +114,7 @@ class WithApart:
             optimizer.apply(*zip(*((g, v) for g, v in pairs if (id(v) in self._apart) == is_apart)))
 
 
-def make(settings, objective, learning_rate):
+def make_optimizer(settings, objective, learning_rate):
     """The optimizer of `settings`, built for the trainable variables of `objective`; those that are `apart` get an Adam of their own.
 
     With float16 it scales the loss; use its `scale_loss`.
@@ -144,7 +144,7 @@ def make(settings, objective, learning_rate):
         settings.pretext.discriminator_learning_rate, beta_1=DCGAN_MOMENTUM, name=f"{NAME}_apart"
     )
     other.build(apart)
-    return WithApart(optimizer, other, apart)
+    return CombinedOptimizer(optimizer, other, apart)
 
 
 def _without(variables, others):
@@ -160,7 +160,7 @@ def _plain(objective):
     return batch_norm_variables(objective) | {id(v) for v in [*head, *biases]}
 
 
-def penalty(settings, objective):
+def weight_decay_penalty(settings, objective):
     """The L2 term of the loss, a float32 scalar: weight_decay/2 * sum ||w||^2.
 
     With LARS only over the supervised head's kernel, which LARS itself leaves alone; else over every trainable variable

@@ -10,7 +10,7 @@ import math
 
 import tensorflow as tf
 
-from tf_simclr.config.config import UserError
+from tf_simclr.errors import UserError
 from tf_simclr.models.layers import AGAIN
 from tf_simclr.training import optimizers
 
@@ -32,7 +32,7 @@ class TrainStep:
             Update(objective, optimizer, settings, strategy),
             settings.train.accumulate_steps,
         )
-        jit = compiled_by_xla(settings.hardware.jit_compile, strategy, parts)
+        jit = uses_xla(settings.hardware.jit_compile, strategy, parts)
         if parts == 1:
             whole = (
                 tf.function(update.whole, jit_compile=True, autograph=False)
@@ -97,7 +97,7 @@ class TrainStep:
         )[1].stack()
 
 
-def compiled_by_xla(choice, strategy, parts=1):
+def uses_xla(choice, strategy, parts=1):
     """Whether the step of a replica is given to XLA: `auto` is on one GPU. On CPUs its convolutions are slow, TPUs always use it.
 
     Args:
@@ -140,7 +140,7 @@ class Update:
 
     def scaled(self, loss, metrics):
         """(what is differentiated, all metrics): the loss with weight decay, this replica's share of it, scaled against underflow."""
-        decay = optimizers.penalty(self._settings, self.objective)
+        decay = optimizers.weight_decay_penalty(self._settings, self.objective)
         total = loss + decay
         share = total / self._replicas
         return self._optimizer.scale_loss(share) if self._float16 else share, {

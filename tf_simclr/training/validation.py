@@ -8,14 +8,13 @@ import numpy as np
 from absl import logging
 
 from tf_simclr import distribute
-from tf_simclr.checkpoints import checkpointer as checkpoint
-from tf_simclr.checkpoints import files as bundle
-from tf_simclr.config import stages as chain
-from tf_simclr.config.config import UserError
+from tf_simclr.checkpoints import checkpointer
+from tf_simclr.checkpoints import files as checkpoint_files
+from tf_simclr.config.stages import BEST_DIRECTORY
 from tf_simclr.data import pipeline
 from tf_simclr.data.source import UNLABELED
-from tf_simclr.evaluation import features
-from tf_simclr.evaluation import metrics as evaluation
+from tf_simclr.errors import UserError
+from tf_simclr.evaluation import features, metrics
 from tf_simclr.evaluation.metrics.base import Examples, NotPossible
 from tf_simclr.objectives.supervised import Supervised
 from tf_simclr.runs.directory import RunDirectory
@@ -53,15 +52,15 @@ class Monitor:
         self._options = dataclasses.replace(
             settings.eval, knn_k=min(KNN_K, bank.num_examples), knn_temperature=KNN_TEMPERATURE
         )
-        compute = features.mapper(
-            features.of_layers(objective, LAYERS),
+        compute = features.feature_mapper(
+            features.layer_features(objective, LAYERS),
             objective.eval_example,
             settings.eval.eval_batch_size,
             strategy,
         )
 
         def rows(source):  # what has to be traced is traced once
-            batches = pipeline.evaluation(
+            batches = pipeline.evaluation_batches(
                 source, objective.eval_example, settings.eval.eval_batch_size, strategy
             )
             return functools.partial(compute, source, None, batches=batches)
@@ -125,7 +124,7 @@ class Monitor:
 
     def _measured(self, name, train, test):
         try:
-            return evaluation.run(name, train, test, self._options)[0]
+            return metrics.run(name, train, test, self._options)[0]
         except NotPossible as reason:
             if name not in self._said:
                 self._said.add(name)
@@ -141,9 +140,11 @@ class Best:
 
     def __init__(self, experiment, start):
         self._experiment, strategy = experiment, experiment.strategy
-        self._directory = RunDirectory(experiment.directory.path / chain.BEST, experiment.settings)
+        self._directory = RunDirectory(
+            experiment.directory.path / BEST_DIRECTORY, experiment.settings
+        )
         self._chief = distribute.is_chief(strategy)
-        self._checkpoints = checkpoint.Checkpointer(
+        self._checkpoints = checkpointer.Checkpointer(
             self._directory.path, experiment.objective, experiment.optimizer, strategy, keep=1
         )
         self._record = self._read(start) if self._chief else None
@@ -152,11 +153,11 @@ class Best:
         """best.json, where it is of the checkpoint beside it and of a step that this training has done; what is not goes away."""
         record = self._directory.read(BEST_RECORD)
         try:
-            saved = bundle.newest(self._directory.path)
+            saved = checkpoint_files.newest(self._directory.path)
         except UserError:
-            bundle.set_aside(self._directory.path)
+            checkpoint_files.set_aside(self._directory.path)
             saved = None
-        if record and saved and bundle.step_of(saved) == record["step"] <= start:
+        if record and saved and checkpoint_files.step_of(saved) == record["step"] <= start:
             return record
         if record or saved:
             logging.info(
@@ -176,7 +177,7 @@ class Best:
             criterion: what the value is. held_out: of how many images.
         """
         better = math.isfinite(value) and (self._record is None or value > self._record["value"])
-        if not distribute.anywhere(self._experiment.strategy, self._chief and better):
+        if not distribute.any_worker(self._experiment.strategy, self._chief and better):
             return False
         mine, current = self._checkpoints, self._experiment.checkpoints
         mine.step.assign(current.step)

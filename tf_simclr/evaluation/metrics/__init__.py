@@ -11,10 +11,14 @@ from collections.abc import Callable
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from tf_simclr.evaluation.metrics import classifier, clustering, retrieval
-from tf_simclr.evaluation.metrics import feature_health as health
-from tf_simclr.evaluation.metrics import knn as neighbors
-from tf_simclr.evaluation.metrics import linear_probe as probe
+from tf_simclr.evaluation.metrics import (
+    classifier,
+    clustering,
+    feature_health,
+    knn,
+    linear_probe,
+    retrieval,
+)
 from tf_simclr.evaluation.metrics.base import NotPossible
 
 SMALL = (
@@ -34,13 +38,13 @@ class Evaluation:
 
 EVALUATIONS = {
     "classifier": Evaluation(classifier.evaluate, of="logits"),
-    "probe": Evaluation(probe.evaluate, train=True),
-    "few_labels": Evaluation(probe.few_labels, train=True),
-    "knn": Evaluation(neighbors.evaluate, train=True),
+    "probe": Evaluation(linear_probe.evaluate, train=True),
+    "few_labels": Evaluation(linear_probe.few_labels, train=True),
+    "knn": Evaluation(knn.evaluate, train=True),
     "clustering": Evaluation(clustering.evaluate),
     "retrieval": Evaluation(retrieval.evaluate),
     "neighbors": Evaluation(retrieval.neighbors, labels=False),
-    "health": Evaluation(health.evaluate, labels=False),
+    "health": Evaluation(feature_health.evaluate, labels=False),
 }
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from tf_simclr.data.source import UNLABELED
 
-LIMIT = 10_000  # examples of what grows with the square of their number
+MAX_EXAMPLES = 10_000  # examples of what grows with the square of their number
 
 
 class NotPossible(Exception):
@@ -39,10 +39,10 @@ class Examples:
 
     def drawn(self, count, seed=0):
         """A seeded draw of at most `count` examples, in their order."""
-        return self.take(drawn(len(self), count, seed)) if len(self) > count else self
+        return self.take(draw(len(self), count, seed)) if len(self) > count else self
 
 
-def drawn(total, count, seed=0):
+def draw(total, count, seed=0):
     """int64 [min(total, count)]: a seeded draw of positions, in their order."""
     return np.sort(np.random.default_rng(seed).permutation(total)[:count])
 

@@ -5,7 +5,7 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
-from tf_simclr.evaluation.metrics.base import LIMIT, NotPossible, normalized
+from tf_simclr.evaluation.metrics.base import MAX_EXAMPLES, NotPossible, normalized
 
 STARTS = 3
 
@@ -20,7 +20,7 @@ def evaluate(train, test, options):
     Raises:
         NotPossible: fewer than two classes.
     """
-    test = test.drawn(LIMIT)
+    test = test.drawn(MAX_EXAMPLES)
     classes, labels = np.unique(test.labels, return_inverse=True)
     if len(classes) < 2:
         raise NotPossible("the test examples are of one class only")

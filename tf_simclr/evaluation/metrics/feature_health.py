@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tf_simclr.evaluation.metrics.base import LIMIT, NotPossible, drawn, normalized
+from tf_simclr.evaluation.metrics.base import MAX_EXAMPLES, NotPossible, draw, normalized
 
 PAIRS_OF = 4096  # examples whose pairs are the uniformity
 DEAD = 1e-6  # of the largest range of a dimension; with less, one says nothing
@@ -23,7 +23,7 @@ def evaluate(train, test, options):
     """
     if len(test) < 2:
         raise NotPossible("there is one test example only")
-    features = test.drawn(LIMIT).features
+    features = test.drawn(MAX_EXAMPLES).features
     yield "feature_rank", rank(features)
     spread = np.ptp(features, 0)  # exact, unlike a standard deviation
     yield (
@@ -32,7 +32,7 @@ def evaluate(train, test, options):
     )
     features = normalized(features)
     yield "feature_std", float(features.std(0).mean() * np.sqrt(features.shape[1]))
-    yield "uniformity", uniformity(features[drawn(len(features), PAIRS_OF)].astype(np.float64))
+    yield "uniformity", uniformity(features[draw(len(features), PAIRS_OF)].astype(np.float64))
     if test.views is not None:
         views = normalized(test.views.astype(np.float64))
         yield "alignment", float(np.mean(np.sum(np.square(views[:, 0] - views[:, 1]), 1)))

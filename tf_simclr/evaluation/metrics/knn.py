@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
-from tf_simclr.evaluation.metrics.base import NotPossible, drawn, normalized
+from tf_simclr.evaluation.metrics.base import NotPossible, draw, normalized
 
 NEIGHBORS = (1, 2, 5, 10, 20, 50, 100, 200)
 TEMPERATURES = (0.05, 0.1, 0.2, 0.5)
@@ -67,7 +67,7 @@ def _choose(index, train, options):
     temperatures = [options.knn_temperature] if options.knn_temperature else TEMPERATURES
     if len(ks) == len(temperatures) == 1 or ks[-1] >= len(train):
         return ks[0], temperatures[0]
-    rows = drawn(len(train), QUERIES)
+    rows = draw(len(train), QUERIES)
     similarity, found = nearest_others(index, normalized(train.features), rows, ks[-1])
     right = [
         (

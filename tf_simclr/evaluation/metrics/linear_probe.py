@@ -9,7 +9,7 @@ from sklearn.model_selection import StratifiedShuffleSplit
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from tf_simclr.evaluation.metrics import sgd_probe as sgd
+from tf_simclr.evaluation.metrics import sgd_probe
 from tf_simclr.evaluation.metrics.base import NotPossible
 
 STRENGTHS = (
@@ -42,7 +42,7 @@ def evaluate(train, test, options):
     """
     classes = _at_least_two(train)
     if len(train) > SGD_EXAMPLES or train.features.size * len(classes) > SGD_PRODUCTS:
-        fitted, strength = sgd.fit(train, STRENGTHS, HELD_OUT)
+        fitted, strength = sgd_probe.fit(train, STRENGTHS, HELD_OUT)
         solver = "minibatches"
     else:
         strength, solver = _choose(train), "L-BFGS"

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tf_simclr.evaluation.metrics.base import LIMIT, NotPossible, normalized
+from tf_simclr.evaluation.metrics.base import MAX_EXAMPLES, NotPossible, normalized
 
 AT = (1, 5, 10)
 SHOWN, NEIGHBORS = 12, 8  # queries whose neighbours are kept, and how many of each
@@ -19,7 +19,7 @@ def evaluate(train, test, options):
     Raises:
         NotPossible: no class has two examples.
     """
-    test = test.drawn(LIMIT)
+    test = test.drawn(MAX_EXAMPLES)
     features = normalized(test.features)
     recall, precision = [], []
     for start in range(0, len(test), BLOCK):

@@ -1,0 +1,1 @@
+"""What run.py carries out: a file for each value of --mode."""

@@ -1,0 +1,145 @@
+"""Rules over several flags: how many head layers a run has, and what can't be combined.
+
+Flags come as a dict {flag name: value}, since those that are saved with a run have to follow the
+same rules as those of a `Config`.
+"""
+
+from tf_simclr.config.registry import ENCODER_LAYERS, MODES
+from tf_simclr.config.values import as_text
+from tf_simclr.errors import UserError, did_you_mean
+
+
+def projection_head_layers(flags: dict) -> int:
+    """How many layers the whole projection head has."""
+    layers = {"none": 0, "linear": 1, "nonlinear": flags["num_proj_layers"]}
+    return layers[flags["proj_head_mode"]]
+
+
+def head_layers(flags: dict) -> int:
+    """How many layers of the projection head a run has.
+
+    SimCLR trains all of them, the other pretext tasks none. Training with labels or a teacher
+    keeps the first `ft_proj_selector` of them (SimCLRv2, section 2).
+    """
+    if flags["train_mode"] == "pretrain":
+        return projection_head_layers(flags) if flags["pretext"] == "simclr" else 0
+    if flags["ft_proj_selector"] < 0:
+        return projection_head_layers(flags)
+    return flags["ft_proj_selector"]
+
+
+def evaluated_layers(flags: dict) -> tuple[str, ...]:
+    """The names of all layers of a run whose features can be evaluated."""
+    layers = range(1, head_layers(flags) + 1)
+    return (*ENCODER_LAYERS, *(f"proj_head_{layer}" for layer in layers))
+
+
+def solves_pretext(flags: dict, name: str) -> bool:
+    """Whether a run with these flags trains the pretext task `name`."""
+    return flags["train_mode"] == "pretrain" and flags["pretext"] == name
+
+
+def has_weights_from_elsewhere(flags: dict) -> bool:
+    """Whether the run that saved these flags trained nothing, so that its weights are imported."""
+    mode = MODES.get(flags.get("mode"))
+    return mode is not None and mode.weights_from_elsewhere
+
+
+def check(flags: dict):
+    """Checks all rules.
+
+    Raises:
+        UserError: flags that contradict each other.
+    """
+    for rule in RULES:
+        rule(flags)
+
+
+def _ranges_ascend(flags):
+    for name in ("crop_area", "crop_aspect"):
+        low, high = flags[name]
+        if low > high:
+            raise UserError(
+                f"--{name}={as_text((low, high))}: the first number has to be the smaller one, "
+                f"e.g. --{name}={as_text((high, low))}"
+            )
+
+
+def _labels_are_chosen_one_way(flags):
+    if flags["labels_per_class"] and flags["label_fraction"] < 1:
+        raise UserError(
+            "--labels_per_class and --label_fraction are both given: leave one of them out"
+        )
+
+
+def _linear_head_starts_one_way(flags):
+    if flags["zero_init_logits_layer"] and flags["probe_init_logits_layer"]:
+        raise UserError(
+            "--zero_init_logits_layer and --probe_init_logits_layer are both given: "
+            "leave one of them out"
+        )
+
+
+def _supervised_starts_from_random_weights(flags):
+    if flags["train_mode"] == "supervised" and flags["checkpoint"]:
+        raise UserError(
+            f"--checkpoint={flags['checkpoint']}: --train_mode=supervised starts from random "
+            "weights; leave it out, or use --train_mode=finetune"
+        )
+
+
+def _adversary_needs_an_unscaled_loss(flags):
+    has_adversary = flags["adversarial_weight"] and solves_pretext(flags, "context_encoder")
+    if has_adversary and flags["precision"] == "float16":
+        raise UserError(
+            f"--adversarial_weight={flags['adversarial_weight']:g}: two optimizers can't share "
+            "the scaled loss of --precision=float16; use --precision=bfloat16"
+        )
+
+
+def _counting_compares_images(flags):
+    if solves_pretext(flags, "counting") and flags["train_batch_size"] < 2:
+        raise UserError(
+            "--train_batch_size=1: --pretext=counting compares an image with another one of its "
+            "batch; give at least 2"
+        )
+
+
+def _evaluated_layers_exist(flags):
+    known = evaluated_layers(flags)
+    for name in flags["eval_layers"] or ("",):
+        if name not in (*known, "all"):
+            raise UserError(
+                f"--eval_layers={name}: accepted for --train_mode={flags['train_mode']} are "
+                f"{', '.join(known)} and all.{did_you_mean(name, known)}"
+            )
+
+
+def _held_out_images_stay_out(flags):
+    if flags["eval_every_epochs"] and flags["unlabeled_dataset"] == flags["dataset"]:
+        raise UserError(
+            f"--eval_every_epochs={flags['eval_every_epochs']}: the images that it holds out "
+            f"would be trained on as --unlabeled_dataset={flags['dataset']}; leave one of them out"
+        )
+
+
+def _selected_head_layer_exists(flags):
+    layers = projection_head_layers(flags)
+    if flags["ft_proj_selector"] > layers:
+        raise UserError(
+            f"--ft_proj_selector={flags['ft_proj_selector']}: the projection head has {layers} "
+            f"layers, so at most {layers} is possible (or -1, the last)"
+        )
+
+
+RULES = (
+    _ranges_ascend,
+    _labels_are_chosen_one_way,
+    _linear_head_starts_one_way,
+    _supervised_starts_from_random_weights,
+    _adversary_needs_an_unscaled_loss,
+    _counting_compares_images,
+    _evaluated_layers_exist,
+    _held_out_images_stay_out,
+    _selected_head_layer_exists,
+)

@@ -1,0 +1,164 @@
+"""Values of flags: from text, YAML and JSON to their type, back to text, and whether in range."""
+
+import math
+import os
+
+from tf_simclr.errors import UserError, did_you_mean
+
+SMALLEST_POSITIVE = 1e-12  # the lower bound of what has to be above zero
+MAX_INT32 = 2**31 - 1  # what TensorFlow takes as an int32
+BOOLEANS = {
+    "true": True,
+    "t": True,
+    "1": True,
+    "yes": True,
+    "on": True,
+    "false": False,
+    "f": False,
+    "0": False,
+    "no": False,
+    "off": False,
+}
+EXPECTED = {  # what a type accepts, in words
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    tuple[str, ...]: "names with commas between",
+    tuple[float, float]: "two numbers: a,b",
+}
+
+
+def convert(value, kind: type):
+    """Converts a value from YAML, JSON or the command line.
+
+    Args:
+        value: a text, or what YAML or JSON made of it.
+        kind: a key of `EXPECTED`.
+
+    Returns:
+        The value as a `kind`.
+
+    Raises:
+        ValueError, TypeError, KeyError, OverflowError: it isn't one.
+    """
+    if kind is bool:
+        return value if isinstance(value, bool) else BOOLEANS[str(value).lower()]
+    if isinstance(value, bool) or value is None:
+        raise ValueError
+    return CONVERTERS[kind](value)
+
+
+def _whole_number(value):
+    if isinstance(value, float) and value != int(value):
+        raise ValueError
+    return int(value)
+
+
+def _finite_number(value):
+    number = float(value)
+    if isinstance(value, bool) or not math.isfinite(number):
+        raise ValueError
+    return number
+
+
+def _text(value):
+    if isinstance(value, (list, tuple, dict, set)):
+        raise ValueError
+    return _expand_home(str(value))
+
+
+def _names(value):
+    items = value.split(",") if isinstance(value, str) else value
+    names = [str.strip(item) for item in items]
+    return tuple(_expand_home(name) for name in names if name)
+
+
+def _two_numbers(value):
+    first, second = value.split(",") if isinstance(value, str) else value
+    return _finite_number(first), _finite_number(second)
+
+
+CONVERTERS = {
+    int: _whole_number,
+    float: _finite_number,
+    str: _text,
+    tuple[str, ...]: _names,
+    tuple[float, float]: _two_numbers,
+}
+
+
+def _expand_home(text):
+    """Replaces `~` in a path, also after `folder:`, where no shell sees it."""
+    kind, colon, path = text.partition(":")
+    if kind == "folder" and colon:
+        return f"folder:{os.path.expanduser(path)}"
+    return os.path.expanduser(text)
+
+
+def as_text(value) -> str:
+    """A value as one would write it on the command line, numbers as short as they can be."""
+    if isinstance(value, tuple):
+        return ",".join(map(as_text, value))
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(value)
+
+
+def check(name: str, field, value):
+    """Checks a value against what its flag accepts.
+
+    Args:
+        name: of the flag, for the message.
+        field: `config.Field`.
+        value: of the field's type.
+
+    Raises:
+        UserError: it is none of the choices, or out of range.
+    """
+    if field.choices is not None:
+        _check_choices(name, field, value)
+    elif field.type != tuple[str, ...]:
+        _check_range(name, field, value)
+
+
+def _check_choices(name, field, value):
+    for choice in value if isinstance(value, tuple) else (value,):
+        if choice not in field.choices:
+            accepted = ", ".join(map(str, field.choices))
+            hint = did_you_mean(choice, field.choices)
+            raise UserError(f"--{name}={choice}: accepted are {accepted}.{hint}")
+
+
+def _check_range(name, field, value):
+    numbers = value if isinstance(value, tuple) else (value,)
+    defaults = field.default if isinstance(value, tuple) else (field.default,)
+    accepted = [
+        _nearest_accepted(field, number, default) for number, default in zip(numbers, defaults)
+    ]
+    if accepted != list(numbers):
+        example = as_text(tuple(sorted(accepted)))
+        raise UserError(
+            f"--{name}={as_text(value)}: it has to be {_range_in_words(field)}, "
+            f"e.g. --{name}={example}"
+        )
+
+
+def _nearest_accepted(field, number, default):
+    """`number` if the field accepts it, else an accepted number near it."""
+    if field.low is not None and number < field.low:
+        return default if field.low == SMALLEST_POSITIVE else field.low
+    if field.high is not None and number > field.high:
+        return field.high
+    return number
+
+
+def _range_in_words(field):
+    limits = []
+    if field.low == SMALLEST_POSITIVE:
+        limits.append("more than 0")
+    elif field.low is not None:
+        limits.append(f"at least {as_text(field.low)}")
+    if field.high is not None:
+        limits.append(f"at most {as_text(field.high)}")
+    return " and ".join(limits)

@@ -1,0 +1,1 @@
+"""A network and data to metrics; what the report and TensorBoard show of them."""

@@ -1,0 +1,1 @@
+"""Exports that load anywhere, without this package: SavedModel, TFLite, ONNX."""

@@ -1,0 +1,1 @@
+"""Keras layers: the ResNet encoder, heads and decoders."""

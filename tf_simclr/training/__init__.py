@@ -1,0 +1,1 @@
+"""Everything that happens between a configuration and trained weights."""
