@@ -20,6 +20,7 @@ from tf_simclr.objectives import objective_class, rotation
 from tf_simclr.training import loop
 from tf_simclr.training.experiment import Experiment
 
+ROOT = pathlib.Path(rotation.__file__).parents[2]
 pytestmark = pytest.mark.usefixtures("shallow")
 FLAGS = [f"--{name}={value}" for name, value in TINY.items()]
 EDGES = """
@@ -84,21 +85,15 @@ def test_a_task_of_ones_own(brighter, main, tmp_path):
     )
 
 
-def test_readme_shows_the_code_as_it_is():
-    root = pathlib.Path(rotation.__file__).parents[2]
-    shown = (
-        (root / "README.md")
-        .read_text()
-        .split("### Write your own")[1]
-        .split("```python\n")[1]
-        .split("```")[0]
-    )
-    assert shown.strip() in (root / "tf_simclr" / "objectives" / "rotation.py").read_text()
+def test_docs_show_the_code_as_it_is():
+    page = (ROOT / "docs" / "pretext_tasks.md").read_text()
+    code = page.split("### Write your own")[1].split("```python\n")[1].split("```")[0]
+    assert code.strip() in pathlib.Path(rotation.__file__).read_text()
 
 
-def test_readme_names_every_task():
-    readme = (pathlib.Path(rotation.__file__).parents[2] / "README.md").read_text()
-    assert [name for name in PRETEXTS if f"| `{name}` |" not in readme] == []
+def test_docs_name_every_task():
+    page = (ROOT / "docs" / "pretext_tasks.md").read_text()
+    assert [name for name in PRETEXTS if f"| `{name}` |" not in page] == []
 
 
 def test_unknown_task():
