@@ -10,7 +10,6 @@ class Mode:
     Attributes:
         trains: it runs a training.
         evaluates: it evaluates and exports.
-        of_stages: it is carried out stage by stage, see `--train_mode=a,b,c`.
         of_a_run: it is of weights that exist already, so without them the quick start is not meant.
         weights_from_elsewhere: a run directory that it made has weights that were trained
             elsewhere.
@@ -18,15 +17,14 @@ class Mode:
 
     trains: bool = False
     evaluates: bool = False
-    of_stages: bool = False
     of_a_run: bool = False
     weights_from_elsewhere: bool = False
 
 
 MODES = {
-    "train": Mode(trains=True, of_stages=True),
-    "eval": Mode(evaluates=True, of_stages=True, of_a_run=True, weights_from_elsewhere=True),
-    "train_then_eval": Mode(trains=True, evaluates=True, of_stages=True),
+    "train": Mode(trains=True),
+    "eval": Mode(evaluates=True, of_a_run=True, weights_from_elsewhere=True),
+    "train_then_eval": Mode(trains=True, evaluates=True),
     "export": Mode(of_a_run=True, weights_from_elsewhere=True),
     "embed": Mode(of_a_run=True, weights_from_elsewhere=True),
     "report": Mode(of_a_run=True),

@@ -1,96 +1,65 @@
-"""What is computed once, before the first step of a training."""
-
-import dataclasses
+"""The weights that a new training starts from."""
 
 import numpy as np
 import tensorflow as tf
-from absl import logging
 
 from tf_simclr.checkpoints import weights
-from tf_simclr.data import color
-from tf_simclr.data.image import DecodedImage
-from tf_simclr.data.source import Indexed
+from tf_simclr.config import Config
+from tf_simclr.data.source import Source
 from tf_simclr.errors import UserError
 from tf_simclr.evaluation import features
 from tf_simclr.evaluation.metrics import linear_probe
+from tf_simclr.objectives.base import Objective
 
-MEMORY_LIMIT = 2**31  # bytes of constants that are kept in memory
 
+def initialize(
+    objective: Objective,
+    *,
+    settings: Config,
+    train_source: Source,
+    strategy: tf.distribute.Strategy,
+):
+    """Gives the objective the weights that a new training starts from.
 
-def initialize(experiment):
-    """Gives the objective the weights that a new training starts from."""
-    settings, objective = experiment.settings, experiment.objective
+    Args:
+        objective: with random weights.
+        settings: the whole configuration.
+        train_source: the training images, of which those with a label fit the linear head.
+        strategy: of the objective's variables.
+
+    Raises:
+        UserError: the checkpoint can't be used, or there are too few labels.
+    """
     if settings.objective.checkpoint:
         weights.initialize_from(objective, settings.objective.checkpoint)
     if settings.model.probe_init_logits_layer and objective.supervised_head is not None:
-        _start_linear_head(experiment)
+        _initialize_linear_head(
+            objective,
+            train_source.labeled(),
+            batch_size=settings.eval.eval_batch_size,
+            strategy=strategy,
+        )
     objective.start()
 
 
-def _start_linear_head(experiment):
-    settings, objective, source = (
-        experiment.settings,
-        experiment.objective,
-        experiment.train_source.labeled(),
-    )
+def _initialize_linear_head(objective, source, *, batch_size, strategy):
+    """Starts the linear head as logistic regression on the features that it will read."""
 
-    def inputs(images):
-        return {
-            "features": objective.head_input(
-                objective.encoder(images, training=False)["final_avg_pool"]
-            )
-        }
+    def head_input(images):
+        features_of_encoder = objective.encoder(images, training=False)["final_avg_pool"]
+        return {"features": objective.head_input(features_of_encoder)}
 
-    compute = features.feature_mapper(
-        inputs, objective.eval_example, settings.eval.eval_batch_size, experiment.strategy
-    )
-    rows = (
-        features.labeled_rows(compute(source, "features for the start of the linear head"))
-        if source.num_examples
-        else {"label": []}
-    )
-    if len(np.unique(rows["label"])) < 2:
+    num_labels = 0
+    if source.num_examples:
+        compute = features.feature_mapper(head_input, objective.eval_example, batch_size, strategy)
+        arrays = compute(source, "features for the start of the linear head")
+        arrays = features.labeled_rows(arrays)
+        num_labels = len(np.unique(arrays["label"]))
+    if num_labels < 2:
         raise UserError(
-            "--probe_init_logits_layer=True: labels of at least two classes are needed; leave it out"
+            "--probe_init_logits_layer=True: labels of at least two classes are needed; "
+            "leave it out"
         )
-    fitted = linear_probe.fit(rows["features"], rows["label"])
-    objective.start_linear_head(
-        *linear_probe.as_linear_layer(fitted, objective.supervised_head.units)
-    )
-
-
-def with_constants(experiment):
-    """The parts of every batch, with what the objective wants computed once for all their images.
-
-    A stream has no order in which to keep it, and too much of it is computed in each step as well.
-    """
-    constant, parts = experiment.objective.constant_function(), experiment.parts
-    if constant is None or not all(isinstance(part.source, Indexed) for part in parts):
-        return parts
-    function, width = constant
-    if 4 * width * experiment.num_images > MEMORY_LIMIT:
-        logging.info(
-            "more than %d MB would have to be kept: nothing is computed ahead of the training",
-            MEMORY_LIMIT >> 20,
-        )
-        return parts
-
-    def example(image, label):  # nothing in it is random, or there would be no constant function
-        return experiment.objective.example(DecodedImage(image), label, tf.constant([0, 0]))
-
-    def constants(images):
-        return {
-            "constant": function(
-                color.network_input({"image": images}, experiment.settings.augment)
-            )
-        }
-
-    compute = features.feature_mapper(
-        constants, example, experiment.settings.eval.eval_batch_size, experiment.strategy
-    )
-    return [
-        dataclasses.replace(
-            part, constants=compute(part.source, "computing once what stays the same")["constant"]
-        )
-        for part in parts
-    ]
+    probe = linear_probe.fit(arrays["features"], arrays["label"])
+    kernel, bias = linear_probe.as_linear_layer(probe, objective.supervised_head.units)
+    objective.start_linear_head(kernel, bias)

@@ -1,57 +1,87 @@
-"""LARS, the learning rate schedule, and which variables decay or are apart (chosen by structure, never by name)."""
+"""LARS, the learning rate schedule, weight decay, and which optimizer updates which variables.
+
+Variables are chosen by structure, never by name.
+"""
 
 import math
 
 import keras
 import tensorflow as tf
 
+from tf_simclr.config import Config
+from tf_simclr.config.sections import TrainConfig
 from tf_simclr.models.layers import batch_norm_variables
+from tf_simclr.objectives.base import Objective
 
 LARS_ETA = 0.001  # trust coefficient
-DCGAN_MOMENTUM = 0.5  # beta_1 of a discriminator's Adam (Radford et al. 2016, sec. 4)
-NAME = "optimizer"  # fixed: Keras would number the optimizers of a process, and checkpoints go by the names of variables
+DCGAN_MOMENTUM = 0.5  # beta_1 of a discriminator's Adam (Radford et al. 2016, section 4)
+# Keras would number the optimizers of a process, and checkpoints go by the names of variables.
+OPTIMIZER_NAME = "optimizer"
 
 
 class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear from 0 at step 0 to `peak` at step `warmup`, then a cosine to 0 at step `total`."""
+    """Linear from 0 at step 0 to the peak, then a cosine to 0 at the last step.
 
-    def __init__(self, peak, warmup, total):
-        self.peak, self.warmup, self.total = peak, warmup, total
+    Args:
+        peak: the highest learning rate.
+        warmup: the step at which it is reached.
+        total: the step at which it is 0 again.
+    """
+
+    def __init__(self, peak: float, warmup: int, total: int):
+        self.peak = peak
+        self.warmup = warmup
+        self.total = total
 
     def __call__(self, step):
         step = tf.cast(step, tf.float32)
         progress = (step - self.warmup) / max(self.total - self.warmup, 1)
         cosine = 0.5 * self.peak * (1 + tf.cos(math.pi * tf.clip_by_value(progress, 0.0, 1.0)))
-        return tf.where(step < self.warmup, self.peak * step / max(self.warmup, 1), cosine)
+        linear = self.peak * step / max(self.warmup, 1)
+        return tf.where(step < self.warmup, linear, cosine)
 
     def get_config(self):
         return {"peak": self.peak, "warmup": self.warmup, "total": self.total}
 
 
-def total_steps(train, num_examples):
-    """Steps of the whole training."""
-    return train.train_steps or num_examples * train.train_epochs // train.train_batch_size + 1
+def total_steps(train: TrainConfig, num_images: int) -> int:
+    """Steps of the whole training on `num_images` images an epoch."""
+    epochs_in_steps = num_images * train.train_epochs // train.train_batch_size + 1
+    return train.train_steps or epochs_in_steps
 
 
-def learning_rate_schedule(settings, num_examples):
-    """The learning rate schedule of `settings` on `num_examples` training examples."""
-    batch, options = settings.train.train_batch_size, settings.optimizer
-    scale = {"linear": batch / 256, "sqrt": math.sqrt(batch)}[options.learning_rate_scaling]
-    warmup = round(options.warmup_epochs * num_examples // batch)
-    return WarmupCosine(
-        options.learning_rate * scale, warmup, total_steps(settings.train, num_examples)
-    )
+def learning_rate_schedule(settings: Config, num_images: int) -> WarmupCosine:
+    """The learning rate schedule of a training on `num_images` images an epoch."""
+    options = settings.optimizer
+    batch_size = settings.train.train_batch_size
+    scales = {"linear": batch_size / 256, "sqrt": math.sqrt(batch_size)}
+    peak = options.learning_rate * scales[options.learning_rate_scaling]
+    warmup = round(options.warmup_epochs * num_images // batch_size)
+    return WarmupCosine(peak, warmup, total_steps(settings.train, num_images))
 
 
 def lars_update(w, g, v, learning_rate, momentum, decay, eta=LARS_ETA):
-    """One step of LARS for one variable: (new w, new v). With `eta` None it is SGD with momentum, not adapted."""
+    """One step of LARS for one variable (You et al. 2017, algorithm 1).
+
+    Args:
+        w: the variable.
+        g: its gradient, of the same shape.
+        v: its velocity, of the same shape.
+        learning_rate: scalar.
+        momentum: of the velocity.
+        decay: weight decay, part of the gradient before the rate is adapted.
+        eta: trust coefficient; None: SGD with momentum, whose rate is not adapted.
+
+    Returns:
+        (new w, new v).
+    """
     g = g + decay * w
     rate = 1.0
     if eta is not None:
-        w_norm, g_norm = tf.norm(w), tf.norm(g)
-        rate = tf.where(
-            (w_norm > 0) & (g_norm > 0), eta * w_norm / tf.where(g_norm > 0, g_norm, 1.0), 1.0
-        )
+        w_norm = tf.norm(w)
+        g_norm = tf.norm(g)
+        ratio = eta * w_norm / tf.where(g_norm > 0, g_norm, 1.0)
+        rate = tf.where((w_norm > 0) & (g_norm > 0), ratio, 1.0)
     v = momentum * v + learning_rate * rate * g
     return w - v, v
 
@@ -60,33 +90,39 @@ class LARS(keras.optimizers.Optimizer):
     """Layer-wise adaptive rate scaling (You et al. 2017) as SimCLR uses it.
 
     Args:
-        decay: weight decay, part of the gradient before adaptation.
-        plain: ids of the variables that are neither decayed nor adapted.
+        learning_rate: float or schedule.
+        momentum: of the velocity.
+        decay: weight decay, part of the gradient before the rate is adapted.
+        not_adapted: ids of the variables that are neither decayed nor adapted.
     """
 
-    def __init__(self, learning_rate, momentum=0.9, decay=0.0, plain=(), name="lars", **kwargs):
+    def __init__(
+        self, learning_rate, momentum=0.9, decay=0.0, not_adapted=(), name="lars", **kwargs
+    ):
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
-        self.momentum, self.decay, self.plain = momentum, decay, frozenset(plain)
+        self.momentum = momentum
+        self.decay = decay
+        self.not_adapted = frozenset(not_adapted)
 
     def build(self, variables):
         if self.built:
             return
         super().build(variables)
         self.velocities = [self.add_variable_from_reference(v, name="velocity") for v in variables]
-        self.is_plain = [id(v) in self.plain for v in variables]
+        self.is_adapted = [id(v) not in self.not_adapted for v in variables]
 
     def update_step(self, gradient, variable, learning_rate):
         index = self._get_variable_index(variable)
-        decay, eta = (0.0, None) if self.is_plain[index] else (self.decay, LARS_ETA)
         velocity = self.velocities[index]
+        is_adapted = self.is_adapted[index]
         w, v = lars_update(
             tf.convert_to_tensor(variable),
             gradient,
             tf.convert_to_tensor(velocity),
             learning_rate,
             self.momentum,
-            decay,
-            eta,
+            decay=self.decay if is_adapted else 0.0,
+            eta=LARS_ETA if is_adapted else None,
         )
         self.assign(variable, w)
         self.assign(velocity, v)
@@ -96,88 +132,107 @@ class CombinedOptimizer:
     """Two optimizers that are used as one.
 
     Args:
-        main, other: optimizers that are built. apart: the variables that `other` updates; `main` updates the rest.
+        main: an optimizer that is built; it updates all variables but `separate_variables`.
+        separate: an optimizer that is built for `separate_variables`.
+        separate_variables: what `separate` updates.
     """
 
-    def __init__(self, main, other, apart):
-        self._main, self._other, self._apart = main, other, {id(v) for v in apart}
+    def __init__(self, main, separate, separate_variables):
+        self._main = main
+        self._separate = separate
+        self._separate_ids = {id(v) for v in separate_variables}
 
     @property
-    def variables(self):
+    def variables(self) -> list:
         """The state of both."""
-        return [*self._main.variables, *self._other.variables]
+        return [*self._main.variables, *self._separate.variables]
 
-    def apply(self, gradients, variables):
+    def apply(self, gradients: list, variables: list):
         """Updates `variables`, in any order, those of both."""
         pairs = list(zip(gradients, variables))
-        for optimizer, is_apart in ((self._main, False), (self._other, True)):
-            optimizer.apply(*zip(*((g, v) for g, v in pairs if (id(v) in self._apart) == is_apart)))
+        for optimizer, is_separate in ((self._main, False), (self._separate, True)):
+            chosen = [(g, v) for g, v in pairs if (id(v) in self._separate_ids) == is_separate]
+            optimizer.apply(*zip(*chosen))
 
 
-def make_optimizer(settings, objective, learning_rate):
-    """The optimizer of `settings`, built for the trainable variables of `objective`; those that are `apart` get an Adam of their own.
+def make_optimizer(settings: Config, objective: Objective, learning_rate):
+    """The optimizer of a training, built for the trainable variables of `objective`.
 
-    With float16 it scales the loss; use its `scale_loss`.
+    Variables that the objective wants optimized separately get an Adam of their own. With float16
+    the optimizer scales the loss; use its `scale_loss`.
+
+    Args:
+        settings: the whole configuration.
+        objective: with its variables built.
+        learning_rate: float or schedule.
     """
-    options, apart = settings.optimizer, objective.apart()
-    variables = _without(objective.trainable_variables, apart)
-    if options.optimizer == "lars":
-        optimizer = LARS(
-            learning_rate,
-            options.momentum,
-            options.weight_decay,
-            plain=_plain(objective),
-            name=NAME,
-        )
-    elif options.optimizer == "momentum":
-        optimizer = keras.optimizers.SGD(
-            learning_rate, momentum=options.momentum, nesterov=True, name=NAME
-        )
-    else:
-        optimizer = keras.optimizers.Adam(learning_rate, name=NAME)
+    separate_variables = objective.apart()
+    variables = _without(objective.trainable_variables, separate_variables)
+    optimizer = _main_optimizer(settings, objective, learning_rate)
     if settings.model.precision == "float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer, name="loss_scale")
     optimizer.build(variables)  # before the first step: under a strategy it can't be done inside
-    if not apart:
+    if not separate_variables:
         return optimizer
-    other = keras.optimizers.Adam(
-        settings.pretext.discriminator_learning_rate, beta_1=DCGAN_MOMENTUM, name=f"{NAME}_apart"
+    separate = keras.optimizers.Adam(
+        settings.pretext.discriminator_learning_rate,
+        beta_1=DCGAN_MOMENTUM,
+        name=f"{OPTIMIZER_NAME}_apart",  # part of the keys of checkpoints
     )
-    other.build(apart)
-    return CombinedOptimizer(optimizer, other, apart)
+    separate.build(separate_variables)
+    return CombinedOptimizer(optimizer, separate, separate_variables)
 
 
-def _without(variables, others):
-    """Those of `variables` that are not among `others`."""
-    ids = {id(v) for v in others}
-    return [v for v in variables if id(v) not in ids]
+def _main_optimizer(settings, objective, learning_rate):
+    options = settings.optimizer
+    if options.optimizer == "lars":
+        return LARS(
+            learning_rate,
+            options.momentum,
+            options.weight_decay,
+            not_adapted=_not_adapted(objective),
+            name=OPTIMIZER_NAME,
+        )
+    if options.optimizer == "momentum":
+        return keras.optimizers.SGD(
+            learning_rate, momentum=options.momentum, nesterov=True, name=OPTIMIZER_NAME
+        )
+    return keras.optimizers.Adam(learning_rate, name=OPTIMIZER_NAME)
 
 
-def _plain(objective):
-    """ids of batch norm parameters, biases and the supervised head: LARS neither decays nor adapts them."""
+def _without(variables, excluded):
+    """The `variables` that are not among `excluded`."""
+    excluded_ids = {id(v) for v in excluded}
+    return [v for v in variables if id(v) not in excluded_ids]
+
+
+def _not_adapted(objective):
+    """ids of what LARS neither decays nor adapts: batch norm, biases and the supervised head."""
     head = objective.supervised_head.variables if objective.supervised_head is not None else []
     biases = [v for v in objective.trainable_variables if len(v.shape) <= 1]
     return batch_norm_variables(objective) | {id(v) for v in [*head, *biases]}
 
 
-def weight_decay_penalty(settings, objective):
-    """The L2 term of the loss, a float32 scalar: weight_decay/2 * sum ||w||^2.
+def weight_decay_penalty(settings: Config, objective: Objective) -> tf.Tensor:
+    """The L2 term of the loss: weight_decay/2 * sum ||w||^2.
 
-    With LARS only over the supervised head's kernel, which LARS itself leaves alone; else over every trainable variable
-    but those of batch norm and those that are apart.
+    With LARS it is of the supervised head's kernel only, which LARS itself does not decay; else of
+    every trainable variable but those of batch norm and those that are optimized separately.
+
+    Returns:
+        float32 scalar.
     """
+    terms = [tf.nn.l2_loss(tf.convert_to_tensor(v)) for v in _penalized(settings, objective)]
+    return settings.optimizer.weight_decay * sum(terms, tf.constant(0.0))
+
+
+def _penalized(settings, objective):
+    """The variables of the L2 term."""
     if settings.optimizer.optimizer == "lars":
-        decayed = (
-            [objective.supervised_head.kernel] if objective.supervised_head is not None else []
-        )
+        head = objective.supervised_head
+        variables = [head.kernel] if head is not None else []
     else:
         norms = batch_norm_variables(objective)
-        decayed = [
-            v
-            for v in _without(objective.trainable_variables, objective.apart())
-            if id(v) not in norms
-        ]
-    decayed = [v for v in decayed if v.trainable]
-    return settings.optimizer.weight_decay * sum(
-        (tf.nn.l2_loss(tf.convert_to_tensor(v)) for v in decayed), tf.constant(0.0)
-    )
+        variables = _without(objective.trainable_variables, objective.apart())
+        variables = [v for v in variables if id(v) not in norms]
+    return [v for v in variables if v.trainable]

@@ -1,0 +1,104 @@
+"""Carries out what --mode asks for. TensorFlow is imported only where it is needed."""
+
+from tf_simclr import console
+from tf_simclr.commands.stages import Stages
+from tf_simclr.config import Config
+from tf_simclr.errors import Failed
+
+
+def run(configs: list[Config]):
+    """Carries out what the configurations ask for.
+
+    Args:
+        configs: one for each stage; all have the same --mode.
+
+    Raises:
+        UserError: it can't be done.
+    """
+    command = COMMANDS[configs[0].train.mode]
+    command(configs)
+
+
+def train_and_evaluate(configs: list[Config]):
+    """Trains, evaluates or both, stage by stage."""
+    stages = Stages(configs)  # looks into all run directories: what is wrong should show now
+    console.start_tensorflow()
+    is_chief = True
+    for number in range(len(configs)):
+        if not stages.skips(number):
+            is_chief = run_stage(stages, number)
+    if is_chief:
+        stages.write_results()
+
+
+def run_stage(stages: Stages, number: int) -> bool:
+    """Carries out one stage; what it has built in memory is gone at its end.
+
+    Returns:
+        Whether this process is the one that writes.
+    """
+    import tensorflow as tf
+
+    from tf_simclr import distribute
+    from tf_simclr.commands import evaluate
+    from tf_simclr.training import loop
+    from tf_simclr.training.experiment import build_experiment
+
+    settings = stages.configs[number]
+    experiment = build_experiment(
+        settings,
+        related=stages.directories_before(number),
+        later=stages.configs[number + 1 :],
+        alone=stages.root is None,
+        on_commit=stages.commit,
+    )
+    try:
+        if settings.mode.trains:
+            loop.fit(experiment)
+            if settings.mode.evaluates:
+                evaluate.evaluate_and_export(experiment)
+        else:
+            evaluate.evaluate_run(experiment)
+    except (OSError, tf.errors.InvalidArgumentError, tf.errors.NotFoundError):
+        # Files that are gone or broken raise these, and so do other things.
+        unreadable = experiment.unreadable_images()
+        if not unreadable:
+            raise
+        name, reason = unreadable[0]
+        raise Failed(
+            f"{name} can't be read any more ({reason}); run the same command again to resume "
+            "without it"
+        ) from None
+    return distribute.is_chief(experiment.strategy)
+
+
+def export(configs: list[Config]):
+    """Exports every stage."""
+    console.start_tensorflow()
+    from tf_simclr.commands.export import export_run
+
+    for settings in configs:
+        export_run(settings, alone=len(configs) == 1)
+
+
+def embed(configs: list[Config]):
+    """Embeds images with the last stage."""
+    console.start_tensorflow()
+    from tf_simclr.commands.embed import embed as embed_images
+
+    embed_images(configs[-1], alone=len(configs) == 1)
+
+
+def report(configs: list[Config]):
+    """Writes the page over several runs."""
+    Stages(configs).write_report()
+
+
+COMMANDS = {  # by --mode
+    "train": train_and_evaluate,
+    "eval": train_and_evaluate,
+    "train_then_eval": train_and_evaluate,
+    "export": export,
+    "embed": embed,
+    "report": report,
+}

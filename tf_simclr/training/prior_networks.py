@@ -1,0 +1,101 @@
+"""Networks that exist before a run begins: weights that are evaluated only, and the teacher."""
+
+import tensorflow as tf
+
+from tf_simclr.checkpoints import pretrained, teacher
+from tf_simclr.checkpoints.teacher import Teacher
+from tf_simclr.checkpoints.weights import Weights
+from tf_simclr.config import Config
+from tf_simclr.config.rules import has_weights_from_elsewhere
+from tf_simclr.data.source import Source
+from tf_simclr.errors import UserError
+from tf_simclr.objectives import objective_class
+from tf_simclr.runs import files as run_files
+from tf_simclr.runs.directory import RunDirectory
+
+
+def load_imported(
+    settings: Config, directory: RunDirectory, train_source: Source
+) -> Weights | None:
+    """The weights that --mode=eval evaluates where the run has none of its own, else None.
+
+    Args:
+        settings: the whole configuration, whose --checkpoint they are.
+        directory: of the run.
+        train_source: the data, whose classes have to be those of the weights.
+
+    Raises:
+        UserError: they are of another network, or of other classes.
+    """
+    if settings.mode.trains or not settings.objective.checkpoint:
+        return None
+    saved = directory.read(run_files.CONFIG) if directory.exists else None
+    was_trained = saved is not None and not has_weights_from_elsewhere(saved)
+    # A timeout means that a training is expected in this directory.
+    is_in_training = directory.in_training() or settings.eval.eval_timeout
+    if was_trained or is_in_training:
+        return None
+    imported = Weights(settings.objective.checkpoint)
+    pretrained.check_same_network(imported, settings)
+    class_names = pretrained.saved_class_names(imported.place)
+    _check_classes("checkpoint", settings, train_source, imported.num_classes, class_names)
+    return imported
+
+
+def load_teacher(
+    settings: Config, train_source: Source, strategy: tf.distribute.Strategy
+) -> Teacher | None:
+    """What distillation learns from; None where nothing is distilled.
+
+    Args:
+        settings: the whole configuration, whose --teacher_checkpoint it is.
+        train_source: the data, whose classes have to be those of the teacher.
+        strategy: of the teacher's variables.
+
+    Raises:
+        UserError: it can't be loaded, or knows other classes.
+    """
+    if not objective_class(settings).needs_teacher:
+        return None
+    # An evaluation asks the teacher only how many classes there are, if the data do not tell.
+    if not settings.mode.trains and train_source.num_labeled:
+        return None
+    with strategy.scope():
+        network = teacher.load(settings.objective.teacher_checkpoint, settings.data.image_size)
+    _check_classes(
+        "teacher_checkpoint", settings, train_source, network.num_classes, network.class_names
+    )
+    return network
+
+
+def _check_classes(flag, settings, source, num_classes, class_names):
+    """Raises UserError if what `flag` names knows other classes than the data have."""
+    if not source.num_labeled or not num_classes:
+        return
+    prefix = f"--{flag}={settings.flat()[flag]}"
+    if num_classes != source.num_classes:
+        raise UserError(
+            f"{prefix}: it knows {num_classes} classes and {source.name} has "
+            f"{source.num_classes}; they must agree"
+        )
+    has_names = class_names != pretrained.numbered_names(num_classes)
+    if len(class_names) != num_classes or not has_names:
+        return
+    for index, (name, expected) in enumerate(zip(class_names, source.class_names)):
+        if name != expected:
+            raise UserError(
+                f"{prefix}: its class {index} is {name}, that of {source.name} is {expected}; "
+                "they must agree"
+            )
+
+
+def num_classes(known: Teacher | Weights | None, source: Source) -> int:
+    """Outputs of the linear head; 0: no head.
+
+    Args:
+        known: teacher or imported weights, which know how many classes there are, or None.
+        source: what is trained on.
+    """
+    if known is not None:
+        return known.num_classes
+    return source.num_classes if source.num_labeled else 0

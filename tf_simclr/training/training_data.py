@@ -1,0 +1,183 @@
+"""What a run is trained on: which images, which of their labels, what is held out."""
+
+import dataclasses
+import functools
+import hashlib
+
+import numpy as np
+from absl import logging
+from etils import epath
+
+from tf_simclr.config import Config
+from tf_simclr.data import datasets, holdout, label_subset, mixture
+from tf_simclr.data.mixture import BatchPart
+from tf_simclr.data.source import Indexed, Source
+from tf_simclr.errors import UserError
+from tf_simclr.objectives import objective_class
+from tf_simclr.runs import files as run_files
+from tf_simclr.runs.directory import RunDirectory
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingData:
+    """The data of a training.
+
+    Attributes:
+        train_source: the training images with the labels that may be used, without those held out.
+        held_out: images that validation during the training takes; None: nothing is held out.
+        batch_parts: what every batch is made of.
+        num_available: images that there are; a run may train on a draw of them.
+        label_subset: which labels are used, for `labels.json`; None where all are.
+    """
+
+    train_source: Source
+    held_out: Indexed | None
+    batch_parts: list[BatchPart]
+    num_available: int
+    label_subset: dict | None
+
+    @property
+    def num_images(self) -> int:
+        """Images of an epoch."""
+        return sum(part.source.num_examples for part in self.batch_parts)
+
+    @functools.cached_property
+    def image_ids(self) -> str:
+        """A text that changes if the images have other names, or another order."""
+        names = []
+        for part in self.batch_parts:
+            index = np.arange(part.source.num_examples)
+            names += part.source.names_of(index)
+        return hashlib.sha256("\n".join(names).encode()).hexdigest()
+
+
+def load_training_data(
+    settings: Config,
+    *,
+    directory: RunDirectory,
+    related: list[epath.Path],
+    later: list[Config],
+    num_replicas: int,
+) -> TrainingData:
+    """Loads what a run is trained on.
+
+    Args:
+        settings: the whole configuration.
+        directory: of the run.
+        related: run directories whose label subset is used where it is of the same question.
+        later: configurations that run after this one; if they need labels that the data do not
+            have, it shows now.
+        num_replicas: over which a batch is split.
+
+    Raises:
+        UserError: data that can't be had, or that do not fit the configuration.
+    """
+    source = datasets.load(settings.data, settings.data.train_split)
+    source, subset = _restrict_labels(source, settings, directory, related)
+    if not source.num_labeled:
+        _check_no_labels_are_needed(source, settings, later)
+    held_out = None
+    # After the labels were chosen, so that no more of them are used.
+    if settings.eval.eval_every_epochs:
+        fraction = settings.eval.holdout_fraction
+        source, held_out = holdout.split(source, fraction, settings.train.seed)
+    batch_parts, num_available = _make_batch_parts(source, settings, num_replicas)
+    return TrainingData(source, held_out, batch_parts, num_available, subset)
+
+
+def _restrict_labels(source, settings, directory, related):
+    """(the source with the labels that may be used, the label subset to write down or None)."""
+    directories = [directory.path, *related]
+    for path in (settings.objective.checkpoint, settings.objective.teacher_checkpoint):
+        if path:
+            path = epath.Path(path)
+            directories.append(path if path.is_dir() else path.parent)
+    saved = [run_files.read_json(path / run_files.LABELS) for path in directories]
+    saved = [subset for subset in saved if subset]
+    return label_subset.restrict(source, settings.data, settings.train.seed, saved)
+
+
+def _check_no_labels_are_needed(source, settings, later):
+    same_data = [other for other in later if other.data == settings.data]
+    for stage in (settings, *same_data):
+        if objective_class(stage).labeled_only(stage):
+            raise UserError(
+                f"--train_mode={stage.objective.train_mode}: {source.name}, split {source.split}, "
+                "has no labels; only pretraining and distillation work without"
+            )
+    logging.info("%s has no labels: nothing that needs labels is trained or evaluated", source.name)
+
+
+def _make_batch_parts(source, settings, num_replicas):
+    """(what every batch is made of, how many images there are to choose from)."""
+    kind = objective_class(settings)
+    batch_size = settings.train.train_batch_size
+    if kind.labeled_only(settings):
+        labeled = source.labeled()
+        return [BatchPart(labeled, batch_size)], labeled.num_examples
+    unlabeled = datasets.load_unlabeled(settings.data)
+    num_available = source.num_examples
+    chosen_unlabeled = None
+    if unlabeled is not None:
+        num_available += unlabeled.num_examples
+        chosen_unlabeled = kind.chosen(settings, unlabeled)
+    batch_parts = mixture.batch_parts(
+        kind.chosen(settings, source),
+        chosen_unlabeled,
+        settings.data.unlabeled_ratio,
+        batch_size,
+        num_replicas,
+    )
+    if len(batch_parts) > 1:
+        texts = [
+            f"{part.batch_size} of {part.source.num_examples} images of {part.source.name} "
+            f"({part.source.num_labeled} labels)"
+            for part in batch_parts
+        ]
+        logging.info("every batch: %s", ", ".join(texts))
+    return batch_parts, num_available
+
+
+def check_numbered(data: TrainingData, settings: Config, directory: RunDirectory):
+    """Checks images that are classes of their own, so that each is known by its number.
+
+    Raises:
+        UserError: a stream, whose images have no numbers, a single image, or other images than
+            those that the run began with.
+    """
+    if not objective_class(settings).needs_index:
+        return
+    prefix = f"--pretext={settings.pretext.pretext}: each image is a class of its own, and"
+    streams = [part.source for part in data.batch_parts if not isinstance(part.source, Indexed)]
+    if streams:
+        raise UserError(
+            f"{prefix} {streams[0].name} is read as a stream, in which none has a number; "
+            "--seed_images=8000 takes so many of them, --cache_dataset keeps all in memory"
+        )
+    if data.num_images < 2:
+        raise UserError(f"{prefix} there is one to train on; at least 2 are needed")
+    saved = directory.read(run_files.DATA) or {}
+    if saved.get("image_ids", data.image_ids) != data.image_ids:
+        raise UserError(
+            f"--model_dir={directory.path}: each image is a class of its own, and those here "
+            f"({data.num_available}) are not those that the run began with ({saved['images']}); "
+            "bring them back, or give a new --model_dir"
+        )
+
+
+def load_eval_source(settings: Config, train_source: Source) -> Source:
+    """The evaluation split.
+
+    Raises:
+        UserError: it has other classes than the training split.
+    """
+    data = settings.data
+    source = datasets.load(data, data.eval_split)
+    if source.class_names != train_source.class_names:
+        eval_classes = ", ".join(source.class_names) or "none"
+        train_classes = ", ".join(train_source.class_names) or "none"
+        raise UserError(
+            f"--eval_split={data.eval_split}: its classes ({eval_classes}) are not those of "
+            f"{data.train_split} ({train_classes})"
+        )
+    return source
