@@ -1,8 +1,9 @@
-"""Checkpoints on disk: a tensor bundle of TensorFlow each, and a manifest with the checksums of its files.
+"""Checkpoints on disk: a tensor bundle of TensorFlow each, and a manifest with its checksums.
 
-A bundle is written in a directory beside, then its files are moved to their places: data, index, manifest. A process that
-dies in between leaves what is no checkpoint yet, or a whole one whose manifest is missing; TensorFlow's own checksums,
-which cover the values, tell that one from a damaged one, as they do for bundles of older versions.
+A bundle is written in a directory beside, then its files are moved to their places: data, index,
+manifest. A process that dies in between leaves what is no checkpoint yet, or a whole one whose
+manifest is missing. TensorFlow's own checksums, which cover the values, tell such a checkpoint from
+a damaged one, as they do for bundles of older versions.
 """
 
 import contextlib
@@ -16,11 +17,18 @@ from absl import logging
 from etils import epath
 
 from tf_simclr.errors import Failed, UserError
-from tf_simclr.runs.files import write_text
+from tf_simclr.runs.files import (
+    CHECKPOINT_INDEX,
+    CHECKPOINT_LIST,
+    CHECKPOINT_MANIFEST,
+    CHECKPOINT_PREFIX,
+    DAMAGED,
+    PARTIAL,
+    write_text,
+)
 
-CHECKPOINT_PREFIX = "ckpt"
-INDEX, MANIFEST = ".index", ".sha256.json"
-PARTIAL, DAMAGED = "partial", "damaged"  # directories beside the checkpoints
+READ_SIZE = 2**20  # bytes of a file that are read at once
+# What TensorFlow raises for a file that is not whole.
 UNREADABLE = (
     tf.errors.OpError,
     ValueError,
@@ -28,186 +36,221 @@ UNREADABLE = (
     KeyError,
     TypeError,
     RuntimeError,
-)  # what TensorFlow raises for a file that is not whole
+)
 
-_looked_at = {}  # {(prefix, size and time of its files): what is wrong with it, or None}
+_known_problems = {}  # {(prefix, size and time of its files): what is wrong with it, or None}
 
 
-def first_line(error):
+def first_line(error: BaseException) -> str:
     """What an exception says, in one line."""
-    return (str(getattr(error, "message", error)).strip().splitlines() or [type(error).__name__])[0]
+    lines = str(getattr(error, "message", error)).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
-def step_of(prefix):
+def step_of(prefix: str) -> int:
     """The step of a checkpoint."""
     return int(str(prefix).rsplit("-", 1)[1])
 
 
-def write(checkpoint, directory, step):
-    """Writes a `tf.train.Checkpoint` as that of `step`, unless there is a whole one; its prefix. Raises what TensorFlow or the system raises."""
+def write(checkpoint: tf.train.Checkpoint, directory, step: int) -> str:
+    """Writes the checkpoint of a step, unless there is a whole one.
+
+    Args:
+        checkpoint: what is written.
+        directory: of the run.
+        step: of the training.
+
+    Returns:
+        Its prefix.
+
+    Raises:
+        OSError, tf.errors.OpError: it can't be written.
+    """
     directory = epath.Path(directory)
-    name, partial = f"{CHECKPOINT_PREFIX}-{step}", directory / PARTIAL
+    name = f"{CHECKPOINT_PREFIX}-{step}"
     if step in _steps(directory) and _problem(directory, step) is None:
         return str(directory / name)
+    partial = directory / PARTIAL
     try:
         _remove(partial)
         partial.mkdir(parents=True)
         checkpoint.write(str(partial / name))
-        digests = {
-            file.name: _digest(file) for file in sorted(partial.iterdir())
-        }  # data, then index
-        (partial / (name + MANIFEST)).write_text(
-            json.dumps({"step": step, "sha256": digests}, indent=2) + "\n"
-        )
-        for file in (*digests, name + MANIFEST):
+        digests = {file.name: _digest(file) for file in sorted(partial.iterdir())}
+        manifest = {"step": step, "sha256": digests}
+        (partial / (name + CHECKPOINT_MANIFEST)).write_text(json.dumps(manifest, indent=2) + "\n")
+        for file in (*digests, name + CHECKPOINT_MANIFEST):  # data, index, manifest
             _flush(partial / file)
             (partial / file).replace(directory / file)
         _flush(directory)
     finally:
         with contextlib.suppress(OSError):
             _remove(partial)
-    _tell_tensorflow(directory)
+    _write_list(directory)
     return str(directory / name)
 
 
-def newest(directory):
-    """Prefix of the newest whole checkpoint, or None; newer ones, which are damaged, are named in the log and passed over.
+def newest(directory) -> str | None:
+    """Prefix of the newest whole checkpoint, or None.
+
+    Newer ones, which are damaged, are named in the log and passed over.
 
     Raises:
         UserError: all checkpoints are damaged.
         Failed: they can't be read.
     """
-    directory, found = epath.Path(directory), []
+    directory = epath.Path(directory)
+    checked = []
+    problems = []
     try:
-        while found != (
-            steps := _steps(directory)
-        ):  # once more where a training has written and removed some meanwhile
-            found, problems = steps, []
+        # Once more where a training has written and removed some meanwhile.
+        while checked != (steps := _steps(directory)):
+            checked = steps
+            problems = []
             for step in reversed(steps):
-                problems.append(_problem(directory, step))
-                if problems[-1] is None:
+                problem = _problem(directory, step)
+                if problem is None:
                     return str(directory / f"{CHECKPOINT_PREFIX}-{step}")
+                problems.append(problem)
     except OSError as error:
+        path = error.filename or directory
+        reason = error.strerror or error
         raise Failed(
-            f"{error.filename or directory}: it can't be read ({error.strerror or error}); nothing is changed, try again"
+            f"{path}: it can't be read ({reason}); nothing is changed, try again"
         ) from None
-    if steps:
-        raise UserError(
-            f"{directory / CHECKPOINT_PREFIX}-{steps[-1]} is damaged: {problems[0]}{f', and so are {len(steps) - 1} older ones' if len(steps) > 1 else ''}; "
-            "no whole checkpoint is left there: bring one back, or move these away to begin anew"
-        )
-    return None
+    if not checked:
+        return None
+    others = f", and so are {len(checked) - 1} older ones" if len(checked) > 1 else ""
+    raise UserError(
+        f"{directory / CHECKPOINT_PREFIX}-{checked[-1]} is damaged: {problems[0]}{others}; "
+        "no whole checkpoint is left there: bring one back, or move these away to begin anew"
+    )
 
 
-def require_whole(prefix):
-    """Raises ValueError if the checkpoint is known to be damaged by its manifest."""
+def require_whole(prefix: str):
+    """Checks a checkpoint by its manifest, if it has one.
+
+    Raises:
+        ValueError: it is damaged.
+    """
     path = epath.Path(prefix)
-    if (
-        re.fullmatch(rf"{CHECKPOINT_PREFIX}-\d+", path.name)
-        and (path.parent / (path.name + MANIFEST)).exists()
-    ):
+    has_step = re.fullmatch(rf"{CHECKPOINT_PREFIX}-\d+", path.name)
+    if has_step and (path.parent / (path.name + CHECKPOINT_MANIFEST)).exists():
         problem = _problem(path.parent, step_of(prefix))
         if problem:
             raise ValueError(problem)
 
 
-def set_aside(directory, after=-1):
-    """Moves the checkpoints of later steps than `after`, which are damaged, into the directory `damaged`."""
+def set_aside(directory, after: int = -1):
+    """Moves the checkpoints of later steps than `after`, which are damaged, into `damaged/`."""
     directory = epath.Path(directory)
+    damaged = directory / DAMAGED
     for step, files in _files(directory).items():
         if step > after:
-            (directory / DAMAGED).mkdir(exist_ok=True)
+            damaged.mkdir(exist_ok=True)
             for file in files:
-                file.replace(directory / DAMAGED / file.name)
-    _tell_tensorflow(directory)
+                file.replace(damaged / file.name)
+    _write_list(directory)
 
 
-def prune(directory, count):
-    """Removes all but the newest `count` checkpoints (None: keeps all), and what was left of older ones."""
+def prune(directory, keep: int | None):
+    """Removes all but the newest checkpoints, and what was left of older ones.
+
+    Args:
+        directory: of the run.
+        keep: how many are kept; None: all.
+    """
     directory = epath.Path(directory)
-    oldest = _steps(directory)[-count:][0] if count else 0
+    oldest_kept = _steps(directory)[-keep:][0] if keep else 0
     for step, files in _files(directory).items():
-        for file in reversed(files) if step < oldest else ():
-            file.unlink()
-    _tell_tensorflow(directory)
+        if step < oldest_kept:
+            for file in reversed(files):
+                file.unlink()
+    _write_list(directory)
 
 
 def _files(directory):
-    """{step: the files of its checkpoint in the order in which they are written}, steps rising; it may be damaged, or not one yet."""
-    found = {}
-    for path in directory.iterdir() if directory.is_dir() else ():
+    """{step: the files of its checkpoint in the order of writing}, steps ascending.
+
+    A checkpoint may be damaged, or not complete yet.
+    """
+    files = {}
+    paths = directory.iterdir() if directory.is_dir() else ()
+    for path in paths:
         match = re.fullmatch(rf"{CHECKPOINT_PREFIX}-(\d+)\..+", path.name)
         if match:
-            found.setdefault(int(match[1]), []).append(path)
-    return {
-        step: sorted(
-            files, key=lambda file: (file.name.endswith(MANIFEST), file.name.endswith(INDEX))
-        )
-        for step, files in sorted(found.items())
-    }
+            files.setdefault(int(match[1]), []).append(path)
+    return {step: sorted(files[step], key=_order_of_writing) for step in sorted(files)}
+
+
+def _order_of_writing(file):
+    name = file.name
+    return name.endswith(CHECKPOINT_MANIFEST), name.endswith(CHECKPOINT_INDEX)
 
 
 def _steps(directory):
-    """The steps of which there is a checkpoint, rising; it may be damaged."""
+    """The steps that have a checkpoint, ascending; it may be damaged."""
+    endings = (CHECKPOINT_INDEX, CHECKPOINT_MANIFEST)
     return [
         step
         for step, files in _files(directory).items()
-        if any(file.name.endswith((INDEX, MANIFEST)) for file in files)
+        if any(file.name.endswith(endings) for file in files)
     ]
 
 
-def _tell_tensorflow(directory):
+def _write_list(directory):
     """Writes the file that `tf.train.latest_checkpoint` reads."""
     steps = _steps(directory)
-    if steps:
-        rows = [
-            ("model_checkpoint_path", steps[-1]),
-            *(("all_model_checkpoint_paths", step) for step in steps),
-        ]
-        write_text(
-            directory / "checkpoint",
-            "".join(f'{name}: "{CHECKPOINT_PREFIX}-{step}"\n' for name, step in rows),
-        )
+    if not steps:
+        return
+    lines = [f'model_checkpoint_path: "{CHECKPOINT_PREFIX}-{steps[-1]}"\n']
+    for step in steps:
+        lines.append(f'all_model_checkpoint_paths: "{CHECKPOINT_PREFIX}-{step}"\n')
+    write_text(directory / CHECKPOINT_LIST, "".join(lines))
 
 
 def _problem(directory, step):
-    """What is wrong with the checkpoint, or None; named in the log when it is first found."""
+    """What is wrong with a checkpoint, or None; it is logged when it is first noticed."""
     prefix = directory / f"{CHECKPOINT_PREFIX}-{step}"
     try:
         files = _files(directory).get(step, [])
-        key = (
-            str(prefix),
-            *((file.name, stat.length, stat.mtime) for file in files for stat in [file.stat()]),
-        )
-        if key not in _looked_at:
-            _looked_at[key] = _look(prefix, step, files)
-            if _looked_at[key]:
-                logging.warning("%s is damaged and passed over: %s", prefix, _looked_at[key])
-        return _looked_at[key]
+        key = [str(prefix)]
+        for file in files:
+            status = file.stat()
+            key.append((file.name, status.length, status.mtime))
+        key = tuple(key)
+        if key not in _known_problems:
+            problem = _check(prefix, step, files)
+            if problem:
+                logging.warning("%s is damaged and passed over: %s", prefix, problem)
+            _known_problems[key] = problem
+        return _known_problems[key]
     except FileNotFoundError:  # a training has removed it meanwhile
         return "it is not there any more"
 
 
-def _look(prefix, step, files):
-    manifest = prefix.parent / (prefix.name + MANIFEST)
+def _check(prefix, step, files):
+    """What is wrong with a checkpoint, or None."""
+    manifest = prefix.parent / (prefix.name + CHECKPOINT_MANIFEST)
     if manifest not in files:
-        return _look_with_tensorflow(str(prefix), step, files)
+        return _check_with_tensorflow(str(prefix), step, files)
     try:
-        written = json.loads(manifest.read_text())
-        digests = dict(written["sha256"])
-        if written["step"] != step or not any(name.endswith(INDEX) for name in digests):
-            return f"{manifest.name} is that of step {written['step']}"
+        content = json.loads(manifest.read_text())
+        digests = dict(content["sha256"])
+        has_index = any(name.endswith(CHECKPOINT_INDEX) for name in digests)
+        if content["step"] != step or not has_index:
+            return f"{manifest.name} is that of step {content['step']}"
     except (ValueError, KeyError, TypeError):
         return f"{manifest.name} can't be read"
-    for name, expected in digests.items():
+    for name, digest in digests.items():
         if prefix.parent / name not in files:
             return f"{name} is missing"
-        if _digest(prefix.parent / name) != expected:
+        if _digest(prefix.parent / name) != digest:
             return f"{name} is not what was written (its SHA-256 is another one)"
     return None
 
 
-def _look_with_tensorflow(prefix, step, files):
+def _check_with_tensorflow(prefix, step, files):
+    """As `_check`, by the checksums that TensorFlow has written."""
     for file in files:
         with file.open("rb") as opened:  # what can't be read now is not damaged
             opened.read(1)
@@ -216,27 +259,30 @@ def _look_with_tensorflow(prefix, step, files):
         values = {key: reader.get_tensor(key) for key in reader.get_variable_to_shape_map()}
     except UNREADABLE as error:
         return first_line(error)
-    found = next((int(value) for key, value in values.items() if key.startswith("step/")), step)
-    return None if found == step else f"it is that of step {found}"
+    for key, value in values.items():
+        if key.startswith("step/") and int(value) != step:
+            return f"it is that of step {int(value)}"
+    return None
 
 
 def _digest(path):
     """The SHA-256 of a file."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(2**20):
-            digest.update(chunk)
+        while content := file.read(READ_SIZE):
+            digest.update(content)
     return digest.hexdigest()
 
 
 def _flush(path):
-    """Returns when a file or directory is on the disk and not only on its way there; in a bucket it is."""
-    if "://" not in str(path):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    """Returns when a file or directory is on the disk; in a bucket it is already."""
+    if "://" in str(path):
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _remove(directory):

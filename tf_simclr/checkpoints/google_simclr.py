@@ -1,7 +1,9 @@
-"""Weights of Google Research's SimCLR code for TensorFlow 2: its SavedModels and its training checkpoints.
+"""Weights of the original SimCLR release: its SavedModels and its training checkpoints.
 
-Their variables are told apart by what they are (convolution, batch norm, dense), where they are (stem, block group,
-heads) and in which order they were made: the numbers in their names count on over a whole process and mean nothing else.
+The original release is Google Research's SimCLR code for TensorFlow 2. Its variables are told apart
+by what they are (convolution, batch norm, dense), where they are (stem, block group, heads) and in
+which order they were made: the numbers in their names count on over a whole process and mean
+nothing else.
 """
 
 import collections
@@ -12,7 +14,8 @@ from tensorflow.core.protobuf import trackable_object_graph_pb2
 from tf_simclr.models.resnet import FAMILY, BottleneckBlock
 
 ATTRIBUTES = ("kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance")
-PARTS = {  # {first component of a variable's name or attribute in the model: our part}
+# {first component of a variable's name, or attribute in the model: our layer}
+NETWORK_LAYERS = {
     "resnet": "encoder",
     "resnet_model": "encoder",
     "projection_head": "projection_head",
@@ -21,179 +24,229 @@ PARTS = {  # {first component of a variable's name or attribute in the model: ou
     "supervised_head": "supervised_head",
 }
 SHORTCUTS = ("projection_layers", "shortcut_layers")  # made before the branch beside them
-_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
+KINDS = ("convolution", "batch norm", "dense")
+GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
+NOT_OF_THE_MODEL = re.compile(r"(optimizer|global_step|save_counter)\b")
+WIDTH_OF_STEM = 64  # channels at width 1
 
-Layer = collections.namedtuple(
-    "Layer", "place order variables"
-)  # variables: {attribute: (key or variable path, shape)}
+# group: 0 for the stem and heads, 1 to 4 for block groups. order: by which layers of a kind are
+# sorted. variables: {attribute: (checkpoint key or variable path, shape)}.
+Layer = collections.namedtuple("Layer", "group order variables")
+# Where a variable is, of which layer it is, and which one of the layer's variables.
+Location = collections.namedtuple("Location", "network_layer group order layer attribute")
 
 
-def read(reader):
-    """The layers that a checkpoint of that code holds, {(part, kind): [Layer]} in their order; None if it is not one.
+def read(reader) -> dict | None:
+    """The layers that a checkpoint of the original release holds.
 
     Args:
         reader: of `tf.train.load_checkpoint`; of a SavedModel, its `variables/variables`.
+
+    Returns:
+        {(our layer, kind): [Layer] in their order}; None if it is not such a checkpoint.
 
     Raises:
         ValueError: a variable of the network that has no place in ours.
     """
     shapes = reader.get_variable_to_shape_map()
-    if _GRAPH not in shapes:
+    if GRAPH_KEY not in shapes:
         return None
-    graph = trackable_object_graph_pb2.TrackableObjectGraph.FromString(reader.get_tensor(_GRAPH))
-    found = [
-        (value.full_name, value.checkpoint_key)
-        for node in graph.nodes
-        for value in node.attributes
-        if value.name == "VARIABLE_VALUE"
-    ]
-    model = [
-        (name, key)
-        for name, key in found
-        if ".OPTIMIZER_SLOT" not in key
-        and not re.match(r"(optimizer|global_step|save_counter)\b", key)
-    ]
-    # All by key, or, where a SavedModel of a Keras model lists variables by number instead, all by name.
-    entries, _, shown = min(
-        (
-            (by, sum(entry is None for entry in by), shown)
-            for by, shown in (
-                (
-                    [_of_key(key.split("/.ATTRIBUTES")[0]) for _, key in model],
-                    [key for _, key in model],
-                ),
-                ([_of_name(name) for name, _ in model], [name for name, _ in model]),
-            )
-        ),
-        key=lambda found: found[1],
+    variables = _model_variables(reader)
+    keys = [key for _, key in variables]
+    labels = keys
+    locations = [_locate_by_key(key.split("/.ATTRIBUTES")[0]) for key in keys]
+    # A SavedModel of a Keras model may list variables by number instead: then by name.
+    names = [name for name, _ in variables]
+    locations_by_name = [_locate_by_name(name) for name in names]
+    if locations_by_name.count(None) < locations.count(None):
+        locations, labels = locations_by_name, names
+    has_encoder = any(
+        location is not None and location.network_layer == "encoder" for location in locations
     )
-    if not any(entry and entry[0] == "encoder" for entry in entries):
+    if not has_encoder:
         return None
-    strange = [name for entry, name in zip(entries, shown) if entry is None]
-    if strange:
+    unknown = [label for label, location in zip(labels, locations) if location is None]
+    if unknown:
         raise ValueError(
-            f"{strange[0]} and {len(strange) - 1} more variables there have no place in a network of this package"
+            f"{unknown[0]} and {len(unknown) - 1} more variables there have no place in a network "
+            "of this package"
         )
-    return _layers((*entry, key, shapes[key]) for entry, (_, key) in zip(entries, model))
+    return _group_layers((location, key, shapes[key]) for location, key in zip(locations, keys))
 
 
-def keys(layers, network):
-    """{variable path: checkpoint key} of all variables of `network` (models.network.Network) that the layers of `read` have.
+def _model_variables(reader):
+    """[(name, checkpoint key)] of the variables that are no state of the training."""
+    graph = trackable_object_graph_pb2.TrackableObjectGraph.FromString(reader.get_tensor(GRAPH_KEY))
+    variables = []
+    for node in graph.nodes:
+        for value in node.attributes:
+            key = value.checkpoint_key
+            is_variable = value.name == "VARIABLE_VALUE"
+            is_state = ".OPTIMIZER_SLOT" in key or NOT_OF_THE_MODEL.match(key)
+            if is_variable and not is_state:
+                variables.append((value.full_name, key))
+    return variables
+
+
+def keys(layers: dict, network) -> dict[str, str]:
+    """The checkpoint keys of a network's variables.
+
+    Args:
+        layers: of `read`.
+        network: `models.network.Network`.
+
+    Returns:
+        {variable path: checkpoint key} of all variables that the layers have.
 
     Raises:
         ValueError: the encoder is another one, or a layer has more variables than ours.
     """
     matched = {}
-    for part in network.exported_layers():
-        ours = _layers(_of_variable(part, index, v) for index, v in enumerate(part.variables))
-        for kind in ("convolution", "batch norm", "dense"):
-            mine, theirs = ours.get((part.name, kind), []), layers.get((part.name, kind), [])
-            if part.name == "encoder" and [layer.place for layer in mine] != [
-                layer.place for layer in theirs
-            ]:
+    for network_layer in network.exported_layers():
+        network_layers = _group_layers(
+            (_locate_variable(network_layer, index, v), v.path, v.shape)
+            for index, v in enumerate(network_layer.variables)
+        )
+        for kind in KINDS:
+            saved = layers.get((network_layer.name, kind), [])
+            built = network_layers.get((network_layer.name, kind), [])
+            groups_agree = [layer.group for layer in built] == [layer.group for layer in saved]
+            if network_layer.name == "encoder" and not groups_agree:
                 raise ValueError(f"there is {describe(layers)}")
-            for a, b in zip(
-                mine, theirs
-            ):  # fine-tuning keeps the first layers of the head only; missing ones are named by who reads
-                strange = [name for name in b.variables if name not in a.variables]
-                if strange:
-                    raise ValueError(f"{b.variables[strange[0]][0]} has no place here")
-                matched |= {
-                    path: b.variables[name][0]
-                    for name, (path, _) in a.variables.items()
-                    if name in b.variables
-                }
+            # Fine-tuning keeps the first layers of the head only; missing ones are named by the
+            # function that reads the values.
+            for built_layer, saved_layer in zip(built, saved):
+                matched |= _match(built_layer, saved_layer)
     return matched
 
 
-def num_classes(layers):
+def _match(built, saved):
+    """{variable path: checkpoint key} of one layer."""
+    for attribute, (key, _) in saved.variables.items():
+        if attribute not in built.variables:
+            raise ValueError(f"{key} has no place here")
+    paths = {}
+    for attribute, (path, _) in built.variables.items():
+        if attribute in saved.variables:
+            key, _ = saved.variables[attribute]
+            paths[path] = key
+    return paths
+
+
+def num_classes(layers: dict) -> int:
     """Outputs of the linear layer, 0 if there is none."""
-    found = layers.get(("supervised_head", "dense"), [])
-    return found[0].variables["kernel"][1][-1] if found else 0
+    head = layers.get(("supervised_head", "dense"), [])
+    return _kernel_shape(head[0])[-1] if head else 0
 
 
-def describe(layers):
+def _kernel_shape(layer):
+    _, shape = layer.variables["kernel"]
+    return shape
+
+
+def describe(layers: dict) -> str:
     """The encoder and the head in words and as flags."""
     convolutions = layers.get(("encoder", "convolution"), [])
-    groups = [sum(layer.place == g for layer in convolutions) for g in range(5)]
-    if not groups[0]:
+    counts = collections.Counter(layer.group for layer in convolutions)
+    if not counts[0]:
         return "a network without stem"
-    stem = convolutions[groups[0] - 1].variables["kernel"][1]  # the last convolution of the stem
+    stem_shape = _kernel_shape(convolutions[counts[0] - 1])  # the last convolution of the stem
+    flags = [f"--width_multiplier={stem_shape[-1] / WIDTH_OF_STEM:g}"]
+    flags += _depth_flags([counts[group] for group in range(1, 5)])
+    is_cifar_stem = counts[0] == 1 and stem_shape[0] == 3
+    flags.append(f"--image_size={'32 (or less)' if is_cifar_stem else '224 (any above 32)'}")
     head = layers.get(("projection_head", "dense"), [])
-    flags = [f"--width_multiplier={stem[-1] / 64:g}"]
-    for depth, (block, counts) in FAMILY.items():
-        for ratio in ("0", "0.0625") if block is BottleneckBlock else ("0",):
-            inside = (5 if ratio != "0" else 3) if block is BottleneckBlock else 2
-            if groups[1:] == [inside * count + 1 for count in counts]:
-                flags += [f"--resnet_depth={depth}", f"--sk_ratio={ratio}"]
-    flags.append(
-        f"--image_size={'32 (or less)' if groups[0] == 1 and stem[0] == 3 else '224 (any above 32)'}"
-    )
     flags.append(f"--num_proj_layers={len(head)}" if head else "--proj_head_mode=none")
     return "a network of other flags: " + " ".join(flags)
 
 
-def _layers(entries):
-    """{(part, kind): [Layer] in order} of (part, place, order, layer, attribute, key, shape)s."""
-    layers, kinds = {}, {}
-    for part, place, order, name, attribute, key, shape in entries:
-        layers.setdefault((part, name), Layer(place, order, {})).variables[attribute] = (
-            key,
-            tuple(shape),
-        )
-    for (part, _), layer in layers.items():
-        if not {"gamma", "kernel"} & {*layer.variables}:
-            raise ValueError(
-                f"{next(iter(layer.variables.values()))[0]} has neither gamma nor kernel beside it"
-            )
-        kind = (
-            "batch norm"
-            if "gamma" in layer.variables
-            else "convolution"
-            if len(layer.variables["kernel"][1]) == 4
-            else "dense"
-        )
-        kinds.setdefault((part, kind), []).append(layer)
-    return {kind: sorted(found, key=lambda layer: layer.order) for kind, found in kinds.items()}
+def _depth_flags(counts):
+    """The flags of depth and selective kernels by the number of convolutions of each group."""
+    flags = []
+    for depth, (block, num_blocks) in FAMILY.items():
+        is_bottleneck = block is BottleneckBlock
+        convolutions_by_ratio = {"0": 3, "0.0625": 5} if is_bottleneck else {"0": 2}
+        for ratio, num_convolutions in convolutions_by_ratio.items():
+            # Each group has the convolution of a shortcut, too.
+            if counts == [num_convolutions * blocks + 1 for blocks in num_blocks]:
+                flags += [f"--resnet_depth={depth}", f"--sk_ratio={ratio}"]
+    return flags
 
 
-def _of_variable(part, index, v):
+def _group_layers(variables):
+    """{(our layer, kind): [Layer] in order} of (location, key or path, shape)s."""
+    layers = {}
+    for location, key, shape in variables:
+        name = location.network_layer, location.layer
+        layer = layers.setdefault(name, Layer(location.group, location.order, {}))
+        layer.variables[location.attribute] = key, tuple(shape)
+    kinds = {}
+    for (network_layer, _), layer in layers.items():
+        kinds.setdefault((network_layer, _kind(layer)), []).append(layer)
+    return {
+        name: sorted(same_kind, key=lambda layer: layer.order) for name, same_kind in kinds.items()
+    }
+
+
+def _kind(layer):
+    if "gamma" in layer.variables:
+        return "batch norm"
+    if "kernel" not in layer.variables:
+        key, _ = next(iter(layer.variables.values()))
+        raise ValueError(f"{key} has neither gamma nor kernel beside it")
+    return "convolution" if len(_kernel_shape(layer)) == 4 else "dense"
+
+
+def _locate_variable(network_layer, index, v):
+    """The location of a variable of ours."""
     layer, attribute = v.path.rsplit("/", 1)
     group = re.search(r"/group(\d)_", v.path)
-    return part.name, int(group[1]) if group else 0, index, layer, attribute, v.path, v.shape
+    return Location(network_layer.name, int(group[1]) if group else 0, index, layer, attribute)
 
 
-def _of_name(name):
-    """resnet/block_group1/bottleneck_block_1/conv2d_fixed_padding_5/conv2d_5/kernel: (part, place, order, layer, attribute), None if it is none."""
-    components = [_numbered(component) for component in name.split("/")]
-    part, attribute = (
-        next((PARTS[base] for base, _ in components if base in PARTS), None),
-        name.rsplit("/", 1)[-1],
-    )
-    if part is None or attribute not in ATTRIBUTES or len(components) < 3:
+def _locate_by_name(name):
+    """The location of resnet/block_group1/bottleneck_block_1/conv2d_fixed_padding_5/conv2d_5/kernel.
+
+    None if it is no variable of the network.
+    """
+    components = [_split_number(component) for component in name.split("/")]
+    layer, _, attribute = name.rpartition("/")
+    network_layer = None
+    group = 0
+    for base, _ in components:
+        if network_layer is None:
+            network_layer = NETWORK_LAYERS.get(base)
+        if not group and re.fullmatch(r"block_group\d", base):
+            group = int(base[-1])
+    if network_layer is None or attribute not in ATTRIBUTES or len(components) < 3:
         return None
-    group = next(
-        (int(base[-1]) for base, _ in components if re.fullmatch(r"block_group\d", base)), 0
-    )
-    return part, group, components[-2][1], name.rsplit("/", 1)[0], attribute
+    _, order = components[-2]
+    return Location(network_layer, group, order, layer, attribute)
 
 
-def _of_key(key):
-    """model/resnet_model/block_groups/0/layers/1/conv_relu_dropblock_layers/0/conv2d/kernel, likewise."""
+def _locate_by_key(key):
+    """The location of model/resnet_model/block_groups/0/layers/1/conv_relu_dropblock_layers/0/conv2d/kernel.
+
+    None if it is no variable of the network.
+    """
     *above, attribute = key.split("/")
-    start = next((i for i, component in enumerate(above) if component in PARTS), None)
+    start = next((i for i, component in enumerate(above) if component in NETWORK_LAYERS), None)
     if start is None or attribute not in ATTRIBUTES:
         return None
     inside = above[start + 1 :]
-    group = int(inside[1]) + 1 if inside[:1] == ["block_groups"] else 0
-    order = (
-        group,
-        *((component not in SHORTCUTS, _numbered(component)[1]) for component in inside),
-    )
-    return PARTS[above[start]], group, order, "/".join(above), attribute
+    is_in_group = inside[:1] == ["block_groups"]
+    group = int(inside[1]) + 1 if is_in_group else 0
+    order = [group]
+    for component in inside:
+        _, number = _split_number(component)
+        order.append((component not in SHORTCUTS, number))
+    network_layer = NETWORK_LAYERS[above[start]]
+    return Location(network_layer, group, tuple(order), "/".join(above), attribute)
 
 
-def _numbered(component):
+def _split_number(component):
     """'conv2d_5' -> ('conv2d', 5); without a number it is the first, -1; '5' -> ('', 5)."""
-    alone, base, number = re.fullmatch(r"(\d+)|(.*?)(?:_(\d+))?", component).groups()
-    return base or "", int(alone or number or -1)
+    if re.fullmatch(r"\d+", component):
+        return "", int(component)
+    base, number = re.fullmatch(r"(.*?)(?:_(\d+))?", component).groups()
+    return base or "", int(number or -1)

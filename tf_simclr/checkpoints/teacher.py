@@ -1,11 +1,15 @@
 """A trained network as the teacher of another one: frozen, in inference mode."""
 
+from collections.abc import Callable
+
 import tensorflow as tf
 from absl import logging
 from etils import epath
 
 from tf_simclr.checkpoints import pretrained
+from tf_simclr.checkpoints.weights import SAVED_MODEL_FILE
 from tf_simclr.errors import UserError
+from tf_simclr.runs import files as run_files
 
 FLAG = "teacher_checkpoint"
 
@@ -13,55 +17,71 @@ FLAG = "teacher_checkpoint"
 class Teacher:
     """Images float32 [B, H, W, 3] in [0, 1] -> logits float32 [B, num_classes].
 
-    Not a Keras layer: what a student holds of it must become neither trainable nor part of the student's checkpoints.
+    It is not a Keras layer: what a student holds of it must become neither trainable nor part of
+    the student's checkpoints.
+
+    Args:
+        predict: images -> logits.
+        class_names: of the logits.
+        variables: that `predict` uses, which have to stay alive.
     """
 
-    def __init__(self, predict, class_names, variables):
-        self._predict, self.class_names, self.variables = predict, class_names, variables
+    def __init__(self, predict: Callable, class_names: tuple[str, ...], variables: list):
+        self._predict = predict
+        self.class_names = class_names
+        self.variables = variables
 
     @property
-    def num_classes(self):
+    def num_classes(self) -> int:
+        """Number of logits."""
         return len(self.class_names)
 
-    def __call__(self, images):
+    def __call__(self, images: tf.Tensor) -> tf.Tensor:
         return tf.cast(self._predict(images), tf.float32)
 
 
-def load(path, image_size):
-    """The teacher at `path`: a run directory of this package, a checkpoint prefix in one, or a SavedModel with `logits_sup`.
+def load(path: str, image_size: int) -> Teacher:
+    """Loads a teacher. Has to be called in the strategy's scope.
 
-    Has to be called in the strategy's scope.
+    Args:
+        path: a run directory of this package, a checkpoint prefix in one, or a SavedModel with
+            `logits_sup`.
+        image_size: of the images that it will see, in pixels.
 
     Raises:
         UserError: it is neither, or has no linear head.
     """
     if not path:
         raise UserError(
-            f"--train_mode=distill learns from a teacher: give --{FLAG}=, the run directory of a finished fine-tuning, or a SavedModel"
+            f"--train_mode=distill learns from a teacher: give --{FLAG}=, the run directory of a "
+            "finished fine-tuning, or a SavedModel"
         )
-    if (epath.Path(path) / "saved_model.pb").exists():
+    if (epath.Path(path) / SAVED_MODEL_FILE).exists():
         return _of_saved_model(path, image_size)
-    return _of_run(path, pretrained.load(path, FLAG), image_size)
+    return _of_run(path, image_size)
 
 
-def _of_run(path, found, image_size):
-    network = found.network
+def _of_run(path, image_size):
+    model = pretrained.load(path, FLAG)
+    network = model.network
     if network.supervised_head is None:
         raise UserError(
-            f"--{FLAG}={path}: it has no linear head, so it predicts no classes; give a fine-tuned network"
+            f"--{FLAG}={path}: it has no linear head, so it predicts no classes; "
+            "give a fine-tuned network"
         )
-    if found.settings.data.image_size != image_size:
+    trained_size = model.settings.data.image_size
+    if trained_size != image_size:
         logging.warning(
             "the teacher was trained on images of %d pixels and sees those of --image_size=%d here",
-            found.settings.data.image_size,
+            trained_size,
             image_size,
         )
-    logging.info("the teacher is %s, step %d", path, found.step)
-    return Teacher(
-        lambda images: network(images, training=False)["logits_sup"],
-        found.class_names,
-        network.variables,
-    )
+    logging.info("the teacher is %s, step %d", path, model.step)
+
+    def predict(images):
+        return network(images, training=False)["logits_sup"]
+
+    return Teacher(predict, model.class_names, network.variables)
 
 
 def _of_saved_model(path, image_size):
@@ -72,14 +92,13 @@ def _of_saved_model(path, image_size):
         def predict(images):
             return module(images, trainable=False)["logits_sup"]
 
-        once = tf.function(
-            lambda images: strategy.run(predict, args=(images,)), autograph=False
-        )  # replicas have variables of their own
-        logits = strategy.experimental_local_results(
-            once(tf.zeros([1, image_size, image_size, 3]))
-        )[0]
+        def predict_on_replicas(images):  # replicas have variables of their own
+            return strategy.run(predict, args=(images,))
+
+        blank = tf.zeros([1, image_size, image_size, 3])
+        logits = tf.function(predict_on_replicas, autograph=False)(blank)
+        num_classes = strategy.experimental_local_results(logits)[0].shape[-1]
     logging.info("the teacher is the SavedModel %s", path)
-    names = pretrained.class_names_or_numbers(
-        logits.shape[-1], pretrained.saved_class_names(epath.Path(path) / "assets")
-    )
-    return Teacher(predict, names, getattr(module, "variables", []))
+    saved_names = pretrained.saved_class_names(epath.Path(path) / run_files.ASSETS)
+    class_names = pretrained.class_names_or_numbers(num_classes, saved_names)
+    return Teacher(predict, class_names, getattr(module, "variables", []))

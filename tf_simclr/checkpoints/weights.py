@@ -1,4 +1,7 @@
-"""Trained weights on disk, whoever wrote them. Any variable that is not found is an error that names it."""
+"""Trained weights on disk, whoever wrote them.
+
+Any variable that is not in a checkpoint is an error that names it.
+"""
 
 import os
 
@@ -6,129 +9,148 @@ import tensorflow as tf
 from absl import logging
 from etils import epath
 
-from tf_simclr.checkpoints import files as checkpoint_files
-from tf_simclr.checkpoints import google_simclr
+from tf_simclr.checkpoints import files, google_simclr
 from tf_simclr.checkpoints.files import UNREADABLE, first_line
 from tf_simclr.config.stages import CHECKPOINT_FORMS
 from tf_simclr.errors import UserError
+from tf_simclr.runs import files as run_files
 
 VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
-_AGREE = "network and checkpoint must agree in depth, width, SK, SE and heads"
+MODEL_PREFIX = "model/"
+ESCAPED_SLASH = ".S"  # how TensorFlow writes a slash in a key of a dict
+MUST_AGREE = "network and checkpoint must agree in depth, width, SK, SE and heads"
+VARIABLES = os.path.join("variables", "variables")  # prefix of the checkpoint in a SavedModel
+SAVED_MODEL_FILE = "saved_model.pb"
 
 
-def variable_key(part, path):
-    """The checkpoint key of a variable in the dict `part`."""
-    return (
-        f"{part}/" + path.replace("/", ".S") + VALUE
-    )  # how TensorFlow writes a dict key that has slashes
+def variable_key(kind: str, path: str) -> str:
+    """The checkpoint key of a variable in the dict `kind` ("model" or "optimizer")."""
+    return f"{kind}/" + path.replace("/", ESCAPED_SLASH) + VALUE
 
 
-def _path_of(key):
-    return key.removeprefix("model/").removesuffix(VALUE).replace(".S", "/")
+def _path_of_key(key):
+    return key.removeprefix(MODEL_PREFIX).removesuffix(VALUE).replace(ESCAPED_SLASH, "/")
 
 
-def newest_checkpoint(path, flag="checkpoint"):
-    """The newest whole checkpoint that `path` stands for, its prefix: see `chain.CHECKPOINTS`."""
-    place = str(path)
-    if tf.io.gfile.exists(os.path.join(place, "saved_model.pb")):
-        place = os.path.join(place, "variables", "variables")
-    found = _newest_in(place)
-    if found is None and tf.io.gfile.glob(place + ".index"):
-        found = place
-    if found is None:
-        inside = _runs_inside(place)
-        reason = (
-            "no such file or directory"
-            if not tf.io.gfile.exists(place)
-            else "there is no checkpoint in it"
-            + (f", but in {', '.join(inside)}" if inside else "")
-        )
-        raise UserError(f"--{flag}={path}: {reason}; give {CHECKPOINT_FORMS}")
-    return found
+def newest_checkpoint(path: str, flag: str = "checkpoint") -> str:
+    """The prefix of the newest whole checkpoint that a path stands for.
+
+    Args:
+        path: a run directory, a directory of checkpoints, a prefix, or a SavedModel.
+        flag: whose value it is, for the message.
+
+    Raises:
+        UserError: there is none.
+    """
+    location = str(path)
+    if tf.io.gfile.exists(os.path.join(location, SAVED_MODEL_FILE)):
+        location = os.path.join(location, VARIABLES)
+    prefix = _newest_in_directory(location)
+    if prefix is not None:
+        return prefix
+    if tf.io.gfile.glob(location + run_files.CHECKPOINT_INDEX):
+        return location
+    if not tf.io.gfile.exists(location):
+        reason = "no such file or directory"
+    else:
+        reason = "there is no checkpoint in it"
+        runs = _runs_inside(location)
+        if runs:
+            reason += f", but in {', '.join(runs)}"
+    raise UserError(f"--{flag}={path}: {reason}; give {CHECKPOINT_FORMS}")
 
 
 def _runs_inside(path):
     """The directories in `path` that have a checkpoint, such as the stages of a chain."""
     names = tf.io.gfile.listdir(path) if tf.io.gfile.isdir(path) else []
-    places = [os.path.join(path, name.rstrip("/")) for name in names]
+    directories = [os.path.join(path, name.rstrip("/")) for name in names]
     return sorted(
-        place for place in places if tf.io.gfile.isdir(place) and tf.train.latest_checkpoint(place)
+        directory
+        for directory in directories
+        if tf.io.gfile.isdir(directory) and tf.train.latest_checkpoint(directory)
     )
 
 
-def _newest_in(place):
-    """The newest checkpoint of a run, or of a directory that something else has written, or None."""
-    if not tf.io.gfile.isdir(place):
+def _newest_in_directory(path):
+    """The newest checkpoint of a run, or of a directory that another program has written."""
+    if not tf.io.gfile.isdir(path):
         return None
-    return checkpoint_files.newest(place) or tf.train.latest_checkpoint(place)
+    return files.newest(path) or tf.train.latest_checkpoint(path)
 
 
 class Weights:
-    """The variables of a network at `path`, the value of `flag`: a checkpoint or SavedModel, of this package or of the papers' code.
+    """The variables of a network: a checkpoint or SavedModel.
+
+    It may be of this package or of the original SimCLR release (Google Research's code).
+
+    Args:
+        path: see `newest_checkpoint`.
+        flag: whose value it is, for messages.
 
     Raises:
         UserError: there is no checkpoint, or a damaged one.
     """
 
-    def __init__(self, path, flag="checkpoint"):
-        self.path, self.flag, self.prefix = path, flag, newest_checkpoint(path, flag)
+    def __init__(self, path: str, flag: str = "checkpoint"):
+        self.path = path
+        self.flag = flag
+        self.prefix = newest_checkpoint(path, flag)
+        self._google_layers = None  # of the original release
         try:
-            checkpoint_files.require_whole(self.prefix)
+            files.require_whole(self.prefix)
             self._reader = tf.train.load_checkpoint(self.prefix)
             self._shapes = self._reader.get_variable_to_shape_map()
-            self._layers = (
-                None
-                if any(key.startswith("model/model.S") for key in self._shapes)
-                else google_simclr.read(self._reader)
-            )
+            if not any(key.startswith("model/model.S") for key in self._shapes):
+                self._google_layers = google_simclr.read(self._reader)
         except UNREADABLE as error:
             raise self._unusable(error) from None
 
     @property
-    def of_papers(self):
-        """Whether it is of the papers' code."""
-        return self._layers is not None
+    def is_of_original_release(self) -> bool:
+        """Whether it is of the original SimCLR release."""
+        return self._google_layers is not None
 
     @property
-    def saved_model(self):
+    def saved_model(self) -> str | None:
         """Path of the SavedModel it is, None for a checkpoint."""
-        return (
-            os.path.dirname(os.path.dirname(self.prefix))
-            if self.prefix.endswith(os.path.join("variables", "variables"))
-            else None
-        )
+        if not self.prefix.endswith(VARIABLES):
+            return None
+        return os.path.dirname(os.path.dirname(self.prefix))
 
     @property
-    def place(self):
-        """`epath.Path` where files beside the weights are: the run directory, or the assets of a SavedModel."""
-        return (
-            epath.Path(self.saved_model) / "assets"
-            if self.saved_model
-            else epath.Path(self.prefix).parent
-        )
+    def directory(self) -> epath.Path:
+        """Where files beside the weights are: the run directory, or the assets of a SavedModel."""
+        if self.saved_model:
+            return epath.Path(self.saved_model) / run_files.ASSETS
+        return epath.Path(self.prefix).parent
 
     @property
-    def step(self):
+    def step(self) -> int:
         """Of the training, as the names of the files say; 0 if they do not."""
-        number = (
-            os.path.basename(self.saved_model)
-            if self.saved_model
-            else self.prefix.rsplit("-", 1)[-1]
-        )
+        if self.saved_model:
+            number = os.path.basename(self.saved_model)
+        else:
+            number = self.prefix.rsplit("-", 1)[-1]
         return int(number) if number.isdigit() else 0
 
     @property
-    def num_classes(self):
+    def num_classes(self) -> int:
         """Outputs of the linear head; 0 if there is none."""
-        if self._layers is not None:
-            return google_simclr.num_classes(self._layers)
-        return self._shapes.get(variable_key("model", "model/supervised_head/bias"), [0])[0]
+        if self._google_layers is not None:
+            return google_simclr.num_classes(self._google_layers)
+        bias_key = variable_key("model", "model/supervised_head/bias")
+        return self._shapes.get(bias_key, [0])[0]
 
-    def restore(self, network, variables):
-        """Gives `variables` of `network` (models.network.Network) the values they have here.
+    def restore(self, network, variables: list):
+        """Gives variables the values that they have in the checkpoint.
+
+        Args:
+            network: `models.network.Network`.
+            variables: of the network.
 
         Raises:
-            UserError: a variable that is missing or has another shape, or one of the encoder here that has no place there.
+            UserError: a variable is missing or has another shape, or the checkpoint has a variable
+                of the encoder that the network does not have.
         """
         try:
             keys = self._keys(network)
@@ -138,16 +160,20 @@ class Weights:
 
     def _keys(self, network):
         """{variable path: checkpoint key}."""
-        if self._layers is not None:
-            return google_simclr.keys(self._layers, network)
-        keys = {_path_of(key): key for key in self._shapes if key.startswith("model/")}
-        own = {v.path for v in network.variables}
-        left = sorted(
-            path for path in keys if path.startswith("model/encoder/") and path not in own
+        if self._google_layers is not None:
+            return google_simclr.keys(self._google_layers, network)
+        keys = {}
+        for key in self._shapes:
+            if key.startswith(MODEL_PREFIX):
+                keys[_path_of_key(key)] = key
+        network_paths = {v.path for v in network.variables}
+        unused = sorted(
+            path for path in keys if path.startswith("model/encoder/") and path not in network_paths
         )
-        if left:  # a deeper network, or one with gates, must not be loaded by halves either
+        if unused:  # a deeper network, or one with gates, must not be loaded by halves either
             raise ValueError(
-                f"{left[0]} and {len(left) - 1} more variables there have no place here; {_AGREE}"
+                f"{unused[0]} and {len(unused) - 1} more variables there have no place here; "
+                f"{MUST_AGREE}"
             )
         return keys
 
@@ -157,29 +183,48 @@ class Weights:
         )
 
 
-def initialize_from(objective, path):
-    """Gives `objective.inherited()` the values they have in the checkpoint at `path`. Raises as `Weights`."""
-    found, inherited = Weights(path), objective.inherited()
-    found.restore(objective, inherited)
-    own = {id(v) for v in inherited}
-    new = [v.path for v in objective.variables if id(v) not in own]
+def initialize_from(objective, path: str):
+    """Gives an objective's inherited variables the values of a checkpoint.
+
+    Args:
+        objective: see `Objective.inherited`.
+        path: see `newest_checkpoint`.
+
+    Raises:
+        UserError: as `Weights`.
+    """
+    weights = Weights(path)
+    inherited = objective.inherited()
+    weights.restore(objective, inherited)
+    inherited_ids = {id(v) for v in inherited}
+    new = [v.path for v in objective.variables if id(v) not in inherited_ids]
     logging.info(
         "started from %s: %d variables restored, new: %s",
-        found.prefix,
+        weights.prefix,
         len(inherited),
         ", ".join(new) or "none",
     )
 
 
-def assign_values(reader, variables):
-    """Gives `variables` {path: (key, variable)} their values, after a look at all of them; ValueError names the first that is missing."""
+def assign_values(reader, variables: dict):
+    """Gives variables the values of a checkpoint, after a look at all of them.
+
+    Args:
+        reader: of `tf.train.load_checkpoint`.
+        variables: {path: (key or None, variable)}.
+
+    Raises:
+        ValueError: a variable is missing or has another shape; it names the first one.
+    """
     shapes = reader.get_variable_to_shape_map()
     for path, (key, v) in variables.items():
-        mine, theirs = tuple(v.shape), tuple(shapes[key]) if key in shapes else "missing"
-        if mine != theirs:
-            raise ValueError(f"{path} is {theirs} there and {mine} here; {_AGREE}")
-    values = {
-        path: reader.get_tensor(key) for path, (key, _) in variables.items()
-    }  # all are read before one is changed
+        network_shape = tuple(v.shape)
+        saved_shape = tuple(shapes[key]) if key in shapes else "missing"
+        if network_shape != saved_shape:
+            raise ValueError(
+                f"{path} is {saved_shape} there and {network_shape} here; {MUST_AGREE}"
+            )
+    # All values are read before a variable changes.
+    values = {path: reader.get_tensor(key) for path, (key, _) in variables.items()}
     for path, (_, v) in variables.items():
         v.assign(values[path])

@@ -1,6 +1,6 @@
-"""Evaluates a run: figures to the log, TensorBoard and JSON files."""
+"""Evaluates a run: metrics to the log, TensorBoard, JSON files and the report; then exports."""
 
-import functools
+import dataclasses
 import time
 
 import numpy as np
@@ -17,163 +17,268 @@ from tf_simclr.evaluation import (
     results_json,
     tensorboard,
 )
+from tf_simclr.evaluation.network_features import EvaluationData, NetworkFeatures
+from tf_simclr.evaluation.results import Results
 from tf_simclr.export import exporter, model_card
 from tf_simclr.runs import files as run_files
-from tf_simclr.runs.files import RESULT
 from tf_simclr.training import optimizers
+from tf_simclr.training.experiment import Experiment
 
-SECONDS_BETWEEN_LOOKS = 5
+SECONDS_BETWEEN_CHECKS = 5  # for a newer checkpoint
 
 
-def evaluate_run(experiment):
-    """Evaluates and exports the newest checkpoint, then each newer one as long as the run is in training.
+def evaluate_run(experiment: Experiment):
+    """Evaluates and exports the newest checkpoint, then each newer one while the run trains.
 
     Raises:
         UserError: the run directory has no checkpoint.
     """
-    checkpoints, done, waited = experiment.checkpoints, None, time.monotonic()
+    checkpoints = experiment.checkpoints
+    evaluated = None
+    start = time.monotonic()
     while True:
         latest = checkpoints.latest()
         if latest is None and experiment.imported:
-            return _evaluate_imported(experiment)
-        if latest is None and done is None and not _waiting(experiment, waited):
+            _evaluate_imported(experiment)
+            return
+        if latest is None and evaluated is None and not _expects_checkpoints(experiment, start):
             raise UserError(
-                f"--model_dir={experiment.directory.path}: it has no checkpoint to evaluate; train first, e.g. with --mode=train_then_eval"
+                f"--model_dir={experiment.directory.path}: it has no checkpoint to evaluate; "
+                "train first, e.g. with --mode=train_then_eval"
             )
-        if latest is not None and latest != done:
+        if latest is not None and latest != evaluated:
             try:
                 checkpoints.resume(latest)
             except UserError:
                 if checkpoints.latest() == latest:  # else the training has removed it meanwhile
                     raise
                 continue
-            done = latest
+            evaluated = latest
             evaluate_and_export(experiment)
-            waited = time.monotonic()
-        if int(checkpoints.step) >= experiment.num_steps or not _waiting(experiment, waited):
+            start = time.monotonic()
+        is_complete = int(checkpoints.step) >= experiment.num_steps
+        if is_complete or not _expects_checkpoints(experiment, start):
             return
-        time.sleep(SECONDS_BETWEEN_LOOKS)
+        time.sleep(SECONDS_BETWEEN_CHECKS)
+
+
+def _expects_checkpoints(experiment, start):
+    """Whether the run is in training, or may be within --eval_timeout."""
+    timeout = experiment.settings.eval.eval_timeout
+    return experiment.directory.in_training() or time.monotonic() - start < timeout
 
 
 def _evaluate_imported(experiment):
     """Evaluates weights from elsewhere, in a run directory of their own."""
-    network = experiment.objective
-    logging.info("no training here: evaluating --checkpoint=%s as it is", experiment.imported.path)
-    pretrained.restore(
-        experiment.imported,
-        network,
-        [v for part in network.exported_layers() for v in part.variables],
-    )
+    imported, network = experiment.imported, experiment.objective
+    logging.info("no training here: evaluating --checkpoint=%s as it is", imported.path)
+    variables = [v for layer in network.exported_layers() for v in layer.variables]
+    pretrained.restore(imported, network, variables)
     experiment.lock_directory()
     experiment.commit_directory()
     evaluate_and_export(experiment)
 
 
-def _waiting(experiment, since):
-    return (
-        experiment.directory.in_training()
-        or time.monotonic() - since < experiment.settings.eval.eval_timeout
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What was measured of the weights as they are.
+
+    Attributes:
+        step: of the training.
+        data: what was evaluated on.
+        results: metrics and details of all networks.
+        features: of the trained network.
+        description: what the metrics are of.
+    """
+
+    step: int
+    data: EvaluationData
+    results: Results
+    features: NetworkFeatures
+    description: dict
+
+    @property
+    def tags(self) -> dict[str, float]:
+        """{TensorBoard tag: metric}."""
+        loss = {"eval/regularization_loss": self.description["regularization_loss"]}
+        return {**loss, **self.results.flat()}
+
+    @property
+    def result(self) -> dict:
+        """Metrics and what they are of, in the form of the original SimCLR release."""
+        description = dict(self.description)
+        del description["regularization_loss"]
+        return {**self.tags, **description}
+
+    @property
+    def saved_result(self) -> dict:
+        """The content of `result.json`."""
+        return {**self.result, "global_step": self.step}
+
+
+def evaluate_and_export(experiment: Experiment):
+    """Evaluates and exports the weights as they are.
+
+    At the end of a training they are also tried on other data sets. What is written before is
+    safe, whatever happens there.
+    """
+    evaluation = measure(experiment)
+    is_chief = distribute.is_chief(experiment.strategy)
+    images = {}
+    if is_chief:
+        write_step_result(experiment, evaluation)
+        images = write_images(experiment, evaluation)
+        write_events(experiment, evaluation, images)
+        write_report(experiment, evaluation, images)
+        export_weights(experiment, evaluation)
+    distribute.barrier(experiment.strategy)
+    is_complete = experiment.imported or evaluation.step >= experiment.num_steps
+    if experiment.settings.eval.transfer_datasets and is_complete:
+        transferred = transfer.transfer(experiment, evaluation.results)
+        if is_chief:
+            write_report(experiment, evaluation, {**images, "transfer": transferred})
+    if is_chief:
+        mark_finished(experiment, evaluation)
+    distribute.barrier(experiment.strategy)
+
+
+def measure(experiment: Experiment) -> Evaluation:
+    """Evaluates the weights as they are."""
+    settings, strategy, objective = experiment.settings, experiment.strategy, experiment.objective
+    data = evaluator.evaluation_data(experiment.data.train_source, experiment.eval_source, settings)
+    results, features = evaluator.evaluate(
+        objective,
+        data,
+        settings=settings,
+        strategy=strategy,
+        directory=experiment.directory,
+        make_untrained=experiment.make_untrained,
+    )
+    if not experiment.imported:
+        metrics = pretext_accuracy.evaluate_pretext(
+            objective,
+            data.test,
+            batch_parts=experiment.data.batch_parts,
+            settings=settings,
+            strategy=strategy,
+        )
+        results.add("trained", "classifier", metrics, {})
+    step = int(experiment.checkpoints.step)
+    return Evaluation(step, data, results, features, describe(experiment))
+
+
+def describe(experiment: Experiment) -> dict:
+    """What the metrics are of."""
+    settings, objective = experiment.settings, experiment.objective
+    return {
+        "regularization_loss": float(optimizers.weight_decay_penalty(settings, objective)),
+        "evaluated_with": settings.evaluation_flags,
+        "total_steps": experiment.num_steps,
+        "labels": experiment.data.train_source.num_labeled,
+        "parameters": objective.num_parameters(),
+        "train_minutes": float(experiment.checkpoints.seconds) / 60,
+    }
+
+
+def write_step_result(experiment: Experiment, evaluation: Evaluation):
+    """Writes the metrics of this step."""
+    name = run_files.result_of_step(evaluation.step)
+    experiment.directory.write(name, evaluation.saved_result)
+
+
+def write_images(experiment: Experiment, evaluation: Evaluation) -> dict:
+    """Writes the images of the report, and returns what is on them."""
+    return report_images.write_report_images(
+        experiment.directory.path,
+        experiment.objective,
+        source=evaluation.data.test,
+        train_source=experiment.data.batch_parts[0].source,
+        features=evaluation.features,
+        results=evaluation.results,
+        settings=experiment.settings,
     )
 
 
-def evaluate_and_export(experiment):
-    """Figures, report and exports of the weights as they are; at the end of the training also how they do on other data sets."""
-    step, sources = int(experiment.checkpoints.step), evaluator.data(experiment)
-    findings, rows = evaluator.measure(experiment, sources)
-    if not experiment.imported:
-        findings.add(
-            "trained", "classifier", pretext_accuracy.evaluate_pretext(experiment, sources.test), {}
-        )
-    about = describe(experiment)
-    result = {
-        "eval/regularization_loss": float(
-            optimizers.weight_decay_penalty(experiment.settings, experiment.objective)
-        ),
-        **findings.flat(),
-        **about,
+def write_events(experiment: Experiment, evaluation: Evaluation, images: dict):
+    """Writes TensorBoard events."""
+    tensorboard.write_events(
+        experiment.directory.path,
+        settings=experiment.settings,
+        step=evaluation.step,
+        metrics=evaluation.tags,
+        features=evaluation.features,
+        report_images=images,
+    )
+
+
+def write_report(experiment: Experiment, evaluation: Evaluation, images: dict):
+    """Writes results.json and the report; the log has tables, and where to look further."""
+    directory = experiment.directory.path
+    description = evaluation.description
+    run = {
+        "step": evaluation.step,
+        "total_steps": description["total_steps"],
+        "labels": description["labels"],
+        "parameters": description["parameters"],
+        "train_minutes": description["train_minutes"],
+        "images": experiment.data.num_available,
     }
-    chief = distribute.is_chief(experiment.strategy)
-    if chief:
-        experiment.directory.write(f"result_{step}.json", {**result, "global_step": step})
-        shown = report_images.show(experiment, sources.test, rows, findings)
-        tensorboard.write(
-            experiment.directory.path,
-            experiment.settings,
-            step,
-            {name: value for name, value in result.items() if "/" in name},
-            rows,
-            shown,
-        )
-        _tell(experiment, results_json.document(experiment, step, about, findings, sources, shown))
-        exported = model_card.ModelDescription(
-            experiment.settings, experiment.class_names, step, result, experiment.data
-        )
-        exporter.export(
-            pretrained.float32_copy(experiment.objective),
-            exported,
-            experiment.directory.path,
-            experiment.settings.export,
-            functools.partial(_some_images, experiment),
-        )
-    distribute.barrier(experiment.strategy)
-    if experiment.settings.eval.transfer_datasets and (
-        experiment.imported or step >= experiment.num_steps
-    ):
-        shown_too = {
-            "transfer": transfer.transfer(experiment, findings)
-        }  # what is above is safe, whatever happens here
-        if chief:
-            _tell(
-                experiment,
-                results_json.document(
-                    experiment, step, about, findings, sources, {**shown, **shown_too}
-                ),
-            )
-    if chief:
-        experiment.directory.write(
-            RESULT, {**result, "global_step": step}
-        )  # last: at the last step it means that a stage is finished
-    distribute.barrier(experiment.strategy)
-
-
-def _tell(experiment, document):
-    """Writes results.json and the page; tables and where to look further in the log."""
-    directory, run = experiment.directory.path, document["run"]
+    document = results_json.document(
+        directory,
+        settings=experiment.settings,
+        run=run,
+        class_names=experiment.class_names or experiment.data.train_source.class_names,
+        data=evaluation.data,
+        results=evaluation.results,
+        report_images=images,
+        mode="eval" if experiment.imported else "train_then_eval",
+        strategy=experiment.strategy,
+    )
     experiment.directory.write(run_files.RESULTS, document, indent=None)
     logging.info(
         "step %d, %s split %s:\n\n%s\n",
-        run["step"],
-        run["dataset"],
-        run["eval_split"],
+        evaluation.step,
+        experiment.settings.data.dataset,
+        experiment.settings.data.eval_split,
         report.results_table(document),
     )
     report.write([directory], directory / run_files.REPORT)
     logging.info(
-        "report: %s; TensorBoard: tensorboard --logdir=%s", directory / run_files.REPORT, directory
+        "report: %s; TensorBoard: tensorboard --logdir=%s",
+        directory / run_files.REPORT,
+        directory,
     )
 
 
-def _some_images(experiment):
-    """float32 [N, S, S, 3], images of the training as the network sees them in evaluation."""
-    source = experiment.train_source
-    rows = (
-        source.ordered()
-        .take(exporter.NUM_IMAGES)
-        .map(
-            lambda record, label: experiment.objective.eval_example(source.decode(record), label)[
-                "image"
-            ]
-        )
+def export_weights(experiment: Experiment, evaluation: Evaluation):
+    """Exports the weights in all formats that are asked for."""
+    description = model_card.ModelDescription(
+        experiment.settings,
+        experiment.class_names,
+        evaluation.step,
+        evaluation.result,
+        experiment.data_description,
     )
-    return np.stack(list(rows.as_numpy_iterator()))
+    exporter.export(
+        pretrained.float32_copy(experiment.objective),
+        description,
+        experiment.directory.path,
+        options=experiment.settings.export,
+        make_images=lambda: _training_images(experiment),
+    )
 
 
-def describe(experiment):
-    """What the figures are of: {"evaluated_with", "total_steps", "labels", "parameters", "train_minutes"}."""
-    return {
-        "evaluated_with": experiment.settings.evaluation_flags,
-        "total_steps": experiment.num_steps,
-        "labels": experiment.train_source.num_labeled,
-        "parameters": experiment.objective.num_parameters(),
-        "train_minutes": float(experiment.checkpoints.seconds) / 60,
-    }
+def _training_images(experiment):
+    """float32 [N, S, S, 3]: images of the training as the network sees them in evaluation."""
+    source = experiment.data.train_source
+
+    def image_of(record, label):
+        return experiment.objective.eval_example(source.decode(record), label)["image"]
+
+    images = source.ordered().take(exporter.NUM_IMAGES).map(image_of)
+    return np.stack(list(images.as_numpy_iterator()))
+
+
+def mark_finished(experiment: Experiment, evaluation: Evaluation):
+    """Writes `result.json`, which at the last step means that a stage is finished."""
+    experiment.directory.write(run_files.RESULT, evaluation.saved_result)

@@ -1,20 +1,30 @@
-"""The encoder on other data sets: probed, and fine-tuned (SimCLR sec. 6, table 8)."""
+"""The encoder on other data sets: probed, and fine-tuned (SimCLR section 6, table 8)."""
 
 import hashlib
 import re
 
-from tf_simclr import distribute
+from tf_simclr import config, distribute
+from tf_simclr.config import Config, recipes
 from tf_simclr.data import datasets
 from tf_simclr.errors import Interrupted, UserError
 from tf_simclr.evaluation import evaluator
 from tf_simclr.evaluation.metrics.base import NotPossible
+from tf_simclr.evaluation.results import Results
+from tf_simclr.runs import files as run_files
 from tf_simclr.training import initialization, loop
-from tf_simclr.training.experiment import Experiment
+from tf_simclr.training.experiment import Experiment, build_experiment
 
-ROW = "transfer.json"  # in the run directory of a data set: its row of the table
-BATCH = 256
-# What a training on another data set does not take from the run: the second part as in recipe imagenet_to_cifar10_finetune.
-OWN = {
+RECIPE = "imagenet_to_cifar10_finetune"
+# What the recipe says of the optimizer; its data and number of steps are of ImageNet's networks.
+FROM_RECIPE = (
+    "optimizer",
+    "learning_rate",
+    "learning_rate_scaling",
+    "warmup_epochs",
+    "weight_decay",
+)
+# What a training on another data set does not take from the run.
+OWN_FLAGS = {
     "mode": "train_then_eval",
     "train_mode": "finetune",
     "transfer_datasets": (),
@@ -29,92 +39,132 @@ OWN = {
     "ft_proj_selector": 0,
     "fine_tune_after_block": -1,
     "eval_layers": ("final_avg_pool",),
-    "optimizer": "momentum",
-    "learning_rate": 0.05,
-    "learning_rate_scaling": "linear",
-    "warmup_epochs": 0.0,
-    "weight_decay": 0.0,
 }
 
 
-def transfer(experiment, findings):
-    """A row for each of `transfer_datasets`: [{"dataset", "classes", "labels", "test", "probe", "untrained_probe", "fine_tuned"}].
+def transfer(experiment: Experiment, results: Results) -> list[dict]:
+    """Tries the encoder on each of `transfer_datasets`.
 
-    Probes are logistic regression on all labels. Each data set has a run directory of its own, RUN/transfer/NAME-NUMBER, where the training
-    goes on if it was interrupted, and what is finished is not done again. A data set with which it can't be done is left out, with the
-    reason in `findings`.
+    Probes are logistic regression on all labels. Each data set has a run directory of its own,
+    RUN/transfer/NAME-NUMBER, where an interrupted training resumes, and what is finished is not
+    done again.
+
+    Args:
+        experiment: the run.
+        results: a data set for which it is not possible is left out there, with the reason.
+
+    Returns:
+        [{"dataset", "classes", "labels", "test", "probe", "untrained_probe", "fine_tuned"}].
 
     Raises:
-        Interrupted: the training of one of them was, and is saved.
+        Interrupted: the training on one of them was, and is saved.
     """
-    rows = []
-    for name in experiment.settings.eval.transfer_datasets:
+    table = []
+    for dataset in experiment.settings.eval.transfer_datasets:
         try:
-            rows.append(_row(settings_for(experiment, name)))
+            table.append(_row(settings_for(experiment, dataset)))
         except Interrupted:
             raise
         except (UserError, NotPossible) as error:
-            findings.leave_out("trained", name, "transfer", str(error))
-    return rows
+            results.leave_out("trained", dataset, "transfer", str(error))
+    return table
 
 
-def settings_for(experiment, dataset):
-    """The configuration of the training on `dataset` that starts from the newest weights of the run."""
-    settings, replicas = experiment.settings, experiment.strategy.num_replicas_in_sync
+def settings_for(experiment: Experiment, dataset: str) -> Config:
+    """The configuration of a training that starts from the newest weights of the run.
+
+    Args:
+        experiment: the run.
+        dataset: the data set to train on.
+
+    Raises:
+        UserError: the data set has no splits to train and to evaluate on.
+    """
+    settings = experiment.settings
+    recipe = recipes.read(recipes.find(RECIPE))
     train_split, eval_split = datasets.train_and_test(settings.data, dataset)
-    start = experiment.imported.path if experiment.imported else experiment.checkpoints.latest()
-    values = {
-        **OWN,
+    if experiment.imported:
+        checkpoint = experiment.imported.path
+    else:
+        checkpoint = experiment.checkpoints.latest()
+    num_replicas = experiment.strategy.num_replicas_in_sync
+    batch_size = -(-recipe["train_batch_size"] // num_replicas) * num_replicas
+    flags = {
+        **OWN_FLAGS,
+        **_flags_of_recipe(recipe),
         "dataset": dataset,
         "train_split": train_split,
         "eval_split": eval_split,
-        "checkpoint": start,
+        "checkpoint": checkpoint,
         "train_epochs": max(settings.eval.transfer_epochs, 1),
-        "train_batch_size": -(-BATCH // replicas) * replicas,
+        "train_batch_size": batch_size,
     }
+    # Another start, number of epochs or path is another run.
+    number = hashlib.sha256(repr(flags).encode()).hexdigest()[:8]
     name = re.sub(r"\W+", "_", dataset.removeprefix("folder:")).strip("_")[-40:]
-    number = hashlib.sha256(repr(values).encode()).hexdigest()[
-        :8
-    ]  # another start, number of epochs or path is another run
-    return settings.replace(
-        **values, model_dir=str(experiment.directory.path / "transfer" / f"{name}-{number}")
-    )
+    model_dir = experiment.directory.path / run_files.TRANSFER / f"{name}-{number}"
+    return settings.replace(**flags, model_dir=str(model_dir))
+
+
+def _flags_of_recipe(recipe):
+    flags = {}
+    for name in FROM_RECIPE:
+        value = recipe.get(name, config.fields()[name].default)
+        flags[name] = config.coerce(name, value)
+    return flags
 
 
 def _row(settings):
-    experiment = Experiment(settings)
-    data = evaluator.data(experiment)
-    asked = {
-        **evaluator.asked(experiment, data, ("probe", "classifier")),
+    """The row of one data set, from its run directory if it is finished there."""
+    experiment = build_experiment(settings)
+    directory, strategy = experiment.directory, experiment.strategy
+    train_source = experiment.data.train_source
+    data = evaluator.evaluation_data(train_source, experiment.eval_source, settings)
+    depends_on = {
+        **evaluator.dependencies(data, ("probe", "classifier"), settings),
         "epochs": settings.eval.transfer_epochs,
     }
-    saved = experiment.directory.read(ROW) or {}
-    if not distribute.any_worker(experiment.strategy, saved.get("asked") != asked):
+    saved = directory.read(run_files.TRANSFER_ROW) or {}
+    if not distribute.any_worker(strategy, saved.get("asked") != depends_on):
         return saved["row"]
-    if distribute.is_chief(experiment.strategy):
-        experiment.directory.create()
-    initialization.initialize(experiment)
-    figures = evaluator.measure(experiment, data, ("probe",))[0].figures
-    probes = {
-        network: figures.get(network, {}).get("final_avg_pool", {}).get("linear_probe_accuracy")
-        for network in ("trained", "untrained")
-    }
+    if distribute.is_chief(strategy):
+        directory.create()
+    initialization.initialize(
+        experiment.objective, settings=settings, train_source=train_source, strategy=strategy
+    )
+    probes = _metrics_of(experiment, data, "probe")
     row = {
         "dataset": settings.data.dataset,
-        "classes": experiment.train_source.num_classes,
-        "labels": experiment.train_source.num_labeled,
+        "classes": train_source.num_classes,
+        "labels": train_source.num_labeled,
         "test": data.test.num_examples,
-        "probe": probes["trained"],
-        "untrained_probe": probes["untrained"],
+        "probe": _metric(probes, "trained", "final_avg_pool", "linear_probe_accuracy"),
+        "untrained_probe": _metric(probes, "untrained", "final_avg_pool", "linear_probe_accuracy"),
         "fine_tuned": None,
     }
     if settings.eval.transfer_epochs:
         loop.fit(experiment)
-        figures = evaluator.measure(experiment, data, ("classifier",))[0].figures
-        row["fine_tuned"] = (
-            figures.get("trained", {}).get("classifier", {}).get("label_top_1_accuracy")
-        )
-    if distribute.is_chief(experiment.strategy):
-        experiment.directory.write(ROW, {"asked": asked, "row": row})
-    distribute.barrier(experiment.strategy)
+        metrics = _metrics_of(experiment, data, "classifier")
+        row["fine_tuned"] = _metric(metrics, "trained", "classifier", "label_top_1_accuracy")
+    if distribute.is_chief(strategy):
+        directory.write(run_files.TRANSFER_ROW, {"asked": depends_on, "row": row})
+    distribute.barrier(strategy)
     return row
+
+
+def _metrics_of(experiment, data, evaluation):
+    """The metrics of one evaluation of the weights as they are."""
+    results, _ = evaluator.evaluate(
+        experiment.objective,
+        data,
+        settings=experiment.settings,
+        strategy=experiment.strategy,
+        directory=experiment.directory,
+        make_untrained=experiment.make_untrained,
+        names=(evaluation,),
+    )
+    return results.metrics
+
+
+def _metric(metrics, network, layer, name):
+    return metrics.get(network, {}).get(layer, {}).get(name)

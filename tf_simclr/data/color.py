@@ -1,138 +1,172 @@
-"""Colour distortion and blur of a batch of views, in the training step (SimCLR app. A).
+"""Color distortion and blur of a batch of views, in the training step (SimCLR appendix A).
 
-An image is held as planes, float32 [3, S, S] in [0, 1]. Everything is written for planes of any number of images,
-[..., 3, S, S], with amounts of shape [...]. With XLA one image at a time is fastest on a CPU: it stays in the cache, and
-only what was drawn for it is computed. Accelerators take all images at once, where everything is computed and chosen from.
+An image is held as planes, float32 [3, S, S] in [0, 1]. Everything is written for planes of any
+number of images, [..., 3, S, S], with amounts of shape [...]. With XLA one image at a time is
+fastest on a CPU: it stays in the cache, and only what was drawn for it is computed. Accelerators
+take all images at once, where everything is computed and chosen from.
 """
 
 import tensorflow as tf
 
 from tf_simclr import distribute
+from tf_simclr.config.sections import AugmentConfig
 
-NUMBERS = 12  # random numbers of a view: 4 for the order of the jitter, 4 amounts, whether jitter, grey and blur, sigma
+# Random numbers of a view: 4 for the order of the jitter, 4 amounts, whether jitter, gray and blur,
+# sigma of the blur.
+NUM_NUMBERS = 12
+JITTER_NUMBERS = slice(0, 8)
+WHETHER_JITTER, WHETHER_GRAY, WHETHER_BLUR, SIGMA = 8, 9, 10, 11  # positions among the numbers
+JITTER_PROBABILITY = 0.8
+BLUR_PROBABILITY = 0.5
 BLUR_SIGMA = (0.1, 2.0)
-GREY = (0.2989, 0.587, 0.114)
+LUMA = (0.2989, 0.587, 0.114)  # weights of red, green and blue in gray
 BLOCK = 32  # rows or columns of a product of the blur
 
 
 def between(u, low, high):
-    """Uniform number in [low, high) from `u` in [0, 1)."""
+    """A uniform number in [low, high) from `u` in [0, 1)."""
     return low + u * (high - low)
 
 
-def is_active(options):
-    """Whether anything is left to do after the geometry. options: the augment section of the configuration."""
+def is_active(options: AugmentConfig) -> bool:
+    """Whether anything is left to do after the geometry."""
     return options.color_jitter_strength > 0 or options.use_blur
 
 
-def network_input(batch, options):
+def network_input(batch: dict, options: AugmentConfig) -> tf.Tensor | None:
     """What the network sees of a batch.
 
     Args:
-        batch: "views" [B, V, S, S, 3] or "image" [B, S, S, 3], uint8, or float32 in [0, 1]; with "numbers" [B, V, 12] their colours are distorted.
+        batch: "views" [B, V, S, S, 3] or "image" [B, S, S, 3], uint8, or float32 in [0, 1]; with
+            "numbers" [B, V, 12] their colors are distorted.
+        options: the augment section of the configuration.
 
     Returns:
-        float32 [N, S, S, 3] in [0, 1], the views of an image one after the other; None: there are no images in the batch.
+        float32 [N, S, S, 3] in [0, 1], the views of an image one after the other; None: there are
+        no images in the batch.
     """
-    found = batch.get("views", batch.get("image"))
-    if found is None:
+    images = batch.get("views", batch.get("image"))
+    if images is None:
         return None
-    found = tf.reshape(found, [-1, *found.shape[-3:]])
+    images = tf.reshape(images, [-1, *images.shape[-3:]])
     if "numbers" not in batch:
-        return tf.image.convert_image_dtype(found, tf.float32)
-    return distort(
-        found, tf.reshape(batch["numbers"], [-1, NUMBERS]), options, one_by_one=distribute.on_cpu()
-    )
+        return tf.image.convert_image_dtype(images, tf.float32)
+    numbers = tf.reshape(batch["numbers"], [-1, NUM_NUMBERS])
+    return distort(images, numbers, options, one_by_one=distribute.on_cpu())
 
 
 @tf.function(jit_compile=True, autograph=False)
-def distort(images, numbers, options, one_by_one):
-    """Colour jitter, grayscale and blur, each of them of the images that were drawn for it.
+def distort(images, numbers, options: AugmentConfig, one_by_one: bool):
+    """Color jitter, grayscale and blur, each of the images that were drawn for it.
 
     Args:
-        images: uint8 [N, S, S, 3]. numbers: float32 [N, 12] in [0, 1). options: the augment section.
+        images: uint8 [N, S, S, 3].
+        numbers: float32 [N, 12] in [0, 1).
+        options: the augment section of the configuration.
         one_by_one: one image after the other, as is best on a CPU, or all at once.
 
     Returns:
         float32 [N, S, S, 3] in [0, 1].
     """
-
-    def change(images, u):
-        u = tf.unstack(u, axis=-1)
-        planes = tf.cast(tf.stack(tf.unstack(images, axis=-1), -3), tf.float32) * (1 / 255)
-        if options.color_jitter_strength > 0:
-            planes = _only(
-                u[8] < 0.8,
-                lambda x: jitter(
-                    x, u[:8], options.color_jitter_strength, options.brightness == "additive"
-                ),
-                planes,
-            )
-            planes = _only(u[9] < options.grayscale_probability, grayscale, planes)
-        if options.use_blur and blur_taps(images.shape[-2]) > 1:
-            planes = _only(u[10] < 0.5, lambda x: blur(x, between(u[11], *BLUR_SIGMA)), planes)
-        return tf.stack(tf.unstack(planes, axis=-3), -1)
-
     if not one_by_one:
-        return change(images, numbers)
+        return _distort(images, numbers, options)
     return tf.map_fn(
-        lambda pair: change(*pair),
+        lambda pair: _distort(*pair, options),
         (images, numbers),
         fn_output_signature=tf.float32,
         parallel_iterations=1,
     )
 
 
-def jitter(planes, u, strength, additive=False):
-    """Brightness, contrast, saturation and hue in random order, clipped after each. u: 4 for the order, 4 amounts, each [...]."""
+def _distort(images, u, options):
+    """As `distort`, of [..., S, S, 3] by [..., 12]."""
+    u = tf.unstack(u, axis=-1)
+    channels = tf.unstack(images, axis=-1)
+    planes = tf.cast(tf.stack(channels, -3), tf.float32) * (1 / 255)
+    strength = options.color_jitter_strength
+    if strength > 0:
+        is_additive = options.brightness == "additive"
+        planes = _apply_where(
+            u[WHETHER_JITTER] < JITTER_PROBABILITY,
+            lambda x: jitter(x, u[JITTER_NUMBERS], strength, is_additive),
+            planes,
+        )
+        is_gray = u[WHETHER_GRAY] < options.grayscale_probability
+        planes = _apply_where(is_gray, grayscale, planes)
+    if options.use_blur and blur_taps(images.shape[-2]) > 1:
+        planes = _apply_where(
+            u[WHETHER_BLUR] < BLUR_PROBABILITY,
+            lambda x: blur(x, between(u[SIGMA], *BLUR_SIGMA)),
+            planes,
+        )
+    return tf.stack(tf.unstack(planes, axis=-3), -1)
+
+
+def jitter(planes, u: list, strength: float, is_additive: bool = False):
+    """Brightness, contrast, saturation and hue in random order, clipped after each.
+
+    Args:
+        planes: [..., 3, S, S].
+        u: 4 numbers for the order and 4 amounts, each [...].
+        strength: s; brightness, contrast and saturation change by 0.8 s, hue by 0.2 s.
+        is_additive: whether brightness is an offset, as in the first paper, or a factor.
+    """
     s = 0.8 * strength
     low, high = max(1 - s, 0.0), 1 + s
+    max_hue = 0.2 * strength
     order = tf.argsort(tf.stack(u[:4], -1))  # [..., 4]
-    kinds = [
-        lambda x: (
-            x + _wide(between(u[4], -s, s)) if additive else x * _wide(between(u[4], low, high))
-        ),
+
+    def brightness(x):
+        if is_additive:
+            return x + _expand(between(u[4], -s, s))
+        return x * _expand(between(u[4], low, high))
+
+    changes = [
+        brightness,
         lambda x: contrast(x, between(u[5], low, high)),
         lambda x: saturation(x, between(u[6], low, high)),
-        lambda x: hue(x, between(u[7], -0.2 * strength, 0.2 * strength)),
+        lambda x: hue(x, between(u[7], -max_hue, max_hue)),
     ]
-    step = lambda k, x: (k + 1, tf.clip_by_value(_one_of(order[..., k], kinds, x), 0.0, 1.0))
-    return tf.while_loop(lambda k, x: k < 4, step, (0, planes))[
-        1
-    ]  # a loop: each of the four is compiled once
+
+    def step(k, x):
+        return k + 1, tf.clip_by_value(_apply_one(order[..., k], changes, x), 0.0, 1.0)
+
+    # A loop: each of the four is compiled once.
+    _, planes = tf.while_loop(lambda k, x: k < len(changes), step, (0, planes))
+    return planes
 
 
 def contrast(planes, factor):
     """Moves each channel away from its mean. factor: [...]."""
-    mean = tf.reduce_mean(
-        tf.reduce_mean(planes, -2, keepdims=True), -1, keepdims=True
-    )  # rows first: that is vectorised
-    return (planes - mean) * _wide(factor) + mean
+    row_means = tf.reduce_mean(planes, -2, keepdims=True)  # rows first: that is vectorized
+    mean = tf.reduce_mean(row_means, -1, keepdims=True)
+    return (planes - mean) * _expand(factor) + mean
 
 
 def saturation(planes, factor):
-    """Scales the saturation of HSV, up to 1: exactly the moving away from the largest channel. factor: [...]."""
-    value, least = (
-        tf.reduce_max(planes, -3, keepdims=True),
-        tf.reduce_min(planes, -3, keepdims=True),
-    )
-    return value - (value - planes) * tf.minimum(
-        _wide(factor), value / tf.maximum(value - least, 1e-9)
-    )
+    """Scales the saturation of HSV, up to 1: exactly the moving away from the largest channel.
+
+    factor: [...].
+    """
+    value = tf.reduce_max(planes, -3, keepdims=True)
+    least = tf.reduce_min(planes, -3, keepdims=True)
+    largest_factor = value / tf.maximum(value - least, 1e-9)
+    return value - (value - planes) * tf.minimum(_expand(factor), largest_factor)
 
 
 def hue(planes, delta):
     """Turns the hue of HSV by `delta` [...] of a whole turn, at most one.
 
-    The hue is kept times the chroma, which saves all divisions; each channel follows from it by a ramp between the least and
-    the largest one.
+    The hue is kept times the chroma, which saves all divisions; each channel follows from it by a
+    ramp between the least and the largest one.
     """
     r, g, b = tf.unstack(planes, axis=-3)
-    value, least = tf.maximum(tf.maximum(r, g), b), tf.minimum(tf.minimum(r, g), b)
+    value = tf.maximum(tf.maximum(r, g), b)
+    least = tf.minimum(tf.minimum(r, g), b)
     chroma = value - least
-    angle = tf.where(
-        value == r, g - b, tf.where(value == g, b - r + 2 * chroma, r - g + 4 * chroma)
-    )  # in sixths of a turn, times the chroma
+    # In sixths of a turn, times the chroma.
+    if_not_red = tf.where(value == g, b - r + 2 * chroma, r - g + 4 * chroma)
+    angle = tf.where(value == r, g - b, if_not_red)
     angle += 6 * delta[..., None, None] * chroma
     angle += tf.where(angle < 0, 6 * chroma, 0.0)
     angle -= tf.where(angle >= 6 * chroma, 6 * chroma, 0.0)
@@ -141,16 +175,19 @@ def hue(planes, delta):
         2 * chroma - tf.abs(angle - 2 * chroma),
         2 * chroma - tf.abs(angle - 4 * chroma),
     ]
-    return tf.stack([least + tf.minimum(tf.maximum(ramp, 0.0), chroma) for ramp in ramps], -3)
+    channels = [least + tf.minimum(tf.maximum(ramp, 0.0), chroma) for ramp in ramps]
+    return tf.stack(channels, -3)
 
 
 def grayscale(planes):
-    """Drops the colours, keeps three channels."""
+    """Drops the colors, keeps three channels."""
     r, g, b = tf.unstack(planes, axis=-3)
-    return tf.stack([GREY[0] * r + GREY[1] * g + GREY[2] * b] * 3, -3)
+    red, green, blue = LUMA
+    gray = red * r + green * g + blue * b
+    return tf.stack([gray] * 3, -3)
 
 
-def blur_taps(height):
+def blur_taps(height: int) -> int:
     """Number of taps of the blur's kernel at this image height: 23 at 224."""
     return 2 * int((height // 10) / 2) + 1
 
@@ -158,50 +195,59 @@ def blur_taps(height):
 def blur(planes, sigma):
     """Gaussian blur, zero-padded, with a kernel of `blur_taps`. sigma: [...].
 
-    A product with a banded matrix along the rows and one along the columns: more arithmetic than the sum over the taps, but
-    what every device is best at. It is taken block by block, without most of the matrix that is zero.
+    A product with a banded matrix along the rows and one along the columns: more arithmetic than
+    the sum over the taps, but what every device is best at. It is taken block by block, without
+    most of the matrix that is zero.
     """
     size = planes.shape[-1]
     radius = blur_taps(size) // 2
-    squares = tf.square(tf.cast(tf.range(size)[:, None] - tf.range(size), tf.float32))  # [S, S]
+    distance = tf.range(size)[:, None] - tf.range(size)
+    squares = tf.square(tf.cast(distance, tf.float32))  # [S, S]
     variance = 2 * tf.square(sigma)[..., None, None]
-    total = tf.reduce_sum(
-        tf.exp(-tf.square(tf.range(-radius, radius + 1, dtype=tf.float32)) / variance),
-        -1,
-        keepdims=True,
-    )
+    tap_squares = tf.square(tf.range(-radius, radius + 1, dtype=tf.float32))
+    total = tf.reduce_sum(tf.exp(-tap_squares / variance), -1, keepdims=True)
     band = tf.where(squares <= radius**2, tf.exp(-squares / variance), 0.0) / total  # [..., S, S]
     band = tf.broadcast_to(band[..., None, :, :], tf.shape(planes))
-    ends = [(begin, min(begin + BLOCK, size)) for begin in range(0, size, BLOCK)]
-    blocks = [
-        (slice(begin, end), slice(max(begin - radius, 0), end + radius)) for begin, end in ends
-    ]  # of the result, and what it depends on
-    planes = tf.concat(
-        [tf.matmul(planes[..., :, near], band[..., near, block]) for block, near in blocks], -1
-    )
-    planes = tf.concat(
-        [tf.matmul(band[..., block, near], planes[..., near, :]) for block, near in blocks], -2
-    )
+    blocks = _blur_blocks(size, radius)
+    row_products = [
+        tf.matmul(planes[..., :, near], band[..., near, block]) for block, near in blocks
+    ]
+    planes = tf.concat(row_products, -1)
+    column_products = [
+        tf.matmul(band[..., block, near], planes[..., near, :]) for block, near in blocks
+    ]
+    planes = tf.concat(column_products, -2)
     return tf.clip_by_value(planes, 0.0, 1.0)
 
 
-def _wide(amount):
+def _blur_blocks(size, radius):
+    """[(rows or columns of the result, what they depend on)]."""
+    blocks = []
+    for begin in range(0, size, BLOCK):
+        end = min(begin + BLOCK, size)
+        near = slice(max(begin - radius, 0), end + radius)
+        blocks.append((slice(begin, end), near))
+    return blocks
+
+
+def _expand(amount):
     """[...] -> [..., 1, 1, 1], for planes."""
     return amount[..., None, None, None]
 
 
-def _only(condition, change, planes):
-    """`change`d planes where the condition [...] holds."""
+def _apply_where(condition, change, planes):
+    """Changed planes where the condition [...] holds."""
     if condition.shape.rank:
-        return tf.where(_wide(condition), change(planes), planes)
+        return tf.where(_expand(condition), change(planes), planes)
     return tf.cond(condition, lambda: change(planes), lambda: planes)
 
 
-def _one_of(which, kinds, planes):
-    """Planes changed by `kinds[which]`. which: int32 [...]."""
-    if not which.shape.rank:
-        return tf.switch_case(which, [lambda kind=kind: kind(planes) for kind in kinds])
+def _apply_one(index, changes, planes):
+    """Planes changed by `changes[index]`. index: int32 [...]."""
+    if not index.shape.rank:
+        branches = [lambda change=change: change(planes) for change in changes]
+        return tf.switch_case(index, branches)
     changed = planes
-    for number, kind in enumerate(kinds):
-        changed = tf.where(_wide(which == number), kind(planes), changed)
+    for number, change in enumerate(changes):
+        changed = tf.where(_expand(index == number), change(planes), changed)
     return changed

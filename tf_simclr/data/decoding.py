@@ -1,6 +1,7 @@
-"""Encoded images (JPEG, PNG, BMP, GIF) from anywhere: what they say of themselves is looked at before they are decoded.
+"""Encoded images (JPEG, PNG, BMP, GIF) from anywhere -> pixels.
 
-All of it in TensorFlow's own operations, so that it can be part of an exported model.
+What an image says of itself is looked at before it is decoded. All of it is in TensorFlow's own
+operations, so that it can be part of an exported model.
 """
 
 import re
@@ -8,73 +9,111 @@ import re
 import tensorflow as tf
 
 ACCEPTED = "JPEG, PNG, BMP and GIF are accepted"
-PALETTE = "a BMP file with a colour palette, which TensorFlow would read as grey; convert it to PNG"
-PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"  # with what has to come first in it, else a reader may find another size than is read here
-MAX_BLOCKS = (
-    2**17
-)  # of a GIF, before the end of its first frame; it takes a second or two to walk over so many
-_HEADER = 64  # bytes of a file that hold what is read here
+PALETTE = (
+    "a BMP file with a color palette, which TensorFlow would read as grayscale; convert it to PNG"
+)
+# With what has to come first in it, else a reader may find another size than is read here.
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
+BMP_SIGNATURE = b"BM"
+GIF_SIGNATURE = b"GIF8"
+# Blocks of a GIF before the end of its first frame; it takes a second or two to walk over so many.
+MAX_BLOCKS = 2**17
+HEADER_SIZE = 64  # bytes of a file that hold what is read here
+BMP_FILE_HEADER = 14  # bytes
+GIF_HEADER = 13
+GIF_EXTENSION = 0x21
+GIF_FRAME = 0x2C
+GIF_TRAILER = b"\x3b"
 
 
-def decode(contents):
-    """An encoded image (JPEG, PNG, BMP, the first frame of a GIF; grey, RGB or with alpha) -> uint8 [H, W, 3]."""
+def decode(contents: tf.Tensor) -> tf.Tensor:
+    """Decodes an image (JPEG, PNG, BMP, the first frame of a GIF; gray, RGB or with alpha).
 
-    def other():
-        one = tf.cond(
-            _starts(contents, b"GIF8"), lambda: _first_frame(contents)[0], lambda: contents
-        )
-        image = tf.io.decode_image(one, expand_animations=False)  # [H, W, 1 to 4]
-        grey = tf.shape(image)[-1] < 3
-        return tf.cond(grey, lambda: tf.repeat(image[..., :1], 3, -1), lambda: image[..., :3])
+    Args:
+        contents: scalar string.
 
-    image = tf.cond(tf.io.is_jpeg(contents), lambda: tf.io.decode_jpeg(contents, channels=3), other)
+    Returns:
+        uint8 [H, W, 3].
+    """
+
+    def decode_other():
+        is_gif = _starts_with(contents, GIF_SIGNATURE)
+        single = tf.cond(is_gif, lambda: _first_frame(contents)[0], lambda: contents)
+        image = tf.io.decode_image(single, expand_animations=False)  # [H, W, 1 to 4]
+        is_gray = tf.shape(image)[-1] < 3
+        return tf.cond(is_gray, lambda: tf.repeat(image[..., :1], 3, -1), lambda: image[..., :3])
+
+    image = tf.cond(
+        tf.io.is_jpeg(contents), lambda: tf.io.decode_jpeg(contents, channels=3), decode_other
+    )
     return tf.ensure_shape(image, [None, None, 3])
 
 
-def checked(contents, max_pixels):
-    """`contents` (a scalar string), which `decode` may have; a GIF is cut behind its first frame.
+def checked(contents: tf.Tensor, max_pixels: int) -> tf.Tensor:
+    """`contents`, which `decode` may have; a GIF is cut behind its first frame.
+
+    Args:
+        contents: scalar string.
+        max_pixels: of the image.
 
     Raises:
-        InvalidArgumentError: none of the formats, more than `max_pixels` pixels, or a palette that TensorFlow would read as grey.
+        InvalidArgumentError: none of the formats, more than `max_pixels` pixels, or a palette that
+            TensorFlow would read as grayscale.
     """
-    header = _header(contents)
-    jpeg, bmp = tf.io.is_jpeg(contents), _starts(contents, b"BM")
-    png, gif = _starts(contents, PNG), _starts(contents, b"GIF8")
-    with _require(
-        jpeg | png | bmp | gif, "the input is not an image that can be read: " + ACCEPTED
-    ):
+    is_bmp = _starts_with(contents, BMP_SIGNATURE)
+    is_gif = _starts_with(contents, GIF_SIGNATURE)
+    is_known = tf.io.is_jpeg(contents) | _starts_with(contents, PNG_SIGNATURE) | is_bmp | is_gif
+    message = "the input is not an image that can be read: " + ACCEPTED
+    with _require(is_known, message):
         contents = tf.identity(contents)
-    contents, frame = tf.cond(
-        gif, lambda: _first_frame(contents), lambda: (contents, tf.constant(0, tf.int64))
+    no_frame = tf.constant(0, tf.int64)
+    contents, frame_pixels = tf.cond(
+        is_gif, lambda: _first_frame(contents), lambda: (contents, no_frame)
     )
-    pixels = tf.case(
-        [
-            (
-                jpeg,
-                lambda: tf.reduce_prod(
-                    tf.cast(tf.image.extract_jpeg_shape(contents), tf.int64)[:2]
-                ),
-            ),
-            (png, lambda: _number(header, 16, 4, big=True) * _number(header, 20, 4, big=True)),
-            (bmp, lambda: _signed(_number(header, 18, 4)) * _signed(_number(header, 22, 4))),
-        ],
-        default=lambda: tf.where(
-            frame > 0, tf.maximum(frame, _number(header, 6, 2) * _number(header, 8, 2)), 0
-        ),
-    )
-    with _require(
-        (pixels > 0) & (pixels <= max_pixels),
-        f"the image has too many pixels, or none: at most {max_pixels} are accepted, got",
-        pixels,
-    ):
+    pixels = _num_pixels(contents, frame_pixels)
+    message = f"the image has too many pixels, or none: at most {max_pixels} are accepted, got"
+    with _require((pixels > 0) & (pixels <= max_pixels), message, pixels):
         contents = tf.identity(contents)
-    with _require(
-        ~tf.cond(bmp, lambda: has_colour_palette(contents), lambda: tf.constant(False)), PALETTE
-    ):
+    has_palette = tf.cond(is_bmp, lambda: has_color_palette(contents), lambda: tf.constant(False))
+    with _require(~has_palette, PALETTE):
         return tf.identity(contents)
 
 
-def reason(error):
+def _num_pixels(contents, frame_pixels):
+    """Pixels of an image by its header, int64.
+
+    Args:
+        contents: scalar string.
+        frame_pixels: of a GIF, those of its first frame; 0 without one.
+    """
+    header = _header(contents)
+
+    def jpeg_pixels():
+        shape = tf.image.extract_jpeg_shape(contents)
+        return tf.reduce_prod(tf.cast(shape, tf.int64)[:2])
+
+    def png_pixels():
+        width = _number(header, 16, 4, is_big_endian=True)
+        return width * _number(header, 20, 4, is_big_endian=True)
+
+    def bmp_pixels():
+        return _magnitude(_number(header, 18, 4)) * _magnitude(_number(header, 22, 4))
+
+    def gif_pixels():
+        screen = _number(header, 6, 2) * _number(header, 8, 2)
+        return tf.where(frame_pixels > 0, tf.maximum(frame_pixels, screen), 0)
+
+    return tf.case(
+        [
+            (tf.io.is_jpeg(contents), jpeg_pixels),
+            (_starts_with(contents, PNG_SIGNATURE), png_pixels),
+            (_starts_with(contents, BMP_SIGNATURE), bmp_pixels),
+        ],
+        default=gif_pixels,
+    )
+
+
+def reason(error: BaseException) -> str:
     """What TensorFlow says of a file that it can't read, without the names of its operations."""
     message = str(getattr(error, "message", error))
     failed = re.search(r"assertion failed: \[(.*?)\](?: \[(.*?)\])?", message)  # one of `checked`
@@ -83,79 +122,111 @@ def reason(error):
     return message.splitlines()[0].split(" [Op:")[0].split("}} ")[-1]
 
 
-def has_colour_palette(contents):
-    """Whether it is an 8-bit BMP whose palette is not the grey scale; a bool scalar."""
+def has_color_palette(contents: tf.Tensor) -> tf.Tensor:
+    """Whether it is an 8-bit BMP whose palette is not the gray scale; a bool scalar."""
     header = _header(contents)
-    start, end = 14 + _number(header, 14, 4), _number(header, 10, 4)
+    start = BMP_FILE_HEADER + _number(header, 14, 4)
+    end = _number(header, 10, 4)
     padded = tf.strings.join([contents, b"\0"])  # a start behind the end would raise
     length = tf.cast(tf.strings.length(padded), tf.int64)
     start = tf.minimum(start, length - 1)
-    size = tf.clip_by_value(end - start, 0, tf.minimum(length - 1 - start, 1024)) // 4 * 4
+    most = tf.minimum(length - 1 - start, 4 * 256)
+    size = tf.clip_by_value(end - start, 0, most) // 4 * 4
     palette = tf.strings.substr(padded, tf.cast(start, tf.int32), tf.cast(size, tf.int32))
-    colours = tf.reshape(tf.io.decode_raw(palette, tf.uint8), [-1, 4])[:, :3]  # [N, 3]
-    grey = tf.cast(tf.range(tf.shape(colours)[0])[:, None], tf.uint8)
-    return _starts(contents, b"BM") & (_number(header, 28, 2) == 8) & tf.reduce_any(colours != grey)
+    entries = tf.reshape(tf.io.decode_raw(palette, tf.uint8), [-1, 4])  # [N, 4]
+    colors = entries[:, :3]
+    gray_scale = tf.cast(tf.range(tf.shape(colors)[0])[:, None], tf.uint8)
+    is_8_bit = _starts_with(contents, BMP_SIGNATURE) & (_number(header, 28, 2) == 8)
+    return is_8_bit & tf.reduce_any(colors != gray_scale)
 
 
 def _first_frame(contents):
-    """(a GIF of the first frame alone, pixels of that frame int64): TensorFlow would decode all frames to return one.
+    """A GIF of the first frame alone, since TensorFlow would decode all frames to return one.
 
-    No frame within MAX_BLOCKS blocks: 0 pixels. Extensions are left out, which readers may walk over in other ways than is done here.
+    Extensions are left out, which readers may walk over in other ways than is done here.
+
+    Returns:
+        (contents, pixels of that frame int64); 0 pixels without a frame within MAX_BLOCKS blocks.
     """
-    data = tf.io.decode_raw(tf.strings.join([contents, b"\0" * 13]), tf.uint8)
-    size = tf.size(data)
+    bytes_of_gif = _Bytes(tf.strings.join([contents, b"\0" * GIF_HEADER]))
+    start = GIF_HEADER + _color_table_size(bytes_of_gif.number(10))
 
-    def at(position, width=1):
-        taken = tf.gather(data, tf.minimum(position + tf.range(width), size - 1))
-        return tf.reduce_sum(tf.cast(taken, tf.int32) * 256 ** tf.range(width))
+    def is_extension(position, count):
+        return (bytes_of_gif.number(position) == GIF_EXTENSION) & bytes_of_gif.has(position, count)
 
-    def table(flags):  # bytes of a colour table
-        return tf.where(flags & 0x80 > 0, 3 * 2 ** ((flags & 7) + 1), 0)
+    frame, count = tf.while_loop(
+        is_extension,
+        lambda position, count: bytes_of_gif.skip_blocks(position + 2, count),
+        (start, tf.constant(0)),
+    )
+    local_table = _color_table_size(bytes_of_gif.number(frame + 9))
+    end, count = bytes_of_gif.skip_blocks(frame + 11 + local_table, count)
+    width = tf.cast(bytes_of_gif.number(frame + 5, 2), tf.int64)
+    height = tf.cast(bytes_of_gif.number(frame + 7, 2), tf.int64)
+    is_frame = bytes_of_gif.number(frame) == GIF_FRAME
+    is_complete = (frame < bytes_of_gif.size) & (count <= MAX_BLOCKS)
+    frame_start = tf.minimum(frame, tf.strings.length(contents))
+    head = tf.strings.substr(contents, 0, start)
+    body = tf.strings.substr(contents, frame_start, end - frame_start)
+    single = tf.strings.join([head, body, GIF_TRAILER])
+    return single, tf.where(is_frame & is_complete, width * height, 0)
 
-    def parts(position, count):  # each begins with its length, the last one has none
+
+class _Bytes:
+    """The bytes of a GIF. contents: scalar string."""
+
+    def __init__(self, contents):
+        self._data = tf.io.decode_raw(contents, tf.uint8)
+        self.size = tf.size(self._data)
+
+    def number(self, position, width=1):
+        """An unsigned number, int32; behind the end the last byte is read."""
+        index = tf.minimum(position + tf.range(width), self.size - 1)
+        digits = tf.cast(tf.gather(self._data, index), tf.int32)
+        return tf.reduce_sum(digits * 256 ** tf.range(width))
+
+    def has(self, position, count):
+        """Whether a position is inside, and not too many blocks were walked over."""
+        return (position < self.size) & (count < MAX_BLOCKS)
+
+    def skip_blocks(self, position, count):
+        """Walks over blocks, each of which begins with its length; the last one has none.
+
+        Returns:
+            (position behind them, `count` and as many as there were).
+        """
         position, count = tf.while_loop(
-            lambda p, n: (at(p) > 0) & (p < size) & (n < MAX_BLOCKS),
-            lambda p, n: (p + 1 + at(p), n + 1),
+            lambda position, count: (self.number(position) > 0) & self.has(position, count),
+            lambda position, count: (position + 1 + self.number(position), count + 1),
             (position, count),
         )
         return position + 1, count + 1
 
-    start = 13 + table(at(10))
-    frame, count = tf.while_loop(  # over the extensions
-        lambda p, n: (at(p) == 0x21) & (p < size) & (n < MAX_BLOCKS),
-        lambda p, n: parts(p + 2, n),
-        (start, tf.constant(0)),
-    )
-    end, count = parts(frame + 11 + table(at(frame + 9)), count)
-    area = tf.cast(at(frame + 5, 2), tf.int64) * tf.cast(at(frame + 7, 2), tf.int64)
-    found = (at(frame) == 0x2C) & (frame < size) & (count <= MAX_BLOCKS)
-    behind = tf.minimum(frame, tf.strings.length(contents))
-    alone = tf.strings.join(
-        [
-            tf.strings.substr(contents, 0, start),
-            tf.strings.substr(contents, behind, end - behind),
-            b"\x3b",
-        ]
-    )
-    return alone, tf.where(found, area, 0)
+
+def _color_table_size(flags):
+    """Bytes of a color table of a GIF."""
+    return tf.where(flags & 0x80 > 0, 3 * 2 ** ((flags & 7) + 1), 0)
 
 
 def _header(contents):
     """The first bytes of a file, filled up if there are fewer."""
-    return tf.strings.substr(tf.strings.join([contents, b"\0" * _HEADER]), 0, _HEADER)
+    return tf.strings.substr(tf.strings.join([contents, b"\0" * HEADER_SIZE]), 0, HEADER_SIZE)
 
 
-def _starts(contents, magic):
-    return tf.strings.substr(_header(contents), 0, len(magic)) == magic
+def _starts_with(contents, signature):
+    return tf.strings.substr(_header(contents), 0, len(signature)) == signature
 
 
-def _number(header, start, width, big=False):
+def _number(header, start, width, is_big_endian=False):
     """An unsigned number of a file's header, int64."""
-    digits = tf.cast(tf.io.decode_raw(tf.strings.substr(header, start, width), tf.uint8), tf.int64)
-    return tf.reduce_sum((digits[::-1] if big else digits) * 256 ** tf.range(width, dtype=tf.int64))
+    digits = tf.io.decode_raw(tf.strings.substr(header, start, width), tf.uint8)
+    digits = tf.cast(digits, tf.int64)
+    if is_big_endian:
+        digits = digits[::-1]
+    return tf.reduce_sum(digits * 256 ** tf.range(width, dtype=tf.int64))
 
 
-def _signed(number):
+def _magnitude(number):
     """The absolute value of what was stored as a signed number of 32 bits."""
     return tf.where(number < 2**31, number, 2**32 - number)
 

@@ -1,62 +1,77 @@
-"""A part of the training split that is kept out of the training, to evaluate on while it runs."""
+"""A part of the training split that is kept out of the training, for validation."""
 
 import numpy as np
 from absl import logging
 
-from tf_simclr.data.source import UNLABELED, Indexed
+from tf_simclr.data.source import UNLABELED, Indexed, Source
 from tf_simclr.errors import UserError
 
 
-def choose(labels, fraction, seed):
-    """Indices (sorted) of the examples to hold out: the share `fraction` of those with and of those without a label.
+def choose(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:
+    """Chooses the examples to hold out: a share of those with and of those without a label.
 
-    At least one of each kind, and of each class as large a share as whole numbers allow; but no class loses its last example.
-    One order of all examples decides, so that other labels change little.
+    At least one of each kind, and of each class as large a share as whole numbers allow; but no
+    class loses its last example. One order of all examples decides, so that other labels change
+    little.
 
     Args:
-        labels: int64 [N], -1 for unlabelled.
+        labels: int64 [N], -1 for unlabeled.
+        fraction: to hold out.
+        seed: of the order.
+
+    Returns:
+        Their indices, ascending.
     """
     order = np.random.default_rng([seed, 0, 1]).permutation(len(labels))
-    place = np.empty(len(labels))  # of each example within its class, between 0 and 1
+    rank = np.empty(len(labels))  # of each example within its class, between 0 and 1
     for label in np.unique(labels):
         members = order[labels[order] == label]
-        place[members] = (np.arange(len(members)) + 0.5) / len(members)
-        place[members[-1]] = np.inf
+        rank[members] = (np.arange(len(members)) + 0.5) / len(members)
+        rank[members[-1]] = np.inf
     chosen = []
     for has_label in (True, False):
         members = order[(labels[order] != UNLABELED) == has_label]
-        first = members[np.argsort(place[members], kind="stable")][
-            : max(1, round(fraction * len(members)))
-        ]
-        chosen.append(first[np.isfinite(place[first])])
+        count = max(1, round(fraction * len(members)))
+        first = members[np.argsort(rank[members], kind="stable")][:count]
+        chosen.append(first[np.isfinite(rank[first])])
     return np.sort(np.concatenate(chosen))
 
 
-def split(source, fraction, seed):
-    """(what is left to train on, what is held out) of `source`; the same at each call.
+def split(source: Source, fraction: float, seed: int) -> tuple[Indexed, Indexed]:
+    """Divides a source, in the same way at each call.
+
+    Args:
+        source: to divide.
+        fraction: to hold out.
+        seed: of the choice.
+
+    Returns:
+        (what is left to train on, what is held out).
 
     Raises:
         UserError: the source is not in memory, or too small.
     """
+    name = f"{source.name}, split {source.split}"
     if not isinstance(source, Indexed):
         raise UserError(
-            f"--eval_every_epochs: {source.name}, split {source.split}, is read from its files one after the other, and nothing can be held out of it; "
-            "give --cache_dataset=True or a smaller slice, e.g. --train_split=train[:10%], or leave --eval_every_epochs out"
+            f"--eval_every_epochs: {name}, is read from its files one after the other, and nothing "
+            "can be held out of it; give --cache_dataset=True or a smaller slice, e.g. "
+            "--train_split=train[:10%], or leave --eval_every_epochs out"
         )
     chosen = choose(source.labels, fraction, seed)
     if not len(chosen):
         raise UserError(
-            f"--eval_every_epochs: none of the {source.num_examples} images of {source.name}, split {source.split}, can be held out, since every class "
-            "keeps one; give more images, or leave it out"
+            f"--eval_every_epochs: none of the {source.num_examples} images of {name}, can be held "
+            "out, since every class keeps one; give more images, or leave it out"
         )
     held_out = source.take(chosen)
     logging.info(
-        "%s, split %s: %d of %d images and %d of %d labels are held out of the training",
-        source.name,
-        source.split,
+        "%s: %d of %d images and %d of %d labels are held out of the training",
+        name,
         held_out.num_examples,
         source.num_examples,
         held_out.num_labeled,
         source.num_labeled,
     )
-    return source.take(np.setdiff1d(np.arange(source.num_examples), chosen)), held_out
+    rest = np.setdiff1d(np.arange(source.num_examples), chosen)
+    return source.take(rest), held_out

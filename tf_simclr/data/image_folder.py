@@ -1,4 +1,4 @@
-"""Folders of images: which files belong to which split and class, and which of them can be read."""
+"""Folders of images: which files belong to which split and class, and which can be read."""
 
 import concurrent.futures
 import functools
@@ -11,6 +11,7 @@ from absl import logging
 
 from tf_simclr.console import Progress
 from tf_simclr.data import decoding
+from tf_simclr.data.source import UNLABELED
 from tf_simclr.errors import UserError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
@@ -23,113 +24,146 @@ SPLIT_NAMES = {
 }
 MAX_PIXELS = 10**8  # of an image; decoded it takes 300 MB
 VALIDATION_SHARE = 0.1  # of each class, where the folder has no splits of its own
+MAX_LOGGED = 10  # files that can't be read and are named in the log
+CHECK_RATIO = 8  # a JPEG is checked at an eighth of its size, which takes less time
 
 
-def scan(root):
-    """{split: function -> (class names, readable files relative to `root`, labels int64 [N])} of a folder of images.
+def scan(root: str) -> dict:
+    """The splits of a folder of images.
 
-    `root` may hold split folders (train, and val or test), else a tenth of the images is set apart as `validation`, always
-    the same ones. Within a split each folder is a class; images beside the class folders, or a folder without any class,
-    have no label (-1).
+    `root` may hold split folders (train, and val or test), else a tenth of the images is set apart
+    as `validation`, always the same ones. Within a split each folder is a class; images beside the
+    class folders, or a folder without any class, have no label (-1).
+
+    Args:
+        root: path of the folder.
+
+    Returns:
+        {split: function -> (class names, readable files relative to `root`, labels int64 [N])}.
 
     Raises:
         UserError: not a folder, or no image in it.
     """
     path = pathlib.Path(root)
     if not path.is_dir():
-        raise UserError(
-            f"--dataset=folder:{root}: {'it is not a folder' if path.exists() else 'no such folder'}; give a folder of images"
-        )
-    splits = {
-        SPLIT_NAMES[entry.name.lower()]: entry.name
-        for entry in sorted(path.iterdir())
-        if entry.is_dir() and entry.name.lower() in SPLIT_NAMES
+        reason = "it is not a folder" if path.exists() else "no such folder"
+        raise UserError(f"--dataset=folder:{root}: {reason}; give a folder of images")
+    split_folders = {}
+    for entry in sorted(path.iterdir()):
+        name = entry.name.lower()
+        if entry.is_dir() and name in SPLIT_NAMES:
+            split_folders[SPLIT_NAMES[name]] = entry.name
+    if "train" not in split_folders:
+        return _divided(path)
+    class_names = _class_names(path / split_folders["train"])
+    return {
+        split: functools.partial(_files_of_split, path, folder, class_names)
+        for split, folder in split_folders.items()
     }
-    if "train" in splits:
-        class_names = _classes(path / splits["train"])
-        return {
-            split: functools.partial(_files, path, name, class_names)
-            for split, name in splits.items()
-        }
-    class_names, files, labels = _files(path, "", _classes(path))
-    held_out = np.zeros(len(files), bool)
+
+
+def _divided(path):
+    """The splits of a folder that has none of its own; as `scan`."""
+    class_names, files, labels = _files_of_split(path, "", _class_names(path))
+    is_held_out = np.zeros(len(files), bool)
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
         count = round(VALIDATION_SHARE * len(members))
-        held_out[np.random.default_rng(0).permutation(members)[:count]] = True
-    return {
-        split: functools.partial(
-            lambda mask: (class_names, [files[i] for i in np.flatnonzero(mask)], labels[mask]), mask
-        )
-        for split, mask in (("train", ~held_out), ("validation", held_out))
-        if mask.any()
-    }
+        drawn = np.random.default_rng(0).permutation(members)[:count]
+        is_held_out[drawn] = True
+
+    def select(mask):
+        chosen = [files[index] for index in np.flatnonzero(mask)]
+        return class_names, chosen, labels[mask]
+
+    masks = {"train": ~is_held_out, "validation": is_held_out}
+    return {split: functools.partial(select, mask) for split, mask in masks.items() if mask.any()}
 
 
-def _classes(path):
-    below = [pathlib.PurePath(file).relative_to(path).parts for file in _images(path)]
-    return tuple(sorted({parts[0] for parts in below if len(parts) > 1}))
+def _class_names(path):
+    names = set()
+    for file in _image_files(path):
+        folders = pathlib.PurePath(file).relative_to(path).parts[:-1]
+        names.update(folders[:1])
+    return tuple(sorted(names))
 
 
-def _images(path):
-    """All image files below `path`, sorted; hidden ones are left out, links to folders are not followed."""
-    found = []
-    for folder, folders, names in os.walk(
-        path,
-        onerror=lambda error: logging.warning(
-            "%s: its images are left out: %s", error.filename, error.strerror
-        ),
-    ):
+def _image_files(path):
+    """All image files below `path`, sorted; hidden ones are left out, links are not followed."""
+
+    def log_unreadable(error):
+        logging.warning("%s: its images are left out: %s", error.filename, error.strerror)
+
+    files = []
+    for folder, folders, names in os.walk(path, onerror=log_unreadable):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [
-            os.path.join(folder, name)
-            for name in names
-            if name.lower().endswith(SUFFIXES) and not name.startswith(".")
-        ]
-    return sorted(found)
+        for name in names:
+            if name.lower().endswith(SUFFIXES) and not name.startswith("."):
+                files.append(os.path.join(folder, name))
+    return sorted(files)
 
 
-def _files(root, split, class_names):
-    """(class names, readable files relative to `root`, labels) of the split folder `split`."""
-    files = [os.path.relpath(file, root) for file in _images(root / split)]
+def _files_of_split(root, split_folder, class_names):
+    """(class names, readable files relative to `root`, labels int64 [N]) of a split."""
+    paths = _image_files(root / split_folder)
+    files = [os.path.relpath(path, root) for path in paths]
     if not files:
         raise UserError(
-            f"--dataset=folder:{root}: no image in {root / split}; accepted are {', '.join(SUFFIXES)}"
+            f"--dataset=folder:{root}: no image in {root / split_folder}; "
+            f"accepted are {', '.join(SUFFIXES)}"
         )
-    index = {name: label for label, name in enumerate(class_names)}
-    below = [pathlib.PurePath(file).relative_to(split).parts for file in files]
-    labels = [index.get(parts[0], -1) if len(parts) > 1 else -1 for parts in below]
-    unknown = sorted({parts[0] for parts in below if len(parts) > 1 and parts[0] not in index})
-    if unknown:
-        raise UserError(
-            f"--dataset=folder:{root}: the class '{unknown[0]}' of {split} is not a class of train ({', '.join(class_names)})"
-        )
+    label_of = {name: label for label, name in enumerate(class_names)}
+    labels = []
+    for file in files:
+        folders = pathlib.PurePath(file).relative_to(split_folder).parts[:-1]
+        if folders and folders[0] not in label_of:
+            raise UserError(
+                f"--dataset=folder:{root}: the class '{folders[0]}' of {split_folder} is not a "
+                f"class of train ({', '.join(class_names)})"
+            )
+        labels.append(label_of[folders[0]] if folders else UNLABELED)
     good = readable(root, tuple(files))
-    return class_names, [files[i] for i in good], np.array(labels, np.int64)[good]
+    return class_names, [files[index] for index in good], np.array(labels, np.int64)[good]
 
 
 @functools.lru_cache(maxsize=8)  # the splits of a folder without split folders share their files
-def readable(root, files):
-    """Indices of the files that can be decoded; the others are counted and the first ten named in the log.
+def readable(root: pathlib.Path, files: tuple[str, ...]) -> np.ndarray:
+    """Indices of the files that can be decoded.
+
+    The others are counted and the first ten named in the log.
+
+    Args:
+        root: path of the folder.
+        files: relative to `root`.
 
     Raises:
         UserError: none is left.
     """
-    problems = problems_of([os.path.join(root, file) for file in files], "checking images")
-    bad = [i for i, problem in enumerate(problems) if problem]
+    paths = [os.path.join(root, file) for file in files]
+    problems = problems_of(paths, "checking images")
+    bad = [index for index, problem in enumerate(problems) if problem]
     if bad:
         logging.warning("%d of %d images can't be read and are skipped:", len(bad), len(files))
-        for i in bad[:10]:
-            logging.warning("  %s: %s", files[i], problems[i])
+        for index in bad[:MAX_LOGGED]:
+            logging.warning("  %s: %s", files[index], problems[index])
     if len(bad) == len(files):
         raise UserError(
-            f"--dataset=folder:{root}: none of the {len(files)} images can be read, e.g. {files[0]}: {problems[0]}"
+            f"--dataset=folder:{root}: none of the {len(files)} images can be read, "
+            f"e.g. {files[0]}: {problems[0]}"
         )
     return np.setdiff1d(np.arange(len(files)), bad)
 
 
-def problems_of(paths, what):
-    """Why each of these files can't be decoded, None for those that can. what: the name of the work, for the user to see."""
+def problems_of(paths: list[str], what: str) -> list[str | None]:
+    """Why files can't be decoded.
+
+    Args:
+        paths: of the files.
+        what: name of the work, for the progress.
+
+    Returns:
+        A reason for each, None for those that can be decoded.
+    """
     problems = []
     with (
         concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool,
@@ -145,9 +179,7 @@ def _problem(path):
     try:
         contents = _checked(tf.io.read_file(os.fsencode(path)))
         if tf.io.is_jpeg(contents):
-            tf.io.decode_jpeg(
-                contents, channels=3, ratio=8
-            )  # an eighth of the size: finds what is broken in less time
+            tf.io.decode_jpeg(contents, channels=3, ratio=CHECK_RATIO)
         else:
             decoding.decode(contents)
     except (tf.errors.OpError, ValueError) as error:

@@ -3,15 +3,22 @@
 import numpy as np
 from absl import logging
 
+from tf_simclr.config.sections import DataConfig
+from tf_simclr.data.source import Source
 from tf_simclr.errors import UserError
 
 
-def choose(labels, fraction, per_class, seed):
-    """Indices (sorted) of the labelled examples to keep.
+def choose(labels: np.ndarray, fraction: float, per_class: int, seed: int) -> np.ndarray:
+    """Chooses the labeled examples to keep.
 
     Args:
-        labels: int64 [N], -1 for unlabelled.
-        fraction: share of each class, at least one example. per_class: that many of each class instead, if > 0.
+        labels: int64 [N], -1 for unlabeled.
+        fraction: share of each class, at least one example.
+        per_class: that many of each class instead, if > 0.
+        seed: of the draws.
+
+    Returns:
+        Their indices, ascending.
 
     Raises:
         UserError: a class has fewer than `per_class` examples.
@@ -22,26 +29,37 @@ def choose(labels, fraction, per_class, seed):
         count = per_class or max(1, round(fraction * len(members)))
         if count > len(members):
             raise UserError(
-                f"--labels_per_class={per_class}: class {label} has only {len(members)} labelled examples; at most that many are possible"
+                f"--labels_per_class={per_class}: class {label} has only {len(members)} labeled "
+                "examples; at most that many are possible"
             )
-        chosen.append(np.random.default_rng([seed, int(label)]).permutation(members)[:count])
+        rng = np.random.default_rng([seed, int(label)])
+        chosen.append(rng.permutation(members)[:count])
     return np.sort(np.concatenate(chosen)) if chosen else np.array([], np.int64)
 
 
-def restrict(source, data, seed, written=()):
-    """`source` with only the labels that the data section of the configuration allows; the others are -1.
+def restrict(
+    source: Source, data: DataConfig, seed: int, saved: list[dict] = ()
+) -> tuple[Source, dict | None]:
+    """A source with only the labels that the configuration allows; the others are -1.
 
     Args:
-        written: results of earlier calls; the first one that answers the same question is used again.
+        source: with all labels.
+        data: the data section of the configuration.
+        seed: of the draws.
+        saved: subsets of earlier calls; the first one that answers the same question is used again.
 
     Returns:
         (the source, the subset as a dict for JSON, or None where all labels are used).
+
+    Raises:
+        UserError: there are no labels, or too few.
     """
     if data.label_fraction >= 1 and not data.labels_per_class:
         return source, None
     if not source.num_labeled:
         raise UserError(
-            f"{source.name}, split {source.split}: it has no labels of which --label_fraction or --labels_per_class could keep some; leave the flag out"
+            f"{source.name}, split {source.split}: it has no labels of which --label_fraction or "
+            "--labels_per_class could keep some; leave the flag out"
         )
     question = {
         "dataset": source.name,
@@ -49,21 +67,31 @@ def restrict(source, data, seed, written=()):
         "label_fraction": data.label_fraction,
         "labels_per_class": data.labels_per_class,
     }
-    chosen = next((subset for subset in written if question.items() <= subset.items()), None)
-    if chosen is None:
-        if written:
+    subset = _matching(saved, question)
+    if subset is None:
+        if saved:
+            first = {name: saved[0].get(name) for name in question}
             logging.warning(
-                "the labels of the run this one starts from were chosen for %s: another choice is made here",
-                {name: written[0].get(name) for name in question},
+                "the labels of the run this one starts from were chosen for %s: "
+                "another choice is made here",
+                first,
             )
         names, labels = source.example_ids()
-        ids = names[choose(labels, data.label_fraction, data.labels_per_class, seed)].tolist()
-        chosen = {**question, "seed": seed, "ids": ids}
+        index = choose(labels, data.label_fraction, data.labels_per_class, seed)
+        subset = {**question, "seed": seed, "ids": names[index].tolist()}
     logging.info(
         "%s, split %s: %d of %d labels are used",
         source.name,
         source.split,
-        len(chosen["ids"]),
+        len(subset["ids"]),
         source.num_labeled,
     )
-    return source.with_labels_of(chosen["ids"]), chosen
+    return source.with_labels_of(subset["ids"]), subset
+
+
+def _matching(saved, question):
+    """The first of the saved subsets that answers a question, or None."""
+    for subset in saved:
+        if question.items() <= subset.items():
+            return subset
+    return None

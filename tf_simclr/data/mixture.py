@@ -1,20 +1,22 @@
-"""Labelled and unlabelled images in one batch: which sources, and how many images of each."""
+"""Labeled and unlabeled images in one batch: which sources, and how many images of each."""
 
 import dataclasses
 
 import numpy as np
 
 from tf_simclr.config.values import MAX_INT32
-from tf_simclr.data import image_folder
-from tf_simclr.data.source import UNLABELED, Source
-from tf_simclr.errors import Failed, UserError
+from tf_simclr.data.source import Source
+from tf_simclr.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
 class BatchPart:
-    """`batch_size` images of `source` in every batch, over all replicas.
+    """A number of images of one source in every batch.
 
-    `constants`: what was computed of each example before the training, [N, ...]; None: nothing.
+    Attributes:
+        source: of the images.
+        batch_size: how many, over all replicas.
+        constants: what was computed of each example before the training, [N, ...]; None: nothing.
     """
 
     source: Source
@@ -22,47 +24,48 @@ class BatchPart:
     constants: np.ndarray | None = None
 
 
-def batch_parts(source, unlabeled, ratio, batch_size, replicas):
+def batch_parts(
+    source: Source, unlabeled: Source | None, ratio: float, batch_size: int, replicas: int
+) -> list[BatchPart]:
     """The parts that every batch is made of.
 
     Args:
-        source: labelled images, or some with and some without label. unlabeled: further images without label, or None.
-        ratio: images without label for each labelled one; 0: as many of each as there are, which in one source alone
-            is left to chance.
+        source: labeled images, or some with and some without label.
+        unlabeled: further images without label, or None.
+        ratio: images without label for each labeled one; 0: as many of each as there are, which in
+            one source alone is left to chance.
         batch_size: over all replicas, each of which gets the same share of each part.
+        replicas: how many.
 
     Raises:
         UserError: nothing to mix, or a batch too small for it.
     """
-    if not ratio:
-        sources = [source] if unlabeled is None else [source, unlabeled]
-        weights = [s.num_examples for s in sources]
+    if ratio:
+        sources, weights = _weighted_by_label(source, unlabeled, ratio)
     else:
-        rest = [
-            s
-            for s in (source.labeled(has_label=False), unlabeled)
-            if s is not None and s.num_examples
-        ]
-        if not (source.num_labeled and rest):
-            raise UserError(
-                f"--unlabeled_ratio={ratio:g}: images with and without label are needed, and there are {source.num_labeled} with and "
-                f"{sum(s.num_examples for s in rest)} without; see --label_fraction, --unlabeled_dataset and, of exemplar, --seed_images"
-            )
-        sources, total = [source.labeled(), *rest], sum(s.num_examples for s in rest)
-        weights = [1.0, *(ratio * s.num_examples / total for s in rest)]
-    per_replica = _shares(batch_size // replicas, weights)
-    if 0 in per_replica:
-        share = min(weights) / sum(weights)
-        if share * MAX_INT32 < replicas:
-            raise UserError(
-                f"--unlabeled_ratio={ratio:g}: no batch is large enough for so small a share; give 0, or more"
-            )
-        least = replicas * int(np.ceil(1 / share))
+        sources = [source] if unlabeled is None else [source, unlabeled]
+        weights = [each.num_examples for each in sources]
+    shares = _shares(batch_size // replicas, weights)
+    if 0 in shares:
+        raise _too_small(weights, ratio, batch_size, replicas)
+    return [BatchPart(each, share * replicas) for each, share in zip(sources, shares)]
+
+
+def _weighted_by_label(source, unlabeled, ratio):
+    """(sources, weights): `ratio` images without label for each labeled one."""
+    without_label = [source.labeled(has_label=False)]
+    if unlabeled is not None:
+        without_label.append(unlabeled)
+    without_label = [each for each in without_label if each.num_examples]
+    total = sum(each.num_examples for each in without_label)
+    if not (source.num_labeled and without_label):
         raise UserError(
-            f"--train_batch_size={batch_size}: too few for {' : '.join(f'{weight:g}' for weight in weights)} images of each kind on each of "
-            f"{replicas} replicas; --train_batch_size={least} is enough"
+            f"--unlabeled_ratio={ratio:g}: images with and without label are needed, and there are "
+            f"{source.num_labeled} with and {total} without; see --label_fraction, "
+            "--unlabeled_dataset and, of exemplar, --seed_images"
         )
-    return [BatchPart(s, share * replicas) for s, share in zip(sources, per_replica)]
+    weights = [1.0, *(ratio * each.num_examples / total for each in without_label)]
+    return [source.labeled(), *without_label], weights
 
 
 def _shares(total, weights):
@@ -71,57 +74,17 @@ def _shares(total, weights):
     return np.diff(ends, prepend=0).tolist()
 
 
-def without_unreadable(parts):
-    """Looks at all image files that are read while training.
-
-    Returns:
-        (the parts, in which the next readable image stands in for each that can't be read any more, without a label;
-        [(name, reason)] of those).
-
-    Raises:
-        Failed: none of the images of a part is left.
-    """
-    lost, found = [], []
-    for part, (bad, here) in zip(parts, unreadable([part.source for part in parts])):
-        lost += here
-        if len(bad) and bad.all():
-            raise Failed(
-                f"{part.source.name}: none of its {len(bad)} images can be read any more, e.g. {lost[-1][0]}: {lost[-1][1]}"
-            )
-        found.append(_replaced(part, bad) if bad.any() else part)
-    return found, lost
-
-
-def unreadable(sources):
-    """For each source (bool [N], which images can't be read; [(name, reason)] of them); only files that are read when they are needed are looked at, each once."""
-    paths = list(
-        {path: None for source in sources if source.by_path for path in source.records.tolist()}
-    )
-    reasons = (
-        dict(
-            zip(
-                paths,
-                image_folder.problems_of(paths, "looking for images that can't be read any more"),
-            )
+def _too_small(weights, ratio, batch_size, replicas):
+    """The error for a batch that has no image of one of the parts."""
+    smallest_share = min(weights) / sum(weights)
+    if smallest_share * MAX_INT32 < replicas:
+        return UserError(
+            f"--unlabeled_ratio={ratio:g}: no batch is large enough for so small a share; "
+            "give 0, or more"
         )
-        if paths
-        else {}
-    )
-    found = []
-    for source in sources:
-        mine = [reasons[path] for path in source.records.tolist()] if source.by_path else []
-        bad = np.array([bool(reason) for reason in mine], bool)
-        found.append((bad, list(zip(source.names_of(np.flatnonzero(bad)), filter(None, mine)))))
-    return found
-
-
-def _replaced(part, bad):
-    index, good = np.arange(len(bad)), np.flatnonzero(~bad)
-    index[bad] = good[np.searchsorted(good, index[bad]) % len(good)]
-    source = part.source
-    replaced = dataclasses.replace(
-        source, records=source.records[index], labels=np.where(bad, UNLABELED, source.labels)
-    )
-    return dataclasses.replace(
-        part, source=replaced, constants=None if part.constants is None else part.constants[index]
+    least = replicas * int(np.ceil(1 / smallest_share))
+    proportion = " : ".join(f"{weight:g}" for weight in weights)
+    return UserError(
+        f"--train_batch_size={batch_size}: too few for {proportion} images of each kind on each of "
+        f"{replicas} replicas; --train_batch_size={least} is enough"
     )

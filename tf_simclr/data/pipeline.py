@@ -1,58 +1,69 @@
-"""A source and an example function -> batches. Which example is at which position depends on the seed alone."""
+"""A source and an example function -> batches.
+
+Which example is at which position depends on the seed alone.
+"""
 
 import itertools
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
 from tf_simclr.data import data_service
+from tf_simclr.data.mixture import BatchPart
+from tf_simclr.data.source import Source
 
-_as_it_is = (
-    tf.autograph.experimental.do_not_convert
-)  # nothing to convert, and half the time of tracing
+# There is nothing to convert, and tracing takes half the time.
+_without_autograph = tf.autograph.experimental.do_not_convert
 
 
-def fold_in(seed, *numbers):
-    """A seed (int64 [2]) for each combination of `seed` (an int) and `numbers` (integer tensors)."""
+def fold_in(seed: int, *numbers) -> tf.Tensor:
+    """A seed for each combination of `seed` and `numbers` (integer tensors): int32 [2]."""
     seed = tf.constant([seed, 0], tf.int32)
     for number in numbers:
         seed = tf.random.experimental.stateless_fold_in(seed, tf.cast(number, tf.int64))
     return seed
 
 
-def training_batches(parts, example, seed, start_step, strategy, cluster=""):
-    """Endless distributed batches from step `start_step` on.
+def training_batches(
+    batch_parts: list[BatchPart],
+    example: Callable,
+    seed: int,
+    start_step: int,
+    strategy: tf.distribute.Strategy,
+    cluster: str = "",
+):
+    """Endless distributed batches from a step on.
 
     Args:
-        parts: of every batch, see `mixture.Part`.
-        example: (picture, label, seed [2], number of the image, its row of the part's constants or None) -> dict of tensors, see `objectives.base`.
-        cluster: address of a tf.data service that computes the batches, see `service` for what is given up then; empty: this machine.
+        batch_parts: what every batch is made of; they follow one another in it.
+        example: (picture, label, seed [2], number of the image, its constants or None) -> dict of
+            tensors, see `objectives.base.Objective.example`.
+        seed: of order and augmentation.
+        start_step: how many steps are done.
+        strategy: how batches are distributed.
+        cluster: address of a tf.data service that computes the batches, see `data_service` for
+            what is given up then; empty: this machine.
 
     Returns:
-        A distributed data set of dicts with a leading axis of batch size / replicas; the parts follow one another in it.
+        A distributed data set of dicts with a leading axis of batch size / replicas.
     """
-
     if cluster:
-        data_service.check(cluster, [part.source for part in parts])
+        data_service.check(cluster, [part.source for part in batch_parts])
 
     def make(context):
-        first = itertools.accumulate(
-            (part.source.num_examples for part in parts), initial=0
-        )  # number of the first image of a part
-        datasets = [
-            _batches(part, example, _seed_of_part(seed, number), start_step, context, start)
-            for (number, part), start in zip(enumerate(parts), first)
-        ]
-        dataset = datasets[0]
-        if len(datasets) > 1:
-            dataset = tf.data.Dataset.zip(*datasets).map(
-                _as_it_is(
-                    lambda *batches: {
-                        name: tf.concat([batch[name] for batch in batches], 0)
-                        for name in batches[0]
-                    }
-                )
+        sizes = [part.source.num_examples for part in batch_parts]
+        # The number of the first image of each part.
+        first_numbers = itertools.accumulate(sizes, initial=0)
+        parts_of_batch = []
+        for index, (part, first_number) in enumerate(zip(batch_parts, first_numbers)):
+            part_seed = _seed_of_part(seed, index)
+            parts_of_batch.append(
+                _batches_of_part(part, example, part_seed, start_step, context, first_number)
             )
+        dataset = parts_of_batch[0]
+        if len(parts_of_batch) > 1:
+            dataset = tf.data.Dataset.zip(*parts_of_batch).map(_without_autograph(_concatenate))
         if cluster:
             dataset = data_service.distributed(dataset, cluster)
         return dataset.prefetch(tf.data.AUTOTUNE)
@@ -60,8 +71,12 @@ def training_batches(parts, example, seed, start_step, strategy, cluster=""):
     return strategy.distribute_datasets_from_function(make)
 
 
-def _batches(part, example, seed, start_step, context, first):
-    """The batches of one part, whose images are numbered from `first` on, for one worker."""
+def _concatenate(*batches):
+    return {name: tf.concat([batch[name] for batch in batches], 0) for name in batches[0]}
+
+
+def _batches_of_part(part, example, seed, start_step, context, first_number):
+    """The batches of one part, whose images are numbered from `first_number` on, for one worker."""
     constants = None if part.constants is None else tf.constant(part.constants)
 
     def prepare(epoch, index, record, label):
@@ -69,56 +84,59 @@ def _batches(part, example, seed, start_step, context, first):
             part.source.open(record),
             label,
             fold_in(seed, epoch, index),
-            first + index,
+            first_number + index,
             None if constants is None else constants[index],
         )
 
-    dataset = part.source.shuffled(seed, start_step * part.batch_size, part.batch_size, context)
-    dataset = dataset.map(_as_it_is(prepare), tf.data.AUTOTUNE, deterministic=True)
-    return dataset.batch(context.get_per_replica_batch_size(part.batch_size), drop_remainder=True)
+    start = start_step * part.batch_size
+    dataset = part.source.shuffled(seed, start, part.batch_size, context)
+    dataset = dataset.map(_without_autograph(prepare), tf.data.AUTOTUNE, deterministic=True)
+    replica_batch_size = context.get_per_replica_batch_size(part.batch_size)
+    return dataset.batch(replica_batch_size, drop_remainder=True)
 
 
-def _seed_of_part(seed, number):
+def _seed_of_part(seed, index):
     """A seed of its own for each part; the first keeps the run's."""
-    return (
-        seed
-        if not number
-        else int(np.random.SeedSequence([seed, number]).generate_state(1)[0] >> 1)
-    )
+    if index == 0:
+        return seed
+    state = np.random.SeedSequence([seed, index]).generate_state(1)
+    return int(state[0] >> 1)
 
 
-def evaluation_batches(source, example, batch_size, strategy):
+def evaluation_batches(
+    source: Source, example: Callable, batch_size: int, strategy: tf.distribute.Strategy
+):
     """Distributed batches of every example once.
 
-    All batches have the same shape: the last one is filled up, and `weight` (float32) is 0 for what fills it. `position`
-    (int64) is the example's place in the source, which several workers do not keep.
+    All batches have the same shape: the last one is filled up, and `weight` (float32) is 0 for what
+    fills it. `position` (int64) is the example's in the source, whose order several workers do not
+    keep.
 
     Args:
+        source: of the examples.
         example: (image, label) -> dict of tensors.
+        batch_size: over all replicas.
+        strategy: how batches are distributed.
     """
-    batches = -(-source.num_examples // batch_size)
+    num_batches = -(-source.num_examples // batch_size)
 
     def make(context):
-        def prepare(position, row, weight):
-            return {
-                **example(source.decode(row[0]), row[1]),
-                "weight": weight,
-                "position": position,
-            }
+        def prepare(position, element, weight):
+            record, label = element
+            tensors = example(source.decode(record), label)
+            return {**tensors, "weight": weight, "position": position}
 
-        def weighted(rows, weight):  # before the images are made, so that this is traced once
-            return rows.map(lambda position, row: (position, row, tf.constant(weight)))
+        def with_weight(dataset, weight):  # before the images are made, so that it is traced once
+            return dataset.map(lambda position, element: (position, element, tf.constant(weight)))
 
-        rows = source.ordered().enumerate()
-        filling = weighted(rows.take(1).repeat(), 0.0)
-        dataset = weighted(
-            rows.shard(context.num_input_pipelines, context.input_pipeline_id), 1.0
-        ).concatenate(filling)
-        dataset = dataset.take(batches * batch_size // context.num_input_pipelines).map(
-            _as_it_is(prepare), tf.data.AUTOTUNE, deterministic=True
-        )
-        return dataset.batch(
-            context.get_per_replica_batch_size(batch_size), drop_remainder=True
-        ).prefetch(tf.data.AUTOTUNE)
+        elements = source.ordered().enumerate()
+        filling = with_weight(elements.take(1).repeat(), 0.0)
+        shard = elements.shard(context.num_input_pipelines, context.input_pipeline_id)
+        dataset = with_weight(shard, 1.0).concatenate(filling)
+        dataset = dataset.take(num_batches * batch_size // context.num_input_pipelines)
+        dataset = dataset.map(_without_autograph(prepare), tf.data.AUTOTUNE, deterministic=True)
+        replica_batch_size = context.get_per_replica_batch_size(batch_size)
+        dataset = dataset.batch(replica_batch_size, drop_remainder=True)
+        return dataset.prefetch(tf.data.AUTOTUNE)
 
     return strategy.distribute_datasets_from_function(make)

@@ -1,24 +1,24 @@
 """What a data set is to the rest of the program: `Source`.
 
-Two kinds exist. `Indexed` knows example number i at once, so its order is a pure function of the position and training
-resumes exactly. `Streamed` reads files too large for memory through a shuffle buffer.
+Two kinds exist. `Indexed` knows example number i at once, so its order is a pure function of the
+position and training resumes exactly. `Streamed` (`streamed_source`) reads files too large for
+memory through a shuffle buffer.
 """
 
 import dataclasses
 import hashlib
 import os
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
-from absl import logging
 
 from tf_simclr.errors import UserError
 
 UNLABELED = -1  # the label of an example whose label is unknown or must not be used
-SHUFFLE_BUFFER = 8192  # examples a stream is shuffled over; encoded, about 1 GB of ImageNet
 
 
-def as_text(name):
+def as_text(name) -> str:
     """`name`, which may be that of a file and so any bytes, as it can be written."""
     return str(name).encode("utf-8", "backslashreplace").decode()
 
@@ -27,283 +27,211 @@ def as_text(name):
 class Source:
     """One split of a data set.
 
-    `open` turns a record into what `picture` describes. `class_names` is empty where there are no labels at all.
+    Attributes:
+        name: of the data set.
+        split: its name.
+        class_names: empty where there are no labels at all.
+        open: a function of a record -> `image.EncodedImage` or `DecodedImage`.
+        num_examples: how many examples.
+        num_labeled: how many of them have a label.
+        by_path: whether the records are the paths of files, which are read when they are needed.
     """
 
     name: str
     split: str
     class_names: tuple[str, ...]
-    open: object
-    by_path = (
-        False  # whether the records are the paths of files, which are read when they are needed
-    )
+    open: Callable
+    by_path = False
 
     @property
-    def num_classes(self):
+    def num_classes(self) -> int:
+        """Number of classes."""
         return len(self.class_names)
 
-    def decode(self, record):
+    def decode(self, record) -> tf.Tensor:
         """The whole image of a record, uint8 [H, W, 3]."""
         return self.open(record).whole()
 
-    def fingerprint(self):
-        """Text that is another one if the examples are: their number, order, labels or images."""
-        raise NotImplementedError
-
-    def names_of(self, index):
+    def names_of(self, index: np.ndarray) -> list[str]:
         """What the user knows the examples `index` (int64 [n]) by."""
         return list(map(str, index))
 
-    def pick(self, index):
-        """The (record, label) of the examples `index` (int64 [n], rising), in their order, as a data set."""
+    def fingerprint(self) -> str:
+        """A text that changes with the examples: their number, order, labels or images."""
+        raise NotImplementedError
+
+    def example_ids(self) -> tuple[np.ndarray, np.ndarray]:
+        """([N] the ids by which a label subset is written down, [N] labels)."""
+        raise NotImplementedError
+
+    def with_labels_of(self, ids: list) -> "Source":
+        """The same examples; those outside `ids` are unlabeled."""
+        raise NotImplementedError
+
+    def without_labels(self) -> "Source":
+        """The same examples, all unlabeled."""
+        raise NotImplementedError
+
+    def labeled(self, has_label: bool = True) -> "Source":
+        """Only the examples with a label, or only those without."""
+        raise NotImplementedError
+
+    def at_most(self, count: int, seed: int | None = None) -> "Source":
+        """The source cut to `count` examples: the first ones, or a seeded draw."""
+        raise NotImplementedError
+
+    def in_memory(self, count: int, seed: int | None = None) -> "Indexed":
+        """As `at_most`, with random access."""
+        raise NotImplementedError
+
+    def draw(self, count: int, seed: int) -> np.ndarray:
+        """Positions, ascending, of `count` random examples, or of all if there are no more."""
+        raise NotImplementedError
+
+    def pick(self, index: np.ndarray) -> tf.data.Dataset:
+        """The (record, label) of the examples `index` (int64 [n], ascending), in their order."""
+        raise NotImplementedError
+
+    def ordered(self) -> tf.data.Dataset:
+        """Elements (record, label), each example once, always in the same order."""
+        raise NotImplementedError
+
+    def shuffled(self, seed: int, start: int, batch_size: int, context) -> tf.data.Dataset:
+        """Endless elements (epoch, id, record, label), a new order each epoch.
+
+        Args:
+            seed: of the orders.
+            start: global position to start from.
+            batch_size: global; of every batch this worker gets its own slice.
+            context: `tf.distribute.InputContext` of this worker.
+        """
         raise NotImplementedError
 
 
 @dataclasses.dataclass(frozen=True)
 class Indexed(Source):
-    """A source with random access: `records` [N] (images, encoded images or paths) and `labels` int64 [N]."""
+    """A source with random access.
 
-    records: object
+    Attributes:
+        records: [N], images, encoded images or paths.
+        labels: int64 [N], -1 where unknown.
+        example_names: for the user, e.g. paths; empty: the number is the name.
+    """
+
+    records: np.ndarray
     labels: np.ndarray
-    example_names: tuple[str, ...] = ()  # for the user, e.g. paths; empty: the number is the name
+    example_names: tuple[str, ...] = ()
 
     @property
-    def num_examples(self):
+    def num_examples(self) -> int:
+        """How many examples."""
         return len(self.labels)
 
     @property
-    def by_path(self):
-        return self.records.dtype.kind == "U"
-
-    @property
-    def num_labeled(self):
+    def num_labeled(self) -> int:
+        """How many of them have a label."""
         return int(np.sum(self.labels != UNLABELED))
 
+    @property
+    def by_path(self) -> bool:
+        """Whether the records are the paths of files."""
+        return self.records.dtype.kind == "U"
+
     def example_ids(self):
-        """([N] the ids by which a label subset is written down, [N] labels)."""
         return np.array(self.example_names or range(self.num_examples)), self.labels
 
     def with_labels_of(self, ids):
-        """The same examples; those outside `ids` are unlabelled from here on."""
-        mine = self.example_ids()[0]
-        kept = np.isin(mine, ids)
-        if kept.sum() != len(ids):
-            missing = np.setdiff1d(ids, mine)
+        known_ids, _ = self.example_ids()
+        is_kept = np.isin(known_ids, ids)
+        if is_kept.sum() != len(ids):
+            missing = np.setdiff1d(ids, known_ids)
             raise UserError(
-                f"{self.name}, split {self.split}: {len(missing)} of the {len(ids)} examples whose labels this run uses are not there any more, "
-                f"e.g. {missing[0]}; bring them back, or start a new --model_dir"
+                f"{self.name}, split {self.split}: {len(missing)} of the {len(ids)} examples whose "
+                f"labels this run uses are not there any more, e.g. {missing[0]}; bring them back, "
+                "or start a new --model_dir"
             )
-        return dataclasses.replace(self, labels=np.where(kept, self.labels, UNLABELED))
+        return dataclasses.replace(self, labels=np.where(is_kept, self.labels, UNLABELED))
 
     def without_labels(self):
-        """The same examples, all unlabelled."""
         return dataclasses.replace(self, labels=np.full_like(self.labels, UNLABELED))
 
     def labeled(self, has_label=True):
-        """Only the examples with a label, or only those without."""
         return self.take(np.flatnonzero((self.labels != UNLABELED) == has_label))
 
-    def take(self, index):
+    def take(self, index: np.ndarray) -> "Indexed":
         """Only the examples `index` (int64 [n])."""
-        names = tuple(self.example_names[i] for i in index) if self.example_names else ()
+        names = ()
+        if self.example_names:
+            names = tuple(self.example_names[i] for i in index)
         return dataclasses.replace(
             self, records=self.records[index], labels=self.labels[index], example_names=names
         )
 
     def at_most(self, count, seed=None):
-        """The source cut to `count` examples: the first ones, or a seeded draw."""
-        return (
-            self
-            if self.num_examples <= count
-            else self.take(np.arange(count) if seed is None else self.draw(count, seed))
-        )
-
-    def draw(self, count, seed):
-        """The positions, in order, of `count` examples drawn at random, or of all if there are no more."""
-        return np.sort(np.random.default_rng(seed).permutation(self.num_examples)[:count])
+        if self.num_examples <= count:
+            return self
+        return self.take(np.arange(count) if seed is None else self.draw(count, seed))
 
     in_memory = at_most
 
+    def draw(self, count, seed):
+        return np.sort(np.random.default_rng(seed).permutation(self.num_examples)[:count])
+
     def fingerprint(self):
-        digest = hashlib.sha256(
-            repr((self.name, self.split, self.class_names, self.example_names)).encode()
-        )
+        description = (self.name, self.split, self.class_names, self.example_names)
+        digest = hashlib.sha256(repr(description).encode())
         digest.update(self.labels.tobytes())
         if self.by_path:  # the files may change
-            digest.update(
-                repr(
-                    [(status.st_size, status.st_mtime_ns) for status in map(os.stat, self.records)]
-                ).encode()
-            )
+            statuses = [os.stat(path) for path in self.records]
+            times = [(status.st_size, status.st_mtime_ns) for status in statuses]
+            digest.update(repr(times).encode())
         else:
             for record in self.records:
                 digest.update(record)
         return digest.hexdigest()
 
     def names_of(self, index):
-        return list(map(as_text, self.example_ids()[0][index]))
+        ids, _ = self.example_ids()
+        return [as_text(name) for name in ids[index]]
 
     def pick(self, index):
         return self.take(index).ordered()
 
     def shuffled(self, seed, start, batch_size, context):
-        """Endless elements (epoch, id, record, label) from global position `start` on, a new order each epoch.
+        """As `Source.shuffled`.
 
-        Of every global batch this worker gets its own slice: which examples a step sees does not depend on how many
-        workers there are.
+        Which examples a step sees does not depend on how many workers there are.
         """
-        n, records, labels = self.num_examples, self._tensor(), tf.constant(self.labels, tf.int64)
-        local = batch_size // context.num_input_pipelines
-        first = context.input_pipeline_id * local
+        n = self.num_examples
+        records = self._record_tensor()
+        labels = tf.constant(self.labels, tf.int64)
+        local_size = batch_size // context.num_input_pipelines
+        first = context.input_pipeline_id * local_size
+
+        def positions(step):
+            begin = step * batch_size + first
+            return tf.data.Dataset.range(begin, begin + local_size)
 
         def element(position):
             epoch = position // n
-            order = tf.cast(tf.stack([tf.constant(seed, tf.int64), epoch]), tf.int32)
-            index = (
-                tf.random.experimental.index_shuffle(position % n, order, n - 1)
-                if n > 1
-                else position % n
-            )
+            index = position % n
+            if n > 1:
+                order = tf.cast(tf.stack([tf.constant(seed, tf.int64), epoch]), tf.int32)
+                index = tf.random.experimental.index_shuffle(index, order, n - 1)
             return epoch, index, records[index], labels[index]
 
         steps = tf.data.Dataset.range(start // batch_size, tf.int64.max // batch_size)
-        return steps.flat_map(
-            lambda s: tf.data.Dataset.range(s * batch_size + first, s * batch_size + first + local)
-        ).map(element)
+        return steps.flat_map(positions).map(element)
 
     def ordered(self):
-        """Elements (record, label), each example once, always in the same order."""
+        records = self._record_tensor()
+        labels = tf.constant(self.labels, tf.int64)
         index = tf.data.Dataset.range(self.num_examples)
-        records, labels = self._tensor(), tf.constant(self.labels, tf.int64)
         return index.map(lambda i: (records[i], labels[i]))
 
-    def _tensor(self):
-        with tf.device("cpu"):  # names of files may be any bytes
-            return tf.constant(
-                [os.fsencode(path) for path in self.records] if self.by_path else self.records
-            )
-
-
-@dataclasses.dataclass(frozen=True)
-class Streamed(Source):
-    """A source that is read from its files in order: `read(context)` -> data set of (id string, record, label).
-
-    A resumed run goes on at the same position of the same order (one pipeline; with several workers each has files of
-    its own), after reading past what it had seen of the epoch.
-    """
-
-    read: object
-    num_examples: int
-    num_labeled: int
-
-    def example_ids(self):
-        logging.info("%s: reading all labels of split %s to choose some", self.name, self.split)
-        pairs = [(key, label) for key, _, label in self.read(None).as_numpy_iterator()]
-        return np.array([key.decode() for key, _ in pairs]), np.array([label for _, label in pairs])
-
-    def with_labels_of(self, ids):
-        table = tf.lookup.StaticHashTable(
-            tf.lookup.KeyValueTensorInitializer(
-                tf.constant(list(map(str, ids))), tf.ones(len(ids), tf.int64)
-            ),
-            0,
-        )
-
-        def read(context):
-            return self.read(context).map(
-                lambda key, record, label: (
-                    key,
-                    record,
-                    tf.where(table.lookup(key) == 1, label, tf.cast(UNLABELED, label.dtype)),
-                )
-            )
-
-        return dataclasses.replace(self, read=read, num_labeled=len(ids))
-
-    def without_labels(self):
-        def read(context):
-            return self.read(context).map(
-                lambda key, record, label: (key, record, tf.constant(UNLABELED, tf.int64))
-            )
-
-        return dataclasses.replace(self, read=read, num_labeled=0)
-
-    def labeled(self, has_label=True):
-        count = self.num_labeled if has_label else self.num_examples - self.num_labeled
-        if count == self.num_examples:
-            return self
-
-        def read(context):
-            return self.read(context).filter(
-                lambda key, record, label: (label != UNLABELED) == has_label
-            )
-
-        return dataclasses.replace(
-            self, read=read, num_examples=count, num_labeled=count if has_label else 0
-        )
-
-    def in_memory(self, count, seed=None):
-        """`at_most`, read as an `Indexed` with the same ids, so that a label subset stays valid."""
-        rows = list(self.at_most(count, seed).read(None).as_numpy_iterator())
-        return Indexed(
-            self.name,
-            self.split,
-            self.class_names,
-            self.open,
-            np.array([record for _, record, _ in rows], object),
-            np.array([label for _, _, label in rows], np.int64),
-            tuple(key.decode() for key, _, _ in rows),
-        )
-
-    def at_most(self, count, seed=None):
-        """The source cut to its first `count` examples; its files are in random order already, so `seed` is not used."""
-        if self.num_examples <= count:
-            return self
-        return dataclasses.replace(
-            self,
-            read=lambda context: self.read(context).take(count),
-            num_examples=count,
-            num_labeled=min(self.num_labeled, count),
-        )
-
-    def shuffled(self, seed, start, batch_size, context):
-        """As `Indexed.shuffled`, shuffled over a buffer of SHUFFLE_BUFFER examples."""
-        position = start // context.num_input_pipelines
-        share = max(self.num_examples // context.num_input_pipelines, 1)
-        files = self.read(context)
-
-        def one_epoch(epoch):
-            tf.random.set_seed(
-                1
-            )  # of this function's graph: `shuffle` mixes it in, and fails where the process has set 0
-            shuffled = files.shuffle(
-                SHUFFLE_BUFFER, seed=epoch * 1_000_003 + seed, reshuffle_each_iteration=False
-            )
-            skipped = shuffled.skip(
-                tf.where(epoch == position // share, tf.constant(position % share, tf.int64), 0)
-            )
-            return skipped.map(
-                lambda key, record, label: (
-                    epoch,
-                    tf.strings.to_hash_bucket_fast(key, 2**31 - 1),
-                    record,
-                    label,
-                )
-            )
-
-        return tf.data.Dataset.range(position // share, tf.int64.max).flat_map(one_epoch)
-
-    def fingerprint(self):
-        return f"{self.name}, {self.split}, {self.num_examples} examples, {self.num_labeled} labels of {self.class_names}"
-
-    def pick(self, index):
-        index = tf.constant(index, tf.int64)
-        rows = (
-            self.ordered()
-            .enumerate()
-            .filter(lambda position, row: tf.reduce_any(position == index))
-        )
-        return rows.map(lambda position, row: row).take(len(index))
-
-    def ordered(self):
-        return self.read(None).map(lambda key, record, label: (record, label))
+    def _record_tensor(self):
+        records = self.records
+        if self.by_path:
+            records = [os.fsencode(path) for path in records]  # names may be any bytes
+        with tf.device("cpu"):
+            return tf.constant(records)

@@ -1,124 +1,153 @@
-"""A network and a source -> arrays."""
+"""A network and a source -> arrays of features."""
+
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
 from tf_simclr import distribute
+from tf_simclr.config import Config
+from tf_simclr.config.sections import AugmentConfig
 from tf_simclr.console import Progress
 from tf_simclr.data import augment, color, pipeline
 from tf_simclr.data.image import DecodedImage
 from tf_simclr.data.source import UNLABELED
 from tf_simclr.evaluation.feature_store import in_memory
 
-PIXELS = "pixels"  # the name of images as they are, among layers
-PIXELS_SIZE = 16  # they are reduced to at most so many a side; on CIFAR-10 a probe reads as much from them as from all 32
+PIXELS = "pixels"  # the name of raw pixels, among layers
+MAX_PIXELS_SIZE = 16  # a side; on CIFAR-10 a probe reads as much from them as from all 32
+ABOUT_EXAMPLES = ("label", "weight", "position")  # what a batch has besides images
 
 
-def feature_mapper(function, example, batch_size, strategy):
-    """A function that applies `function` to all examples of a source; compiled once for all sources.
+def feature_mapper(
+    function: Callable, example: Callable, batch_size: int, strategy: tf.distribute.Strategy
+) -> Callable:
+    """A function that applies `function` to all examples of a source; traced once for all.
 
     Args:
-        function: the batched "image" of `example`, mostly images [B, S, S, 3] -> {name: tensor [B, ...]}. example: (image, label) -> {"image", "label"}.
+        function: the batched "image" of `example`, mostly images [B, S, S, 3] -> {name: tensor
+            [B, ...]}.
+        example: (image, label) -> {"image", "label"}.
+        batch_size: over all replicas.
+        strategy: how batches are distributed.
 
     Returns:
-        A function (source, name of the work for the progress, make, batches) -> {"label": int64 [N], and for each name: float32 [N, ...]},
-        in the order of the source. make: (name, shape, dtype) -> the array that is filled. batches: `pipeline.evaluation` of the source, for
-        one that comes again and again.
+        A function (source, what, make, batches) -> {"label": int64 [N], and for each name float32
+        [N, ...]}, in the order of the source. what: the name of the work for the progress, None
+        for none. make: (name, shape, dtype) -> the array that is filled. batches:
+        `pipeline.evaluation_batches` of the source, for one that comes again and again.
     """
 
     def replica_step(batch):
-        outputs = {
-            name: tf.cast(value, tf.float32) for name, value in function(batch["image"]).items()
-        }
-        return {**{name: batch[name] for name in ("label", "weight", "position")}, **outputs}
+        outputs = {name: batch[name] for name in ABOUT_EXAMPLES}
+        for name, value in function(batch["image"]).items():
+            outputs[name] = tf.cast(value, tf.float32)
+        return outputs
 
     @tf.function(autograph=False)
     def step(batch):
         return strategy.run(replica_step, args=(batch,))
 
-    traced = []  # called as it is, since TensorFlow warns where several networks are traced one after the other
+    # Called as a concrete function: TensorFlow warns where several networks are traced in turn.
+    traced = []
+
+    def outputs_of(batch):
+        if not traced:
+            traced.append(step.get_concrete_function(batch))
+        outputs = traced[0](batch)
+        return {name: distribute.to_numpy(strategy, value) for name, value in outputs.items()}
 
     def apply(source, what, make=in_memory, batches=None):
-        arrays, filled = {}, np.zeros(source.num_examples, bool)
+        if batches is None:
+            batches = pipeline.evaluation_batches(source, example, batch_size, strategy)
+        arrays = {}
+        is_filled = np.zeros(source.num_examples, bool)
         with Progress(what, source.num_examples) as progress:
-            for batch in (
-                pipeline.evaluation_batches(source, example, batch_size, strategy)
-                if batches is None
-                else batches
-            ):
-                if not traced:
-                    traced.append(step.get_concrete_function(batch))
-                outputs = {
-                    name: distribute.to_numpy(strategy, value)
-                    for name, value in traced[0](batch).items()
-                }
-                real = outputs.pop("weight") > 0
-                rows = outputs.pop("position")[real]
+            for batch in batches:
+                outputs = outputs_of(batch)
+                is_real = outputs.pop("weight") > 0  # others fill up the last batch
+                positions = outputs.pop("position")[is_real]
                 for name, value in outputs.items():
                     if name not in arrays:
-                        arrays[name] = make(name, (len(filled), *value.shape[1:]), value.dtype)
-                    arrays[name][rows] = value[real]
-                filled[rows] = True
-                progress.update(len(rows))
-        return (
-            arrays if filled.all() else {name: values[filled] for name, values in arrays.items()}
-        )  # a stream may be shorter
+                        shape = (source.num_examples, *value.shape[1:])
+                        arrays[name] = make(name, shape, value.dtype)
+                    arrays[name][positions] = value[is_real]
+                is_filled[positions] = True
+                progress.update(len(positions))
+        if is_filled.all():
+            return arrays
+        return {name: values[is_filled] for name, values in arrays.items()}  # a shorter stream
 
     return apply
 
 
-def labeled_rows(rows):
-    """Only the rows {name: [N, ...]} of examples with a label: a stream shows which those are only when it is read."""
-    known = rows["label"] != UNLABELED
-    return rows if known.all() else {name: values[known] for name, values in rows.items()}
+def labeled_rows(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Only the rows of arrays {name: [N, ...]} that have a label.
+
+    A stream shows which those are only when it is read.
+    """
+    is_labeled = arrays["label"] != UNLABELED
+    if is_labeled.all():
+        return arrays
+    return {name: values[is_labeled] for name, values in arrays.items()}
 
 
-def layer_features(objective, names):
-    """A function images [B, S, S, 3] -> {layer: [B, C]} for the layers `names` that the network has, see `Network.layer_features`."""
+def layer_features(network, names: tuple[str, ...]) -> Callable:
+    """A function images [B, S, S, 3] -> {layer: [B, C]}.
+
+    Args:
+        network: has `layer_features`, see `models.network.Network`.
+        names: of layers; those that the network does not have are left out.
+    """
 
     def function(images):
-        found = objective.layer_features(images)
-        return {name: found[name] for name in names if name in found}
+        layers = network.layer_features(images)
+        return {name: layers[name] for name in names if name in layers}
 
     return function
 
 
-def pixel_features(images):
-    """Images [B, S, S, 3] -> {"pixels": [B, C]}, the mean of neighbouring pixels where they have more than 16 a side."""
-    size = min(images.shape[1], PIXELS_SIZE)
-    smaller = (
-        tf.image.resize(images, [size, size], tf.image.ResizeMethod.AREA)
-        if images.shape[1] > size
-        else images
-    )
-    return {PIXELS: tf.reshape(smaller, [images.shape[0], size * size * images.shape[3]])}
+def pixel_features(images: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Raw pixels as features, the mean of neighboring ones where there are more than 16 a side.
+
+    Args:
+        images: float32 [B, S, S, 3].
+
+    Returns:
+        {"pixels": float32 [B, C]}.
+    """
+    size = min(images.shape[1], MAX_PIXELS_SIZE)
+    if images.shape[1] > size:
+        images = tf.image.resize(images, [size, size], tf.image.ResizeMethod.AREA)
+    flat = tf.reshape(images, [images.shape[0], size * size * images.shape[3]])
+    return {PIXELS: flat}
 
 
-def view_features(function, options):
-    """The same of batches of `two_views` -> {name: [B, 2, C]}. options: the augment section of the configuration."""
+def view_features(function: Callable, options: AugmentConfig) -> Callable:
+    """`function` of the images in batches of `two_views` -> {name: [B, 2, C]}."""
 
-    def of_both(batch):
+    def of_both_views(batch):
         outputs = function(color.network_input(batch, options))
         return {
             name: tf.reshape(value, [-1, 2, value.shape[-1]]) for name, value in outputs.items()
         }
 
-    return of_both
+    return of_both_views
 
 
-def two_views(settings):
-    """An example function: (uint8 image [H, W, 3], label) -> two views as of `augment.pretrain_views` as "image", always the same of an image."""
+def two_views(settings: Config) -> Callable:
+    """An example function (uint8 image [H, W, 3], label) -> {"image", "label"}.
+
+    "image" are two views as of `augment.pretrain_views`, always the same of an image.
+    """
 
     def example(image, label):
-        own = tf.reduce_sum(
-            tf.cast(image, tf.int64)
-        )  # so that the views do not depend on where the image stands
-        seed = tf.stack([own, tf.cast(tf.size(image), tf.int64)])
-        return {
-            "image": augment.pretrain_views(
-                DecodedImage(image), seed, settings.data.image_size, settings.augment
-            ),
-            "label": label,
-        }
+        # The seed follows from the pixels, so the views do not depend on the image's position.
+        sum_of_pixels = tf.reduce_sum(tf.cast(image, tf.int64))
+        seed = tf.stack([sum_of_pixels, tf.cast(tf.size(image), tf.int64)])
+        views = augment.pretrain_views(
+            DecodedImage(image), seed, settings.data.image_size, settings.augment
+        )
+        return {"image": views, "label": label}
 
     return example

@@ -1,45 +1,67 @@
-"""What an evaluation has found."""
+"""The results of an evaluation: metrics and details of each network and layer."""
 
 import dataclasses
 
-MAIN = ("classifier", "final_avg_pool", "pixels")  # places whose figures go by their bare names
-PREFIXES = {"trained": "eval", "untrained": "untrained", "pixels": "pixels"}
+# Layers whose metrics go by their names alone; those of other layers are named layer/metric.
+UNPREFIXED_LAYERS = ("classifier", "final_avg_pool", "pixels")
+TAG_PREFIXES = {"trained": "eval", "untrained": "untrained", "pixels": "pixels"}
 
 
 @dataclasses.dataclass
 class Results:
-    """Figures (floats) and details (what the report shows of them): {network: {place: {name: value}}}.
+    """Metrics and details: {network: {layer: {name: value}}}.
 
-    Networks are `trained`, `untrained` and `pixels`; places are layers, and `classifier`. `left_out`: [{"network", "place", "evaluation",
-    "reason"}].
+    Networks are `trained`, `untrained` and `pixels`. The linear classifier counts as a layer,
+    `classifier`.
+
+    Attributes:
+        metrics: numbers.
+        details: what the report shows of them.
+        left_out: [{"network", "place" (the layer), "evaluation", "reason"}].
     """
 
-    figures: dict = dataclasses.field(default_factory=dict)
+    metrics: dict = dataclasses.field(default_factory=dict)
     details: dict = dataclasses.field(default_factory=dict)
     left_out: list = dataclasses.field(default_factory=list)
 
-    def add(self, network, place, figures, details):
-        """Puts in what one evaluation has given."""
-        for ours, new in ((self.figures, figures), (self.details, details)):
-            ours.setdefault(network, {}).setdefault(place, {}).update(new)
+    def add(self, network: str, layer: str, metrics: dict, details: dict):
+        """Adds what one evaluation has measured."""
+        for results, values in ((self.metrics, metrics), (self.details, details)):
+            layers = results.setdefault(network, {})
+            layers.setdefault(layer, {}).update(values)
 
-    def leave_out(self, network, place, evaluation, reason):
-        """Puts in that an evaluation was not possible."""
+    def leave_out(self, network: str, layer: str, evaluation: str, reason: str):
+        """Adds that an evaluation was not possible."""
         self.left_out.append(
-            {"network": network, "place": place, "evaluation": evaluation, "reason": reason}
+            {"network": network, "place": layer, "evaluation": evaluation, "reason": reason}
         )
 
-    def include(self, figures, details, left_out):
-        """Puts in all that other findings, of further networks, have."""
-        self.figures |= figures
-        self.details |= details
-        self.left_out += left_out
+    def include(self, other: "Results"):
+        """Adds the results of further networks."""
+        self.metrics |= other.metrics
+        self.details |= other.details
+        self.left_out += other.left_out
 
-    def flat(self):
-        """{"eval/knn_accuracy": 0.9, "eval/block_group3/knn_accuracy": 0.8, "untrained/...", "pixels/..."}."""
-        return {
-            f"{PREFIXES[network]}/{name if place in MAIN else f'{place}/{name}'}": value
-            for network, places in self.figures.items()
-            for place, figures in places.items()
-            for name, value in figures.items()
-        }
+    def flat(self) -> dict[str, float]:
+        """The metrics by their tags.
+
+        Returns:
+            {"eval/knn_accuracy": 0.9, "eval/block_group3/knn_accuracy": 0.8, "untrained/...",
+            "pixels/..."}.
+        """
+        tags = {}
+        for network, layers in self.metrics.items():
+            for layer, metrics in layers.items():
+                inner = "" if layer in UNPREFIXED_LAYERS else f"{layer}/"
+                for name, value in metrics.items():
+                    tags[f"{TAG_PREFIXES[network]}/{inner}{name}"] = value
+        return tags
+
+    def as_json(self) -> dict:
+        """The form in which results are saved, see `from_json`."""
+        return {"figures": self.metrics, "details": self.details, "left_out": self.left_out}
+
+    @classmethod
+    def from_json(cls, saved: dict) -> "Results":
+        """Results from the form in which they are saved."""
+        return cls(saved["figures"], saved["details"], saved["left_out"])

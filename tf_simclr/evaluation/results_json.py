@@ -1,4 +1,4 @@
-"""`results.json`: all that is known of a run, for machines and for the report."""
+"""The content of `results.json`: everything that is known of a run, see docs/evaluation.md."""
 
 import platform
 import shlex
@@ -6,78 +6,94 @@ import shlex
 import keras
 import tensorflow as tf
 
-import tf_simclr
 from tf_simclr import distribute
 from tf_simclr.config import Config
-from tf_simclr.config.stages import BEST_DIRECTORY
+from tf_simclr.evaluation.network_features import EvaluationData
+from tf_simclr.evaluation.results import Results
 from tf_simclr.report.schema import SCHEMA, VERSION
-from tf_simclr.runs.files import BEST_RECORD, read_json
+from tf_simclr.runs import files as run_files
+from tf_simclr.version import __version__
+
+# Flags that a repetition of the run does not take over.
+NOT_REPEATED = ("mode", "model_dir")
 
 
-def document(experiment, step, about, findings, evaluated, shown):
-    """The content of `results.json`, as README describes it.
+def document(
+    directory,
+    *,
+    settings: Config,
+    run: dict,
+    class_names: tuple[str, ...],
+    data: EvaluationData,
+    results: Results,
+    report_images: dict,
+    mode: str,
+    strategy: tf.distribute.Strategy,
+) -> dict:
+    """The content of `results.json`.
 
     Args:
-        about: {"total_steps", "labels", "parameters", "train_minutes"}. findings: `Findings`. evaluated: `measure.Data`.
-        shown: further parts, see `showcase.show`.
+        directory: `epath.Path` of the run.
+        settings: the whole configuration.
+        run: {"step", "total_steps", "labels", "parameters", "train_minutes", "images"}.
+        class_names: of the data.
+        data: what was evaluated on.
+        results: of the evaluation.
+        report_images: what the report shows, further keys of the document.
+        mode: the --mode that does the same again.
+        strategy: how the work is distributed.
     """
-    settings = experiment.settings
-    run = {
-        "name": experiment.directory.path.resolve().name,
-        "train_mode": settings.objective.train_mode,
-        "dataset": settings.data.dataset,
-        "train_split": settings.data.train_split,
-        "eval_split": settings.data.eval_split,
-        "step": step,
-        **{name: about[name] for name in ("total_steps", "labels", "parameters", "train_minutes")},
-        "images": experiment.num_known,
-        "evaluated_examples": evaluated.test.num_examples,
-        "fitted_examples": evaluated.train.num_examples if evaluated.train is not None else 0,
-        "class_names": list(experiment.class_names or experiment.train_source.class_names),
-        "layers": [place for place in findings.figures.get("trained", {}) if place != "classifier"],
-    }
-    best = read_json(experiment.directory.path / BEST_DIRECTORY / BEST_RECORD)
-    if best:
-        criterion = f"{best['criterion']} on {best['held_out']} held-out training images"
-        shown = {
-            **shown,
-            "best": {"step": best["step"], "value": best["value"], "criterion": criterion},
-        }
+    layers = [layer for layer in results.metrics.get("trained", {}) if layer != "classifier"]
     return {
         "schema": SCHEMA,
         "version": VERSION,
-        "run": run,
+        "run": {
+            "name": directory.resolve().name,
+            "train_mode": settings.objective.train_mode,
+            "dataset": settings.data.dataset,
+            "train_split": settings.data.train_split,
+            "eval_split": settings.data.eval_split,
+            **run,
+            "evaluated_examples": data.test.num_examples,
+            "fitted_examples": data.train.num_examples if data.train is not None else 0,
+            "class_names": list(class_names),
+            "layers": layers,
+        },
         "flags": settings.flat(),
-        "environment": _environment(experiment),
-        "command": command(settings, "eval" if experiment.imported else "train_then_eval"),
-        "figures": findings.figures,
-        "details": findings.details,
-        "left_out": findings.left_out,
-        **shown,
+        "environment": _environment(strategy),
+        "command": command(settings, mode),
+        **results.as_json(),
+        **report_images,
+        **_best_checkpoint(directory),
     }
 
 
-def command(settings, mode):
+def _best_checkpoint(directory):
+    """{"best": which weights did best on held-out images}, empty if none are kept."""
+    best = run_files.read_json(directory / run_files.BEST / run_files.BEST_RECORD)
+    if not best:
+        return {}
+    criterion = f"{best['criterion']} on {best['held_out']} held-out training images"
+    return {"best": {"step": best["step"], "value": best["value"], "criterion": criterion}}
+
+
+def command(settings: Config, mode: str) -> str:
     """A command line that does the same again in a new run directory."""
-    default = Config().flat()
-    flags = {
-        name: value
-        for name, value in settings.flat().items()
-        if value != default[name] and name not in ("mode", "model_dir")
-    }
-    given = [
-        f"--{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}"
-        for name, value in flags.items()
-    ]
-    return shlex.join(["python", "run.py", f"--mode={mode}", "--model_dir=NEW", *given])
+    defaults = Config().flat()
+    flags = []
+    for name, value in settings.flat().items():
+        if value != defaults[name] and name not in NOT_REPEATED:
+            text = ",".join(map(str, value)) if isinstance(value, tuple) else value
+            flags.append(f"--{name}={text}")
+    return shlex.join(["python", "run.py", f"--mode={mode}", "--model_dir=NEW", *flags])
 
 
-def _environment(experiment):
+def _environment(strategy):
     return {
-        "tf_simclr": tf_simclr.__version__,
+        "tf_simclr": __version__,
         "python": platform.python_version(),
         "tensorflow": tf.__version__,
         "keras": keras.__version__,
         "platform": platform.platform(),
-        "devices": distribute.describe(experiment.strategy),
+        "devices": distribute.describe(strategy),
     }

@@ -1,65 +1,90 @@
-"""An evaluation on TensorBoard: figures, what the run was set to, and the features in the projector."""
+"""An evaluation on TensorBoard: metrics, flags, views, and the features in the projector."""
 
 import numpy as np
 import tensorflow as tf
 
 from tf_simclr import config
-from tf_simclr.evaluation import report_images
+from tf_simclr.config import Config
+from tf_simclr.evaluation.network_features import NetworkFeatures
+from tf_simclr.evaluation.report_images import main_layer, mapped_examples
+from tf_simclr.runs import files as run_files
 
-TENSOR, METADATA, CONFIG = "features.tsv", "examples.tsv", "projector_config.pbtxt"
 
-
-def write(run_directory, settings, step, figures, rows, shown):
-    """Writes into a folder of the run directory (`epath.Path`), which is one of TensorBoard's runs.
+def write_events(
+    run_directory,
+    *,
+    settings: Config,
+    step: int,
+    metrics: dict[str, float],
+    features: NetworkFeatures,
+    report_images: dict,
+):
+    """Writes into a folder of the run directory, which is one of TensorBoard's runs.
 
     Args:
-        figures: {tag: value}. rows: `measure.Rows` of the network. shown: what `showcase.show` has given.
+        run_directory: `epath.Path`.
+        settings: the whole configuration.
+        step: of the training.
+        metrics: {tag: value}.
+        features: of the trained network.
+        report_images: what `report_images.write_report_images` has returned.
     """
-    from tensorboard.plugins.hparams import (
-        api as hparams,
-    )  # late: TensorBoard's plugins take a second to import
+    from tensorboard.plugins.hparams import api as hparams  # late: it takes a second to import
 
-    directory = run_directory / (settings.eval.eval_name or "eval")
+    directory = run_directory / (settings.eval.eval_name or run_files.EVAL_EVENTS)
+    views = tf.io.decode_jpeg((run_directory / run_files.REPORT_VIEWS).read_bytes())
     with tf.summary.create_file_writer(str(directory)).as_default(step):
-        for tag, value in figures.items():
+        for tag, value in metrics.items():
             tf.summary.scalar(tag, value)
-        tf.summary.image(
-            "views", tf.io.decode_jpeg((run_directory / report_images.VIEWS).read_bytes())[None]
-        )
+        tf.summary.image("views", views[None])
         hparams.hparams(_hyperparameters(settings), trial_id=settings.train.model_dir)
-    if "map" in shown:
-        _project(directory, (run_directory / report_images.IMAGES).read_bytes(), rows, shown)
+    if "map" in report_images:
+        thumbnails = (run_directory / run_files.REPORT_IMAGES).read_bytes()
+        _write_projector(directory, thumbnails, features, report_images["images"])
 
 
 def _hyperparameters(settings):
-    """The flags that make a run what it is, as texts and numbers; also those at their defaults, or a table of several runs would have holes."""
-    fixed = {name for name, field in config.fields().items() if field.fixed}
-    return {
-        name: value if isinstance(value, (bool, int, float, str)) else str(value)
-        for name, value in settings.flat().items()
-        if name in fixed
-    }
+    """The flags that make a run what it is, as texts and numbers.
+
+    Those at their defaults are there as well, or a table of several runs would have holes.
+    """
+    fields = config.fields()
+    hyperparameters = {}
+    for name, value in settings.flat().items():
+        if fields[name].fixed:
+            is_plain_value = isinstance(value, (bool, int, float, str))
+            hyperparameters[name] = value if is_plain_value else str(value)
+    return hyperparameters
 
 
-def _project(directory, thumbnails, rows, shown):
-    """The features of the images on the map, with thumbnails (a JPEG) and labels, for the embedding projector."""
+def _write_projector(directory, thumbnails, features, images):
+    """The features of the images on the map, for the embedding projector.
+
+    Args:
+        directory: of the events.
+        thumbnails: content of the JPEG with the images.
+        features: of the trained network.
+        images: "images" of results.json, those of the map first.
+    """
     from google.protobuf import text_format
     from tensorboard.plugins import projector
 
-    images, mapped = shown["images"], report_images.on_map(rows)
-    with (directory / TENSOR).open("w") as file:
-        np.savetxt(file, rows.test[report_images.main_place(rows)][mapped], "%.5g", "\t")
+    mapped = mapped_examples(features)
+    with (directory / run_files.PROJECTOR_FEATURES).open("w") as file:
+        np.savetxt(file, features.test[main_layer(features)][mapped], "%.5g", "\t")
     lines = ["label\tpredicted\tname"]
-    for _, label, predicted, name in zip(
-        mapped, images["labels"], images["predicted"], images["names"]
-    ):  # those of the map come first
+    columns = zip(mapped, images["labels"], images["predicted"], images["names"])
+    for _, label, predicted, name in columns:
         lines.append(f"{label}\t{predicted}\t{' '.join(name.split())}")
-    (directory / METADATA).write_text("\n".join(lines) + "\n")
-    (directory / report_images.IMAGES).write_bytes(thumbnails)
-    described = projector.ProjectorConfig()
-    embedding = described.embeddings.add(
-        tensor_name="features", tensor_path=TENSOR, metadata_path=METADATA
+    (directory / run_files.PROJECTOR_METADATA).write_text("\n".join(lines) + "\n")
+    (directory / run_files.REPORT_IMAGES).write_bytes(thumbnails)
+    description = projector.ProjectorConfig()
+    embedding = description.embeddings.add(
+        tensor_name="features",
+        tensor_path=run_files.PROJECTOR_FEATURES,
+        metadata_path=run_files.PROJECTOR_METADATA,
     )
-    embedding.sprite.image_path = report_images.IMAGES
+    embedding.sprite.image_path = run_files.REPORT_IMAGES
     embedding.sprite.single_image_dim.extend([images["size"]] * 2)
-    (directory / CONFIG).write_text(text_format.MessageToString(described))
+    text = text_format.MessageToString(description)
+    (directory / run_files.PROJECTOR_CONFIG).write_text(text)

@@ -1,112 +1,92 @@
-"""Exports that load anywhere, without this package. Nothing of augmentation is inside."""
+"""Writes exports that load anywhere, without this package. Nothing of augmentation is inside."""
 
 import functools
 import os
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 from absl import logging
+from etils import epath
 
-from tf_simclr import distribute
-from tf_simclr.checkpoints import pretrained
 from tf_simclr.checkpoints.files import first_line
+from tf_simclr.config.sections import ExportConfig
 from tf_simclr.data import augment
 from tf_simclr.errors import write_error
 from tf_simclr.export import formats, model_card, saved_model
+from tf_simclr.export.model_card import ModelDescription
 from tf_simclr.runs import files as run_files
-from tf_simclr.runs.directory import RunDirectory
-from tf_simclr.runs.files import read_json
 
-ASSETS = "assets"
 NUM_IMAGES = 32  # on which other formats are compared with the SavedModel
 
 
-def export(network, about, directory, options, images=None):
-    """Writes `directory`/saved_model/<step>, and tflite/<step> and onnx/<step> if they are asked for.
+def export(
+    network,
+    description: ModelDescription,
+    directory: epath.Path,
+    *,
+    options: ExportConfig,
+    make_images: Callable[[], np.ndarray] | None = None,
+):
+    """Writes `directory`/saved_model/<step>, and a directory like it for each other format.
 
     Args:
-        network: models.network.Network, float32. about: `card.About`. directory: `epath.Path` of a run.
-        options: the export section of the configuration; of each format the `keep_hub_module_max` newest are kept, 0 keeps all.
-        images: a function that gives float32 [N, S, S, 3] to compare the formats on; None: pieces of two photographs.
+        network: `models.network.Network`, float32.
+        description: what the network is.
+        directory: of the run.
+        options: the export section of the configuration; of each format the
+            `keep_hub_module_max` newest exports are kept, 0 keeps all.
+        make_images: a function that gives float32 [N, S, S, 3] to compare the formats on; None:
+            pieces of two photographs.
 
     Raises:
-        Failed: a format can't be written, or gives something else.
+        Failed: a format can't be written, or gives other outputs.
         UserError: the directory can't be written to.
     """
 
     def write_saved_model(path):
-        saved_model.write(network, about, path, options.serving_max_pixels)
-        (path / ASSETS).mkdir(parents=True, exist_ok=True)
-        for name, text in model_card.asset_files(about).items():
-            (path / ASSETS / name).write_text(text)
+        saved_model.write(network, description.class_names, path, options.serving_max_pixels)
+        assets = path / run_files.ASSETS
+        assets.mkdir(parents=True, exist_ok=True)
+        for name, text in model_card.asset_files(description).items():
+            (assets / name).write_text(text)
 
-    path = _replace(
-        directory / "saved_model", about.step, options.keep_hub_module_max, write_saved_model
-    )
-    others = [name for name in options.export_formats if name != "saved_model"]
-    if others:
-        images = images() if images else sample_images(about.settings.data.image_size)
+    step, keep = description.step, options.keep_hub_module_max
+    path = _replace(directory / run_files.SAVED_MODEL, step, keep, write_saved_model)
+    others = [name for name in options.export_formats if name != run_files.SAVED_MODEL]
+    if not others:
+        return
+    if make_images is not None:
+        images = make_images()
+    else:
+        images = sample_images(description.settings.data.image_size)
     for name in others:
-        _replace(
-            directory / name,
-            about.step,
-            options.keep_hub_module_max,
-            functools.partial(formats.write, name, network, path, images),
-        )
-
-
-def export_run(settings, alone=True):
-    """Exports the newest checkpoint of a run, or what --checkpoint names into a run directory of its own, as step 0.
-
-    Args:
-        alone: whether it is a single run, not a stage of a chain.
-
-    Raises:
-        UserError: there are no weights, or the run directory has others, or a converter is not installed. Also as `export`.
-    """
-    formats.require(settings.export.export_formats)
-    strategy = distribute.get_strategy(settings.hardware)
-    path, flag = pretrained.weights_path(settings, alone)
-    directory = RunDirectory(settings.train.model_dir, settings if flag == "checkpoint" else None)
-    model = pretrained.load(path, flag, settings)
-    step, places = model.step, [model.place]
-    if flag == "checkpoint":
-        step, places = 0, [directory.path, model.place]  # it may have been evaluated here
-    if distribute.is_chief(strategy):
-        if flag == "checkpoint":
-            directory.create()
-            directory.commit()
-        names = pretrained.class_names_or_numbers(
-            len(model.class_names), *map(pretrained.saved_class_names, places)
-        )
-        figures, data = {}, {}
-        for place in reversed(places):
-            figures = read_json(place / f"result_{step}.json") or figures
-            data = read_json(place / run_files.DATA) or data
-        export(
-            model.network,
-            model_card.ModelDescription(model.settings, names, step, figures, data),
-            directory.path,
-            settings.export,
-        )
-    distribute.barrier(strategy)
+        write = functools.partial(formats.write, name, network, path, images)
+        _replace(directory / name, step, keep, write)
 
 
 def _replace(directory, step, keep, write):
-    """`directory`/<step>, written by `write(path)` beside its place and moved there when it is whole; older ones go."""
-    path, partial = directory / str(step), directory / f"partial-{step}-{os.getpid()}"
+    """Writes `directory`/<step> beside its place and moves it there; older exports are removed.
+
+    Args:
+        directory: of a format.
+        step: of the training.
+        keep: how many exports are kept; 0: all.
+        write: a function that writes into a directory.
+
+    Returns:
+        The path of the export.
+    """
+    path = directory / str(step)
+    partial = directory / f"{run_files.PARTIAL}-{step}-{os.getpid()}"
     try:
         partial.mkdir(parents=True, exist_ok=True)
         write(partial)
         if path.exists():  # only now that there is a whole new one
             path.rmtree()
         partial.rename(path)
-        others = sorted(
-            (p for p in directory.iterdir() if p.name.isdigit() and p != path),
-            key=lambda p: int(p.name),
-        )
-        for old in others[: max(len(others) + 1 - keep, 0)] if keep else []:
-            old.rmtree()
+        if keep:
+            _remove_old(directory, path, keep)
     except (OSError, tf.errors.OpError) as error:
         raise write_error(f"{path}: it can't be written ({first_line(error)})", error) from None
     finally:
@@ -116,15 +96,31 @@ def _replace(directory, step, keep, write):
     return path
 
 
-def sample_images(size):
-    """float32 [NUM_IMAGES, size, size, 3]: pieces of the two photographs that scikit-learn has."""
+def _remove_old(directory, newest, keep):
+    """Removes the exports of the earliest steps, so that `keep` are left, `newest` among them."""
+    others = [path for path in directory.iterdir() if path.name.isdigit() and path != newest]
+    others.sort(key=lambda path: int(path.name))
+    num_removed = max(len(others) + 1 - keep, 0)
+    for path in others[:num_removed]:
+        path.rmtree()
+
+
+def sample_images(size: int) -> np.ndarray:
+    """Pieces of the two photographs that scikit-learn has.
+
+    Returns:
+        float32 [NUM_IMAGES, size, size, 3] in [0, 1].
+    """
     from sklearn.datasets import load_sample_images
 
     rng = np.random.default_rng(0)
-    pieces = []
+    photos = load_sample_images().images  # each uint8 [427, 640, 3]
+    images = []
     for index in range(NUM_IMAGES):
-        photo = load_sample_images().images[index % 2]  # uint8 [427, 640, 3]
+        photo = photos[index % 2]
         side = int(rng.integers(100, 400))
-        top, left = (int(rng.integers(0, length - side)) for length in photo.shape[:2])
-        pieces.append(augment.eval_image(photo[top : top + side, left : left + side], size).numpy())
-    return np.stack(pieces)
+        top = int(rng.integers(0, photo.shape[0] - side))
+        left = int(rng.integers(0, photo.shape[1] - side))
+        piece = photo[top : top + side, left : left + side]
+        images.append(augment.eval_image(piece, size).numpy())
+    return np.stack(images)

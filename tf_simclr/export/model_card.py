@@ -1,4 +1,4 @@
-"""The model card: what an export is, what it takes and gives, how to load it."""
+"""The model card: what an export is, its inputs and outputs, how to load it."""
 
 import dataclasses
 import json
@@ -7,22 +7,28 @@ from tf_simclr import config
 from tf_simclr.config import Config
 from tf_simclr.runs import files as run_files
 
-HIDDEN = (
-    "model_dir",
-    "data_dir",
-    "checkpoint",
-    "teacher_checkpoint",
-)  # paths of the machine it was trained on
+# Paths of the machine it was trained on.
+HIDDEN_FLAGS = ("model_dir", "data_dir", "checkpoint", "teacher_checkpoint")
+# Flags outside the model section without which the network can't be built again.
+NETWORK_FLAGS = ("image_size", "train_mode", "pretext")
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelDescription:
-    """What an export is of. `figures`: content of the `result.json`, empty if nothing was evaluated. `data`: of the `data.json`."""
+    """What an export is.
+
+    Attributes:
+        settings: the whole configuration.
+        class_names: outputs of the linear head, empty without one.
+        step: of the training.
+        metrics: content of the `result.json`, empty if nothing was evaluated.
+        data: content of the `data.json`.
+    """
 
     settings: Config
     class_names: tuple[str, ...]
     step: int
-    figures: dict
+    metrics: dict
     data: dict
 
 
@@ -43,59 +49,66 @@ layer = keras.layers.TFSMLayer(PATH, call_endpoint="images", trainable=False)
 
 ```
 saved_model_cli show --dir PATH --all
-tensorflow_model_server --rest_api_port=8501 --model_name=simclr --model_base_path=$(dirname $(realpath PATH))
-curl -d "{\"instances\": [{\"b64\": \"$(base64 -w0 image.jpg)\"}]}" http://localhost:8501/v1/models/simclr:predict
+tensorflow_model_server --rest_api_port=8501 --model_name=simclr \
+  --model_base_path=$(dirname $(realpath PATH))
+curl -d "{\"instances\": [{\"b64\": \"$(base64 -w0 image.jpg)\"}]}" \
+  http://localhost:8501/v1/models/simclr:predict
 ```"""
 
 
-def asset_files(about):
-    """{name: text} of what stands in the assets."""
+def asset_files(description: ModelDescription) -> dict[str, str]:
+    """{name: text} of the files in the assets of an export."""
     fields = config.fields()
-    network = {
+    network_flags = {
         name: value
-        for name, value in about.settings.flat().items()
-        if fields[name].section == "model" or name in ("image_size", "train_mode", "pretext")
+        for name, value in description.settings.flat().items()
+        if fields[name].section == "model" or name in NETWORK_FLAGS
     }
-    found = {
-        "model_card.md": markdown(about),
-        run_files.CONFIG: network,
-        run_files.DATA: about.data,
-        f"result_{about.step}.json": about.figures,
+    contents = {
+        run_files.CONFIG: network_flags,
+        run_files.DATA: description.data,
+        run_files.result_of_step(description.step): description.metrics,
     }
-    if about.class_names:
-        found[run_files.CLASS_NAMES] = "\n".join(about.class_names) + "\n"
-    return {
-        name: content if isinstance(content, str) else json.dumps(content, indent=2) + "\n"
-        for name, content in found.items()
-        if content
-    }
+    texts = {run_files.MODEL_CARD: markdown(description)}
+    for name, content in contents.items():
+        if content:
+            texts[name] = json.dumps(content, indent=2) + "\n"
+    if description.class_names:
+        texts[run_files.CLASS_NAMES] = "\n".join(description.class_names) + "\n"
+    return texts
 
 
-def markdown(about):
-    """The text of `model_card.md`."""
-    settings = about.settings
-    model, size, classes = settings.model, settings.data.image_size, len(about.class_names)
-    sk = f", selective kernels ({model.sk_ratio:g})" if model.sk_ratio else ""
-    what = (
-        f"classifies images into {classes} classes and embeds them" if classes else "embeds images"
-    )
-    return f"""# ResNet-{model.resnet_depth} {model.width_multiplier:g}x{sk}, SimCLR
+def markdown(description: ModelDescription) -> str:
+    """The text of the model card."""
+    settings = description.settings
+    model, size = settings.model, settings.data.image_size
+    num_classes = len(description.class_names)
+    selective_kernels = f", selective kernels ({model.sk_ratio:g})" if model.sk_ratio else ""
+    purpose = "embeds images"
+    if num_classes:
+        purpose = f"classifies images into {num_classes} classes and embeds them"
+    return f"""# ResNet-{model.resnet_depth} {model.width_multiplier:g}x{selective_kernels}, SimCLR
 
-This model {what}. {_origin(about)}
+This model {purpose}. {_origin(description)}
 
-## Figures
+## Metrics
 
-{_figures(about.figures)}
+{_metrics_table(description.metrics)}
 
 ## Input and output
 
-- Signature `serving_default`: `image_bytes`, string [B], encoded images of any size (JPEG, PNG, BMP, GIF). They are decoded, {_cropped(size)}
-  resized to {size} x {size} pixels (bicubic) and scaled to [0, 1] inside. Output: `embedding` float32 [B, C]{_outputs(classes)}.
-- `images`: float32 [B, {size}, {size}, 3] in [0, 1], RGB, as `preprocess` makes them of encoded images; the same outputs.
-- `images_uint8`: uint8 [B, H, W, 3], RGB, preprocessed inside; the same outputs. `embed`: as `serving_default`, the embedding alone.
+- Signature `serving_default`: `image_bytes`, string [B], encoded images of any size (JPEG, PNG,
+  BMP, GIF). They are decoded, {_cropping(size)}
+  resized to {size} x {size} pixels (bicubic) and scaled to [0, 1] inside. Output: `embedding`
+  float32 [B, C]{_outputs(num_classes)}.
+- `images`: float32 [B, {size}, {size}, 3] in [0, 1], RGB, as `preprocess` makes them of encoded
+  images; the same outputs.
+- `images_uint8`: uint8 [B, H, W, 3], RGB, preprocessed inside; the same outputs. `embed`: as
+  `serving_default`, the embedding alone.
 - A request with an image that can't be decoded, or has too many pixels, fails with InvalidArgument.
-- The model itself, `m(images)`: the embedding; `m(images, trainable=False)`: all endpoints by name. `training=True` or `trainable=True` moves the statistics of
-  batch norm. `m.trainable_variables` are the encoder's, `m.head_variables` those of the heads, `m.variables` all.
+- The model itself, `m(images)`: the embedding; `m(images, trainable=False)`: all endpoints by name.
+  `training=True` or `trainable=True` moves the statistics of batch norm. `m.trainable_variables`
+  are the encoder's, `m.head_variables` those of the heads, `m.variables` all.
 
 {LOADING}
 
@@ -109,58 +122,61 @@ Flags that differ from their defaults:
 """
 
 
-def _origin(about):
-    data, settings = about.data, about.settings
+def _origin(description):
+    data, settings = description.data, description.settings
     if "images" not in data:
         return "Its weights come from elsewhere; tf_simclr brought them into this form."
-    source = settings.data.dataset
-    name = source.rstrip("/").split("/")[-1] if source.startswith("folder:") else source
-    task = f" ({settings.pretext.pretext})" if settings.objective.train_mode == "pretrain" else ""
+    train_mode = settings.objective.train_mode
+    task = f" ({settings.pretext.pretext})" if train_mode == "pretrain" else ""
     return (
-        f"It was trained with tf_simclr, stage `{settings.objective.train_mode}`{task}, {about.step} steps, on {name}, split {settings.data.train_split}: "
+        f"It was trained with tf_simclr, stage `{train_mode}`{task}, {description.step} steps, on "
+        f"{_without_path(settings.data.dataset)}, split {settings.data.train_split}: "
         f"{data['images']} images, {data['labels']} of them with a label."
     )
 
 
-def _figures(figures):
-    found = {name: value for name, value in figures.items() if name.startswith("eval/")}
-    if not found:
-        return "Not evaluated."
-    return "\n".join(
-        [
-            "| figure | value |",
-            "|---|---|",
-            *(f"| {name.removeprefix('eval/')} | {value:.4f} |" for name, value in found.items()),
-        ]
-    )
+def _without_path(dataset):
+    """The name of a data set; of a folder its last component alone."""
+    if not dataset.startswith("folder:"):
+        return dataset
+    path = dataset.removeprefix("folder:")
+    return path.rstrip("/").split("/")[-1]
 
 
-def _cropped(size):
+def _metrics_table(metrics):
+    lines = ["| metric | value |", "|---|---|"]
+    for tag, value in metrics.items():
+        if tag.startswith("eval/"):
+            lines.append(f"| {tag.removeprefix('eval/')} | {value:.4f} |")
+    return "\n".join(lines) if len(lines) > 2 else "Not evaluated."
+
+
+def _cropping(size):
     from tf_simclr.data import augment  # late: this module needs no TensorFlow otherwise
 
-    return (
-        f"cut to the central {augment.CROP_PROPORTION:g} of the shorter side,"
-        if size > augment.UNCROPPED_SIZE
-        else "not cropped,"
-    )
+    if size > augment.UNCROPPED_SIZE:
+        return f"cut to the central {augment.CROP_PROPORTION:g} of the shorter side,"
+    return "not cropped,"
 
 
-def _outputs(classes):
+def _outputs(num_classes):
+    if not num_classes:
+        return ""
     return (
-        f", `probabilities` float32 [B, {classes}], and the most probable classes: `classes` string [B, K], `scores` float32 [B, K]"
-        if classes
-        else ""
+        f", `probabilities` float32 [B, {num_classes}], and the most probable classes: `classes` "
+        "string [B, K], `scores` float32 [B, K]"
     )
 
 
 def _configuration(settings):
-    defaults = config.Config().flat()
-    fixed = {name for name, field in config.fields().items() if field.fixed} - {*HIDDEN}
-    different = {
-        name: value
-        for name, value in settings.flat().items()
-        if name in fixed and value != defaults[name]
-    }
-    if different.get("dataset", "").startswith("folder:"):
-        different["dataset"] = "folder:" + different["dataset"].rstrip("/").split("/")[-1]
-    return json.dumps(different, indent=2)
+    """The flags that make the run what it is, as JSON; without the machine's paths."""
+    defaults = Config().flat()
+    fields = config.fields()
+    flags = {}
+    for name, value in settings.flat().items():
+        is_shown = fields[name].fixed and name not in HIDDEN_FLAGS
+        if is_shown and value != defaults[name]:
+            flags[name] = value
+    if flags.get("dataset", "").startswith("folder:"):
+        flags["dataset"] = f"folder:{_without_path(flags['dataset'])}"
+    return json.dumps(flags, indent=2)

@@ -1,42 +1,53 @@
-"""The SavedModel: a TF-Hub module, the call of the papers' code, and signatures to serve it with."""
+"""The SavedModel: a TF-Hub module, the call of the original SimCLR release, serving signatures.
+
+The original release is Google Research's SimCLR code for TensorFlow 2.
+"""
 
 import tensorflow as tf
 
 from tf_simclr.data import augment, decoding
 
-PARALLEL_DECODES = 1  # images of a request that are decoded at once: with the greatest number of pixels it bounds the memory
-SHOWN_CLASSES = 5  # most probable classes that a request is answered with
+# Images of a request that are decoded at once: with the greatest number of pixels it bounds the
+# memory.
+PARALLEL_DECODES = 1
+MAX_CLASSES = 5  # most probable classes in an answer
 IMAGES = tf.TensorSpec([None, None, None, 3], tf.float32, name="images")
 PIXELS = tf.TensorSpec([None, None, None, 3], tf.uint8, name="images")
 IMAGE_BYTES = tf.TensorSpec([None], tf.string, name="image_bytes")
 
 
-def write(network, about, path, max_pixels):
-    """Writes `network` (models.network.Network, float32) to `path`.
+def write(network, class_names: tuple[str, ...], path, max_pixels: int):
+    """Writes a network.
 
     Args:
-        about: `card.About`. max_pixels: images with more are refused before they are decoded.
+        network: `models.network.Network`, float32.
+        class_names: outputs of the linear head, empty without one.
+        path: directory to write into.
+        max_pixels: images with more are refused before they are decoded.
     """
-    # A plain Checkpoint object holds them: tf.Module does not see Keras variables. The dict gives the file the keys of a checkpoint.
-    variables = [v for part in network.exported_layers() for v in part.variables]
+    layers = network.exported_layers()
+    variables = [v for layer in layers for v in layer.variables]
+    # A plain Checkpoint object holds them: tf.Module does not see Keras variables. The dict gives
+    # the file the keys of a checkpoint.
     module = tf.train.Checkpoint(model={v.path: v.value for v in variables})
     endpoints = _endpoints(network)
     module.__call__ = _call(endpoints)
     module.variables = [v.value for v in variables]
-    module.trainable_variables = [
-        v.value for v in network.encoder.trainable_variables
-    ]  # what the embedding depends on
-    module.head_variables = [
-        v.value for part in network.exported_layers()[1:] for v in part.trainable_variables
-    ]
+    # What the embedding depends on.
+    module.trainable_variables = [v.value for v in network.encoder.trainable_variables]
+    module.head_variables = [v.value for layer in layers[1:] for v in layer.trainable_variables]
     module.regularization_losses = regularization_losses(network)
-    tf.saved_model.save(
-        module, str(path), signatures=_signatures(network, endpoints, about.class_names, max_pixels)
+    signatures = _Signatures(
+        endpoints[False], network.settings.data.image_size, class_names, max_pixels
     )
+    tf.saved_model.save(module, str(path), signatures=signatures.functions())
 
 
 def _endpoints(network):
-    """{training: function of images -> all named outputs}: the two graphs of the network that everything else calls."""
+    """{training: function of images -> all named outputs}.
+
+    These are the two graphs of the network that everything else calls.
+    """
     endpoints = tf.function(network.predictions, autograph=False)
     return {
         training: endpoints.get_concrete_function(IMAGES, training=training)
@@ -45,15 +56,17 @@ def _endpoints(network):
 
 
 def _call(endpoints):
-    """`__call__`: the embedding, as TF-Hub's reusable SavedModels return it; with `return_endpoints` all outputs.
+    """`__call__`: the embedding, as TF-Hub's reusable SavedModels return it.
 
-    With `trainable` it is the call of the papers' code, which gives all outputs, too.
+    With `return_endpoints` it returns all outputs. With `trainable` it is the call of the original
+    SimCLR release, which returns all outputs, too.
     """
 
     @tf.function(autograph=False)
     def call(inputs, trainable=None, training=False, return_endpoints=False):
         outputs = endpoints[training or bool(trainable)](inputs)
-        return outputs if return_endpoints or trainable is not None else outputs["embedding"]
+        returns_all = return_endpoints or trainable is not None
+        return outputs if returns_all else outputs["embedding"]
 
     inputs = tf.TensorSpec(IMAGES.shape, tf.float32, name="inputs")
     for mode in (False, True):
@@ -63,78 +76,94 @@ def _call(endpoints):
     return call
 
 
-def regularization_losses(network):
-    """The run's weight decay of the encoder's kernels, as TF-Hub has it: functions without argument."""
+def regularization_losses(network) -> list:
+    """The run's weight decay of the encoder's kernels, as TF-Hub has it.
+
+    Returns:
+        Functions without argument; none without weight decay.
+    """
     decay = network.settings.optimizer.weight_decay
     kernels = [v.value for v in network.encoder.trainable_variables if len(v.shape) > 1]
-    loss = tf.function(
-        lambda: decay * tf.add_n([tf.nn.l2_loss(kernel) for kernel in kernels]),
-        input_signature=[],
-        autograph=False,
-    )
-    return [loss] if decay else []
+
+    def loss():
+        return decay * tf.add_n([tf.nn.l2_loss(kernel) for kernel in kernels])
+
+    function = tf.function(loss, input_signature=[], autograph=False)
+    return [function] if decay else []
 
 
-def _preprocess(size, max_pixels):
-    """A function: encoded images, string [B] -> float32 [B, size, size, 3] in [0, 1], as evaluation sees them."""
+class _Signatures:
+    """The functions that a served model answers requests with."""
 
-    def one(contents):
-        return augment.eval_image(decoding.decode(decoding.checked(contents, max_pixels)), size)
+    def __init__(self, endpoints, image_size, class_names, max_pixels):
+        self._endpoints = endpoints
+        self._image_size = image_size
+        self._class_names = class_names
+        self._max_pixels = max_pixels
+        preprocess = tf.function(self._preprocess, input_signature=[IMAGE_BYTES], autograph=False)
+        self._preprocessed = preprocess.get_concrete_function()
 
-    return tf.function(
-        lambda image_bytes: _each(one, image_bytes, size),
-        input_signature=[IMAGE_BYTES],
-        autograph=False,
-    ).get_concrete_function()
+    def functions(self):
+        """{name of the signature: function}."""
+        signatures = {
+            "serving_default": (IMAGE_BYTES, self._serve),
+            "embed": (IMAGE_BYTES, self._embed),
+            "images": (IMAGES, self._answer),
+            "images_uint8": (PIXELS, self._answer_uint8),
+            "preprocess": (IMAGE_BYTES, self._images_of_bytes),
+        }
+        return {
+            name: tf.function(function, input_signature=[spec], autograph=False)
+            for name, (spec, function) in signatures.items()
+        }
 
+    def _serve(self, image_bytes):
+        return self._answer(self._preprocessed(image_bytes))
 
-def _each(function, elements, size):
-    spec = tf.TensorSpec([size, size, 3], tf.float32)
-    return tf.map_fn(
-        function, elements, fn_output_signature=spec, parallel_iterations=PARALLEL_DECODES
-    )
+    def _embed(self, image_bytes):
+        outputs = self._inference(self._preprocessed(image_bytes))
+        return {"embedding": outputs["embedding"]}
 
+    def _answer_uint8(self, images):
+        return self._answer(self._for_each(self._resize, images))
 
-def _signatures(network, endpoints, class_names, max_pixels):
-    size = network.settings.data.image_size
-    preprocess = _preprocess(size, max_pixels)
+    def _images_of_bytes(self, image_bytes):
+        return {"images": self._preprocessed(image_bytes)}
 
-    def inference(images):
-        """The endpoints; of no images, too, which TensorFlow's fused convolution can't do."""
-        count = tf.shape(images)[0]
-        filled = tf.pad(images, [[0, tf.cast(count == 0, tf.int32)], [0, 0], [0, 0], [0, 0]])
-        return {name: value[:count] for name, value in endpoints[False](filled).items()}
-
-    def answer(images):
-        outputs = inference(images)
+    def _answer(self, images):
+        outputs = self._inference(images)
         if "probabilities" not in outputs:
             return {"embedding": outputs["embedding"]}
-        scores, index = tf.math.top_k(
-            outputs["probabilities"], min(SHOWN_CLASSES, len(class_names))
-        )
+        num_classes = min(MAX_CLASSES, len(self._class_names))
+        scores, index = tf.math.top_k(outputs["probabilities"], num_classes)
         return {
             "probabilities": outputs["probabilities"],
-            "classes": tf.gather(tf.constant(class_names), index),
+            "classes": tf.gather(tf.constant(self._class_names), index),
             "scores": scores,
             "embedding": outputs["embedding"],
         }
 
-    functions = {
-        "serving_default": (IMAGE_BYTES, lambda image_bytes: answer(preprocess(image_bytes))),
-        "embed": (
-            IMAGE_BYTES,
-            lambda image_bytes: {"embedding": inference(preprocess(image_bytes))["embedding"]},
-        ),
-        "images": (IMAGES, answer),
-        "images_uint8": (
-            PIXELS,
-            lambda images: answer(
-                _each(lambda image: augment.eval_image(image, size), images, size)
-            ),
-        ),
-        "preprocess": (IMAGE_BYTES, lambda image_bytes: {"images": preprocess(image_bytes)}),
-    }
-    return {
-        name: tf.function(function, input_signature=[spec], autograph=False)
-        for name, (spec, function) in functions.items()
-    }
+    def _inference(self, images):
+        """All endpoints; also of no images, for which TensorFlow's fused convolution fails."""
+        count = tf.shape(images)[0]
+        num_filled = tf.cast(count == 0, tf.int32)
+        filled = tf.pad(images, [[0, num_filled], [0, 0], [0, 0], [0, 0]])
+        return {name: value[:count] for name, value in self._endpoints(filled).items()}
+
+    def _preprocess(self, image_bytes):
+        """Encoded images, string [B] -> float32 [B, S, S, 3] in [0, 1], as in evaluation."""
+        return self._for_each(self._decode, image_bytes)
+
+    def _decode(self, contents):
+        checked = decoding.checked(contents, self._max_pixels)
+        return self._resize(decoding.decode(checked))
+
+    def _resize(self, image):
+        return augment.eval_image(image, self._image_size)
+
+    def _for_each(self, function, elements):
+        """float32 [B, S, S, 3]: what `function` makes of each element."""
+        spec = tf.TensorSpec([self._image_size, self._image_size, 3], tf.float32)
+        return tf.map_fn(
+            function, elements, fn_output_signature=spec, parallel_iterations=PARALLEL_DECODES
+        )

@@ -1,4 +1,7 @@
-"""Projection head and supervised head (SimCLR sec. 4.2, SimCLRv2 sec. 2)."""
+"""Projection head, supervised head and the heads of pretext tasks.
+
+Source: SimCLR section 4.2, SimCLRv2 section 2.
+"""
 
 import keras
 import tensorflow as tf
@@ -6,81 +9,101 @@ import tensorflow as tf
 from tf_simclr.models.layers import BatchNorm
 
 
-def _normal():
+def _normal_initializer():
     return keras.initializers.RandomNormal(stddev=0.01)
 
 
 class ProjectionHead(keras.layers.Layer):
     """g: features h [B, C] -> [h, after layer 1, ..., output z [B, out_dim]].
 
-    Each layer is dense without bias and batch norm; the middle ones keep the width C and end in ReLU, the last has
-    no beta and no ReLU. `mode` none has no layer (z = h), linear one. With `keep` only the first layers are built.
+    Each layer is dense without bias and batch norm; the middle ones keep the width C and end in
+    ReLU, the last has no beta and no ReLU. Without layers z = h.
+
+    Args:
+        num_layers: of the whole head.
+        out_dim: of its output.
+        keep: how many layers are built, the first ones; None: all.
+        batch_norm_decay: momentum, see `layers.BatchNorm`.
+        global_bn: statistics over all replicas, see `layers.BatchNorm`.
     """
 
     def __init__(
         self,
-        mode="nonlinear",
-        out_dim=128,
-        num_layers=3,
-        keep=None,
-        batch_norm_decay=0.9,
-        global_bn=True,
-        name="projection_head",
+        num_layers: int = 3,
+        out_dim: int = 128,
+        keep: int | None = None,
+        batch_norm_decay: float = 0.9,
+        global_bn: bool = True,
+        name: str = "projection_head",
         **kwargs,
     ):
         super().__init__(name=name, **kwargs)
+        self.num_layers = num_layers
         self.out_dim = out_dim
-        self.num_layers = {"none": 0, "linear": 1, "nonlinear": num_layers}[mode]
         self.norms = [
             BatchNorm(
                 batch_norm_decay,
                 global_bn,
-                center=layer < self.num_layers - 1,
-                name=f"norm{layer + 1}",
+                center=number < num_layers,
+                name=f"norm{number}",
             )
-            for layer in range(self.num_layers)
+            for number in range(1, num_layers + 1)
         ][:keep]
 
     def build(self, shape):
         width = shape[-1]
-        sizes = [width] * (self.num_layers - 1) + [self.out_dim]
+        units = [width] * (self.num_layers - 1) + [self.out_dim]
         self.dense = [
             keras.layers.Dense(
-                size, use_bias=False, kernel_initializer=_normal(), name=f"dense{layer + 1}"
+                units[index],
+                use_bias=False,
+                kernel_initializer=_normal_initializer(),
+                name=f"dense{index + 1}",
             )
-            for layer, size in enumerate(sizes[: len(self.norms)])
+            for index in range(len(self.norms))
         ]
 
     def call(self, features, training=False):
         outputs = [features]
-        for layer, (dense, norm) in enumerate(zip(self.dense, self.norms), start=1):
+        for number, (dense, norm) in enumerate(zip(self.dense, self.norms), start=1):
             x = norm(dense(outputs[-1]), training=training)
-            outputs.append(x if layer == self.num_layers else tf.nn.relu(x))
+            is_last = number == self.num_layers
+            outputs.append(x if is_last else tf.nn.relu(x))
         return outputs
 
 
 class TaskHead(keras.layers.Layer):
     """Answers a pretext task: features [B, C] -> [B, num_outputs], always float32.
 
-    `widths` are those of hidden layers, each dense without bias, batch norm and ReLU.
+    Args:
+        widths: of hidden layers, each dense without bias, batch norm and ReLU.
+        num_outputs: of the last layer, which is dense with bias.
+        batch_norm_decay: momentum, see `layers.BatchNorm`.
+        global_bn: statistics over all replicas, see `layers.BatchNorm`.
     """
 
     def __init__(
-        self, widths, num_outputs, batch_norm_decay=0.9, global_bn=True, name="task_head", **kwargs
+        self,
+        widths: list[int],
+        num_outputs: int,
+        batch_norm_decay: float = 0.9,
+        global_bn: bool = True,
+        name: str = "task_head",
+        **kwargs,
     ):
         super().__init__(name=name, **kwargs)
         self.hidden = [
             keras.layers.Dense(
-                width, use_bias=False, kernel_initializer="he_normal", name=f"dense{layer}"
+                width, use_bias=False, kernel_initializer="he_normal", name=f"dense{number}"
             )
-            for layer, width in enumerate(widths, 1)
+            for number, width in enumerate(widths, 1)
         ]
         self.norms = [
-            BatchNorm(batch_norm_decay, global_bn, name=f"norm{layer}")
-            for layer, _ in enumerate(widths, 1)
+            BatchNorm(batch_norm_decay, global_bn, name=f"norm{number}")
+            for number in range(1, len(widths) + 1)
         ]
         self.answer = keras.layers.Dense(
-            num_outputs, kernel_initializer=_normal(), name="answer", dtype="float32"
+            num_outputs, kernel_initializer=_normal_initializer(), name="answer", dtype="float32"
         )
 
     def build(self, shape):
@@ -98,49 +121,68 @@ class TaskHead(keras.layers.Layer):
 
 
 class PatchesHead(keras.layers.Layer):
-    """Answers a question about several patches: their features [B, N, C] -> [B, num_outputs], always float32.
+    """Answers a question about several patches: features [B, N, C] -> [B, num_outputs], float32.
 
-    One dense layer of `own_width`, batch norm and ReLU for each patch by itself, then a `TaskHead` on all of them in their order.
+    Each patch goes through one dense layer, batch norm and ReLU by itself, then all of them, in
+    their order, through a `TaskHead`.
+
+    Args:
+        patch_width: of the layer of each patch.
+        widths: of the hidden layers of the `TaskHead`.
+        num_outputs: of the `TaskHead`.
+        batch_norm_decay: momentum, see `layers.BatchNorm`.
+        global_bn: statistics over all replicas, see `layers.BatchNorm`.
     """
 
     def __init__(
         self,
-        own_width,
-        widths,
-        num_outputs,
-        batch_norm_decay=0.9,
-        global_bn=True,
-        name="patches_head",
+        patch_width: int,
+        widths: list[int],
+        num_outputs: int,
+        batch_norm_decay: float = 0.9,
+        global_bn: bool = True,
+        name: str = "patches_head",
         **kwargs,
     ):
         super().__init__(name=name, **kwargs)
-        self.own = keras.layers.Dense(
-            own_width, use_bias=False, kernel_initializer="he_normal", name="own"
+        # The names of the layers are part of the keys of checkpoints.
+        self.patch_dense = keras.layers.Dense(
+            patch_width, use_bias=False, kernel_initializer="he_normal", name="own"
         )
-        self.norm = BatchNorm(batch_norm_decay, global_bn, name="own_norm")
-        self.together = TaskHead(widths, num_outputs, batch_norm_decay, global_bn, name="together")
+        self.patch_norm = BatchNorm(batch_norm_decay, global_bn, name="own_norm")
+        self.task_head = TaskHead(widths, num_outputs, batch_norm_decay, global_bn, name="together")
 
     def build(self, shape):
-        self.own.build([None, shape[-1]])
-        self.norm.build([None, self.own.units])
-        self.together.build([None, shape[1] * self.own.units])
+        _, num_patches, channels = shape
+        patch_width = self.patch_dense.units
+        self.patch_dense.build([None, channels])
+        self.patch_norm.build([None, patch_width])
+        self.task_head.build([None, num_patches * patch_width])
 
     def call(self, features, training=False):
-        own = self.own(tf.reshape(features, [-1, features.shape[-1]]))  # [B N, own_width]
-        own = tf.nn.relu(self.norm(own, training=training))
-        return self.together(
-            tf.reshape(own, [-1, features.shape[1] * self.own.units]), training=training
-        )
+        _, num_patches, channels = features.shape
+        x = self.patch_dense(tf.reshape(features, [-1, channels]))  # [B N, patch_width]
+        x = tf.nn.relu(self.patch_norm(x, training=training))
+        x = tf.reshape(x, [-1, num_patches * self.patch_dense.units])
+        return self.task_head(x, training=training)
 
 
 class SupervisedHead(keras.layers.Dense):
-    """The linear classifier: features [B, C] -> logits [B, num_classes], always float32."""
+    """The linear classifier: features [B, C] -> logits [B, num_classes], always float32.
 
-    def __init__(self, num_classes, zero_init=False, name="supervised_head", **kwargs):
+    Args:
+        num_classes: outputs.
+        zero_init: whether it starts at zero instead of at random.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        zero_init: bool = False,
+        name: str = "supervised_head",
+        **kwargs,
+    ):
+        initializer = "zeros" if zero_init else _normal_initializer()
         super().__init__(
-            num_classes,
-            kernel_initializer="zeros" if zero_init else _normal(),
-            name=name,
-            dtype="float32",
-            **kwargs,
+            num_classes, kernel_initializer=initializer, name=name, dtype="float32", **kwargs
         )

@@ -1,26 +1,61 @@
-"""Convolution and batch norm as the papers use them. Images and feature maps are [B, H, W, C]."""
+"""Convolution and batch norm as the papers use them.
 
+Images and feature maps are [B, H, W, C].
+"""
+
+import contextlib
 import math
+import threading
 
 import keras
 import tensorflow as tf
 
 from tf_simclr import distribute
 
-AGAIN = "again"  # a value of `training`: as True, for a batch that has been through the layer, so that the moving statistics of batch norm stay
-
-
-# Up to these sizes of feature maps oneDNN's bfloat16 gradients of a k x k convolution are slower than matrix products (measured with AMX).
+# {kernel size: size of feature maps} up to which oneDNN's bfloat16 gradients of a convolution are
+# slower than matrix products (measured with AMX).
 SMALL_MAPS = {1: 14, 3: 8, 7: 0}
-FEW_POSITIONS = 7  # up to this size so is the convolution itself
+TINY_MAP = 7  # size up to which the convolution itself is slower, too
+
+_pass = threading.local()  # replicas are traced in threads of their own
+
+
+@contextlib.contextmanager
+def repeated_pass():
+    """While active, batches have been through the layers before in this training step.
+
+    Batch norm normalizes as in training, but its moving statistics stay: they have counted the
+    batch already. Active for the functions that this thread traces or runs.
+    """
+    was_active = in_repeated_pass()
+    _pass.is_active = True
+    try:
+        yield
+    finally:
+        _pass.is_active = was_active
+
+
+def in_repeated_pass() -> bool:
+    """Whether `repeated_pass` is active."""
+    return getattr(_pass, "is_active", False)
 
 
 class Conv(keras.layers.Layer):
-    """2-D convolution without bias (SimCLR's ResNet). With stride > 1 the padding is symmetric whatever the size."""
+    """2-D convolution without bias (SimCLR's ResNet).
 
-    def __init__(self, filters, kernel_size, strides=1, **kwargs):
+    With stride > 1 the padding is symmetric whatever the size.
+
+    Args:
+        filters: output channels.
+        kernel_size: side of the kernel.
+        strides: of both axes.
+    """
+
+    def __init__(self, filters: int, kernel_size: int, strides: int = 1, **kwargs):
         super().__init__(**kwargs)
-        self.filters, self.kernel_size, self.strides = filters, kernel_size, strides
+        self.filters = filters
+        self.kernel_size = kernel_size
+        self.strides = strides
 
     def build(self, shape):
         self.kernel = self.add_weight(
@@ -31,12 +66,7 @@ class Conv(keras.layers.Layer):
 
     def call(self, x):
         if self.strides == 1:
-            if (
-                x.dtype == tf.bfloat16
-                and max(x.shape[1] or math.inf, x.shape[2] or math.inf)
-                <= SMALL_MAPS[self.kernel_size]
-                and distribute.on_cpu()
-            ):
+            if self._is_small(x):
                 return small_convolution(x, tf.convert_to_tensor(self.kernel))
             return tf.nn.conv2d(x, self.kernel, 1, "SAME")
         before = (self.kernel_size - 1) // 2
@@ -44,22 +74,36 @@ class Conv(keras.layers.Layer):
         x = tf.pad(x, [[0, 0], [before, after], [before, after], [0, 0]])
         return tf.nn.conv2d(x, self.kernel, self.strides, "VALID")
 
+    def _is_small(self, x):
+        """Whether matrix products are faster for x [B, H, W, C]."""
+        if x.dtype != tf.bfloat16:
+            return False
+        size = max(x.shape[1] or math.inf, x.shape[2] or math.inf)
+        return size <= SMALL_MAPS[self.kernel_size] and distribute.on_cpu()
+
 
 @tf.custom_gradient
 def small_convolution(x, kernel):
-    """tf.nn.conv2d with stride 1 and "SAME" of small maps, with gradients from one matrix product for each tap of the kernel.
+    """tf.nn.conv2d with stride 1 and "SAME" of small maps.
+
+    Its gradients are one matrix product for each tap of the kernel.
 
     Args:
-        x: [B, H, W, C]. kernel: [k, k, C, D], k odd.
+        x: [B, H, W, C].
+        kernel: [k, k, C, D], k odd.
+
+    Returns:
+        [B, H, W, D].
     """
-    products = kernel.shape[0] == 1 or x.shape[1] <= FEW_POSITIONS
+    uses_products = kernel.shape[0] == 1 or x.shape[1] <= TINY_MAP
     strides = [1, 1, 1, 1]
 
     def gradient(upstream):
-        if products:
-            of_x = _sum_over_taps(upstream, tf.transpose(kernel[::-1, ::-1], [0, 1, 3, 2]))
+        if uses_products:
+            flipped = tf.transpose(kernel[::-1, ::-1], [0, 1, 3, 2])
+            x_gradient = _sum_over_taps(upstream, flipped)
         else:
-            of_x = tf.raw_ops.Conv2DBackpropInput(
+            x_gradient = tf.raw_ops.Conv2DBackpropInput(
                 input_sizes=tf.shape(x),
                 filter=kernel,
                 out_backprop=upstream,
@@ -67,56 +111,67 @@ def small_convolution(x, kernel):
                 padding="SAME",
             )
         flat = tf.reshape(upstream, [-1, kernel.shape[3]])
-        of_kernel = [tf.matmul(tap, flat, transpose_a=True) for tap in _taps(x, kernel)]
-        return of_x, tf.reshape(tf.stack(of_kernel), kernel.shape)
+        products = [tf.matmul(tap, flat, transpose_a=True) for tap in _taps(x, kernel)]
+        kernel_gradient = tf.reshape(tf.stack(products), kernel.shape)
+        return x_gradient, kernel_gradient
 
-    return _sum_over_taps(x, kernel) if products else tf.nn.conv2d(
-        x, kernel, strides, "SAME"
-    ), gradient
+    if uses_products:
+        return _sum_over_taps(x, kernel), gradient
+    return tf.nn.conv2d(x, kernel, strides, "SAME"), gradient
 
 
 def _taps(x, kernel):
     """What each tap of the kernel sees of x: k * k tensors [B * H * W, C]."""
-    size, (height, width) = kernel.shape[0], x.shape[1:3]
+    size = kernel.shape[0]
+    height, width = x.shape[1:3]
     radius = size // 2
     x = tf.pad(x, [[0, 0], [radius, radius], [radius, radius], [0, 0]])
-    return [
-        tf.reshape(x[:, i : i + height, j : j + width], [-1, x.shape[3]])
-        for i in range(size)
-        for j in range(size)
-    ]
+    taps = []
+    for i in range(size):
+        for j in range(size):
+            window = x[:, i : i + height, j : j + width]
+            taps.append(tf.reshape(window, [-1, x.shape[3]]))
+    return taps
 
 
 def _sum_over_taps(x, kernel):
-    products = [
-        tf.matmul(tap, weights)
-        for tap, weights in zip(
-            _taps(x, kernel), tf.unstack(tf.reshape(kernel, [-1, *kernel.shape[2:]]))
-        )
-    ]
+    weights = tf.unstack(tf.reshape(kernel, [-1, *kernel.shape[2:]]))  # k * k of [C, D]
+    products = [tf.matmul(tap, weight) for tap, weight in zip(_taps(x, kernel), weights)]
     return tf.reshape(tf.add_n(products), [-1, *x.shape[1:3], kernel.shape[3]])
 
 
 class BatchNorm(keras.layers.Layer):
-    """Batch normalisation of [B, H, W, C] or [B, C] over all but the last axis.
+    """Batch normalization of [B, H, W, C] or [B, C] over all but the last axis.
 
     On one replica it is TensorFlow's fused kernel; over many, with `synchronized`, one all-reduce of
-    (sum x, sum x^2, count) makes statistics and gradients those of one big batch. A frozen layer (`trainable=False`)
-    always runs in inference mode. Statistics are kept in float32; `training=AGAIN` leaves them as they are.
+    (sum x, sum x^2, count) makes statistics and gradients those of one big batch. A frozen layer
+    (`trainable=False`) always runs in inference mode. Statistics are kept in float32; in a
+    `repeated_pass` they stay as they are.
 
     Args:
         momentum: of the moving statistics.
-        synchronized: statistics over all replicas; otherwise each normalises by its own, and the moving ones average.
+        synchronized: statistics over all replicas; otherwise each normalizes by its own, and the
+            moving ones average.
         center: whether there is a beta.
         zero_gamma: start gamma at 0 instead of 1.
+        epsilon: added to the variance.
     """
 
     def __init__(
-        self, momentum=0.9, synchronized=True, center=True, zero_gamma=False, epsilon=1e-5, **kwargs
+        self,
+        momentum: float = 0.9,
+        synchronized: bool = True,
+        center: bool = True,
+        zero_gamma: bool = False,
+        epsilon: float = 1e-5,
+        **kwargs,
     ):
         super().__init__(**kwargs)
-        self.momentum, self.synchronized, self.center = momentum, synchronized, center
-        self.zero_gamma, self.epsilon = zero_gamma, epsilon
+        self.momentum = momentum
+        self.synchronized = synchronized
+        self.center = center
+        self.zero_gamma = zero_gamma
+        self.epsilon = epsilon
 
     def build(self, shape):
         def weight(name, initializer, **kwargs):
@@ -124,17 +179,21 @@ class BatchNorm(keras.layers.Layer):
                 name=name, shape=(shape[-1],), initializer=initializer, autocast=False, **kwargs
             )
 
-        # Synchronised statistics are equal on all replicas already; averaging them again would cost a collective each.
-        merge = "none" if self.synchronized else "mean"
+        # Synchronized statistics are equal on all replicas already; averaging them again would
+        # cost a collective each.
+        aggregation = "none" if self.synchronized else "mean"
         self.gamma = weight("gamma", "zeros" if self.zero_gamma else "ones")
         if self.center:
             self.beta = weight("beta", "zeros")
-        self.moving_mean = weight("moving_mean", "zeros", trainable=False, aggregation=merge)
-        self.moving_variance = weight("moving_variance", "ones", trainable=False, aggregation=merge)
+        self.moving_mean = weight("moving_mean", "zeros", trainable=False, aggregation=aggregation)
+        self.moving_variance = weight(
+            "moving_variance", "ones", trainable=False, aggregation=aggregation
+        )
 
     def call(self, x, training=False):
         if not (training and self.trainable):
-            return self._fused(x, self.moving_mean, self.moving_variance)[0]
+            y, _, _ = self._fused(x, self.moving_mean, self.moving_variance)
+            return y
         if self.synchronized and distribute.replica_count() > 1:
             mean, variance = self._global_moments(x)
             y = tf.nn.batch_normalization(
@@ -144,63 +203,70 @@ class BatchNorm(keras.layers.Layer):
         else:
             y, mean, variance = self._fused(x)
             count = tf.cast(tf.size(x) // x.shape[-1], tf.float32)
-            variance *= (
-                count - 1
-            ) / count  # the kernel returns the unbiased variance; the moving one is the biased
-        if training is AGAIN:
-            return y
-        for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
-            moving.assign(self.momentum * moving + (1 - self.momentum) * batch)
+            # The kernel returns the unbiased variance; the moving one is the biased.
+            variance *= (count - 1) / count
+        if not in_repeated_pass():
+            self._move(self.moving_mean, mean)
+            self._move(self.moving_variance, variance)
         return y
 
+    def _move(self, moving, batch):
+        moving.assign(self.momentum * moving + (1 - self.momentum) * batch)
+
     def _beta(self):
-        return (
-            tf.convert_to_tensor(self.beta)
-            if self.center
-            else tf.zeros_like(tf.convert_to_tensor(self.gamma))
-        )
+        if self.center:
+            return tf.convert_to_tensor(self.beta)
+        return tf.zeros_like(tf.convert_to_tensor(self.gamma))
 
     def _fused(self, x, mean=None, variance=None):
-        flat = x if x.shape.rank == 4 else x[:, None, None, :]
+        """(normalized x, mean [C], variance [C]); by the statistics of x if none are given."""
+        is_map = x.shape.rank == 4
+        is_training = mean is None
         y, mean, variance = tf.compat.v1.nn.fused_batch_norm(
-            flat,
+            x if is_map else x[:, None, None, :],
             tf.convert_to_tensor(self.gamma),
             self._beta(),
-            None if mean is None else tf.convert_to_tensor(mean),
-            None if variance is None else tf.convert_to_tensor(variance),
+            None if is_training else tf.convert_to_tensor(mean),
+            None if is_training else tf.convert_to_tensor(variance),
             epsilon=self.epsilon,
-            is_training=mean is None,
+            is_training=is_training,
         )
-        return tf.reshape(y, tf.shape(x)) if x.shape.rank != 4 else y, mean, variance
+        if not is_map:
+            y = tf.reshape(y, tf.shape(x))
+        return y, mean, variance
 
     def _global_moments(self, x):
+        """(mean [C], variance [C]) over all replicas."""
         x = tf.cast(x, tf.float32)
         axes = list(range(x.shape.rank - 1))
         count = tf.cast(tf.size(x) // x.shape[-1], tf.float32)
-        sums = distribute.all_sum(
-            tf.concat([tf.reduce_sum(x, axes), tf.reduce_sum(tf.square(x), axes), count[None]], 0)
-        )  # [2C + 1]
-        mean, square = tf.split(sums[:-1] / sums[-1], 2)
-        return mean, tf.maximum(square - tf.square(mean), 0.0)
+        sums = [tf.reduce_sum(x, axes), tf.reduce_sum(tf.square(x), axes), count[None]]
+        sums = distribute.all_sum(tf.concat(sums, 0))  # [2C + 1]
+        mean, mean_of_squares = tf.split(sums[:-1] / sums[-1], 2)
+        return mean, tf.maximum(mean_of_squares - tf.square(mean), 0.0)
 
 
-def relu(x):
-    """tf.nn.relu that leaves NaN what it is: of that one and a batch norm graphs on a CPU make one kernel, in which it becomes 0 and the loss looks sound."""
+def relu(x: tf.Tensor) -> tf.Tensor:
+    """tf.nn.relu that leaves NaN what it is.
+
+    On a CPU graphs make one kernel of tf.nn.relu and a batch norm, in which NaN becomes 0 and the
+    loss looks sound.
+    """
     return tf.maximum(x, tf.zeros([], x.dtype))
 
 
-def batch_norm_variables(layer):
-    """The variables of all batch norm layers inside `layer`, in a set of their ids."""
-    return {
-        id(v)
-        for part in layer._flatten_layers()
-        if isinstance(part, BatchNorm)
-        for v in part.variables
-    }
+def _batch_norms(layer):
+    return [inner for inner in layer._flatten_layers() if isinstance(inner, BatchNorm)]
 
 
-def num_parameters(layer):
-    """How many numbers `layer` learns, frozen or not; the statistics of batch norm are not among them."""
-    norms = [part for part in layer._flatten_layers() if isinstance(part, BatchNorm)]
-    statistics = {id(v) for norm in norms for v in (norm.moving_mean, norm.moving_variance)}
+def batch_norm_variables(layer: keras.layers.Layer) -> set[int]:
+    """The ids of the variables of all batch norm layers inside `layer`."""
+    return {id(v) for norm in _batch_norms(layer) for v in norm.variables}
+
+
+def num_parameters(layer: keras.layers.Layer) -> int:
+    """How many numbers `layer` learns, frozen or not, without the statistics of batch norm."""
+    statistics = set()
+    for norm in _batch_norms(layer):
+        statistics |= {id(norm.moving_mean), id(norm.moving_variance)}
     return sum(math.prod(v.shape) for v in layer.variables if id(v) not in statistics)

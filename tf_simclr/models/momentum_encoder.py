@@ -1,15 +1,24 @@
-"""MoCo-style memory (SimCLRv2 sec. 2): a slow copy of the network makes keys, a queue keeps past ones as negatives."""
+"""MoCo-style memory: a slow copy of the network makes keys, a queue keeps past ones as negatives.
+
+Source: SimCLRv2 section 2.
+"""
 
 import keras
 import tensorflow as tf
 
 
 class MemoryQueue(keras.layers.Layer):
-    """The newest `size` keys of length `dim`, float32, in a ring. Equal on all replicas."""
+    """The newest keys, float32, in a ring. Equal on all replicas.
 
-    def __init__(self, size, dim, name="memory_queue", **kwargs):
+    Args:
+        size: how many keys.
+        dim: length d of a key.
+    """
+
+    def __init__(self, size: int, dim: int, name: str = "memory_queue", **kwargs):
         super().__init__(name=name, dtype="float32", **kwargs)
-        self.size, self.dim = size, dim
+        self.size = size
+        self.dim = dim
 
     def build(self, shape=None):
         self.keys = self.add_weight(
@@ -20,51 +29,63 @@ class MemoryQueue(keras.layers.Layer):
         )
         self.built = True
 
-    def filled(self):
-        """Number of keys in the ring, int64."""
+    def num_filled(self) -> tf.Tensor:
+        """Number of keys in the ring, int64 scalar."""
         return tf.minimum(tf.convert_to_tensor(self.enqueued), self.size)
 
-    def negatives(self):
-        """(keys [K, d], how many of them, the first ones, are there)."""
-        return tf.convert_to_tensor(self.keys), self.filled()
+    def negatives(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """(keys [K, d], how many of them, the first ones, are filled)."""
+        return tf.convert_to_tensor(self.keys), self.num_filled()
 
-    def enqueue(self, keys):
+    def enqueue(self, keys: tf.Tensor):
         """Adds keys [n, d] over the oldest ones; of more than `size` the last ones stay."""
         count = keys.shape[0]
-        where = (self.enqueued + tf.range(count, dtype=tf.int64)) % self.size
+        positions = (self.enqueued + tf.range(count, dtype=tf.int64)) % self.size
         kept = slice(max(count - self.size, 0), None)
-        self.keys.assign(
-            tf.tensor_scatter_nd_update(
-                tf.convert_to_tensor(self.keys), where[kept, None], keys[kept]
-            )
+        updated = tf.tensor_scatter_nd_update(
+            tf.convert_to_tensor(self.keys), positions[kept, None], keys[kept]
         )
+        self.keys.assign(updated)
         self.enqueued.assign_add(tf.constant(count, tf.int64))
 
 
 class MomentumEncoder(keras.layers.Layer):
-    """Encoder and projection head whose weights follow another pair's as an exponential moving average."""
+    """Encoder and projection head whose weights follow another pair as a moving average.
 
-    def __init__(self, encoder, projection_head, momentum, name="key_network", **kwargs):
+    Args:
+        encoder: of the keys.
+        projection_head: of the keys.
+        momentum: of the exponential moving average.
+    """
+
+    def __init__(
+        self, encoder, projection_head, momentum: float, name: str = "key_network", **kwargs
+    ):
         super().__init__(name=name, **kwargs)
-        self.encoder, self.projection_head, self.momentum = encoder, projection_head, momentum
+        self.encoder = encoder
+        self.projection_head = projection_head
+        self.momentum = momentum
 
     def call(self, images, training=False):
         features = self.encoder(images, training=training)["final_avg_pool"]
         return self.projection_head(features, training=training)[-1]
 
-    def hold(self):
-        """Takes the weights out of the hands of the optimiser; batch norm goes on using each batch's statistics."""
-        self.averaged = [i for i, v in enumerate(self.variables) if v.trainable]
+    def freeze(self):
+        """Makes the weights not trainable; batch norm still uses each batch's statistics."""
+        self.averaged = [index for index, v in enumerate(self.variables) if v.trainable]
         for v in self.variables:
             v.trainable = False
 
-    def copy(self, variables):
+    def copy_from(self, variables: list):
         """Starts from `variables`, in the order of this network's own."""
-        for mine, other in zip(self.variables, variables, strict=True):
-            mine.assign(other)
+        for v, other in zip(self.variables, variables, strict=True):
+            v.assign(other)
 
-    def follow(self, variables):
-        """One step of the moving average of the weights; statistics of batch norm are this network's own."""
-        for i in self.averaged:
-            mine = self.variables[i]
-            mine.assign(self.momentum * mine + (1 - self.momentum) * variables[i])
+    def update(self, variables: list):
+        """One step of the moving average of the weights.
+
+        The statistics of batch norm are this network's own.
+        """
+        for index in self.averaged:
+            v = self.variables[index]
+            v.assign(self.momentum * v + (1 - self.momentum) * variables[index])

@@ -1,46 +1,51 @@
-"""Encoder, projection head and linear classifier in one: what every training ends with, and what is exported."""
+"""Encoder, projection head and linear classifier: what is trained, evaluated and exported."""
 
 import keras
 import tensorflow as tf
 
+from tf_simclr.config import Config, rules
 from tf_simclr.config.registry import ENCODER_LAYERS
 from tf_simclr.models.heads import ProjectionHead, SupervisedHead
 from tf_simclr.models.layers import num_parameters
 from tf_simclr.models.resnet import ResNet
 
 
-def make_encoder(settings, name="encoder"):
+def make_encoder(settings: Config, name: str = "encoder") -> ResNet:
     """The encoder f that the model section of the configuration describes."""
     model = settings.model
     return ResNet(
-        model.resnet_depth,
-        model.width_multiplier,
-        model.sk_ratio,
-        model.se_ratio,
-        settings.data.image_size,
-        model.batch_norm_decay,
-        model.global_bn,
-        settings.train.rematerialize == "block",
+        depth=model.resnet_depth,
+        width=model.width_multiplier,
+        sk_ratio=model.sk_ratio,
+        se_ratio=model.se_ratio,
+        image_size=settings.data.image_size,
+        batch_norm_decay=model.batch_norm_decay,
+        global_bn=model.global_bn,
+        rematerialize=settings.train.rematerialize == "block",
         name=name,
     )
 
 
-def make_projection_head(settings, keep=None, name="projection_head"):
+def make_projection_head(
+    settings: Config, keep: int | None = None, name: str = "projection_head"
+) -> ProjectionHead:
     """The projection head g that the model section describes, or its first `keep` layers."""
     model = settings.model
     return ProjectionHead(
-        model.proj_head_mode,
-        model.proj_out_dim,
-        model.num_proj_layers,
-        keep,
-        model.batch_norm_decay,
-        model.global_bn,
+        num_layers=rules.projection_head_layers(settings.flat()),
+        out_dim=model.proj_out_dim,
+        keep=keep,
+        batch_norm_decay=model.batch_norm_decay,
+        global_bn=model.global_bn,
         name=name,
     )
 
 
-def with_predictions(outputs):
-    """The outputs of a network in float32, with `embedding`, which is `final_avg_pool`, and where there is `logits_sup` `probabilities`."""
+def with_predictions(outputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """The outputs of a network in float32, with `embedding` and `probabilities`.
+
+    `embedding` is `final_avg_pool`; `probabilities` are there where there is `logits_sup`.
+    """
     outputs = {name: tf.cast(value, tf.float32) for name, value in outputs.items()}
     outputs["embedding"] = outputs["final_avg_pool"]
     if "logits_sup" in outputs:
@@ -49,92 +54,106 @@ def with_predictions(outputs):
 
 
 class Network(keras.layers.Layer):
-    """Images [B, H, W, 3] in [0, 1] -> dict of all named outputs (SimCLRv2 sec. 2).
+    """Images [B, H, W, 3] in [0, 1] -> dict of all named outputs (SimCLRv2 section 2).
 
     Args:
-        settings: `config.Config`.
+        settings: the whole configuration.
         num_classes: outputs of the supervised head; 0: no such head.
-        head_layers: how many layers of the projection head there are; None: all.
     """
 
-    def __init__(self, settings, num_classes, head_layers=None):
-        super().__init__(
-            name="model"
-        )  # the same name for all, so that variables keep their paths from stage to stage
+    def __init__(self, settings: Config, num_classes: int):
+        # The same name for all, so that variables keep their paths from stage to stage.
+        super().__init__(name="model")
         self.settings = settings
         self.encoder = make_encoder(settings)
-        self.projection_head = make_projection_head(settings, head_layers)
-        self.supervised_head = (
-            SupervisedHead(num_classes, settings.model.zero_init_logits_layer)
-            if num_classes
-            else None
-        )
+        self.projection_head = make_projection_head(settings, settings.head_layers)
+        self.supervised_head = None
+        if num_classes:
+            zero_init = settings.model.zero_init_logits_layer
+            self.supervised_head = SupervisedHead(num_classes, zero_init)
 
     def build_variables(self):
-        """Makes all variables; raises if two of them have one path, since checkpoints go by path."""
+        """Makes all variables.
+
+        Raises:
+            AssertionError: two of them have one path, by which checkpoints go.
+        """
         size = self.settings.data.image_size
         self(tf.zeros([1, size, size, 3]))
         paths = [v.path for v in self.variables]
         if len(set(paths)) != len(paths):
-            raise AssertionError(
-                "variables share a path: "
-                + ", ".join(sorted({p for p in paths if paths.count(p) > 1}))
-            )
+            shared = sorted({path for path in paths if paths.count(path) > 1})
+            raise AssertionError(f"variables share a path: {', '.join(shared)}")
 
-    def exported_layers(self):
-        """The layers that `call` uses: what is exported, counted, and restored of a finished run."""
-        return [
-            part
-            for part in (self.encoder, self.projection_head, self.supervised_head)
-            if part is not None
-        ]
+    def exported_layers(self) -> list[keras.layers.Layer]:
+        """The layers that `call` uses: what is exported, counted, and restored of a run."""
+        layers = (self.encoder, self.projection_head, self.supervised_head)
+        return [layer for layer in layers if layer is not None]
 
-    def num_parameters(self):
+    def num_parameters(self) -> int:
         """Parameters of the network, see `layers.num_parameters`."""
-        return sum(num_parameters(part) for part in self.exported_layers())
+        return sum(num_parameters(layer) for layer in self.exported_layers())
 
     def build(self, shape):
-        """Nothing: each part makes its variables when it is first called."""
+        """Nothing: each layer makes its variables when it is first called."""
 
     def call(self, images, training=False):
-        """The endpoints of the encoder, `proj_head_input`, `proj_head_output` and, with a supervised head, `logits_sup`."""
+        """All named outputs.
+
+        Returns:
+            The endpoints of the encoder, `proj_head_input`, `proj_head_output` and, with a
+            supervised head, `logits_sup`.
+        """
         endpoints = self.encoder(images, training=training)
         features = self.projection_head(endpoints["final_avg_pool"], training=training)
-        endpoints = {**endpoints, "proj_head_input": features[0], "proj_head_output": features[-1]}
+        endpoints = {
+            **endpoints,
+            "proj_head_input": features[0],
+            "proj_head_output": features[-1],
+        }
         if self.supervised_head is not None:
-            endpoints["logits_sup"] = self.supervised_head(
-                features[self.settings.model.ft_proj_selector]
-            )
+            endpoints["logits_sup"] = self.supervised_head(features[self._selected_layer])
         return endpoints
 
-    def layer_features(self, images):
-        """The features of all layers in inference mode: {name: float32 [B, C]}, of feature maps the mean over space; with a supervised head `logits_sup`."""
-        endpoints = self.encoder(images, training=False)
-        found = {
-            name: tf.cast(endpoints[name], tf.float32)
-            for name in ENCODER_LAYERS
-            if name in endpoints
-        }
-        found = {
-            name: value if len(value.shape) == 2 else tf.reduce_mean(value, [1, 2])
-            for name, value in found.items()
-        }
-        head = self.projection_head(endpoints["final_avg_pool"], training=False)
-        found |= {
-            f"proj_head_{layer}": tf.cast(value, tf.float32)
-            for layer, value in enumerate(head)
-            if layer
-        }
-        if self.supervised_head is not None:
-            found["logits_sup"] = self.supervised_head(head[self.settings.model.ft_proj_selector])
-        return found
+    @property
+    def _selected_layer(self):
+        """The layer of the projection head that the supervised head reads."""
+        return self.settings.model.ft_proj_selector
 
-    def predictions(self, images, training=False):
-        """As `call`, see `with_answers`."""
+    def layer_features(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The features of all layers in inference mode.
+
+        Args:
+            images: float32 [B, S, S, 3] in [0, 1].
+
+        Returns:
+            {layer: float32 [B, C]}, of feature maps the mean over space; with a supervised head
+            also `logits_sup`.
+        """
+        endpoints = self.encoder(images, training=False)
+        features = {}
+        for layer in ENCODER_LAYERS:
+            if layer in endpoints:
+                value = tf.cast(endpoints[layer], tf.float32)
+                is_map = len(value.shape) > 2
+                features[layer] = tf.reduce_mean(value, [1, 2]) if is_map else value
+        projections = self.projection_head(endpoints["final_avg_pool"], training=False)
+        for number, value in enumerate(projections):
+            if number:
+                features[f"proj_head_{number}"] = tf.cast(value, tf.float32)
+        if self.supervised_head is not None:
+            features["logits_sup"] = self.supervised_head(projections[self._selected_layer])
+        return features
+
+    def predictions(self, images: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
+        """As `call`, see `with_predictions`."""
         return with_predictions(self(images, training=training))
 
-    def head_input(self, features, training=False):
-        """What the supervised head reads of the encoder's features [B, C]: layer `ft_proj_selector` of the projection head."""
-        return self.projection_head(features, training=training)[
-            self.settings.model.ft_proj_selector
-        ]
+    def head_input(self, features: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """What the supervised head reads: layer `ft_proj_selector` of the projection head.
+
+        Args:
+            features: [B, C] of the encoder.
+            training: whether batch norm uses the batch's statistics.
+        """
+        return self.projection_head(features, training=training)[self._selected_layer]

@@ -1,23 +1,34 @@
-"""ResNet and its selective-kernel and squeeze-and-excite variants (SimCLR sec. 2.1, SimCLRv2 sec. 2 and app. C.2).
+"""ResNet and its selective-kernel and squeeze-and-excite variants.
 
-Feature maps are [B, H, W, C]; `w` is the width multiplier. Variables are made in the order of the papers' code:
-in each block the shortcut first, then the residual branch.
+Source: SimCLR section 2.1, SimCLRv2 section 2 and appendix C.2. Feature maps are [B, H, W, C]; `w` is
+the width multiplier. Variables are made in the order of the original SimCLR release (Google
+Research's code): in each block the shortcut first, then the residual branch.
 """
 
+import dataclasses
 import functools
-import itertools
 
 import keras
 import tensorflow as tf
 
-from tf_simclr.models.layers import AGAIN, BatchNorm, Conv
+from tf_simclr.models.layers import BatchNorm, Conv, repeated_pass
 
 BASE_CHANNELS = 64  # channels of stem and first group at width 1
 CIFAR_SIZE = 32  # up to this image size the first convolution keeps the resolution
+MIN_SQUEEZED_CHANNELS = 32  # of a selective kernel
 
 
 class ConvNorm(keras.layers.Layer):
-    """Convolution, batch norm and, unless it is the last of a branch, ReLU."""
+    """Convolution, batch norm and, unless it is the last of a branch, ReLU.
+
+    Args:
+        filters: output channels.
+        kernel_size: side of the kernel.
+        norm: a function that makes a `BatchNorm`.
+        strides: of both axes.
+        relu: whether it ends in ReLU.
+        zero_gamma: see `BatchNorm`.
+    """
 
     def __init__(
         self, filters, kernel_size, norm, strides=1, relu=True, zero_gamma=False, **kwargs
@@ -33,78 +44,124 @@ class ConvNorm(keras.layers.Layer):
 
 
 class SelectiveKernel(keras.layers.Layer):
-    """Two 3x3 streams weighted by attention over the channels (SK-Net), in place of the bottleneck's 3x3 convolution."""
+    """Two 3x3 streams weighted by attention over the channels (SK-Net).
+
+    It stands in place of the bottleneck's 3x3 convolution.
+
+    Args:
+        filters: channels F.
+        strides: of both axes.
+        ratio: of the squeezed channels to F.
+        norm: a function that makes a `BatchNorm`.
+    """
 
     def __init__(self, filters, strides, ratio, norm, **kwargs):
         super().__init__(**kwargs)
+        squeezed = max(int(filters * ratio), MIN_SQUEEZED_CHANNELS)
         self.streams = ConvNorm(2 * filters, 3, norm, strides, name="streams")
-        self.squeeze = ConvNorm(max(int(filters * ratio), 32), 1, norm, name="squeeze")
+        self.squeeze = ConvNorm(squeezed, 1, norm, name="squeeze")
         self.excite = Conv(2 * filters, 1, name="excite")
 
     def call(self, x, training=False):
-        both = self.streams(x, training=training)  # [B, H, W, 2F]
-        first, second = tf.split(both, 2, axis=-1)
+        streams = self.streams(x, training=training)  # [B, H, W, 2F]
+        first, second = tf.split(streams, 2, axis=-1)
         pooled = tf.reduce_mean(first + second, [1, 2], keepdims=True)  # [B, 1, 1, F]
-        weights = self.excite(self.squeeze(pooled, training=training))  # [B, 1, 1, 2F]
+        squeezed = self.squeeze(pooled, training=training)
+        first_logit, second_logit = tf.split(self.excite(squeezed), 2, axis=-1)
         # The softmax over two streams is a sigmoid of their difference.
-        weight = tf.sigmoid(tf.subtract(*tf.split(weights, 2, axis=-1)))  # [B, 1, 1, F]
+        weight = tf.sigmoid(tf.subtract(first_logit, second_logit))  # [B, 1, 1, F]
         return weight * first + (1 - weight) * second
 
 
 class SqueezeExcite(keras.layers.Layer):
-    """Channel gates from the globally pooled input; `filters` is the bottleneck's width F."""
+    """Channel gates from the globally pooled input.
+
+    Args:
+        filters: the bottleneck's width F.
+        channels: of the input.
+        ratio: of the squeezed channels to F.
+    """
 
     def __init__(self, filters, channels, ratio, **kwargs):
         super().__init__(**kwargs)
         self.squeeze = keras.layers.Dense(
             max(1, int(filters * ratio)),
             activation="relu",
-            kernel_initializer=_he(),
+            kernel_initializer=_he_initializer(),
             name="squeeze",
         )
         self.excite = keras.layers.Dense(
-            channels, activation="sigmoid", kernel_initializer=_he(), name="excite"
+            channels, activation="sigmoid", kernel_initializer=_he_initializer(), name="excite"
         )
 
     def call(self, x):
-        return x * self.excite(self.squeeze(tf.reduce_mean(x, [1, 2], keepdims=True)))
+        pooled = tf.reduce_mean(x, [1, 2], keepdims=True)  # [B, 1, 1, C]
+        return x * self.excite(self.squeeze(pooled))
 
 
-def _he():
+def _he_initializer():
     return keras.initializers.VarianceScaling(1.0, "fan_in", "truncated_normal")
 
 
 class Shortcut(keras.layers.Layer):
-    """The projection of a group's first block: 1x1 convolution; with SK average-pooled first (ResNet-D)."""
+    """The projection of a group's first block: 1x1 convolution, with SK average-pooled first.
+
+    Source: ResNet-D (He et al. 2019) for the pooling.
+
+    Args:
+        filters: output channels.
+        strides: of both axes.
+        norm: a function that makes a `BatchNorm`.
+        pool: whether the strides are those of an average pooling.
+    """
 
     def __init__(self, filters, strides, norm, pool, **kwargs):
         super().__init__(**kwargs)
-        self.pool, self.strides = pool, strides
-        self.project = ConvNorm(
-            filters, 1, norm, 1 if pool else strides, relu=False, name="project"
-        )
+        self.pool = pool
+        self.strides = strides
+        conv_strides = 1 if pool else strides
+        self.project = ConvNorm(filters, 1, norm, conv_strides, relu=False, name="project")
 
     def call(self, x, training=False):
-        if self.pool:
-            if self.strides > 1:
-                x = tf.pad(x, [[0, 0], [0, 1], [0, 1], [0, 0]])
-            x = tf.nn.avg_pool2d(x, 2, self.strides, "SAME" if self.strides == 1 else "VALID")
+        if self.pool and self.strides > 1:
+            x = tf.pad(x, [[0, 0], [0, 1], [0, 1], [0, 0]])
+            x = tf.nn.avg_pool2d(x, 2, self.strides, "VALID")
+        elif self.pool:
+            x = tf.nn.avg_pool2d(x, 2, self.strides, "SAME")
         return self.project(x, training=training)
 
 
 class Block(keras.layers.Layer):
-    """A residual block: relu(shortcut(x) + branch(x)). Gamma of the branch's last batch norm starts at 0."""
+    """A residual block: relu(shortcut(x) + branch(x)).
 
-    expansion: int
+    Gamma of the branch's last batch norm starts at 0.
+
+    Args:
+        filters: width F of the branch.
+        strides: of both axes.
+        first: whether it is the first block of a group, which has a `Shortcut`.
+        sk_ratio: see `SelectiveKernel`; 0: none.
+        se_ratio: see `SqueezeExcite`; 0: none.
+        norm: a function that makes a `BatchNorm`.
+    """
+
+    expansion: int  # output channels for each filter
 
     def __init__(self, filters, strides, first, sk_ratio, se_ratio, norm, **kwargs):
         super().__init__(**kwargs)
         channels = filters * self.expansion
-        self.shortcut = (
-            Shortcut(channels, strides, norm, sk_ratio > 0, name="shortcut") if first else None
-        )
+        has_kernels = sk_ratio > 0
+        self.shortcut = None
+        if first:
+            self.shortcut = Shortcut(channels, strides, norm, has_kernels, name="shortcut")
         self.branch = self.make_branch(filters, strides, sk_ratio, norm)
-        self.gate = SqueezeExcite(filters, channels, se_ratio, name="se") if se_ratio > 0 else None
+        self.gate = None
+        if se_ratio > 0:
+            self.gate = SqueezeExcite(filters, channels, se_ratio, name="se")
+
+    def make_branch(self, filters, strides, sk_ratio, norm) -> list:
+        """The layers of the residual branch."""
+        raise NotImplementedError
 
     def call(self, x, training=False):
         residual = self.shortcut(x, training=training) if self.shortcut else x
@@ -121,6 +178,7 @@ class BasicBlock(Block):
     expansion = 1
 
     def make_branch(self, filters, strides, sk_ratio, norm):
+        """Two 3x3 convolutions."""
         return [
             ConvNorm(filters, 3, norm, strides, name="conv1"),
             ConvNorm(filters, 3, norm, relu=False, zero_gamma=True, name="conv2"),
@@ -133,18 +191,20 @@ class BottleneckBlock(Block):
     expansion = 4
 
     def make_branch(self, filters, strides, sk_ratio, norm):
-        middle = (
-            SelectiveKernel(filters, strides, sk_ratio, norm, name="sk")
-            if sk_ratio > 0
-            else ConvNorm(filters, 3, norm, strides, name="conv2")
-        )
+        """1x1, 3x3 or a selective kernel, 1x1."""
+        if sk_ratio > 0:
+            middle = SelectiveKernel(filters, strides, sk_ratio, norm, name="sk")
+        else:
+            middle = ConvNorm(filters, 3, norm, strides, name="conv2")
+        channels = filters * self.expansion
         return [
             ConvNorm(filters, 1, norm, name="conv1"),
             middle,
-            ConvNorm(4 * filters, 1, norm, relu=False, zero_gamma=True, name="conv3"),
+            ConvNorm(channels, 1, norm, relu=False, zero_gamma=True, name="conv3"),
         ]
 
 
+# {depth: (block, blocks of each group)}
 FAMILY = {
     18: (BasicBlock, (2, 2, 2, 2)),
     34: (BasicBlock, (3, 4, 6, 3)),
@@ -155,20 +215,47 @@ FAMILY = {
 }
 
 
+@dataclasses.dataclass(frozen=True)
+class StemConv:
+    """A convolution of the stem.
+
+    Attributes:
+        width_factor: of its channels to those of the stem.
+        kernel_size: side of the kernel.
+        strides: of both axes.
+    """
+
+    width_factor: float
+    kernel_size: int
+    strides: int
+
+
 class Stem(keras.layers.Layer):
-    """Images -> first feature map. `layers` are (factor of the width, kernel, stride); the last one has `width` channels."""
+    """Images -> first feature map.
 
-    STANDARD = ((1.0, 7, 2),)
-    SELECTIVE = ((0.5, 3, 2), (0.5, 3, 1), (1.0, 3, 1))
-    CIFAR = ((1.0, 3, 1),)
+    Args:
+        width: channels of the last convolution.
+        convs: the convolutions, one of `STANDARD`, `SELECTIVE` and `CIFAR`.
+        pool: whether it ends in max pooling.
+        norm: a function that makes a `BatchNorm`.
+    """
 
-    def __init__(self, width, layers, pool, norm, **kwargs):
+    STANDARD = (StemConv(1.0, 7, 2),)
+    SELECTIVE = (StemConv(0.5, 3, 2), StemConv(0.5, 3, 1), StemConv(1.0, 3, 1))
+    CIFAR = (StemConv(1.0, 3, 1),)
+
+    def __init__(self, width, convs, pool, norm, **kwargs):
         super().__init__(**kwargs)
         self.convs = [
-            Conv(max(1, int(width * factor)), kernel, stride, name=f"conv{i}")
-            for i, (factor, kernel, stride) in enumerate(layers)
+            Conv(
+                max(1, int(width * conv.width_factor)),
+                conv.kernel_size,
+                conv.strides,
+                name=f"conv{index}",
+            )
+            for index, conv in enumerate(convs)
         ]
-        self.norms = [norm(name=f"norm{i}") for i in range(len(layers))]
+        self.norms = [norm(name=f"norm{index}") for index in range(len(convs))]
         self.pool = pool
 
     def call(self, x, training=False):
@@ -176,39 +263,48 @@ class Stem(keras.layers.Layer):
         for conv, norm in zip(self.convs, self.norms):
             convolved = conv(x)
             x = tf.nn.relu(norm(convolved, training=training))
-        return convolved, tf.nn.max_pool2d(x, 3, 2, "SAME") if self.pool else x
+        if self.pool:
+            x = tf.nn.max_pool2d(x, 3, 2, "SAME")
+        return convolved, x
 
 
 @keras.saving.register_keras_serializable("tf_simclr")
 class ResNet(keras.Model):
     """The encoder f: images [B, H, W, 3] in [0, 1] -> dict of its named feature maps.
 
-    The keys are `initial_conv`, `initial_max_pool`, `block_group1` to `block_group4` and `final_avg_pool`, the pooled
-    features h [B, C] with C = 512 w, or 2048 w from depth 50 on.
+    The keys are `initial_conv`, `initial_max_pool`, `block_group1` to `block_group4` and
+    `final_avg_pool`, the pooled features h [B, C] with C = 512 w, or 2048 w from depth 50 on.
 
     Args:
-        depth: one of FAMILY. width: factor on all channels.
-        sk_ratio, se_ratio: 0 is off.
+        depth: a key of `FAMILY`.
+        width: factor on all channels.
+        sk_ratio: selective-kernel ratio; 0: none.
+        se_ratio: squeeze-and-excite ratio; 0: none.
         image_size: up to 32 pixels the CIFAR stem is built (3x3, stride 1, no pooling).
-        batch_norm_decay, global_bn: see `layers.BatchNorm`.
-        rematerialize: keep only the input of each block for the gradient, and compute the rest again (Chen et al. 2016).
+        batch_norm_decay: momentum, see `layers.BatchNorm`.
+        global_bn: statistics over all replicas, see `layers.BatchNorm`.
+        rematerialize: keep only the input of each block for the gradient, and compute the rest
+            again (Chen et al. 2016).
+
+    Attributes:
+        feature_dim: C.
     """
 
     def __init__(
         self,
-        depth=50,
-        width=1.0,
-        sk_ratio=0.0,
-        se_ratio=0.0,
-        image_size=224,
-        batch_norm_decay=0.9,
-        global_bn=True,
-        rematerialize=False,
-        name="encoder",
+        depth: int = 50,
+        width: float = 1.0,
+        sk_ratio: float = 0.0,
+        se_ratio: float = 0.0,
+        image_size: int = 224,
+        batch_norm_decay: float = 0.9,
+        global_bn: bool = True,
+        rematerialize: bool = False,
+        name: str = "encoder",
         **kwargs,
     ):
         super().__init__(name=name, **kwargs)
-        self._arguments = {
+        self._init_arguments = {
             "depth": depth,
             "width": width,
             "sk_ratio": sk_ratio,
@@ -221,47 +317,40 @@ class ResNet(keras.Model):
         }
         self._rematerialize = rematerialize
         norm = functools.partial(BatchNorm, batch_norm_decay, global_bn)
-        small = image_size <= CIFAR_SIZE
-        layers = Stem.CIFAR if small else Stem.SELECTIVE if sk_ratio > 0 else Stem.STANDARD
-        self.stem = Stem(BASE_CHANNELS * width, layers, not small, norm, name="stem")
-        block, counts = FAMILY[depth]
-        filters = [max(1, int(BASE_CHANNELS * width * 2**g)) for g in range(len(counts))]
-        self.feature_dim = filters[-1] * block.expansion  # C
-        self.groups = [
-            [
-                block(
-                    filters[g],
-                    2 if g and not b else 1,
-                    b == 0,
-                    sk_ratio,
-                    se_ratio,
-                    norm,
-                    name=f"group{g + 1}_block{b}",
-                )
-                for b in range(count)
-            ]
-            for g, count in enumerate(counts)
-        ]
+        self.stem = _make_stem(width, sk_ratio, image_size, norm)
+        block, num_blocks = FAMILY[depth]
+        groups = []
+        for index, count in enumerate(num_blocks):
+            filters = max(1, int(BASE_CHANNELS * width * 2**index))
+            make_block = functools.partial(
+                block, filters, sk_ratio=sk_ratio, se_ratio=se_ratio, norm=norm
+            )
+            groups.append(_make_group(make_block, index, count))
+        self.groups = groups
+        self.feature_dim = filters * block.expansion
 
     def call(self, images, training=False):
         initial_conv, x = self.stem(images, training=training)
         endpoints = {"initial_conv": initial_conv, "initial_max_pool": x}
-        for g, group in enumerate(self.groups, start=1):
+        for number, group in enumerate(self.groups, start=1):
             for block in group:
-                x = (
-                    rematerialized(block, x, training)
-                    if self._rematerialize and training
-                    else block(x, training=training)
-                )
-            endpoints[f"block_group{g}"] = x
+                if self._rematerialize and training:
+                    x = rematerialized(block, x, training)
+                else:
+                    x = block(x, training=training)
+            endpoints[f"block_group{number}"] = x
         endpoints["final_avg_pool"] = tf.reduce_mean(x, [1, 2])  # [B, C]
         return endpoints
 
     def get_config(self):
-        return self._arguments
+        return self._init_arguments
 
-    def freeze(self, after_block):
-        """Freezes nothing (-1), the stem (0), or the stem and the groups 1 to `after_block`, batch norm statistics included."""
+    def freeze(self, after_block: int):
+        """Freezes layers, their batch norm statistics included.
+
+        Args:
+            after_block: -1: nothing; 0: the stem; k: the stem and the groups 1 to k.
+        """
         if after_block >= 0:
             self.stem.trainable = False
         for group in self.groups[: max(after_block, 0)]:
@@ -269,22 +358,65 @@ class ResNet(keras.Model):
                 block.trainable = False
 
 
-def rematerialized(block, x, training):
-    """block(x, training) of which the gradient keeps x alone."""
-    calls = itertools.chain(
-        [training], itertools.repeat(AGAIN)
-    )  # batch norm must not count the batch twice
-    return tf.recompute_grad(lambda x: block(x, training=next(calls)))(x)
+def _make_stem(width, sk_ratio, image_size, norm):
+    is_small = image_size <= CIFAR_SIZE
+    convs = Stem.SELECTIVE if sk_ratio > 0 else Stem.STANDARD
+    if is_small:
+        convs = Stem.CIFAR
+    return Stem(BASE_CHANNELS * width, convs, not is_small, norm, name="stem")
 
 
-def build(depth=50, width=1.0, sk_ratio=0.0, se_ratio=0.0, image_size=224):
-    """The encoder as a plain keras.Model: images [B, H, W, 3] in [0, 1] -> features h [B, C], for anyone's `model.fit`.
+def _make_group(make_block, index, count):
+    """The blocks of a group; the first one has a shortcut, and strides but in the first group."""
+    group = []
+    for number in range(count):
+        is_first = number == 0
+        strides = 2 if index and is_first else 1
+        name = f"group{index + 1}_block{number}"
+        group.append(make_block(strides=strides, first=is_first, name=name))
+    return group
+
+
+def rematerialized(block: Block, x: tf.Tensor, training: bool) -> tf.Tensor:
+    """block(x, training) of which the gradient keeps x alone, and computes the rest again."""
+    num_calls = 0
+
+    def run(x):
+        nonlocal num_calls
+        num_calls += 1
+        if num_calls == 1:
+            return block(x, training=training)
+        with repeated_pass():  # batch norm must not count the batch twice
+            return block(x, training=training)
+
+    return tf.recompute_grad(run)(x)
+
+
+def build(
+    depth: int = 50,
+    width: float = 1.0,
+    sk_ratio: float = 0.0,
+    se_ratio: float = 0.0,
+    image_size: int = 224,
+) -> keras.Model:
+    """The encoder as a plain keras.Model, for anyone's `model.fit`.
+
+    Args:
+        depth: 18, 34, 50, 101, 152 or 200.
+        width: factor on all channels.
+        sk_ratio: selective-kernel ratio; 0: none.
+        se_ratio: squeeze-and-excite ratio; 0: none.
+        image_size: height and width in pixels.
+
+    Returns:
+        Images [B, H, W, 3] in [0, 1] -> features h [B, C].
 
     Raises:
         ValueError: a depth that does not exist.
     """
     if depth not in FAMILY:
-        raise ValueError(f"depth={depth}: accepted are {', '.join(map(str, FAMILY))}")
+        accepted = ", ".join(map(str, FAMILY))
+        raise ValueError(f"depth={depth}: accepted are {accepted}")
     images = keras.Input((image_size, image_size, 3), name="images")
     features = ResNet(depth, width, sk_ratio, se_ratio, image_size)(images)["final_avg_pool"]
     return keras.Model(images, features, name=f"resnet{depth}")

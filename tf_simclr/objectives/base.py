@@ -2,123 +2,196 @@
 
 import tensorflow as tf
 
+from tf_simclr.config import Config
 from tf_simclr.data import augment, color
+from tf_simclr.data.source import Source
 from tf_simclr.models.network import Network
 
 
 class Objective(Network):
-    """A network and its loss. All state (also a queue) is in its variables, so a checkpoint holds it; a teacher is not, it never changes.
+    """A network and its loss.
 
-    A subclass gives `outputs`, `loss_of`, `example` where one crop of an image is not enough, and `head_layers` where not the whole head is needed.
+    All state (also a queue) is in its variables, so a checkpoint holds it; a teacher is not among
+    them, it never changes. A subclass gives `outputs` and `loss_of`, and `example` where one crop
+    of an image is not enough.
 
     Args:
-        settings: `config.Config`.
+        settings: the whole configuration.
         num_classes: outputs of the supervised head; 0: no such head.
         num_images: how many images the training has.
+
+    Attributes:
+        has_task: whether `loss` gives the metrics of `pretext.Pretext`.
+        couples_examples: whether the loss of an example depends on the others of its batch;
+            `output_shapes` is needed then.
+        needs_index: whether `example` has to know which of all images it gets, which a stream does
+            not know.
+        needs_teacher: whether `teacher` is set before the training.
+        teacher: images [B, H, W, 3] -> logits [B, num_classes], or None.
     """
 
-    has_task = False  # True: `loss` gives the metrics of `pretext.Pretext`
-    couples_examples = False  # True: the loss of one example depends on the others of its batch; `output_shapes` is needed then
-    needs_index = False  # True: `example` has to know which of all images it gets, which a stream does not know
-    needs_teacher = False  # True: `teacher` is set before the training: images [B, H, W, 3] -> logits [B, num_classes]
+    has_task = False
+    couples_examples = False
+    needs_index = False
+    needs_teacher = False
+    teacher = None
 
-    def __init__(self, settings, num_classes, num_images=0):
-        super().__init__(settings, num_classes, self.head_layers(settings))
+    def __init__(self, settings: Config, num_classes: int, num_images: int = 0):
+        super().__init__(settings, num_classes)
         self.num_images = num_images
 
-    @classmethod
-    def head_layers(cls, settings):
-        """How many layers of the projection head are used; None: all."""
-        return None
+    # Data.
 
     @classmethod
-    def labeled_only(cls, settings):
-        """Whether only labelled examples are fed; a source without labels is refused then."""
+    def labeled_only(cls, settings: Config) -> bool:
+        """Whether only labeled examples are fed; a source without labels is refused then."""
         return False
 
     @classmethod
-    def chosen(cls, settings, source):
-        """Which images of a source to train on: a source."""
+    def select_images(cls, settings: Config, source: Source) -> Source:
+        """Which images of a source to train on."""
         return source
 
-    def build_variables(self):
-        super().build_variables()
-        self.encoder.freeze(self.settings.model.fine_tune_after_block)
-
-    def example(self, picture, label, seed, index=0, constant=None):
-        """One training example, inside tf.data: a picture (see there), label int64, seed int64 [2] -> dict of tensors.
-
-        `index` is the image's number among all that are trained on, int64; of a stream it is any number. `constant` is
-        what `constant_function` has computed of the image before the training; None: nothing.
+    def example(self, picture, label, seed, index=0, constant=None) -> dict:
+        """One training example, made inside tf.data.
 
         This one is a random crop, mirrored or not: "image" uint8 [S, S, 3].
-        """
-        return {
-            "image": augment.crop_and_flip(
-                picture, [seed], self.settings.data.image_size, self.settings.augment
-            )[0],
-            "label": label,
-        }
 
-    def constant_function(self):
-        """What of an image never changes during the training, so that it is computed once, or None.
+        Args:
+            picture: `data.image.EncodedImage` or `DecodedImage`.
+            label: int64 scalar, -1 where unknown.
+            seed: integer [2]; all randomness has to follow from it.
+            index: int64 scalar, the image's number among all that are trained on; of a stream it
+                is any number.
+            constant: what `constant_function` has computed of the image before the training; None:
+                nothing.
 
         Returns:
-            (function of images [B, S, S, 3] -> [B, n], n)
+            {name: tensor}, with "label".
         """
+        views = augment.crop_and_flip(
+            picture, [seed], self.settings.data.image_size, self.settings.augment
+        )
+        return {"image": views[0], "label": label}
 
-    def eval_example(self, image, label):
-        """One example for evaluation: uint8 image [H, W, 3] -> image float32 [S, S, 3], label."""
-        return {"image": augment.eval_image(image, self.settings.data.image_size), "label": label}
+    def eval_example(self, image, label) -> dict:
+        """One example for evaluation.
 
-    def images(self, batch):
-        """The augmented images of a batch of `example`s, float32 [N, S, S, 3] in [0, 1]; None: it has only what was computed of them."""
+        Args:
+            image: uint8 [H, W, 3].
+            label: int64 scalar.
+
+        Returns:
+            {"image": float32 [S, S, 3] in [0, 1], "label"}.
+        """
+        image = augment.eval_image(image, self.settings.data.image_size)
+        return {"image": image, "label": label}
+
+    def constant_function(self):
+        """What of an image never changes during the training, so that it is computed once.
+
+        Returns:
+            (function of images [B, S, S, 3] -> [B, n], n), or None.
+        """
+        return None
+
+    # Forward pass and loss.
+
+    def images(self, batch: dict) -> tf.Tensor | None:
+        """The augmented images of a batch of `example`s.
+
+        Returns:
+            float32 [N, S, S, 3] in [0, 1]; None: the batch has only what was computed of them.
+        """
         return color.network_input(batch, self.settings.augment)
-
-    def pictures(self, batch):
-        """What one looks at to see what is learned of a batch of `example`s: {what: images float32 [B, ..., 3] in [0, 1]}, one kind beside the other."""
-        images = self.images(batch)
-        views = tf.reshape(images, [len(batch["label"]), -1, *images.shape[1:]])
-        return {f"view {number}": view for number, view in enumerate(tf.unstack(views, axis=1), 1)}
-
-    def loss(self, batch, training=True):
-        """A batch of `example`s -> (scalar loss of this replica, {metric name: scalar}), all float32."""
-        if training:
-            self.begin_step()
-        images = self.images(batch)
-        outputs = {**self.outputs(batch, images, training), **self.targets(batch, images, training)}
-        return self.loss_of(outputs, batch["label"], training)
 
     def begin_step(self):
         """Called before anything else of a training step."""
 
-    def outputs(self, batch, images, training):
-        """What the loss reads of the network that learns: {name: [B, ...]}. images: those of `batch`, see `images`."""
+    def outputs(self, batch: dict, images: tf.Tensor | None, training: bool) -> dict:
+        """What the loss reads of the network that learns.
+
+        Args:
+            batch: of `example`s.
+            images: those of `batch`, see `images`.
+            training: whether batch norm uses the batch's statistics.
+
+        Returns:
+            {name: tensor [B, ...]}.
+        """
         raise NotImplementedError
 
-    def targets(self, batch, images, training):
-        """What the loss reads besides, without gradient: {name: [B, ...]}."""
+    def targets(self, batch: dict, images: tf.Tensor | None, training: bool) -> dict:
+        """What the loss reads besides, without gradient; arguments and result as `outputs`."""
         return {}
 
-    def loss_of(self, outputs, labels, training):
-        """`outputs` and `targets` in one, and labels int64 [B] -> as `loss`."""
+    def output_shapes(self) -> dict[str, list[int]]:
+        """{name: shape of one example} of `outputs` and `targets`.
+
+        Needed where `couples_examples`: micro-batches keep the outputs of the whole batch.
+        """
         raise NotImplementedError
+
+    def loss_of(self, outputs: dict, labels: tf.Tensor, training: bool) -> tuple[tf.Tensor, dict]:
+        """The loss of a batch.
+
+        Args:
+            outputs: `outputs` and `targets` in one.
+            labels: int64 [B], -1 where unknown.
+            training: whether the state of the objective changes.
+
+        Returns:
+            (loss of this replica, {metric name: scalar}), all float32.
+        """
+        raise NotImplementedError
+
+    def loss(self, batch: dict, training: bool = True) -> tuple[tf.Tensor, dict]:
+        """The whole forward pass: a batch of `example`s -> as `loss_of`."""
+        if training:
+            self.begin_step()
+        images = self.images(batch)
+        outputs = self.outputs(batch, images, training)
+        targets = self.targets(batch, images, training)
+        return self.loss_of({**outputs, **targets}, batch["label"], training)
+
+    # Variables.
+
+    def build_variables(self):
+        """Makes all variables, and freezes what `fine_tune_after_block` says."""
+        super().build_variables()
+        self.encoder.freeze(self.settings.model.fine_tune_after_block)
+
+    def inherited(self) -> list:
+        """The variables that start from another run's checkpoint; others are new by design."""
+        return self.variables
+
+    def separately_optimized(self) -> list:
+        """The variables that have an optimizer of their own and do not decay.
+
+        See `optimizers.make_optimizer`.
+        """
+        return []
+
+    def start(self):
+        """Called once before the first step of a run, after a start from a checkpoint."""
 
     def start_linear_head(self, kernel, bias):
         """Starts the supervised head from kernel [C, num_classes] and bias [num_classes]."""
         self.supervised_head.kernel.assign(kernel)
         self.supervised_head.bias.assign(bias)
 
-    def apart(self):
-        """The variables that have an optimizer of their own, see `optimizers.make`; they do not decay."""
-        return []
+    # Reporting.
 
-    def inherited(self):
-        """The variables that start from another run's checkpoint; the others are new by design."""
-        return self.variables
+    def pictures(self, batch: dict) -> dict[str, tf.Tensor]:
+        """Images that show what is learned of a batch of `example`s.
 
-    def start(self):
-        """Called once before the first step of a run, after a start from another run's checkpoint if there is one."""
+        Returns:
+            {caption: float32 [B, ..., 3] in [0, 1]}, one kind beside the other.
+        """
+        images = self.images(batch)
+        views = tf.reshape(images, [len(batch["label"]), -1, *images.shape[1:]])
+        return {f"view {number}": view for number, view in enumerate(tf.unstack(views, axis=1), 1)}
 
-    def warning(self, metrics):
-        """What is wrong with a run that shows these metrics ({name: float}), as a line, or None."""
+    def warning(self, metrics: dict[str, float]) -> str | None:
+        """What is wrong with a run that has these metrics, as a line, or None."""
+        return None

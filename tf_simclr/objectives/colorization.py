@@ -1,7 +1,4 @@
-"""Colorization (Zhang, Isola and Efros 2016, "Colorful Image Colorization").
-
-Colours are of sRGB in [0, 1], or of CIE Lab: lightness L in [0, 100] and the colour ab, seen by the light D65.
-"""
+"""Colorization (Zhang, Isola and Efros 2016, "Colorful Image Colorization")."""
 
 import functools
 
@@ -10,180 +7,174 @@ import numpy as np
 import tensorflow as tf
 
 from tf_simclr import distribute
+from tf_simclr.config import Config
+from tf_simclr.data.color_space import lab_to_rgb, rgb_to_lab
 from tf_simclr.models.decoder import Decoder
-from tf_simclr.models.layers import AGAIN
 from tf_simclr.objectives.pretext import Pretext
 
-GRID = 10  # side of a bin in ab (sec. 2.1)
-NEIGHBORS = 5  # bins that the colour of a pixel is spread over (sec. 2.1)
-SIGMA = 5.0  # of the Gaussians that spread a colour (sec. 2.1) and smooth the distribution of all (sec. 2.2)
-UNIFORM = 0.5  # lambda, share of the uniform distribution in the weights (sec. 2.2)
-TEMPERATURE = 0.38  # of the annealed mean (sec. 2.3)
-REDUCTION = 4  # pixels of the image along the side of one whose colour is predicted (fig. 2)
-
-XYZ = np.array(
-    [
-        [0.4124564, 0.3575761, 0.1804375],
-        [0.2126729, 0.7151522, 0.0721750],
-        [0.0193339, 0.1191920, 0.9503041],
-    ]
-)  # of linear sRGB
-XYZ /= XYZ.sum(1, keepdims=True)  # relative to white, so that greys have a = b = 0
-BEND = 6 / 29  # where the cube root of Lab goes over into a line
+GRID = 10  # side of a bin in ab (section 2.1)
+NUM_NEIGHBORS = 5  # bins that the color of a pixel is spread over (section 2.1)
+# Of the Gaussians that spread a color (section 2.1) and smooth the distribution (section 2.2).
+SIGMA = 5.0
+UNIFORM = 0.5  # lambda, share of the uniform distribution in the weights (section 2.2)
+TEMPERATURE = 0.38  # of the annealed mean (section 2.3)
+REDUCTION = 4  # side in pixels of the area whose color is predicted (figure 2)
+LEVEL_STEP = 3  # of the 256 levels of a channel, those that are looked at
+CELLS = 32  # cells of the grid along a and b, more than sRGB reaches
 
 
 class Colorization(Pretext):
-    """Which colours has the grey image? For each pixel of a smaller image the distribution over bins of ab."""
+    """Which colors has the gray image?
 
-    def __init__(self, settings, num_classes, num_images=0):
+    For each pixel of a smaller image the distribution over bins of ab, see `data.color_space`.
+    """
+
+    def __init__(self, settings: Config, num_classes: int, num_images: int = 0):
         super().__init__(settings, num_classes, num_images)
-        self.decoder = Decoder(
-            settings.pretext.decoder_width,
-            -(-settings.data.image_size // REDUCTION),
-            len(bins()),
-            *self.norm_options,
-        )
-        # How often each bin was seen, in batches. It starts with one batch of all colours alike, so that no bin is ever without a chance.
+        num_bins = len(bins())
+        size = -(-settings.data.image_size // REDUCTION)
+        self.decoder = Decoder(settings.pretext.decoder_width, size, num_bins, *self.norm_options)
+        # How often each bin was seen, in batches. It starts with one batch of all colors alike, so
+        # that no bin is ever without a chance.
         self.seen = self.add_weight(
             name="bins_seen",
-            shape=(len(bins()),),
-            initializer=keras.initializers.Constant(1 / len(bins())),
+            shape=(num_bins,),
+            initializer=keras.initializers.Constant(1 / num_bins),
             trainable=False,
             autocast=False,
             dtype="float32",
-            aggregation="none",
-        )  # equal on all replicas
+            aggregation="none",  # equal on all replicas
+        )
 
     def build_heads(self):
         size = self.settings.data.image_size
         self.decoder(self.last_map(tf.zeros([1, size, size, 3])))
 
     def outputs(self, batch, images, training):
-        """Logits float32 [B, n, n, Q] of what the lightness of the images shows."""
-        return {
-            "logits": self.decoder(self.last_map(lightness(images), training), training=training)
-        }
+        """{"logits": float32 [B, n, n, Q]} of what the lightness of the images shows."""
+        feature_map = self.last_map(lightness(images), training)
+        return {"logits": self.decoder(feature_map, training=training)}
 
     def targets(self, batch, images, training):
-        """The colours "ab" float32 [B, n, n, 2]: the mean of the pixels that each covers."""
-        return {"ab": shrink(lab_of(images)[..., 1:], self.decoder.size)}
+        """{"ab": float32 [B, n, n, 2]}: the mean of the pixels that each covers."""
+        return {"ab": shrink(rgb_to_lab(images)[..., 1:], self.decoder.size)}
 
     def loss_of(self, outputs, labels, training):
-        """Eq. 2, as the mean over the pixels of the batch. `pretext_chance`: of predicting how often each bin was seen so far."""
-        logits = tf.reshape(outputs["logits"], [-1, len(bins())])
-        near, shares = soft_encoding(tf.reshape(outputs["ab"], [-1, 2]))  # [N, 5]
+        """Equation 2, as the mean over the pixels of the batch.
+
+        `pretext_chance` is the loss of predicting how often each bin was seen so far.
+        """
+        logits = tf.reshape(outputs["logits"], [-1, len(bins())])  # [N, Q]
+        ab = outputs["ab"]
+        nearest, shares = soft_encoding(tf.reshape(ab, [-1, 2]))  # [N, 5]
         distribution = self.seen / tf.reduce_sum(self.seen)
-        if training and training is not AGAIN:
-            self.count(near, shares, outputs["ab"].shape[0])
-        weights = (
-            tf.gather(rebalancing(distribution), near[:, 0])
-            if self.settings.pretext.colour_rebalancing
-            else 1.0
-        )  # eq. 3
-        loss = tf.reduce_mean(
-            weights
-            * cross_entropy(shares, tf.gather(tf.nn.log_softmax(logits), near, batch_dims=1))
-        )
-        chance = tf.reduce_mean(
-            weights * cross_entropy(shares, tf.gather(tf.math.log(distribution), near))
-        )
-        correct = tf.cast(tf.argmax(logits, -1, tf.int32) == near[:, 0], tf.float32)
+        if training:
+            self.count(nearest, shares, ab.shape[0])
+        weights = 1.0
+        if self.settings.pretext.colour_rebalancing:
+            weights = tf.gather(rebalancing(distribution), nearest[:, 0])  # equation 3
+        log_predicted = tf.gather(tf.nn.log_softmax(logits), nearest, batch_dims=1)
+        log_distribution = tf.gather(tf.math.log(distribution), nearest)
+        loss = tf.reduce_mean(weights * cross_entropy(shares, log_predicted))
+        chance = tf.reduce_mean(weights * cross_entropy(shares, log_distribution))
+        correct = tf.cast(tf.argmax(logits, -1, tf.int32) == nearest[:, 0], tf.float32)
         return loss, {
             "pretext_loss": loss,
             "pretext_acc": tf.reduce_mean(correct),
             "pretext_chance": chance,
         }
 
-    def count(self, near, shares, images):
-        """Adds the colours of the global batch, as `soft_encoding` gives them, to those seen. images: how many the pixels are from."""
-        image = tf.repeat(tf.range(images), near.shape[0] // images)  # [N]
-        each = tf.math.unsorted_segment_sum(
-            tf.reshape(shares, [-1]),
-            tf.reshape(near + len(bins()) * image[:, None], [-1]),
-            images * len(bins()),
+    def count(self, nearest: tf.Tensor, shares: tf.Tensor, num_images: int):
+        """Adds the colors of the global batch to those seen.
+
+        Args:
+            nearest: bins int32 [N, 5] of `soft_encoding`.
+            shares: float32 [N, 5] of `soft_encoding`.
+            num_images: how many images the pixels are from.
+        """
+        num_bins = len(bins())
+        num_pixels = nearest.shape[0]
+        image = tf.repeat(tf.range(num_images), num_pixels // num_images)  # [N]
+        segments = tf.reshape(nearest + num_bins * image[:, None], [-1])
+        # By image first: millions of numbers, one by one, are too many for float32.
+        counts = tf.math.unsorted_segment_sum(
+            tf.reshape(shares, [-1]), segments, num_images * num_bins
         )
-        found = distribute.all_sum(
-            tf.reduce_sum(tf.reshape(each, [images, -1]), 0)
-        )  # by image first: millions, one by one, are too many for float32
-        self.seen.assign_add(found / tf.reduce_sum(found))
+        counts = tf.reduce_sum(tf.reshape(counts, [num_images, -1]), 0)
+        counts = distribute.all_sum(counts)
+        self.seen.assign_add(counts / tf.reduce_sum(counts))
 
     def pictures(self, batch):
-        """What the encoder sees, and its lightness with the colours that are predicted."""
+        """What the encoder sees, and its lightness with the colors that are predicted."""
         images = self.images(batch)
-        ab = annealed_mean(self.outputs(batch, images, False)["logits"])
-        ab = tf.image.resize(ab, images.shape[1:3])  # [B, S, S, 2]
-        return {
-            "lightness": lightness(images),
-            "colourised": rgb_of(tf.concat([lab_of(images)[..., :1], ab], -1)),
-        }
+        logits = self.outputs(batch, images, False)["logits"]
+        ab = tf.image.resize(annealed_mean(logits), images.shape[1:3])  # [B, S, S, 2]
+        lab = tf.concat([rgb_to_lab(images)[..., :1], ab], -1)
+        return {"lightness": lightness(images), "colourised": lab_to_rgb(lab)}
 
 
-def lab_of(images):
-    """sRGB [..., 3] in [0, 1] -> Lab [..., 3] of the same dtype (IEC 61966-2-1, CIE 15)."""
-    linear = tf.where(images <= 0.04045, images / 12.92, ((images + 0.055) / 1.055) ** 2.4)
-    xyz = tf.linalg.matvec(tf.constant(XYZ, images.dtype), linear)
-    x, y, z = tf.unstack(
-        tf.where(xyz > BEND**3, tf.maximum(xyz, BEND**3) ** (1 / 3), xyz / (3 * BEND**2) + 4 / 29),
-        axis=-1,
-    )
-    return tf.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], -1)
+def lightness(images: tf.Tensor) -> tf.Tensor:
+    """sRGB [B, S, S, 3] -> L / 100 in [0, 1] in all three channels.
+
+    The encoder has three channels, since later it is fed colors.
+    """
+    return tf.repeat(rgb_to_lab(images)[..., :1] / 100, 3, axis=-1)
 
 
-def rgb_of(lab):
-    """The inverse of `lab_of`; what sRGB does not have is clipped to [0, 1]."""
-    y = (lab[..., 0] + 16) / 116
-    f = tf.stack([y + lab[..., 1] / 500, y, y - lab[..., 2] / 200], -1)
-    xyz = tf.where(f > BEND, f**3, 3 * BEND**2 * (f - 4 / 29))
-    linear = tf.clip_by_value(
-        tf.linalg.matvec(tf.constant(np.linalg.inv(XYZ), lab.dtype), xyz), 0.0, 1.0
-    )
-    return tf.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+def shrink(images: tf.Tensor, side: int) -> tf.Tensor:
+    """[B, S, S, C] -> [B, side, side, C]: means over areas, S / side pixels wide.
 
-
-def lightness(images):
-    """sRGB [B, S, S, 3] -> L / 100 in [0, 1] in all three channels: the encoder has three, since later it is fed colours."""
-    return tf.repeat(lab_of(images)[..., :1] / 100, 3, axis=-1)
-
-
-def shrink(images, side):
-    """[B, S, S, C] -> [B, side, side, C]: means over areas, S / side pixels wide. As two products: not every device has a kernel for it."""
+    As two matrix products: not every device has a kernel for areas.
+    """
     size = images.shape[1]
-    ends, pixels = np.arange(side + 1)[:, None] * (size / side), np.arange(size)
+    ends = np.arange(side + 1)[:, None] * (size / side)  # of the areas, in pixels
+    pixels = np.arange(size)
     overlap = np.minimum(ends[1:], pixels + 1) - np.maximum(ends[:-1], pixels)
     share = tf.constant(np.maximum(overlap, 0) * (side / size), images.dtype)  # [side, S]
     return tf.einsum("ij,bjkc,lk->bilc", share, images, share)
 
 
 @functools.cache
-def bins():
-    """The centres of the bins, float32 [Q, 2]: the multiples of 10 in ab that are nearest to some colour of sRGB.
+def bins() -> np.ndarray:
+    """The centers of the bins: the multiples of 10 in ab that are nearest to some color of sRGB.
 
-    Q is 261: of all 2^24 colours, and as well of those taken here, every third level on the surface of the cube, since whatever ab
-    has some lightness brings to the surface. The paper's 313 come from a list which it does not derive. 8-bit sRGB hits no more than
-    261 cells of this grid, so that list has others beside them; nothing is lost without bins that no image has.
+    Q is 261: of all 2^24 colors, and as well of those taken here, every third level on the surface
+    of the cube, since whatever ab has some lightness brings to the surface. The paper's 313 come
+    from a list which it does not derive. 8-bit sRGB hits no more than 261 cells of this grid, so
+    that list has others beside them; nothing is lost without bins that no image has.
+
+    Returns:
+        float32 [Q, 2].
     """
-    level = np.arange(0, 256, 3) / 255
+    level = np.arange(0, 256, LEVEL_STEP) / 255
     square = np.stack(np.meshgrid(level, level), -1).reshape(-1, 2)
-    surface = np.concatenate(
-        [np.insert(square, channel, end, axis=1) for channel in range(3) for end in (0, 1)]
-    )
+    faces = [np.insert(square, channel, end, axis=1) for channel in range(3) for end in (0, 1)]
+    surface = np.concatenate(faces)
     with tf.init_scope(), tf.device("CPU"):
-        cells = np.rint(lab_of(tf.constant(surface))[:, 1:].numpy() / GRID).astype(int)
-    hit = np.zeros([32, 32], bool)
-    hit[tuple(cells.T + 16)] = True
-    return ((np.argwhere(hit) - 16) * GRID).astype(np.float32)
+        ab = rgb_to_lab(tf.constant(surface))[:, 1:].numpy()
+    cells = np.rint(ab / GRID).astype(int)
+    is_hit = np.zeros([CELLS, CELLS], bool)
+    is_hit[tuple(cells.T + CELLS // 2)] = True
+    return ((np.argwhere(is_hit) - CELLS // 2) * GRID).astype(np.float32)
 
 
 @functools.cache
-def smoothing():
-    """Gaussians between the bins, float32 [Q, Q]: what [q, r] of the colours in r goes to q. Each column sums to 1, none is lost at the border."""
-    distances = np.sum(np.square(bins()[:, None] - bins()), -1, dtype=np.float64)
+def smoothing() -> np.ndarray:
+    """Gaussians between the bins: what [q, r] of the colors in r goes to q.
+
+    Each column sums to 1, none is lost at the border.
+
+    Returns:
+        float32 [Q, Q].
+    """
+    differences = bins()[:, None] - bins()
+    distances = np.sum(np.square(differences), -1, dtype=np.float64)
     kernel = np.exp(-distances / (2 * SIGMA**2))
     return (kernel / kernel.sum(0)).astype(np.float32)
 
 
-def soft_encoding(ab):
-    """H^-1 of sec. 2.1: a colour as a distribution over the bins next to it.
+def soft_encoding(ab: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """H^-1 of section 2.1: a color as a distribution over the bins next to it.
 
     Args:
         ab: float32 [N, 2].
@@ -191,29 +182,51 @@ def soft_encoding(ab):
     Returns:
         (bins int32 [N, 5], the nearest first; their shares float32 [N, 5], which sum to 1).
     """
-    centres = tf.constant(bins())
-    score = 2 * tf.matmul(ab, centres, transpose_b=True) - tf.reduce_sum(
-        tf.square(centres), -1
-    )  # [N, Q], |ab|^2 less the squared distance
-    near = tf.math.top_k(score, NEIGHBORS).indices
-    distances = tf.reduce_sum(
-        tf.square(ab[:, None] - tf.gather(centres, near)), -1
-    )  # not from the score: it has lost digits
-    return near, tf.nn.softmax(-distances / (2 * SIGMA**2))
+    centers = tf.constant(bins())
+    # |ab|^2 less the squared distance, [N, Q].
+    score = 2 * tf.matmul(ab, centers, transpose_b=True) - tf.reduce_sum(tf.square(centers), -1)
+    nearest = tf.math.top_k(score, NUM_NEIGHBORS).indices
+    # Not from the score: it has lost digits.
+    differences = ab[:, None] - tf.gather(centers, nearest)
+    distances = tf.reduce_sum(tf.square(differences), -1)
+    return nearest, tf.nn.softmax(-distances / (2 * SIGMA**2))
 
 
-def rebalancing(distribution):
-    """Eq. 4: the weight of each bin [Q], whose mean over the smoothed distribution is 1. distribution: float32 [Q], sums to 1."""
+def rebalancing(distribution: tf.Tensor) -> tf.Tensor:
+    """Equation 4: the weight of each bin, whose mean over the smoothed distribution is 1.
+
+    Args:
+        distribution: float32 [Q], sums to 1.
+
+    Returns:
+        float32 [Q].
+    """
     smoothed = tf.linalg.matvec(tf.constant(smoothing()), distribution)
     weights = 1 / ((1 - UNIFORM) * smoothed + UNIFORM / len(bins()))
     return weights / tf.reduce_sum(smoothed * weights)
 
 
-def cross_entropy(shares, logs):
-    """-sum_q Z_q log Z^_q [N] over the bins where Z is not 0. shares: of `soft_encoding`. logs: log Z^ of the same bins, [N, 5]."""
-    return -tf.reduce_sum(shares * logs, -1)
+def cross_entropy(shares: tf.Tensor, log_probabilities: tf.Tensor) -> tf.Tensor:
+    """-sum_q Z_q log Z^_q over the bins where Z is not 0.
+
+    Args:
+        shares: float32 [N, 5] of `soft_encoding`.
+        log_probabilities: log Z^ of the same bins, [N, 5].
+
+    Returns:
+        float32 [N].
+    """
+    return -tf.reduce_sum(shares * log_probabilities, -1)
 
 
-def annealed_mean(logits, temperature=TEMPERATURE):
-    """Eq. 5: the colours ab [..., 2] of distributions over the bins: between the mean (temperature 1) and the mode (0). logits: [..., Q]."""
+def annealed_mean(logits: tf.Tensor, temperature: float = TEMPERATURE) -> tf.Tensor:
+    """Equation 5: the colors of distributions over the bins.
+
+    Args:
+        logits: [..., Q].
+        temperature: from the mean of a distribution (1) to its mode (0).
+
+    Returns:
+        ab [..., 2].
+    """
     return tf.tensordot(tf.nn.softmax(logits / temperature), tf.constant(bins()), 1)

@@ -1,4 +1,7 @@
-"""Jigsaw puzzles (Noroozi and Favaro 2016, "Unsupervised Learning of Visual Representations by Solving Jigsaw Puzzles")."""
+"""Jigsaw puzzles (Noroozi and Favaro 2016).
+
+"Unsupervised Learning of Visual Representations by Solving Jigsaw Puzzles".
+"""
 
 import functools
 import itertools
@@ -6,31 +9,41 @@ import itertools
 import numpy as np
 import tensorflow as tf
 
+from tf_simclr.config import Config
 from tf_simclr.data import augment, patches
-from tf_simclr.data.color import GREY
+from tf_simclr.data.color import LUMA
 from tf_simclr.models.heads import PatchesHead
 from tf_simclr.objectives.pretext import Pretext
 
 GRID = 3  # tiles a side
-SHARE = 64 / 225  # of a tile in the side of the image (fig. 3)
+NUM_TILES = GRID**2
+TILE_SHARE = 64 / 225  # side of a tile to that of the image (figure 3)
 CELL = 75 / 64  # side of the cell that a tile is drawn in, in tiles
-CHANNEL_SHIFT = 2 / 64  # how far a channel of a tile is moved at most, in tiles (sec. 4.2)
+CHANNEL_SHIFT = 2 / 64  # how far a channel of a tile is moved at most, in tiles (section 4.2)
+WIDTH_DIVISOR = 8  # from the width of the head to that of a tile's own layer
 
 
 class Jigsaw(Pretext):
     """In which of some permutations are the 3 x 3 tiles of an image?
 
-    Which permutations is part of the training's state. They permute the features of the tiles, which is the same as the
-    tiles, since each goes through the encoder by itself.
+    Which permutations is part of the training's state. They permute the features of the tiles,
+    which is the same as the tiles, since each goes through the encoder by itself.
+
+    Attributes:
+        size: of a tile in pixels.
+        cell: side of the cell that a tile is drawn in, in pixels.
+        permutations: int64 [permutations, 9].
     """
 
-    def __init__(self, settings, num_classes, num_images=0):
+    def __init__(self, settings: Config, num_classes: int, num_images: int = 0):
         super().__init__(settings, num_classes, num_images)
         options = settings.pretext
-        self.size = options.patch_size or round(SHARE * settings.data.image_size)
-        self.cell = max(round(CELL * self.size), self.size + 1) if options.patch_gaps else self.size
+        self.size = options.patch_size or round(TILE_SHARE * settings.data.image_size)
+        self.cell = self.size
+        if options.patch_gaps:
+            self.cell = max(round(CELL * self.size), self.size + 1)
         self.head = PatchesHead(
-            max(options.pretext_width // 8, 1),
+            max(options.pretext_width // WIDTH_DIVISOR, 1),
             [options.pretext_width],
             options.num_permutations,
             *self.norm_options,
@@ -39,69 +52,82 @@ class Jigsaw(Pretext):
         self.permutations = self.add_weight(
             name="permutations",
             shape=chosen.shape,
-            dtype="int64",
+            dtype="int64",  # a GPU has no variables of int32
             initializer="zeros",
             trainable=False,
-        )  # a GPU has none of int32
+        )
         self.permutations.assign(chosen)
 
     def build_heads(self):
-        self.head.build([None, GRID**2, self.encoder.feature_dim])
+        self.head.build([None, NUM_TILES, self.encoder.feature_dim])
 
     def example(self, picture, label, seed, index=0, constant=None):
+        """The tiles in their order, and which permutation they are to be in.
+
+        Returns:
+            {"views": uint8 [9, s, s, 3], "target": int32, the number of the permutation, "label"}.
+        """
         options = self.settings.pretext
-        crop, place, shift, grey, order = tf.unstack(
-            tf.random.experimental.stateless_split(seed, 5)
-        )
-        canvas = augment.crop_and_flip(picture, [crop], GRID * self.cell, self.settings.augment)[0]
-        canvas, is_grey = patches.sometimes_grey(canvas, grey, options.grey_probability, GREY)
+        seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 5))
+        crop_seed, corner_seed, shift_seed, gray_seed, target_seed = seeds
+        canvas = augment.crop_and_flip(
+            picture, [crop_seed], GRID * self.cell, self.settings.augment
+        )[0]
+        canvas, is_gray = patches.sometimes_gray(canvas, gray_seed, options.grey_probability, LUMA)
         cells = self.cell * tf.constant(list(itertools.product(range(GRID), repeat=2)))  # [9, 2]
-        corners = cells + patches.offsets(place, [GRID**2, 2], 0, self.cell - self.size)
-        most = round(CHANNEL_SHIFT * self.size) if options.shift_channels else 0
-        shifts = (
-            tf.where(is_grey, 0, patches.offsets(shift, [GRID**2, 3, 2], -most, most))
-            if most
-            else None
-        )
-        target = tf.random.stateless_uniform([], order, 0, options.num_permutations, tf.int32)
-        return {
-            "views": patches.cut(canvas, corners, self.size, shifts),
-            "target": target,
-            "label": label,
-        }
+        corners = cells + patches.offsets(corner_seed, [NUM_TILES, 2], 0, self.cell - self.size)
+        shifts = self._channel_shifts(shift_seed, is_gray) if options.shift_channels else None
+        target = tf.random.stateless_uniform([], target_seed, 0, options.num_permutations, tf.int32)
+        views = patches.cut(canvas, corners, self.size, shifts)
+        return {"views": views, "target": target, "label": label}
+
+    def _channel_shifts(self, seed, is_gray):
+        """How far each channel of each tile is moved, int32 [9, 3, 2]; None: not at all."""
+        most = round(CHANNEL_SHIFT * self.size)
+        if not most:
+            return None
+        shifts = patches.offsets(seed, [NUM_TILES, 3, 2], -most, most)
+        return tf.where(is_gray, 0, shifts)
 
     def images(self, batch):
         """The tiles of an image one after the other, [9B, s, s, 3]."""
         tiles = super().images(batch)
-        return patches.standardized(tiles) if self.settings.pretext.standardize_patches else tiles
+        if self.settings.pretext.standardize_patches:
+            return patches.standardized(tiles)
+        return tiles
 
     def outputs(self, batch, images, training):
-        """Logits float32 [B, permutations]."""
-        features = self.encoder(images, training=training)["final_avg_pool"]
+        """{"logits": float32 [B, permutations]}."""
+        features = self.encoder(images, training=training)["final_avg_pool"]  # [9B, C]
+        features = tf.reshape(features, [-1, NUM_TILES, features.shape[-1]])
         order = tf.gather(tf.convert_to_tensor(self.permutations), batch["target"])  # [B, 9]
-        shuffled = tf.gather(
-            tf.reshape(features, [-1, GRID**2, features.shape[-1]]), order, batch_dims=1
-        )
+        shuffled = tf.gather(features, order, batch_dims=1)
         return {"logits": self.head(shuffled, training=training)}
 
 
 @functools.lru_cache(maxsize=2)
-def permutations(count, seed):
-    """Permutations that differ much from one another (alg. 1): the first at random, then always that with the greatest sum of Hamming distances to those before.
+def permutations(count: int, seed: int) -> np.ndarray:
+    """Permutations that differ much from one another (algorithm 1).
+
+    The first one is random, then always the one with the greatest sum of Hamming distances to those
+    before.
+
+    Args:
+        count: how many.
+        seed: of the first one.
 
     Returns:
         uint8 [count, 9].
     """
-    places = np.array(
-        list(itertools.permutations(range(GRID**2))), np.uint8
-    ).T.copy()  # [9, 9!]: rows are compared faster than columns
-    distance, chosen = (
-        np.zeros(places.shape[1], np.int16),
-        [int(np.random.default_rng(seed).integers(places.shape[1]))],
-    )
+    candidates = list(itertools.permutations(range(NUM_TILES)))
+    # [9, 9!]: rows are compared faster than columns.
+    candidates = np.array(candidates, np.uint8).T.copy()
+    num_candidates = candidates.shape[1]
+    distance = np.zeros(num_candidates, np.int16)
+    chosen = [int(np.random.default_rng(seed).integers(num_candidates))]
     while len(chosen) < count:
-        for row, tile in zip(places, places[:, chosen[-1]]):
-            distance += row != tile
+        for tiles, tile in zip(candidates, candidates[:, chosen[-1]]):
+            distance += tiles != tile
         distance[chosen] = -1  # each once
         chosen.append(int(np.argmax(distance)))
-    return places[:, chosen].T
+    return candidates[:, chosen].T

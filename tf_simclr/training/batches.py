@@ -5,7 +5,8 @@ import time
 import tensorflow as tf
 from absl import logging
 
-from tf_simclr.data import mixture, pipeline
+from tf_simclr.data import pipeline
+from tf_simclr.data.unreadable import replace_unreadable
 from tf_simclr.errors import Failed
 
 # Errors of TensorFlow that no unreadable image causes.
@@ -69,7 +70,7 @@ class Batches:
         """
         if isinstance(error, NOT_OF_AN_IMAGE):
             return False
-        self._batch_parts, unreadable = mixture.without_unreadable(self._batch_parts)
+        self._batch_parts, unreadable = replace_unreadable(self._batch_parts)
         if not unreadable:
             return False
         name, reason = unreadable[0]

@@ -14,8 +14,9 @@ from tf_simclr.checkpoints.checkpointer import Checkpointer
 from tf_simclr.checkpoints.teacher import Teacher
 from tf_simclr.checkpoints.weights import Weights
 from tf_simclr.config import Config
-from tf_simclr.data import datasets, mixture
+from tf_simclr.data import datasets
 from tf_simclr.data.source import Source
+from tf_simclr.data.unreadable import find_unreadable
 from tf_simclr.errors import UserError
 from tf_simclr.export import formats
 from tf_simclr.objectives import objective_class
@@ -113,7 +114,10 @@ class Experiment:
         sources = [self.data.train_source, self.data.held_out, self.eval_source]
         sources += [part.source for part in self.data.batch_parts]
         sources = [source for source in sources if source is not None]
-        return [image for _, images in mixture.unreadable(sources) for image in images]
+        images = []
+        for unreadable in find_unreadable(sources):
+            images += unreadable.images
+        return images
 
     def lock_directory(self):
         """Refuses to continue if another process trains in the run directory."""

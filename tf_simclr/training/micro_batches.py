@@ -9,7 +9,7 @@ its gradient with respect to them, then each micro-batch again with that gradien
 import tensorflow as tf
 
 from tf_simclr.config import Config
-from tf_simclr.models.layers import AGAIN
+from tf_simclr.models.layers import repeated_pass
 from tf_simclr.training.train_step import ReplicaStep
 
 
@@ -176,7 +176,8 @@ class CachedGradientStep(MicroBatchStep):
     def _backpropagate(self, micro_batch, number):
         with tf.GradientTape() as tape:
             images = self._objective.images(micro_batch)
-            outputs = self._objective.outputs(micro_batch, images, AGAIN)
+            with repeated_pass():
+                outputs = self._objective.outputs(micro_batch, images, True)
             products = []
             for name, output in outputs.items():
                 upstream = tf.convert_to_tensor(self._upstream[name])[number]

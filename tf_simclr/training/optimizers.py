@@ -166,7 +166,7 @@ def make_optimizer(settings: Config, objective: Objective, learning_rate):
         objective: with its variables built.
         learning_rate: float or schedule.
     """
-    separate_variables = objective.apart()
+    separate_variables = objective.separately_optimized()
     variables = _without(objective.trainable_variables, separate_variables)
     optimizer = _main_optimizer(settings, objective, learning_rate)
     if settings.model.precision == "float16":
@@ -233,6 +233,6 @@ def _penalized(settings, objective):
         variables = [head.kernel] if head is not None else []
     else:
         norms = batch_norm_variables(objective)
-        variables = _without(objective.trainable_variables, objective.apart())
+        variables = _without(objective.trainable_variables, objective.separately_optimized())
         variables = [v for v in variables if id(v) not in norms]
     return [v for v in variables if v.trainable]

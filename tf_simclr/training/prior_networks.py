@@ -37,7 +37,7 @@ def load_imported(
         return None
     imported = Weights(settings.objective.checkpoint)
     pretrained.check_same_network(imported, settings)
-    class_names = pretrained.saved_class_names(imported.place)
+    class_names = pretrained.saved_class_names(imported.directory)
     _check_classes("checkpoint", settings, train_source, imported.num_classes, class_names)
     return imported
 

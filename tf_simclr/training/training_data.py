@@ -120,9 +120,9 @@ def _make_batch_parts(source, settings, num_replicas):
     chosen_unlabeled = None
     if unlabeled is not None:
         num_available += unlabeled.num_examples
-        chosen_unlabeled = kind.chosen(settings, unlabeled)
+        chosen_unlabeled = kind.select_images(settings, unlabeled)
     batch_parts = mixture.batch_parts(
-        kind.chosen(settings, source),
+        kind.select_images(settings, source),
         chosen_unlabeled,
         settings.data.unlabeled_ratio,
         batch_size,

@@ -1,16 +1,17 @@
-"""What can be measured of a network, from arrays alone. A new evaluation is one file and one line here.
+"""What can be measured of a network, from arrays alone.
 
-Each is a function (train, test, options) -> iterator of (name, value): `Examples` of the training and of the test split, and the eval
-section of the configuration. A value that is a float is a figure; anything else, made of lists, dicts, numbers and texts, is a detail
-that the report shows. It may raise `NotPossible`.
+A new evaluation is a file here, a row of `EVALUATIONS`, and its name in `config.registry`. It is a
+function (train, test, options) that yields `Metric`s and `Detail`s: `train` and `test` are
+`Examples`, `options` is the eval section of the configuration. It may raise `NotPossible`.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from tf_simclr.config.sections import EvalConfig
 from tf_simclr.evaluation.metrics import (
     classifier,
     clustering,
@@ -19,66 +20,96 @@ from tf_simclr.evaluation.metrics import (
     linear_probe,
     retrieval,
 )
-from tf_simclr.evaluation.metrics.base import NotPossible
+from tf_simclr.evaluation.metrics.base import Detail, Examples, Metric, NotPossible
 
-SMALL = (
-    2**24
-)  # numbers; below, several threads wait for one another more than they compute (measured: 40 times slower on a busy machine)
+# Numbers below which one thread computes: several wait for one another more than they compute
+# (measured: 40 times slower on a busy machine).
+SINGLE_THREAD_SIZE = 2**24
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """`of`: what it is made of, "features" of each layer or "logits". Whether it needs labels, and whether it needs training examples."""
+    """A row of the table.
 
-    compute: Callable
-    of: str = "features"
-    labels: bool = True
-    train: bool = False
+    Attributes:
+        compute: the function.
+        reads: "features" of each layer, or the "logits" of the linear classifier.
+        needs_labels: whether test examples without a label are left out.
+        needs_training_examples: whether it is fitted to training examples.
+    """
+
+    compute: Callable[[Examples | None, Examples, EvalConfig], Iterator[Metric | Detail]]
+    reads: str = "features"
+    needs_labels: bool = True
+    needs_training_examples: bool = False
 
 
 EVALUATIONS = {
-    "classifier": Evaluation(classifier.evaluate, of="logits"),
-    "probe": Evaluation(linear_probe.evaluate, train=True),
-    "few_labels": Evaluation(linear_probe.few_labels, train=True),
-    "knn": Evaluation(knn.evaluate, train=True),
+    "classifier": Evaluation(classifier.evaluate, reads="logits"),
+    "probe": Evaluation(linear_probe.evaluate, needs_training_examples=True),
+    "few_labels": Evaluation(linear_probe.few_labels, needs_training_examples=True),
+    "knn": Evaluation(knn.evaluate, needs_training_examples=True),
     "clustering": Evaluation(clustering.evaluate),
     "retrieval": Evaluation(retrieval.evaluate),
-    "neighbors": Evaluation(retrieval.neighbors, labels=False),
-    "health": Evaluation(feature_health.evaluate, labels=False),
+    "neighbors": Evaluation(retrieval.neighbors, needs_labels=False),
+    "health": Evaluation(feature_health.evaluate, needs_labels=False),
 }
 
 
-def run(name, train, test, options):
-    """({figure: float}, {detail: value}) of the evaluation `name`.
+def run(
+    name: str, train: Examples | None, test: Examples, options: EvalConfig
+) -> tuple[dict[str, float], dict[str, object]]:
+    """Runs one evaluation.
 
     Args:
-        train, test: `Examples`, also such without label; train is None where there are no training examples.
+        name: a key of `EVALUATIONS`.
+        train: training examples, also without label; None: there are none.
+        test: test examples, also without label.
+        options: the eval section of the configuration.
+
+    Returns:
+        ({metric name: value}, {detail name: value}).
 
     Raises:
-        NotPossible: what is missing, or is not a number.
+        NotPossible: something is missing or is not a number.
+        TypeError: the evaluation yields something that is neither a `Metric` nor a `Detail`.
     """
     evaluation = EVALUATIONS[name]
-    if evaluation.train and (train is None or not len(train.labeled())):
+    train, test = _usable_examples(evaluation, train, test)
+    size = test.features.size
+    if evaluation.needs_training_examples:
+        size += train.features.size
+    metrics, details = {}, {}
+    with threadpool_limits(1 if size < SINGLE_THREAD_SIZE else None):
+        for result in evaluation.compute(train, test, options):
+            if isinstance(result, Metric):
+                metrics[result.name] = result.value
+            elif isinstance(result, Detail):
+                details[result.name] = result.value
+            else:
+                raise TypeError(f"{name} yields {result!r}; a Metric or a Detail is expected")
+    return metrics, details
+
+
+def _usable_examples(evaluation, train, test):
+    """(training, test) examples that the evaluation can use; NotPossible if there are none."""
+    if evaluation.needs_training_examples and (train is None or not len(train.labeled())):
         raise NotPossible("no training example has a label")
-    if evaluation.labels:
-        train, test = (
-            None if examples is None else examples.labeled() for examples in (train, test)
-        )
+    if evaluation.needs_labels:
+        train = None if train is None else train.labeled()
+        test = test.labeled()
     if not len(test):
         raise NotPossible("no test example has a label")
-    for what, examples in (("training", train if evaluation.train else None), ("test", test)):
-        bad = (
-            0
-            if examples is None
-            else int((~np.isfinite(examples.features.sum(1, dtype=np.float64))).sum())
+    if evaluation.needs_training_examples:
+        _check_finite("training", train)
+    _check_finite("test", test)
+    return train, test
+
+
+def _check_finite(kind, examples):
+    sums = examples.features.sum(1, dtype=np.float64)
+    num_bad = int((~np.isfinite(sums)).sum())
+    if num_bad:
+        raise NotPossible(
+            f"{num_bad} of {len(examples)} {kind} examples have features that are not finite"
         )
-        if bad:
-            raise NotPossible(
-                f"{bad} of {len(examples)} {what} examples have features that are not finite"
-            )
-    figures, details = {}, {}
-    size = test.features.size + (train.features.size if evaluation.train else 0)
-    with threadpool_limits(1 if size < SMALL else None):
-        for key, value in evaluation.compute(train, test, options):
-            (figures if isinstance(value, float) else details)[key] = value
-    return figures, details

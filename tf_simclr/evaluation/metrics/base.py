@@ -1,4 +1,4 @@
-"""What evaluations are given, and how one says that it can't be made."""
+"""What an evaluation is given, what it yields, and how it says that it is not possible."""
 
 import dataclasses
 
@@ -6,19 +6,51 @@ import numpy as np
 
 from tf_simclr.data.source import UNLABELED
 
-MAX_EXAMPLES = 10_000  # examples of what grows with the square of their number
+MAX_EXAMPLES = 10_000  # of what grows with the square of their number
 
 
 class NotPossible(Exception):
-    """An evaluation can't be made of these examples; the message says why. The others go on."""
+    """An evaluation is not possible for these examples; the message says why."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Metric:
+    """A number that an evaluation has measured; it is in tables, TensorBoard and results.json.
+
+    Attributes:
+        name: as in `report.metric_names`.
+        value: anything that `float` takes.
+    """
+
+    name: str
+    value: float
+
+    def __post_init__(self):
+        object.__setattr__(self, "value", float(self.value))
+
+
+@dataclasses.dataclass(frozen=True)
+class Detail:
+    """What else an evaluation has to say: in results.json, for the report.
+
+    Attributes:
+        name: key in results.json.
+        value: made of lists, dicts, numbers and texts.
+    """
+
+    name: str
+    value: object
 
 
 @dataclasses.dataclass(frozen=True)
 class Examples:
-    """One network's view of some examples.
+    """What one network makes of some examples.
 
-    features: float32 [N, C]. labels: int64 [N], -1 where unknown. views: float32 [M, 2, C], features of two augmented views of
-    each of some of the examples, or None.
+    Attributes:
+        features: float32 [N, C].
+        labels: int64 [N], -1 where unknown.
+        views: float32 [M, 2, C], features of two augmented views of each of some of the examples,
+            or None.
     """
 
     features: np.ndarray
@@ -28,29 +60,33 @@ class Examples:
     def __len__(self):
         return len(self.labels)
 
-    def take(self, index):
-        """Only the examples `index` (int64 [n] or bool [N])."""
+    def take(self, index: np.ndarray) -> "Examples":
+        """Only the examples `index` (int64 [n] or bool [N]), without views."""
         return Examples(self.features[index], self.labels[index])
 
-    def labeled(self):
+    def labeled(self) -> "Examples":
         """Only the examples with a label; all of them as they are where each has one."""
-        known = self.labels != UNLABELED
-        return self if known.all() else self.take(known)
+        is_labeled = self.labels != UNLABELED
+        return self if is_labeled.all() else self.take(is_labeled)
 
-    def drawn(self, count, seed=0):
+    def drawn(self, count: int, seed: int = 0) -> "Examples":
         """A seeded draw of at most `count` examples, in their order."""
         return self.take(draw(len(self), count, seed)) if len(self) > count else self
 
 
-def draw(total, count, seed=0):
-    """int64 [min(total, count)]: a seeded draw of positions, in their order."""
+def draw(total: int, count: int, seed: int = 0) -> np.ndarray:
+    """A seeded draw of positions, in their order.
+
+    Returns:
+        int64 [min(total, count)].
+    """
     return np.sort(np.random.default_rng(seed).permutation(total)[:count])
 
 
-def normalized(features):
-    """`features` [..., C] at length 1, so that a product of two is the cosine; zeros stay zeros."""
+def normalized(features: np.ndarray) -> np.ndarray:
+    """Features [..., C] at length 1, so that a product of two is the cosine; zeros stay zeros."""
     tiny = np.finfo(np.float32).tiny
-    features = features / np.maximum(
-        np.abs(features).max(-1, keepdims=True), tiny
-    )  # the squares of large numbers are not finite
-    return features / np.maximum(np.linalg.norm(features, axis=-1, keepdims=True), tiny)
+    largest = np.abs(features).max(-1, keepdims=True)
+    features = features / np.maximum(largest, tiny)  # the squares of large numbers are not finite
+    length = np.linalg.norm(features, axis=-1, keepdims=True)
+    return features / np.maximum(length, tiny)

@@ -1,84 +1,111 @@
-"""The trained linear classifier: what it gets right, and whether it knows how sure it may be."""
+"""The trained linear classifier: its accuracy, calibration and confusions."""
 
 import numpy as np
 
-BINS = 15  # of the confidence, as Guo et al. 2017 have them
-SHOWN = 12  # mistakes that are kept
-MOST_CLASSES = 1000  # of a confusion matrix
+from tf_simclr.evaluation.metrics.base import Detail, Metric
+
+NUM_BINS = 15  # of the confidence (Guo et al. 2017)
+MAX_MISTAKES = 12  # that are kept
+MAX_CONFUSION_CLASSES = 1000
 
 
 def evaluate(train, test, options):
-    """Yields accuracy, calibration, and what is mistaken for what.
+    """Accuracy, calibration, and what is mistaken for what.
 
     Args:
-        test: its features are the logits [N, C], all its examples have a label.
+        train: not used.
+        test: its features are the logits [N, C]; all its examples have a label.
+        options: not used.
 
     Yields:
-        label_top_1_accuracy, label_top_5_accuracy; negative_log_likelihood (nats, mean); expected_calibration_error (Guo et
-        al. 2017, eq. 3); per_class_accuracy [C], None for a class that is not there; confusion [C][C], a row for each true class, of up to 1,000;
+        label_top_1_accuracy, label_top_5_accuracy; negative_log_likelihood (nats, mean);
+        expected_calibration_error (Guo et al. 2017, equation 3); per_class_accuracy [C], None for
+        a class that does not occur; confusion [C][C], a row for each true class, of up to 1,000;
         reliability, a dict for each bin of the confidence; mistakes, the most confident first.
     """
-    logits, labels = test.features.astype(np.float64), test.labels
-    own = np.take_along_axis(logits, labels[:, None], 1)  # [N, 1]
-    rank = (logits >= own).sum(1) - 1  # a tie counts against the network
-    yield "label_top_1_accuracy", float(np.mean(rank < 1))
-    yield "label_top_5_accuracy", float(np.mean(rank < 5))
-    shifted = logits - logits.max(1, keepdims=True)
-    log_p = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
-    yield "negative_log_likelihood", float(-np.mean(np.take_along_axis(log_p, labels[:, None], 1)))
-    predicted, confidence, correct = logits.argmax(1), np.exp(log_p.max(1)), rank < 1
+    logits = test.features.astype(np.float64)
+    labels = test.labels
+    num_classes = logits.shape[1]
+    true_logits = np.take_along_axis(logits, labels[:, None], 1)  # [N, 1]
+    rank = (logits >= true_logits).sum(1) - 1  # a tie counts against the network
+    correct = rank < 1
+    yield Metric("label_top_1_accuracy", np.mean(correct))
+    yield Metric("label_top_5_accuracy", np.mean(rank < 5))
+
+    log_probabilities = _log_softmax(logits)
+    true_log_probabilities = np.take_along_axis(log_probabilities, labels[:, None], 1)
+    yield Metric("negative_log_likelihood", -np.mean(true_log_probabilities))
+
+    predicted = logits.argmax(1)
+    confidence = np.exp(log_probabilities.max(1))
     bins = reliability(confidence, correct)
-    yield (
-        "expected_calibration_error",
-        float(
-            sum(b["count"] * abs(b["accuracy"] - b["confidence"]) for b in bins if b["count"])
-            / len(labels)
-        ),
-    )
-    yield "reliability", bins
-    count = logits.shape[1]
-    if count <= MOST_CLASSES:
-        yield (
-            "confusion",
-            np.bincount(labels * count + predicted, minlength=count * count)
-            .reshape(count, count)
-            .tolist(),
-        )
-    yield (
-        "per_class_accuracy",
-        [float(correct[labels == c].mean()) if (labels == c).any() else None for c in range(count)],
-    )
-    wrong = np.flatnonzero(predicted != labels)
-    yield (
-        "mistakes",
-        [
+    yield Metric("expected_calibration_error", _calibration_error(bins, len(labels)))
+    yield Detail("reliability", bins)
+    if num_classes <= MAX_CONFUSION_CLASSES:
+        pairs = labels * num_classes + predicted
+        counts = np.bincount(pairs, minlength=num_classes * num_classes)
+        yield Detail("confusion", counts.reshape(num_classes, num_classes).tolist())
+    yield Detail("per_class_accuracy", _per_class_accuracy(correct, labels, num_classes))
+    yield Detail("mistakes", _mistakes(labels, predicted, confidence))
+
+
+def _log_softmax(logits):
+    shifted = logits - logits.max(1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+
+
+def reliability(confidence: np.ndarray, correct: np.ndarray) -> list[dict]:
+    """How often predictions are right, by their confidence.
+
+    Args:
+        confidence: float [N] in [0, 1].
+        correct: bool [N].
+
+    Returns:
+        [{"from", "to", "count", "confidence", "accuracy"}] of `NUM_BINS` equal bins, each with its
+        upper end; the means are None in an empty bin.
+    """
+    index = np.clip(np.ceil(confidence * NUM_BINS).astype(int) - 1, 0, NUM_BINS - 1)  # [N]
+    counts = np.bincount(index, minlength=NUM_BINS)
+    confidence_sums = np.bincount(index, confidence, NUM_BINS)
+    correct_sums = np.bincount(index, correct, NUM_BINS)
+    bins = []
+    for number, count in enumerate(counts):
+        bins.append(
             {
-                "example": int(i),
-                "label": int(labels[i]),
-                "predicted": int(predicted[i]),
-                "confidence": float(confidence[i]),
+                "from": number / NUM_BINS,
+                "to": (number + 1) / NUM_BINS,
+                "count": int(count),
+                "confidence": float(confidence_sums[number] / count) if count else None,
+                "accuracy": float(correct_sums[number] / count) if count else None,
             }
-            for i in wrong[np.argsort(-confidence[wrong], kind="stable")[:SHOWN]]
-        ],
-    )
+        )
+    return bins
 
 
-def reliability(confidence, correct):
-    """[{"from", "to", "count", "confidence", "accuracy"}] of BINS equal bins of confidence [N]; the means are None where there is nothing."""
-    which = np.clip(
-        np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1
-    )  # a bin has its upper end
-    counts = np.bincount(which, minlength=BINS)
-    sums = {
-        "confidence": np.bincount(which, confidence, BINS),
-        "accuracy": np.bincount(which, correct, BINS),
-    }
+def _calibration_error(bins, num_examples):
+    gaps = [b["count"] * abs(b["accuracy"] - b["confidence"]) for b in bins if b["count"]]
+    return sum(gaps) / num_examples
+
+
+def _per_class_accuracy(correct, labels, num_classes):
+    accuracies = []
+    for label in range(num_classes):
+        of_class = labels == label
+        accuracies.append(float(correct[of_class].mean()) if of_class.any() else None)
+    return accuracies
+
+
+def _mistakes(labels, predicted, confidence):
+    """The most confident wrong predictions."""
+    wrong = np.flatnonzero(predicted != labels)
+    order = np.argsort(-confidence[wrong], kind="stable")[:MAX_MISTAKES]
     return [
         {
-            "from": i / BINS,
-            "to": (i + 1) / BINS,
-            "count": int(count),
-            **{name: float(values[i] / count) if count else None for name, values in sums.items()},
+            "example": int(i),
+            "label": int(labels[i]),
+            "predicted": int(predicted[i]),
+            "confidence": float(confidence[i]),
         }
-        for i, count in enumerate(counts)
+        for i in wrong[order]
     ]

@@ -1,20 +1,21 @@
-"""Weighted k-nearest-neighbour classification of features (Wu et al. 2018)."""
+"""Weighted k-nearest-neighbor classification of features (Wu et al. 2018)."""
 
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
-from tf_simclr.evaluation.metrics.base import NotPossible, draw, normalized
+from tf_simclr.evaluation.metrics.base import Detail, Metric, NotPossible, draw, normalized
 
-NEIGHBORS = (1, 2, 5, 10, 20, 50, 100, 200)
+CHOICES_OF_K = (1, 2, 5, 10, 20, 50, 100, 200)
 TEMPERATURES = (0.05, 0.1, 0.2, 0.5)
-QUERIES = 5000  # training examples that choose among them
+MAX_QUERIES = 5000  # training examples that choose among them
 
 
 def evaluate(train, test, options):
     """Each of the k most similar training examples votes with exp(cosine/temperature).
 
-    Where `options` leave k or temperature open (0), they are chosen by how often training examples are classified right by the other
-    training examples; of equals the smallest k, then the lowest temperature.
+    Where the options leave k or temperature open (0), they are chosen by how often training
+    examples are classified right by the other training examples; of equals the smallest k, then
+    the lowest temperature.
 
     Yields:
         knn_accuracy, and knn: which k and temperature.
@@ -24,59 +25,87 @@ def evaluate(train, test, options):
     """
     if options.knn_k > len(train):
         raise NotPossible(
-            f"--knn_k={options.knn_k} neighbours are to vote, and there are {len(train)} training examples with a label"
+            f"--knn_k={options.knn_k} neighbors are to vote, and there are {len(train)} training "
+            "examples with a label"
         )
     index = NearestNeighbors(algorithm="brute").fit(normalized(train.features))
     k, temperature = _choose(index, train, options)
-    yield "knn", {"k": k, "temperature": temperature}
-    similarity, found = nearest(index, normalized(test.features), k)
-    yield (
-        "knn_accuracy",
-        float(np.mean(vote(similarity, train.labels[found], temperature) == test.labels)),
-    )
+    yield Detail("knn", {"k": k, "temperature": temperature})
+    similarity, neighbors = nearest(index, normalized(test.features), k)
+    predicted = vote(similarity, train.labels[neighbors], temperature)
+    yield Metric("knn_accuracy", np.mean(predicted == test.labels))
 
 
-def nearest(index, queries, k):
-    """(cosine [Q, k], row [Q, k]) of the k examples of `index` most similar to each of queries [Q, C]; all are of length 1."""
-    distance, found = index.kneighbors(queries, k)
-    return 1 - np.square(distance) / 2, found  # on the unit sphere d^2 = 2 - 2 cos
+def nearest(index: NearestNeighbors, queries: np.ndarray, k: int):
+    """The k examples that are most similar to each query.
+
+    Args:
+        index: fitted to features [N, C] of length 1.
+        queries: [Q, C], of length 1.
+        k: how many.
+
+    Returns:
+        (cosine [Q, k], position in the index [Q, k]).
+    """
+    distance, neighbors = index.kneighbors(queries, k)
+    return 1 - np.square(distance) / 2, neighbors  # on the unit sphere d^2 = 2 - 2 cos
 
 
-def nearest_others(index, features, rows, k):
-    """As `nearest`, of examples that are in `index` themselves: features [rows] without the example itself."""
-    similarity, found = nearest(index, features[rows], k + 1)
-    others = found != rows[:, None]
-    others[others.all(1), -1] = False  # where there are more equal ones than k
-    return similarity[others].reshape(len(rows), k), found[others].reshape(len(rows), k)
+def nearest_others(index: NearestNeighbors, features: np.ndarray, positions: np.ndarray, k: int):
+    """As `nearest`, for examples that are in `index` themselves, without the example itself.
+
+    Args:
+        index: fitted to `features`.
+        features: [N, C], of length 1.
+        positions: int64 [Q], which of them are the queries.
+        k: how many.
+    """
+    similarity, neighbors = nearest(index, features[positions], k + 1)
+    is_other = neighbors != positions[:, None]
+    # Where more than k examples are equal to the query, it need not be among them.
+    is_other[is_other.all(1), -1] = False
+    shape = (len(positions), k)
+    return similarity[is_other].reshape(shape), neighbors[is_other].reshape(shape)
 
 
-def vote(similarity, labels, temperature):
-    """The class with the most weight: similarity, labels [Q, k] of the neighbours -> [Q]; of equals the lower class."""
-    count = int(labels.max()) + 1
-    weight = np.exp(
-        (similarity - similarity.max(1, keepdims=True)) / temperature
-    )  # a common factor does not change the vote
-    slots = np.arange(len(labels))[:, None] * count + labels
-    return (
-        np.bincount(slots.ravel(), weight.ravel(), len(labels) * count).reshape(-1, count).argmax(1)
-    )
+def vote(similarity: np.ndarray, labels: np.ndarray, temperature: float) -> np.ndarray:
+    """The class with the most weight; of equals the lower class.
+
+    Args:
+        similarity: [Q, k] of the neighbors.
+        labels: int64 [Q, k] of the neighbors.
+        temperature: of the weights exp(similarity/temperature).
+
+    Returns:
+        int64 [Q].
+    """
+    num_classes = int(labels.max()) + 1
+    # A common factor does not change the vote.
+    shifted = similarity - similarity.max(1, keepdims=True)
+    weight = np.exp(shifted / temperature)
+    cells = np.arange(len(labels))[:, None] * num_classes + labels  # [Q, k]
+    totals = np.bincount(cells.ravel(), weight.ravel(), len(labels) * num_classes)
+    return totals.reshape(-1, num_classes).argmax(1)
 
 
 def _choose(index, train, options):
-    ks = [options.knn_k] if options.knn_k else [k for k in NEIGHBORS if k < len(train)] or [1]
+    """(k, temperature)."""
+    possible = [k for k in CHOICES_OF_K if k < len(train)] or [1]
+    ks = [options.knn_k] if options.knn_k else possible
     temperatures = [options.knn_temperature] if options.knn_temperature else TEMPERATURES
-    if len(ks) == len(temperatures) == 1 or ks[-1] >= len(train):
+    nothing_to_choose = len(ks) == len(temperatures) == 1
+    if nothing_to_choose or ks[-1] >= len(train):
         return ks[0], temperatures[0]
-    rows = draw(len(train), QUERIES)
-    similarity, found = nearest_others(index, normalized(train.features), rows, ks[-1])
-    right = [
-        (
-            np.mean(vote(similarity[:, :k], train.labels[found[:, :k]], t) == train.labels[rows]),
-            -k,
-            -t,
-        )
-        for k in ks
-        for t in temperatures
-    ]
-    _, k, temperature = max(right)
-    return -k, -temperature
+    queries = draw(len(train), MAX_QUERIES)
+    features = normalized(train.features)
+    similarity, neighbors = nearest_others(index, features, queries, ks[-1])
+    best = None
+    for k in ks:
+        neighbor_labels = train.labels[neighbors[:, :k]]
+        for temperature in temperatures:
+            predicted = vote(similarity[:, :k], neighbor_labels, temperature)
+            accuracy = np.mean(predicted == train.labels[queries])
+            candidate = (accuracy, -k, -temperature)
+            best = candidate if best is None else max(best, candidate)
+    _, negative_k, negative_temperature = best
+    return -negative_k, -negative_temperature

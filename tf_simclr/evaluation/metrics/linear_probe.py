@@ -6,33 +6,32 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedShuffleSplit
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from tf_simclr.evaluation.metrics import sgd_probe
-from tf_simclr.evaluation.metrics.base import NotPossible
+from tf_simclr.evaluation.metrics.base import Detail, Metric, NotPossible
 
-STRENGTHS = (
-    1e4,
-    1e3,
-    1e2,
-    1e1,
-    1.0,
-    0.1,
-)  # of the L2 penalty, strength/2 times the squared weights beside the sum of the losses
-HELD_OUT = 0.2  # of the training examples choose the strength
-STEPS = 200  # of L-BFGS at most
-FEW, SPLITS = 500, 10  # fewer are split so often, since one split of few says little
-SGD_EXAMPLES, SGD_PRODUCTS = (
-    200_000,
-    2e10,
-)  # more examples, or more products in one pass over them: minibatches on the device
-LABELS, DRAWS = (1, 2, 5, 10, 20), 5
+# L2 strengths to choose from: strength/2 times the squared weights, beside the sum of the losses.
+STRENGTHS = (1e4, 1e3, 1e2, 1e1, 1.0, 0.1)
+HELD_OUT_FRACTION = 0.2  # share of the training examples that chooses the strength
+MAX_ITERATIONS = 200  # of L-BFGS
+TOLERANCE = 1e-3
+# Fewer examples are split several times, since one split of few says little.
+FEW_EXAMPLES = 500
+NUM_SPLITS = 10
+# More examples, or more products in one pass over them, go through minibatches on the device.
+MAX_LBFGS_EXAMPLES = 200_000
+MAX_LBFGS_PRODUCTS = 2e10
+LABELS_PER_CLASS = (1, 2, 5, 10, 20)
+NUM_DRAWS = 5
 
 
 def evaluate(train, test, options):
-    """Logistic regression on standardised features, the L2 strength chosen on a fifth of the training examples (of fewer than 500 in
-    the mean over ten draws of it).
+    """Logistic regression on standardized features.
+
+    The L2 strength is chosen on a fifth of the training examples, of fewer than 500 in the mean
+    over ten draws of it.
 
     Yields:
         linear_probe_accuracy, and probe: {"l2_strength", "solver"}.
@@ -40,136 +39,180 @@ def evaluate(train, test, options):
     Raises:
         NotPossible: labels of one class only.
     """
-    classes = _at_least_two(train)
-    if len(train) > SGD_EXAMPLES or train.features.size * len(classes) > SGD_PRODUCTS:
-        fitted, strength = sgd_probe.fit(train, STRENGTHS, HELD_OUT)
+    classes = _at_least_two_classes(train)
+    num_products = train.features.size * len(classes)
+    if len(train) > MAX_LBFGS_EXAMPLES or num_products > MAX_LBFGS_PRODUCTS:
         solver = "minibatches"
+        probe, strength = sgd_probe.fit(train, STRENGTHS, HELD_OUT_FRACTION)
     else:
-        strength, solver = _choose(train), "L-BFGS"
-        fitted = fit(train.features, train.labels, strength)
-    yield "probe", {"l2_strength": strength, "solver": solver}
-    yield "linear_probe_accuracy", float(fitted.score(test.features, test.labels))
+        solver = "L-BFGS"
+        strength = _choose_strength(train)
+        probe = fit(train.features, train.labels, strength)
+    yield Detail("probe", {"l2_strength": strength, "solver": solver})
+    yield Metric("linear_probe_accuracy", probe.score(test.features, test.labels))
 
 
 def few_labels(train, test, options):
-    """As `evaluate` with 1, 2, 5, 10, 20 labels a class and an L2 strength of 1, each for five draws of the labels.
+    """As `evaluate` with 1, 2, 5, 10, 20 labels a class and an L2 strength of 1.
 
-    The features are standardised by all of the training examples, which needs none of their labels.
+    Each is measured for five draws of the labels. The features are standardized by all of the
+    training examples, which needs none of their labels.
 
     Yields:
-        few_labels_<n>_accuracy, the mean over the draws, and few_labels: [{"labels_per_class", "mean", "std", "draws"}]. Where the classes
-        have n examples in all, or fewer, there is one draw only, and nothing for more labels.
+        few_labels_<n>_accuracy, the mean over the draws, and few_labels: [{"labels_per_class",
+        "mean", "std", "draws"}]. Where the classes have n examples in all, or fewer, there is one
+        draw only, and nothing for more labels.
     """
-    classes = _at_least_two(train)
-    counts = np.array([np.sum(train.labels == c) for c in classes])
+    classes = _at_least_two_classes(train)
+    class_sizes = np.array([np.sum(train.labels == label) for label in classes])
     scaler = StandardScaler().fit(train.features)
-    scaled, rows = scaler.transform(test.features), []
-    for per_class in LABELS:
-        everything = (counts <= per_class).all()
-        draws = [
-            _score_of_draw(train, classes, per_class, seed, scaler, (scaled, test.labels))
-            for seed in range(1 if everything else DRAWS)
-        ]
-        rows.append(
+    scaled_test = scaler.transform(test.features)
+    results = []
+    for labels_per_class in LABELS_PER_CLASS:
+        uses_all = (class_sizes <= labels_per_class).all()
+        accuracies = []
+        for seed in range(1 if uses_all else NUM_DRAWS):
+            index = _draw_labels(train.labels, classes, labels_per_class, seed)
+            scaled = scaler.transform(train.features[index])
+            regression = _fit_regression(scaled, train.labels[index], strength=1.0)
+            accuracies.append(float(regression.score(scaled_test, test.labels)))
+        mean = float(np.mean(accuracies))
+        results.append(
             {
-                "labels_per_class": per_class,
-                "mean": float(np.mean(draws)),
-                "std": float(np.std(draws)),
-                "draws": draws,
+                "labels_per_class": labels_per_class,
+                "mean": mean,
+                "std": float(np.std(accuracies)),
+                "draws": accuracies,
             }
         )
-        yield f"few_labels_{per_class}_accuracy", rows[-1]["mean"]
-        if everything:
+        yield Metric(f"few_labels_{labels_per_class}_accuracy", mean)
+        if uses_all:
             break
-    yield "few_labels", rows
+    yield Detail("few_labels", results)
 
 
-def _score_of_draw(train, classes, per_class, seed, scaler, test):
+def _draw_labels(labels, classes, labels_per_class, seed):
+    """Positions of a seeded draw of `labels_per_class` examples of each class."""
     rng = np.random.default_rng(seed)
-    index = np.concatenate(
-        [rng.permutation(np.flatnonzero(train.labels == c))[:per_class] for c in classes]
-    )
-    return float(
-        _regression(1.0, scaler.transform(train.features[index]), train.labels[index]).score(*test)
-    )
+    drawn = []
+    for label in classes:
+        members = np.flatnonzero(labels == label)
+        drawn.append(rng.permutation(members)[:labels_per_class])
+    return np.concatenate(drawn)
 
 
-def _at_least_two(train):
+def _at_least_two_classes(train):
     classes = np.unique(train.labels)
     if len(classes) < 2:
         raise NotPossible(
-            "the labels of the training examples are of one class only: there is nothing to tell apart"
+            "the labels of the training examples are of one class only: there is nothing to tell "
+            "apart"
         )
     return classes
 
 
-def _choose(train):
-    """The strength with the best accuracy on training examples that it is not fitted to; of equals that nearest to 1, which it is where a class has one example."""
-    counts = np.unique(train.labels, return_counts=True)[1]
-    if counts.min() < 2:
-        return 1.0
-    times = SPLITS if len(train) < FEW else 1
-    splits = StratifiedShuffleSplit(
-        times, test_size=max(int(HELD_OUT * len(train)), len(counts)), random_state=0
-    )
-    right = np.zeros(len(STRENGTHS))
-    for rows in splits.split(train.features, train.labels):
-        scaler = StandardScaler().fit(train.features[rows[0]])
-        fitted_to, held_out = (
-            (scaler.transform(train.features[index]), train.labels[index]) for index in rows
-        )
-        right += _path(fitted_to, held_out, times == 1)
-    return max(zip(right, STRENGTHS), key=lambda pair: (pair[0], -abs(np.log(pair[1]))))[1]
+def _choose_strength(train):
+    """The strength with the best accuracy on training examples that it is not fitted to.
 
-
-def _path(fitted_to, held_out, stop):
-    """Accuracy on `held_out` for each of the STRENGTHS, each fit starting from the one before.
-
-    `stop`: 0 from where it has fallen by more than its standard error, which is no matter of chance any more.
+    Of equals the one nearest to 1, which it is where a class has one example only.
     """
-    regression, right = (
-        LogisticRegression(max_iter=STEPS, tol=1e-3, warm_start=True),
-        np.zeros(len(STRENGTHS)),
-    )
+    class_sizes = np.unique(train.labels, return_counts=True)[1]
+    if class_sizes.min() < 2:
+        return 1.0
+    num_splits = NUM_SPLITS if len(train) < FEW_EXAMPLES else 1
+    num_held_out = max(int(HELD_OUT_FRACTION * len(train)), len(class_sizes))
+    splits = StratifiedShuffleSplit(num_splits, test_size=num_held_out, random_state=0)
+    accuracies = np.zeros(len(STRENGTHS))
+    for fitted_index, held_out_index in splits.split(train.features, train.labels):
+        scaler = StandardScaler().fit(train.features[fitted_index])
+        fitted = scaler.transform(train.features[fitted_index])
+        held_out = scaler.transform(train.features[held_out_index])
+        accuracies += _accuracy_of_strengths(
+            (fitted, train.labels[fitted_index]),
+            (held_out, train.labels[held_out_index]),
+            stops_early=num_splits == 1,
+        )
+
+    def quality(pair):
+        accuracy, strength = pair
+        return accuracy, -abs(np.log(strength))
+
+    _, best_strength = max(zip(accuracies, STRENGTHS), key=quality)
+    return best_strength
+
+
+def _accuracy_of_strengths(fitted, held_out, *, stops_early):
+    """Held-out accuracy for each of the STRENGTHS; each fit starts from the one before.
+
+    Args:
+        fitted: (features, labels) to fit to.
+        held_out: (features, labels) to measure on.
+        stops_early: 0 from where the accuracy has fallen by more than its standard error, which is
+            no matter of chance any more.
+    """
+    regression = LogisticRegression(max_iter=MAX_ITERATIONS, tol=TOLERANCE, warm_start=True)
+    accuracies = np.zeros(len(STRENGTHS))
+    num_held_out = len(held_out[1])
     for number, strength in enumerate(STRENGTHS):
-        right[number] = _quietly(regression.set_params(C=1 / strength), *fitted_to).score(*held_out)
-        best = right.max()
-        if stop and right[number] < best - np.sqrt(best * (1 - best) / len(held_out[1])):
+        regression.set_params(C=1 / strength)
+        _fit_without_warning(regression, *fitted)
+        accuracies[number] = regression.score(*held_out)
+        best = accuracies.max()
+        standard_error = np.sqrt(best * (1 - best) / num_held_out)
+        if stops_early and accuracies[number] < best - standard_error:
             break
-    return right
+    return accuracies
 
 
-def fit(features, labels, strength=1.0):
-    """The probe, a scikit-learn pipeline, fitted to features [N, C] and labels [N] of at least two classes."""
+def fit(features: np.ndarray, labels: np.ndarray, strength: float = 1.0) -> Pipeline:
+    """Fits the probe.
+
+    Args:
+        features: [N, C].
+        labels: [N], of at least two classes.
+        strength: of the L2 penalty.
+
+    Returns:
+        A scikit-learn pipeline of scaler and logistic regression.
+    """
     scaler = StandardScaler()
-    return make_pipeline(scaler, _regression(strength, scaler.fit_transform(features), labels))
+    scaled = scaler.fit_transform(features)
+    return make_pipeline(scaler, _fit_regression(scaled, labels, strength))
 
 
-def _regression(strength, scaled, labels):
-    return _quietly(LogisticRegression(C=1 / strength, max_iter=STEPS, tol=1e-3), scaled, labels)
+def _fit_regression(scaled, labels, strength):
+    regression = LogisticRegression(C=1 / strength, max_iter=MAX_ITERATIONS, tol=TOLERANCE)
+    return _fit_without_warning(regression, scaled, labels)
 
 
-def _quietly(regression, scaled, labels):
+def _fit_without_warning(regression, scaled, labels):
     with warnings.catch_warnings():
-        # Nearly collapsed features never converge, and what so many steps reach is the figure all the same.
+        # Nearly collapsed features never converge; what so many iterations reach counts.
         warnings.simplefilter("ignore", ConvergenceWarning)
         return regression.fit(scaled, labels)
 
 
-def as_linear_layer(probe, num_classes):
-    """A fitted probe as (kernel [C, num_classes], bias [num_classes]) on features that are not standardised.
+def as_linear_layer(probe: Pipeline, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """A fitted probe as a linear layer on features that are not standardized.
 
-    A class that it was not fitted to gets the least of the biases.
+    Args:
+        probe: of `fit`.
+        num_classes: outputs of the layer; a class that the probe was not fitted to gets the least
+            of the biases.
+
+    Returns:
+        (kernel float32 [C, num_classes], bias float32 [num_classes]).
     """
     scaler, regression = probe
-    weights, biases = regression.coef_, regression.intercept_  # [classes, C], [classes]
-    if len(weights) == 1:  # two classes: the logit of the second
-        weights, biases = (
-            np.concatenate([-weights, weights]) / 2,
-            np.concatenate([-biases, biases]) / 2,
-        )
+    weights = regression.coef_  # [classes, C]
+    biases = regression.intercept_  # [classes]
+    if len(weights) == 1:  # two classes have one row, the logit of the second
+        weights = np.concatenate([-weights, weights]) / 2
+        biases = np.concatenate([-biases, biases]) / 2
     weights = weights / scaler.scale_
     biases = biases - weights @ scaler.mean_
-    kernel, bias = np.zeros((weights.shape[1], num_classes)), np.full(num_classes, biases.min())
-    kernel[:, regression.classes_], bias[regression.classes_] = weights.T, biases
+    kernel = np.zeros((weights.shape[1], num_classes))
+    bias = np.full(num_classes, biases.min())
+    kernel[:, regression.classes_] = weights.T
+    bias[regression.classes_] = biases
     return kernel.astype(np.float32), bias.astype(np.float32)

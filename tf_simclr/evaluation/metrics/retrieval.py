@@ -2,19 +2,27 @@
 
 import numpy as np
 
-from tf_simclr.evaluation.metrics.base import MAX_EXAMPLES, NotPossible, normalized
+from tf_simclr.evaluation.metrics.base import (
+    MAX_EXAMPLES,
+    Detail,
+    Metric,
+    NotPossible,
+    normalized,
+)
 
-AT = (1, 5, 10)
-SHOWN, NEIGHBORS = 12, 8  # queries whose neighbours are kept, and how many of each
+RECALL_AT = (1, 5, 10)
+NUM_QUERIES = 12  # queries whose neighbors the report shows
+NUM_NEIGHBORS = 8  # of each of them
 BLOCK = 256  # queries at a time
 
 
 def evaluate(train, test, options):
-    """Ranks all other test examples by cosine; at most 10,000 examples, a seeded draw.
+    """Ranks all other test examples by cosine, of a seeded draw of at most 10,000 examples.
 
     Yields:
-        retrieval_recall_at_1, 5, 10: how often one of the first is of the query's class; retrieval_map: the mean average precision.
-        Queries whose class has no other example do not count.
+        retrieval_recall_at_1, 5, 10: how often one of the first is of the query's class;
+        retrieval_map: the mean average precision. Queries whose class has no other example do not
+        count.
 
     Raises:
         NotPossible: no class has two examples.
@@ -23,58 +31,72 @@ def evaluate(train, test, options):
     features = normalized(test.features)
     recall, precision = [], []
     for start in range(0, len(test), BLOCK):
-        rows = np.arange(start, min(start + BLOCK, len(test)))
-        hits = test.labels[_ranked(features, rows)] == test.labels[rows, None]  # [n, N - 1]
+        queries = np.arange(start, min(start + BLOCK, len(test)))
+        ranked_labels = test.labels[_ranked_others(features, queries)]
+        hits = ranked_labels == test.labels[queries, None]  # [n, N - 1]
         hits = hits[hits.any(1)]
-        recall.append([hits[:, :k].any(1) for k in AT])
-        found = np.cumsum(hits, 1)
-        precision.append(
-            (found / np.arange(1, hits.shape[1] + 1) * hits).sum(1) / found[:, -1]
-            if len(hits)
-            else []
-        )
-    recall, precision = np.concatenate(recall, 1), np.concatenate(precision)
+        recall.append([hits[:, :k].any(1) for k in RECALL_AT])
+        precision.append(_average_precision(hits) if len(hits) else [])
+    recall = np.concatenate(recall, 1)  # [len(RECALL_AT), queries]
+    precision = np.concatenate(precision)
     if not len(precision):
         raise NotPossible("no class has two test examples")
-    for k, found in zip(AT, recall):
-        yield f"retrieval_recall_at_{k}", float(found.mean())
-    yield "retrieval_map", float(precision.mean())
+    for k, is_hit in zip(RECALL_AT, recall):
+        yield Metric(f"retrieval_recall_at_{k}", is_hit.mean())
+    yield Metric("retrieval_map", precision.mean())
 
 
-def neighbors(train, test, options):
-    """Yields neighbors: a few test examples and the most similar others, [{"query", "neighbors", "similarity"}]; labels are not used but
-    to take queries from all classes."""
-    if len(test) < 2:
-        raise NotPossible("there is one test example only")
-    features = normalized(test.features)
-    rows = []
-    for row in _queries(test.labels):
-        similarity = features @ features[row]
-        similarity[row] = -np.inf
-        found = np.argsort(-similarity, kind="stable")[: min(NEIGHBORS, len(test) - 1)]
-        rows.append(
-            {
-                "query": int(row),
-                "neighbors": found.tolist(),
-                "similarity": [round(float(value), 4) for value in similarity[found]],
-            }
-        )
-    yield "neighbors", rows
+def _average_precision(hits):
+    """Average precision of each query. hits: bool [n, N - 1], the most similar example first."""
+    num_hits = np.cumsum(hits, 1)
+    ranks = np.arange(1, hits.shape[1] + 1)
+    return (num_hits / ranks * hits).sum(1) / num_hits[:, -1]
 
 
-def _ranked(features, rows):
-    """[n, N - 1]: the other examples of each of `rows`, the most similar first."""
-    similarity = features[rows] @ features.T
-    similarity[np.arange(len(rows)), rows] = np.inf  # itself comes first, and is cut off
+def _ranked_others(features, queries):
+    """int64 [n, N - 1]: the other examples of each query, the most similar first."""
+    similarity = features[queries] @ features.T
+    # The query itself comes first, and is cut off.
+    similarity[np.arange(len(queries)), queries] = np.inf
     return np.argsort(-similarity, 1, kind="stable")[:, 1:]
 
 
-def _queries(labels):
-    """Positions of the queries that are shown: one of each class, then the second ones, as many as SHOWN; a seeded draw."""
+def neighbors(train, test, options):
+    """A few test examples and the most similar others, for the report.
+
+    Labels are used only to take queries from all classes.
+
+    Yields:
+        neighbors: [{"query", "neighbors", "similarity"}].
+
+    Raises:
+        NotPossible: fewer than two examples.
+    """
+    if len(test) < 2:
+        raise NotPossible("there is one test example only")
+    features = normalized(test.features)
+    results = []
+    for query in _choose_queries(test.labels):
+        similarity = features @ features[query]
+        similarity[query] = -np.inf
+        order = np.argsort(-similarity, kind="stable")
+        nearest = order[: min(NUM_NEIGHBORS, len(test) - 1)]
+        results.append(
+            {
+                "query": int(query),
+                "neighbors": nearest.tolist(),
+                "similarity": [round(float(value), 4) for value in similarity[nearest]],
+            }
+        )
+    yield Detail("neighbors", results)
+
+
+def _choose_queries(labels):
+    """Positions of a seeded draw: one of each class, then the second ones, up to NUM_QUERIES."""
     order = np.random.default_rng(0).permutation(len(labels))
-    turn = np.zeros(len(labels), int)
+    turn = np.zeros(len(labels), int)  # of each example within its class
     for label in np.unique(labels):
-        mine = order[labels[order] == label]
-        turn[mine] = np.arange(len(mine))
-    chosen = sorted(order, key=lambda row: (turn[row], labels[row]))[:SHOWN]
-    return sorted(chosen, key=lambda row: (labels[row], row))
+        members = order[labels[order] == label]
+        turn[members] = np.arange(len(members))
+    by_turn = sorted(order, key=lambda position: (turn[position], labels[position]))
+    return sorted(by_turn[:NUM_QUERIES], key=lambda position: (labels[position], position))

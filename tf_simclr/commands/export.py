@@ -1,0 +1,51 @@
+"""Exports the newest weights of a run, or weights from elsewhere, without any data."""
+
+from tf_simclr import distribute
+from tf_simclr.checkpoints import pretrained
+from tf_simclr.config import Config
+from tf_simclr.export import exporter, formats
+from tf_simclr.export.model_card import ModelDescription
+from tf_simclr.runs import files as run_files
+from tf_simclr.runs.directory import RunDirectory
+
+
+def export_run(settings: Config, alone: bool = True):
+    """Exports the newest checkpoint of a run, or what --checkpoint names as step 0.
+
+    Weights of --checkpoint get a run directory of their own.
+
+    Args:
+        settings: the whole configuration.
+        alone: whether it is a single run, not a stage of a chain.
+
+    Raises:
+        UserError: there are no weights, the run directory has others, or a converter is not
+            installed. Also as `exporter.export`.
+    """
+    formats.require(settings.export.export_formats)
+    strategy = distribute.get_strategy(settings.hardware)
+    path, flag = pretrained.weights_path(settings, alone)
+    is_imported = flag == "checkpoint"
+    directory = RunDirectory(settings.train.model_dir, settings if is_imported else None)
+    model = pretrained.load(path, flag, settings)
+    step = 0 if is_imported else model.step
+    if distribute.is_chief(strategy):
+        if is_imported:
+            directory.create()
+            directory.commit()
+        # Weights from elsewhere may have been evaluated in the run directory.
+        directories = [directory.path, model.directory] if is_imported else [model.directory]
+        description = _describe(model, step, directories)
+        exporter.export(model.network, description, directory.path, options=settings.export)
+    distribute.barrier(strategy)
+
+
+def _describe(model, step, directories):
+    """What is known of a model; of several directories the first one that knows it counts."""
+    names = [pretrained.saved_class_names(directory) for directory in directories]
+    class_names = pretrained.class_names_or_numbers(len(model.class_names), *names)
+    metrics, data = {}, {}
+    for directory in reversed(directories):
+        metrics = run_files.read_json(directory / run_files.result_of_step(step)) or metrics
+        data = run_files.read_json(directory / run_files.DATA) or data
+    return ModelDescription(model.settings, class_names, step, metrics, data)
