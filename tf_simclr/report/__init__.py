@@ -1,10 +1,10 @@
 """Results -> Markdown tables, and one HTML page. No TensorFlow here.
 
-results.json, events -> runs.py (checked by schema.py, curves.py) -> facts.py, gallery.py, charts.py -> page.py
+results.json, events -> runs.py (checked by schema.py, training_curves.py)
+-> headline.py, page_tables.py, gallery.py, charts.py -> page.py
 """
 
 from tf_simclr.report.markdown_tables import results_table, stages_table
 from tf_simclr.report.page import write
 
-NAME = "report.html"  # in a run directory
-__all__ = ["NAME", "results_table", "stages_table", "write"]
+__all__ = ["results_table", "stages_table", "write"]

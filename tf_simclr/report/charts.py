@@ -2,11 +2,13 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 from markupsafe import Markup
 
 from tf_simclr.report import svg
 from tf_simclr.report.metric_names import (
+    CLASSIFIER,
     NETWORKS,
     PERCENT,
     evaluated_layers,
@@ -15,11 +17,25 @@ from tf_simclr.report.metric_names import (
     metric,
     metrics_of,
 )
+from tf_simclr.report.runs import Run
+
+MONITOR = "monitor/"  # prefix of the tags of validation
+# Labeled images of a batch below which their accuracy jumps between 0 and 1.
+MIN_LABELED = 8
+FAR_APART = 20  # ratio of peaks from which a logarithmic axis is used
+LAYER_CHART_METRICS = ("linear_probe_accuracy", "knn_accuracy")
 
 
 @dataclasses.dataclass(frozen=True)
 class Chart:
-    """An SVG with its title, a line on how to read it, and what it shows in words."""
+    """An SVG.
+
+    Attributes:
+        title: what it is of.
+        caption: a line on how to read it.
+        words: what it shows, in words.
+        svg: the drawing.
+    """
 
     title: str
     caption: str
@@ -32,268 +48,294 @@ def _last(tag):
     return lambda run: float(run.curves[tag].values[-1]) if tag in run.curves else None
 
 
-def _batch(run):
+def _batch_size(run):
     """Images in a batch, among which positives are looked for."""
     return run.get("flags").get("train_batch_size")
 
 
-def _labeled_batches(run):
-    """Whether several images of a batch have a label; with fewer their accuracy jumps between 0 and 1."""
+def _has_labeled_batches(run):
+    """Whether several images of a batch have a label."""
     labels, images = run.facts.get("labels"), run.facts.get("images")
-    return not (labels and images and _batch(run)) or labels / images * _batch(run) >= 8
+    batch_size = _batch_size(run)
+    if not (labels and images and batch_size):
+        return True
+    return labels / images * batch_size >= MIN_LABELED
 
 
-def _guess(run):
-    return 1 / run.classes if run.classes else None
+def _chance(run):
+    return 1 / run.num_classes if run.num_classes else None
+
+
+def _batch_chance(run):
+    batch_size = _batch_size(run)
+    return batch_size and 1 / batch_size
+
+
+def _batch_entropy(run):
+    batch_size = _batch_size(run)
+    return batch_size and math.log(batch_size)
+
+
+def _label_entropy(run):
+    return run.num_classes and math.log(run.num_classes)
 
 
 @dataclasses.dataclass(frozen=True)
-class Tag:
-    """A scalar of TensorBoard as a chart. chance: a function, run -> level or None; of: run -> whether it is shown."""
+class TagChart:
+    """A scalar of TensorBoard as a chart.
+
+    Attributes:
+        title: what it is of.
+        caption: a line on how to read it.
+        is_percent: whether values are written as percentages.
+        chance: run -> level at chance, or None.
+        applies: run -> whether it is shown.
+    """
 
     title: str
     caption: str
-    percent: bool = False
-    chance: object = lambda run: None
-    of: object = lambda run: True
+    is_percent: bool = False
+    chance: Callable = lambda run: None
+    applies: Callable = lambda run: True
 
 
 TAGS = {
-    "train/contrast_loss": Tag(
+    "train/contrast_loss": TagChart(
         "Contrastive loss",
         "lower is better; at chance the views of an image are not told from those of others",
         chance=_last("train/contrast_chance"),
     ),
-    "train/pretext_loss": Tag(
+    "train/pretext_loss": TagChart(
         "Loss of the pretext task",
         "lower is better; chance is what a trivial answer costs",
         chance=_last("train/pretext_chance"),
     ),
-    "train/supervised_loss": Tag(
+    "train/supervised_loss": TagChart(
         "Loss on the labels",
         "cross-entropy of the linear classifier",
-        chance=lambda run: run.classes and math.log(run.classes),
-        of=_labeled_batches,
+        chance=_label_entropy,
+        applies=_has_labeled_batches,
     ),
-    "train/distill_loss": Tag(
+    "train/distill_loss": TagChart(
         "Distillation loss", "cross-entropy of the teacher's and the student's predictions"
     ),
-    "train/total_loss": Tag("Total loss", "everything that is minimised, weight decay included"),
-    "train/contrast_acc": Tag(
+    "train/total_loss": TagChart(
+        "Total loss", "everything that is minimized, weight decay included"
+    ),
+    "train/contrast_acc": TagChart(
         "Positives found",
         "how often the other view of an image is the most similar one of the batch",
         True,
-        lambda run: _batch(run) and 1 / _batch(run),
+        _batch_chance,
     ),
-    "train/pretext_acc": Tag(
+    "train/pretext_acc": TagChart(
         "Right answers of the pretext task", "on the batches of the training", True
     ),
-    "train/contrast_entropy": Tag(
+    "train/contrast_entropy": TagChart(
         "Entropy of the contrastive choice",
         "high: undecided; low: sure",
-        chance=lambda run: _batch(run) and math.log(_batch(run)),
+        chance=_batch_entropy,
     ),
-    "train/supervised_acc": Tag(
+    "train/supervised_acc": TagChart(
         "Accuracy on the training labels",
         "of the linear classifier, on augmented images",
         True,
-        _guess,
-        _labeled_batches,
+        _chance,
+        _has_labeled_batches,
     ),
-    "train/teacher_agreement": Tag(
+    "train/teacher_agreement": TagChart(
         "Agreement with the teacher",
         "how often the student's first choice is the teacher's",
         True,
-        _guess,
+        _chance,
     ),
-    "learning_rate": Tag("Learning rate", "warm-up, then the schedule"),
-    "train/embedding_std": Tag(
+    "learning_rate": TagChart("Learning rate", "warm-up, then the schedule"),
+    "train/embedding_std": TagChart(
         "Spread of the embeddings", "near 0 they have collapsed to one point"
     ),
 }
-MONITOR = "monitor/"
 
 
-def curves(runs):
+def curves(runs: list[Run]) -> list[Chart]:
     """A chart for each tag that a run has."""
-    watched = sorted({tag for run in runs for tag in run.curves if tag.startswith(MONITOR)})
-    kinds = {**TAGS, **{tag: _monitor(tag) for tag in watched}}
-    shown = {
-        tag: [
-            (number, run) for number, run in enumerate(runs) if tag in run.curves and kind.of(run)
+    monitored = {tag for run in runs for tag in run.curves if tag.startswith(MONITOR)}
+    tag_charts = {**TAGS, **{tag: _monitor_chart(tag) for tag in sorted(monitored)}}
+    charts = []
+    for tag, tag_chart in tag_charts.items():
+        having = [
+            (number, run)
+            for number, run in enumerate(runs)
+            if tag in run.curves and tag_chart.applies(run)
         ]
-        for tag, kind in kinds.items()
-    }
-    return [
-        _curve(having, tag, kinds[tag], len(runs) > 1) for tag, having in shown.items() if having
-    ]
+        if having:
+            charts.append(_curve_chart(having, tag, tag_chart, has_legend=len(runs) > 1))
+    return charts
 
 
-def _monitor(tag):
-    shown = metric(tag.removeprefix(MONITOR))
-    chance = _guess if tag.endswith(("knn_accuracy", "probe_accuracy")) else lambda run: None
-    return Tag(
-        f"{shown.label[:1].upper()}{shown.label[1:]} while training",
-        shown.explanation or "watched during the training",
-        shown.format == PERCENT,
-        chance,
+def _monitor_chart(tag):
+    shown_metric = metric(tag.removeprefix(MONITOR))
+    has_chance = tag.endswith(("knn_accuracy", "probe_accuracy"))
+    return TagChart(
+        f"{_capitalized(shown_metric.label)} while training",
+        shown_metric.explanation or "watched during the training",
+        shown_metric.format == PERCENT,
+        _chance if has_chance else lambda run: None,
     )
 
 
-def _curve(having, tag, kind, legend):
-    """having: [(number, run)]."""
-    drawn = [
-        svg.Line(run.name, run.curves[tag].steps, run.curves[tag].values, number)
-        for number, run in having
-    ]
-    chances = {
-        round(level, 6) for level in (kind.chance(run) for _, run in having) if level is not None
-    }
-    marks = tuple((run.get("best")["step"], number) for number, run in having if run.get("best"))
-    show = "{:.1%}".format if kind.percent else "{:.4g}".format
-    words = [f"{kind.title} by training step."]
-    words += [
-        f"{line.label}: {show(line.y[0])} at step {line.x[0]}, {show(line.y[-1])} at step {line.x[-1]}."
-        for line in drawn
-    ]
-    words += [f"Chance: {show(level)}." for level in sorted(chances)] + [
-        f"Best step: {step}." for step, _ in marks
-    ]
-    around = svg.Axes(
+def _capitalized(text):
+    return text[:1].upper() + text[1:]
+
+
+def _curve_chart(numbered_runs, tag, tag_chart, *, has_legend):
+    """numbered_runs: [(number, run)]."""
+    lines = []
+    chances, marks = set(), []
+    for number, run in numbered_runs:
+        curve = run.curves[tag]
+        lines.append(svg.Line(run.name, curve.steps, curve.values, number))
+        chance = tag_chart.chance(run)
+        if chance is not None:
+            chances.add(round(chance, 6))
+        if run.get("best"):
+            marks.append((run.get("best")["step"], number))
+    write = "{:.1%}".format if tag_chart.is_percent else "{:.4g}".format
+    words = [f"{tag_chart.title} by training step."]
+    for line in lines:
+        first, last = write(line.y[0]), write(line.y[-1])
+        words.append(f"{line.label}: {first} at step {line.x[0]}, {last} at step {line.x[-1]}.")
+    words += [f"Chance: {write(level)}." for level in sorted(chances)]
+    words += [f"Best step: {step}." for step, _ in marks]
+    axes = svg.Axes(
         "step",
-        kind.percent,
-        log_y=tag == "learning_rate" and _far_apart(drawn),
-        legend=legend,
+        tag_chart.is_percent,
+        log_y=tag == "learning_rate" and _are_far_apart(lines),
+        has_legend=has_legend,
         chances=tuple(sorted(chances)),
-        marks=marks,
+        marks=tuple(marks),
     )
-    return Chart(
-        kind.title,
-        kind.caption,
-        " ".join(words),
-        Markup(svg.lines(drawn, around, f"curve-{tag.replace('/', '-')}")),
-    )
+    drawing = Markup(svg.draw_lines(lines, axes, f"curve-{tag.replace('/', '-')}"))
+    return Chart(tag_chart.title, tag_chart.caption, " ".join(words), drawing)
 
 
-def _far_apart(drawn):
+def _are_far_apart(lines):
     """Whether on one linear axis some of the lines would lie flat at the bottom."""
-    peaks = [line.y.max() for line in drawn]
-    return min(peaks) > 0 and max(peaks) > 20 * min(peaks)
+    peaks = [line.y.max() for line in lines]
+    return min(peaks) > 0 and max(peaks) > FAR_APART * min(peaks)
 
 
-def few_labels(runs):
+def few_labels(runs: list[Run]) -> Chart | None:
     """Accuracy of the linear probe against labels a class, None where no run has it."""
-    drawn = []
+    lines = []
     for number, run in enumerate(runs):
+        encoder_output, _ = headline_layers(run.document)
         for network in ("trained", "untrained", "pixels"):
-            rows = run.details(
-                "pixels" if network == "pixels" else headline_layers(run.document)[0],
-                "few_labels",
-                network,
-            )
-            if rows:
-                x, y, spread = (
-                    [row[key] for row in rows] for key in ("labels_per_class", "mean", "std")
-                )
-                drawn.append(
-                    svg.Line(
-                        _called(runs, run, network),
-                        x,
-                        y,
-                        number if network == "trained" else None,
-                        network,
-                        spread,
-                    )
-                )
-    levels = tuple(sorted({_guess(run) for run in runs if run.classes})) if drawn else ()
-    return _layered(
+            layer = "pixels" if network == "pixels" else encoder_output
+            entries = run.details(layer, "few_labels", network)
+            if entries:
+                lines.append(_few_labels_line(runs, number, run, network, entries))
+    chances = {_chance(run) for run in runs if run.num_classes} if lines else set()
+    axes = svg.Axes(
+        "labels of each class (logarithmic)", True, True, chances=tuple(sorted(chances))
+    )
+    return _network_chart(
         "Linear probe by labels of each class",
         "mean and standard deviation over draws of the labels",
-        drawn,
-        svg.Axes("labels of each class (logarithmic)", True, True, chances=levels),
-        lambda x: f"{x:g}",
-        "few-labels",
+        lines,
+        axes,
+        write_x=lambda x: f"{x:g}",
+        name="few-labels",
     )
 
 
-def by_layer(runs):
+def _few_labels_line(runs, number, run, network, entries):
+    return svg.Line(
+        _line_label(runs, run, network),
+        [entry["labels_per_class"] for entry in entries],
+        [entry["mean"] for entry in entries],
+        number if network == "trained" else None,
+        network,
+        [entry["std"] for entry in entries],
+    )
+
+
+def by_layer(runs: list[Run]) -> list[Chart]:
     """A chart for probe and k-NN each: accuracy by depth, where a run has several layers."""
-    names = tuple(dict.fromkeys(layer for run in runs for layer in evaluated_layers(run.document)))
-    if len(names) < 2:
+    layers = dict.fromkeys(layer for run in runs for layer in evaluated_layers(run.document))
+    layers = tuple(layers)
+    if len(layers) < 2:
         return []
     charts = []
-    for name in ("linear_probe_accuracy", "knn_accuracy"):
-        drawn = [
-            line
-            for number, run in enumerate(runs)
-            for network in ("trained", "untrained")
-            for line in _depth(runs, number, run, network, name, names)
-        ]
-        title = metric(name).label
-        around = svg.Axes("", True, names=names)
-        charts.append(
-            _layered(
-                f"{title[:1].upper()}{title[1:]} by layer",
-                "from the input to the output",
-                drawn,
-                around,
-                lambda x: names[x],
-                f"layer-{name}",
-            )
+    for name in LAYER_CHART_METRICS:
+        lines = []
+        for number, run in enumerate(runs):
+            for network in ("trained", "untrained"):
+                lines += _depth_lines(runs, number, run, network, name, layers)
+        chart = _network_chart(
+            f"{_capitalized(metric(name).label)} by layer",
+            "from the input to the output",
+            lines,
+            svg.Axes("", True, names=layers),
+            write_x=lambda x: layers[x],
+            name=f"layer-{name}",
         )
-    return [chart for chart in charts if chart]
+        if chart:
+            charts.append(chart)
+    return charts
 
 
-def _depth(runs, number, run, network, name, names):
-    points = [
-        (x, metrics_of(run.document, network, layer)[name])
-        for x, layer in enumerate(names)
-        if metrics_of(run.document, network, layer).get(name) is not None
-    ]
-    if points:
-        yield svg.Line(
-            _called(runs, run, network),
-            *zip(*points),
-            number if network == "trained" else None,
-            network,
-        )
+def _depth_lines(runs, number, run, network, name, layers):
+    """The line of a network over the layers, in a list; an empty one if it has no values."""
+    xs, ys = [], []
+    for x, layer in enumerate(layers):
+        value = metrics_of(run.document, network, layer).get(name)
+        if value is not None:
+            xs.append(x)
+            ys.append(value)
+    if not xs:
+        return []
+    color = number if network == "trained" else None
+    return [svg.Line(_line_label(runs, run, network), tuple(xs), tuple(ys), color, network)]
 
 
-def _layered(title, caption, drawn, around, show, name):
-    if not drawn:
+def _network_chart(title, caption, lines, axes, *, write_x, name):
+    """A chart of several networks; None without lines."""
+    if not lines:
         return None
     distinct = {}
-    for line in drawn:  # runs share what does not depend on training
+    for line in lines:  # runs share what does not depend on training
         key = line.network, line.color, tuple(line.x), tuple(line.y)
-        distinct[key] = (
-            dataclasses.replace(line, label=NETWORKS[line.network]) if key in distinct else line
-        )
-    drawn = list(distinct.values())
-    words = [f"{title}: {caption}."] + [
-        f"{line.label}: " + ", ".join(f"{show(x)}: {y:.1%}" for x, y in zip(line.x, line.y)) + "."
-        for line in drawn
-    ]
-    return Chart(title, caption, " ".join(words), Markup(svg.lines(drawn, around, name)))
+        if key in distinct:
+            line = dataclasses.replace(line, label=NETWORKS[line.network])
+        distinct[key] = line
+    lines = list(distinct.values())
+    words = [f"{title}: {caption}."]
+    for line in lines:
+        values = [f"{write_x(x)}: {y:.1%}" for x, y in zip(line.x, line.y)]
+        words.append(f"{line.label}: {', '.join(values)}.")
+    return Chart(title, caption, " ".join(words), Markup(svg.draw_lines(lines, axes, name)))
 
 
-def _called(runs, run, network):
+def _line_label(runs, run, network):
     if len(runs) == 1:
         return NETWORKS[network]
     return run.name if network == "trained" else f"{run.name}, {NETWORKS[network]}"
 
 
-def calibration(run, number):
+def calibration(run: Run, number: int) -> Chart | None:
     """The reliability diagram of a run's classifier, None without one."""
-    bins = run.details("classifier", "reliability")
-    if not bins or not any(one["count"] for one in bins):
+    bins = run.details(CLASSIFIER, "reliability")
+    if not bins or not any(b["count"] for b in bins):
         return None
-    error = metrics_of(run.document, "trained", "classifier").get("expected_calibration_error")
-    words = "Accuracy by confidence. " + " ".join(
-        f"{one['confidence']:.0%} sure: {one['accuracy']:.0%} right, {one['count']} images."
-        for one in bins
-        if one["count"] and one["accuracy"] is not None
+    error = metrics_of(run.document, "trained", CLASSIFIER).get("expected_calibration_error")
+    words = ["Accuracy by confidence."]
+    for b in bins:
+        if b["count"] and b["accuracy"] is not None:
+            sure, right = f"{b['confidence']:.0%} sure", f"{b['accuracy']:.0%} right"
+            words.append(f"{sure}: {right}, {b['count']} images.")
+    caption = (
+        f"calibration error (ECE) {format_value('expected_calibration_error', error)}: below the "
+        "dashed line the classifier is too sure, above it too modest"
     )
-    caption = f"calibration error (ECE) {format_value('expected_calibration_error', error)}: below the dashed line the classifier is too sure, above it too modest"
-    return Chart(
-        "Reliability", caption, words, Markup(svg.reliability(bins, f"reliability-{number}"))
-    )
+    drawing = Markup(svg.draw_reliability(bins, f"reliability-{number}"))
+    return Chart("Reliability", caption, " ".join(words), drawing)

@@ -1,24 +1,35 @@
-"""What each figure of an evaluation is called, how it is written and what it means: once, for every table and page."""
+"""What each metric is called, how it is written and what it means: once, for every table.
+
+Here are also the layers and networks that a results.json has metrics of.
+"""
 
 import dataclasses
 import math
 import re
 
-NONE = "–"  # where there is no figure
+MISSING = "–"  # where there is no value
+PERCENT = "{:.1%}"
 
 
 @dataclasses.dataclass(frozen=True)
 class Metric:
-    """One figure. `better` is "higher", "lower" or "" where neither is; `labels`: whether it takes labels to compute."""
+    """A row of the table.
+
+    Attributes:
+        label: what it is called.
+        format: of its value.
+        better: "higher", "lower" or "" where neither is.
+        explanation: in a sentence.
+        needs_labels: whether it takes labels to compute.
+    """
 
     label: str
     format: str
     better: str
     explanation: str
-    labels: bool = True
+    needs_labels: bool = True
 
 
-PERCENT = "{:.1%}"
 METRICS = {  # in the order of the tables; # stands for any number, called k in the explanation
     "label_top_#_accuracy": Metric(
         "classifier, top #",
@@ -30,7 +41,8 @@ METRICS = {  # in the order of the tables; # stands for any number, called k in 
         "calibration error",
         PERCENT,
         "lower",
-        "how far the classifier's confidence is from its accuracy, the mean over bins of equal confidence",
+        "how far the classifier's confidence is from its accuracy, the mean over bins of equal "
+        "confidence",
     ),
     "negative_log_likelihood": Metric(
         "negative log-likelihood",
@@ -42,18 +54,19 @@ METRICS = {  # in the order of the tables; # stands for any number, called k in 
         "own task, accuracy",
         PERCENT,
         "",
-        "how often the task that is learned without labels is solved on held-out images (exemplar: on those it knows)",
-        labels=False,
+        "how often the task that is learned without labels is solved on held-out images (exemplar: "
+        "on those it knows)",
+        needs_labels=False,
     ),
     "task_loss": Metric(
-        "own task, loss", "{:.3f}", "", "the loss of that task there", labels=False
+        "own task, loss", "{:.3f}", "", "the loss of that task there", needs_labels=False
     ),
     "task_chance": Metric(
         "own task, loss at chance",
         "{:.3f}",
         "",
-        "what it would be for who has learned nothing",
-        labels=False,
+        "what it would be at chance level",
+        needs_labels=False,
     ),
     "linear_probe_accuracy": Metric(
         "linear probe",
@@ -65,22 +78,27 @@ METRICS = {  # in the order of the tables; # stands for any number, called k in 
         "linear probe, # a class",
         PERCENT,
         "higher",
-        "accuracy of a logistic regression that is fitted to k labels of each class; the mean over several draws",
+        "accuracy of a logistic regression that is fitted to k labels of each class; the mean over "
+        "several draws",
     ),
     "knn_accuracy": Metric(
-        "k-NN", PERCENT, "higher", "accuracy of a weighted vote of the most similar training images"
+        "k-NN",
+        PERCENT,
+        "higher",
+        "accuracy of a weighted vote of the most similar training images",
     ),
     "clustering_nmi": Metric(
         "clustering, NMI",
         "{:.3f}",
         "higher",
-        "normalised mutual information of k-means clusters and classes; 0 is chance, 1 is perfect",
+        "normalized mutual information of k-means clusters and classes; 0 is chance, 1 is perfect",
     ),
     "clustering_ari": Metric(
         "clustering, ARI",
         "{:.3f}",
         "higher",
-        "adjusted Rand index: pairs of images that clusters and classes agree about; 0 is chance, 1 is perfect",
+        "adjusted Rand index: pairs of images that clusters and classes agree about; 0 is chance, "
+        "1 is perfect",
     ),
     "clustering_accuracy": Metric(
         "clustering, accuracy",
@@ -98,122 +116,142 @@ METRICS = {  # in the order of the tables; # stands for any number, called k in 
         "retrieval, mAP",
         "{:.3f}",
         "higher",
-        "mean average precision of the other images ranked by similarity; those of the same class are right",
+        "mean average precision of the other images ranked by similarity; those of the same class "
+        "are right",
     ),
     "feature_rank": Metric(
         "effective rank",
         "{:.1f}",
         "",
-        "how many directions the features use: exp of the entropy of their singular values; between trained networks more is better",
-        labels=False,
+        "how many directions the features use: exp of the entropy of their singular values; "
+        "between trained networks more is better",
+        needs_labels=False,
     ),
     "alignment": Metric(
         "alignment",
         "{:.3f}",
         "lower",
         "mean squared distance of the features of two views of one image, at length 1",
-        labels=False,
+        needs_labels=False,
     ),
     "uniformity": Metric(
         "uniformity",
         "{:.3f}",
         "lower",
         "how evenly the features spread over the sphere: log of the mean of exp(-2 distance²)",
-        labels=False,
+        needs_labels=False,
     ),
     "feature_std": Metric(
         "spread",
         "{:.3f}",
         "",
-        "standard deviation of the features at length 1; near 1 they point everywhere alike, near 0 they have collapsed to one point",
-        labels=False,
+        "standard deviation of the features at length 1; near 1 they point everywhere alike, near "
+        "0 they have collapsed to one point",
+        needs_labels=False,
     ),
     "dead_dimensions": Metric(
         "dead dimensions",
         PERCENT,
         "lower",
         "share of the features that are the same for every image",
-        labels=False,
+        needs_labels=False,
     ),
 }
+# Metrics that one quotes of a run; without labels those of the second row.
 HEADLINE_METRICS = ("label_top_1_accuracy", "linear_probe_accuracy", "knn_accuracy")
-BY_LAYER = (
+LABEL_FREE_METRICS = ("feature_rank", "alignment", "uniformity")
+LAYER_METRICS = (  # of which a table of several layers has a column each
     "linear_probe_accuracy",
     "knn_accuracy",
     "clustering_nmi",
     "retrieval_map",
     "feature_rank",
 )
-NETWORKS = {"pixels": "raw pixels", "untrained": "untrained network", "trained": "this network"}
+# Of the table of a chain: {metric: head of its column}.
+STAGE_METRICS = {
+    "label_top_1_accuracy": "top 1",
+    "label_top_5_accuracy": "top 5",
+    "linear_probe_accuracy": "logistic regression",
+    "knn_accuracy": "k-NN",
+}
+NETWORKS = {
+    "pixels": "raw pixels",
+    "untrained": "untrained network",
+    "trained": "this network",
+}
+BASELINES = {"pixels": "raw pixels", "untrained": "untrained"}
+CLASSIFIER = "classifier"  # counts as a layer
+ENCODER_OUTPUT = "final_avg_pool"
 _NUMBER = re.compile(r"\d+")
 
 
-def metric(name):
-    """The `Figure` of a name as it stands in results.json; one that is not known is called as it is."""
-    found = METRICS.get(name) or METRICS.get(_NUMBER.sub("#", name))
-    if found is None:
-        return Metric(
-            name.replace("_", " "),
-            PERCENT if name.endswith("accuracy") else "{:.3f}",
-            "",
-            "",
-            labels=False,
-        )
+def metric(name: str) -> Metric:
+    """The metric of a name as it stands in results.json; an unknown one is called as it is."""
+    known = METRICS.get(name) or METRICS.get(_without_number(name))
+    if known is None:
+        value_format = PERCENT if name.endswith("accuracy") else "{:.3f}"
+        return Metric(name.replace("_", " "), value_format, "", "", needs_labels=False)
     number = _NUMBER.search(name)
-    return (
-        dataclasses.replace(found, label=found.label.replace("#", number[0])) if number else found
-    )
+    if number is None:
+        return known
+    return dataclasses.replace(known, label=known.label.replace("#", number[0]))
 
 
-def metric_family(name):
-    """The name of a figure without its number, and the `Figure` of all of that kind."""
-    name = _NUMBER.sub("#", name)
-    found = metric(name)
-    return name, dataclasses.replace(found, label=found.label.replace("#", "k"))
+def _without_number(name):
+    return _NUMBER.sub("#", name)
 
 
-def format_value(name, value):
-    """The value of a figure as it is shown."""
-    return NONE if value is None or not math.isfinite(value) else metric(name).format.format(value)
+def metric_family(name: str) -> tuple[str, Metric]:
+    """The name of a metric without its number, and the `Metric` of all of that kind."""
+    name = _without_number(name)
+    known = metric(name)
+    return name, dataclasses.replace(known, label=known.label.replace("#", "k"))
 
 
-def in_table_order(names):
-    """Names of figures in the order of `FIGURES`, each once; unknown ones last."""
+def format_value(name: str, value: float | None) -> str:
+    """The value of a metric as it is written."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    return metric(name).format.format(value)
+
+
+def in_table_order(names) -> list[str]:
+    """Names of metrics in the order of `METRICS`, each once; unknown ones last."""
     order = {name: number for number, name in enumerate(METRICS)}
 
     def key(name):
+        position = order.get(name, order.get(_without_number(name), len(order)))
         number = _NUMBER.search(name)
-        return (
-            order.get(name, order.get(_NUMBER.sub("#", name), len(order))),
-            int(number[0]) if number else 0,
-            name,
-        )
+        return position, int(number[0]) if number else 0, name
 
     return sorted(set(names), key=key)
 
 
-def metrics_of(document, network, *places):
-    """{figure: value} of a network at one or several places together; raw pixels are one place of their own."""
-    found = document["figures"].get(network, {})
-    return {
-        name: value
-        for place in (found if network == "pixels" else places)
-        for name, value in found.get(place, {}).items()
-    }
+def metrics_of(document: dict, network: str, *layers: str) -> dict[str, float]:
+    """{metric name: value} of a network at one or several layers together.
+
+    Raw pixels are one layer of their own, whatever `layers` are.
+    """
+    of_layers = document["figures"].get(network, {})
+    metrics = {}
+    for layer in of_layers if network == "pixels" else layers:
+        metrics |= of_layers.get(layer, {})
+    return metrics
 
 
-def headline_layers(document):
-    """The encoder's output, or the last layer that was evaluated, and the classifier: what one quotes of a run."""
-    found = evaluated_layers(document)
-    return ("final_avg_pool" if "final_avg_pool" in found or not found else found[-1], "classifier")
+def headline_layers(document: dict) -> tuple[str, str]:
+    """The encoder's output, or the last layer that was evaluated, and the classifier."""
+    layers = evaluated_layers(document)
+    if not layers or ENCODER_OUTPUT in layers:
+        return ENCODER_OUTPUT, CLASSIFIER
+    return layers[-1], CLASSIFIER
 
 
-def evaluated_layers(document):
+def evaluated_layers(document: dict) -> list[str]:
     """The layers that were evaluated, from the input to the output."""
-    found = {
-        place
-        for network in ("trained", "untrained")
-        for place in document["figures"].get(network, {})
-    } - {"classifier"}
-    listed = [layer for layer in document["run"].get("layers", []) if layer in found]
-    return listed + sorted(found - {*listed})
+    names = set()
+    for network in ("trained", "untrained"):
+        names |= set(document["figures"].get(network, {}))
+    names -= {CLASSIFIER}
+    listed = [layer for layer in document["run"].get("layers", []) if layer in names]
+    return listed + sorted(names - set(listed))

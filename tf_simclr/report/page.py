@@ -1,11 +1,12 @@
-"""Runs -> one HTML file that needs no other and asks for nothing."""
+"""Runs -> one HTML file that needs no other and makes no request."""
 
 import jinja2
 from etils import epath
 
 from tf_simclr.errors import write_error
-from tf_simclr.report import charts, gallery, metric_names, page_tables, svg
+from tf_simclr.report import charts, gallery, headline, metric_names, page_tables, svg
 from tf_simclr.report import runs as runs_lib
+from tf_simclr.report.runs import Run
 from tf_simclr.runs import files as run_files
 
 SECTIONS = {
@@ -16,7 +17,7 @@ SECTIONS = {
     "few-labels": "Few labels",
     "layers": "By layer",
     "map": "Map of the embeddings",
-    "neighbors": "Nearest neighbours",
+    "neighbors": "Nearest neighbors",
     "classifier": "Classifier",
     "views": "What the training sees",
     "transfer": "Transfer",
@@ -24,8 +25,8 @@ SECTIONS = {
 }
 
 
-def write(directories, output):
-    """Makes the report of some run directories.
+def write(directories: list, output):
+    """Writes the report of some runs.
 
     Args:
         directories: of runs that were evaluated; the order is that of the page.
@@ -41,14 +42,13 @@ def write(directories, output):
             raise IsADirectoryError(None, "it is a directory; give the name of a file")
         run_files.write_text(output, text)
     except (OSError, ValueError) as error:
-        raise write_error(
-            f"the report can't be written to {output}: {getattr(error, 'strerror', None) or error}",
-            error,
-        ) from None
+        reason = getattr(error, "strerror", None) or error
+        message = f"the report can't be written to {output}: {reason}"
+        raise write_error(message, error) from None
 
 
-def render(runs):
-    """The text of the page of some `Run`s."""
+def render(runs: list[Run]) -> str:
+    """The text of the page."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("tf_simclr.report", ""),
         autoescape=True,
@@ -56,12 +56,11 @@ def render(runs):
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(facts=page_tables, figures=metric_names)
-    comparison, evaluations, galleries = (
-        page_tables.comparison(runs),
-        page_tables.evaluations(runs),
-        [_gallery(run, number) for number, run in enumerate(runs)],
+    environment.globals.update(
+        headline=headline, metric_names=metric_names, page_tables=page_tables
     )
+    comparison = page_tables.comparison(runs)
+    evaluations = page_tables.evaluations(runs)
     shared = {
         "runs": comparison,
         "recipe": page_tables.recipe(runs),
@@ -72,19 +71,31 @@ def render(runs):
         "transfer": page_tables.transfer(runs),
         "repeat": page_tables.tensorboard(runs),
     }
+    galleries = [_gallery(run, number) for number, run in enumerate(runs)]
+    sections = {
+        name: title
+        for name, title in SECTIONS.items()
+        if shared.get(name) or any(each.get(name) for each in galleries)
+    }
     return environment.get_template("page.html").render(
         all_runs=runs,
         several=len(runs) > 1,
-        sheets={sheet.key: sheet for run in runs for sheet in (run.images, run.views) if sheet},
+        sheets=_sheets(runs),
         galleries=galleries,
         part=shared,
-        sections={
-            name: title
-            for name, title in SECTIONS.items()
-            if shared.get(name) or any(one.get(name) for one in galleries)
-        },
+        sections=sections,
         notes=page_tables.notes([comparison, *evaluations]),
     )
+
+
+def _sheets(runs):
+    """{key: sheet}: each sheet once, however many runs have it."""
+    sheets = {}
+    for run in runs:
+        for sheet in (run.images, run.views):
+            if sheet:
+                sheets[sheet.key] = sheet
+    return sheets
 
 
 def _gallery(run, number):

@@ -6,9 +6,12 @@ import shlex
 
 from tf_simclr.config import Config
 from tf_simclr.report.metric_names import (
+    BASELINES,
     HEADLINE_METRICS,
+    LABEL_FREE_METRICS,
+    MISSING,
     NETWORKS,
-    NONE,
+    Metric,
     evaluated_layers,
     format_value,
     headline_layers,
@@ -17,132 +20,81 @@ from tf_simclr.report.metric_names import (
     metric_family,
     metrics_of,
 )
+from tf_simclr.report.runs import Run
 
-BASELINES = {"pixels": "raw pixels", "untrained": "untrained"}
-LABEL_FREE = ("feature_rank", "alignment", "uniformity")
-CHOSEN = {
-    "knn.k": "k-NN: neighbours k",
+# What evaluations choose for themselves: {detail.key: label}.
+CHOICE_LABELS = {
+    "knn.k": "k-NN: neighbors k",
     "knn.temperature": "k-NN: temperature",
     "probe.l2_strength": "linear probe: L2 strength",
 }
+CHOOSING_EVALUATIONS = ("probe", "knn")
+SPECIAL_VALUES = {"True": "true", "False": "false", "None": MISSING, "": "–"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One row of a table. `best`: the numbers of the cells that are the best ones; `figure`: the name of the figure it is of, if of one."""
+    """One row of a table.
+
+    Attributes:
+        label: its head.
+        cells: their texts.
+        best: the numbers of the cells that are the best ones.
+        metric: the name of the metric it is of, if of one.
+        differs: whether the runs differ in it.
+    """
 
     label: str
     cells: tuple[str, ...]
     best: frozenset[int] = frozenset()
-    figure: str = ""
+    metric: str = ""
     differs: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """groups: [(run's name, its columns' names)]."""
+    """A table of the page.
+
+    Attributes:
+        title: what it is.
+        groups: ((run's name, its columns' names), ...).
+        rows: in order.
+    """
 
     title: str
     groups: tuple
     rows: tuple[Row, ...]
 
 
-@dataclasses.dataclass(frozen=True)
-class Tile:
-    name: str
-    value: str
-    baselines: tuple[tuple[str, str], ...]
-
-
-def headline(run):
-    """The `Tile`s of a run: its best-known figures, each with its baselines."""
-    figures = {
-        network: metrics_of(run.document, network, *headline_layers(run.document))
-        for network in NETWORKS
-    }
-    names = [name for name in HEADLINE_METRICS if figures["trained"].get(name) is not None] or [
-        name for name in LABEL_FREE if name in figures["trained"]
-    ]
-    return [
-        Tile(
-            name,
-            format_value(name, figures["trained"][name]),
-            tuple(
-                (label, format_value(name, figures[network][name]))
-                for network, label in BASELINES.items()
-                if figures[network].get(name) is not None
-            ),
-        )
-        for name in names
-    ]
-
-
-def sentence(run):
-    """What a run's figures say, in plain words."""
-    facts, tiles = run.facts, {tile.name: tile for tile in headline(run)}
-    images = (
-        f"{facts['evaluated_examples']:,} {facts.get('eval_split', '')} images".replace("  ", " ")
-        if "evaluated_examples" in facts
-        else "the evaluated images"
-    )
-    fitted = (
-        f" on {_count(facts['fitted_examples'], 'label')}" if facts.get("fitted_examples") else ""
-    )
-    if "linear_probe_accuracy" in tiles:
-        tile, who = tiles["linear_probe_accuracy"], f"A linear probe{fitted}"
-    elif "knn_accuracy" in tiles:
-        tile, who = tiles["knn_accuracy"], f"A vote of the nearest neighbours{fitted}"
-    elif "label_top_1_accuracy" in tiles:
-        return f"The network's own classifier is right about {tiles['label_top_1_accuracy'].value} of {images}."
-    else:
-        return "There are no labels to evaluate with: what is known is how the features spread, and which images they hold to be similar."
-    said = {"untrained": "the same network untrained reaches", "raw pixels": "raw pixels"}
-    others = [f"{said[label]} {value}" for label, value in reversed(tile.baselines)]
-    if others and "untrained" not in others[0]:
-        others[0] = others[0].replace("raw pixels", "raw pixels reach")
-    return f"{who} reaches {tile.value} of {images}" + (
-        f"; {', '.join(others)}." if others else "."
-    )
-
-
-def _count(number, what):
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
-
-
-def comparison(runs):
+def comparison(runs: list[Run]) -> Table:
     """What the runs are and how well they do, side by side."""
-    rows = [
-        Row(label, tuple(map(_text, map(value, runs))))
-        for label, value in ABOUT.items()
-        if any(value(run) is not None for run in runs)
-    ]
+    rows = []
+    for label, value_of in ABOUT.items():
+        values = [value_of(run) for run in runs]
+        if any(value is not None for value in values):
+            rows.append(Row(label, tuple(map(_text, values))))
     columns = [metrics_of(run.document, "trained", *headline_layers(run.document)) for run in runs]
-    names = [
-        name
-        for name in in_table_order(name for column in columns for name in column)
-        if name in (*HEADLINE_METRICS, *LABEL_FREE)
-    ]
-    return Table(
-        "Runs",
-        (("", tuple(run.name for run in runs)),),
-        (*rows, *(_row(name, columns, len(columns)) for name in names)),
-    )
+    for name in in_table_order(name for column in columns for name in column):
+        if name in HEADLINE_METRICS or name in LABEL_FREE_METRICS:
+            rows.append(_metric_row(name, columns, len(columns)))
+    names = tuple(run.name for run in runs)
+    return Table("Runs", (("", names),), tuple(rows))
 
 
 def _minutes(run):
-    return None if run.facts.get("train_minutes") is None else f"{run.facts['train_minutes']:.1f}"
+    minutes = run.facts.get("train_minutes")
+    return None if minutes is None else f"{minutes:.1f}"
 
 
 def _training(run):
+    train_mode = run.facts.get("train_mode")
     task = run.get("flags").get("pretext", "simclr")
-    return (
-        f"{run.facts['train_mode']} ({task})"
-        if task != "simclr" and run.facts.get("train_mode") == "pretrain"
-        else run.facts.get("train_mode")
-    )
+    if task != "simclr" and train_mode == "pretrain":
+        return f"{train_mode} ({task})"
+    return train_mode
 
 
-def _best(run):
+def _best_step(run):
     best = run.get("best")
     return best and f"{best['step']:,} ({best['criterion']}: {best['value']:.4g})"
 
@@ -152,7 +104,7 @@ def _step(run):
     return step if total in (None, step) else f"{_text(step)} of {total:,}"
 
 
-ABOUT = {
+ABOUT = {  # {label: run -> value}
     "training": _training,
     "data": lambda run: run.facts.get("dataset"),
     "trained on": lambda run: run.facts.get("train_split"),
@@ -163,194 +115,184 @@ ABOUT = {
     "evaluated images": lambda run: run.facts.get("evaluated_examples"),
     "parameters": lambda run: run.facts.get("parameters"),
     "minutes of training": _minutes,
-    "best step": _best,
+    "best step": _best_step,
     "directory": lambda run: str(run.directory),
 }
 
 
 def _text(value):
-    return (
-        NONE
-        if value in (None, "")
-        else f"{value:,}"
-        if isinstance(value, int) and not isinstance(value, bool)
-        else shown(value)
-    )
+    if value in (None, ""):
+        return MISSING
+    is_whole_number = isinstance(value, int) and not isinstance(value, bool)
+    return f"{value:,}" if is_whole_number else flag_text(value)
 
 
-def shown(value):
+def flag_text(value) -> str:
     """A flag's value as one would give it."""
     if isinstance(value, (list, tuple)):
-        return ",".join(map(shown, value)) or "–"
-    return (
-        f"{value:.6g}"
-        if isinstance(value, float)
-        else {"True": "true", "False": "false", "None": NONE, "": "–"}.get(str(value), str(value))
-    )
+        return ",".join(map(flag_text, value)) or "–"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return SPECIAL_VALUES.get(str(value), str(value))
 
 
-def _row(name, columns, size):
-    """A figure's row over {figure: value} columns, the best of each `size` columns marked."""
+def _metric_row(name, columns, group_size):
+    """A metric's row over {metric: value} columns, the best of each group of columns marked."""
+    texts = [format_value(name, column.get(name)) for column in columns]
     values = [column.get(name) for column in columns]
     best = set()
-    for start in range(0, len(values), size):
-        known = [
-            value for value in values[start : start + size] if format_value(name, value) != NONE
-        ]
-        if (
-            len(known) > 1
-            and metric(name).better
-            and len({format_value(name, value) for value in known}) > 1
-        ):
-            winner = format_value(
-                name, max(known) if metric(name).better == "higher" else min(known)
-            )
-            best |= {
-                number
-                for number in range(start, min(start + size, len(values)))
-                if format_value(name, values[number]) == winner
-            }
-    return Row(
-        metric(name).label,
-        tuple(format_value(name, value) for value in values),
-        frozenset(best),
-        name,
-    )
+    for start in range(0, len(values), group_size):
+        group = range(start, min(start + group_size, len(values)))
+        best |= _best_cells(name, group, values, texts)
+    return Row(metric(name).label, tuple(texts), frozenset(best), name)
 
 
-def evaluations(runs):
-    """A `Table` for the encoder's output and the classifier together, then one for each other layer."""
-    heads = {run.name: headline_layers(run.document) for run in runs}
-    others = [
-        layer
-        for layer in dict.fromkeys(
-            layer for run in runs for layer in evaluated_layers(run.document)
-        )
-        if layer not in {place for places in heads.values() for place in places}
-    ]
-    tables = [_places(runs, "encoder output and classifier", heads, NETWORKS)]
-    tables += [
-        _places(runs, layer, dict.fromkeys(heads, (layer,)), ("untrained", "trained"))
-        for layer in others
-    ]
+def _best_cells(name, group, values, texts):
+    """The numbers of the cells of a group that have the best value, if they differ."""
+    known = [index for index in group if texts[index] != MISSING]
+    better = metric(name).better
+    differ = len({texts[index] for index in known}) > 1
+    if not (better and differ):
+        return set()
+    choose = max if better == "higher" else min
+    winner = choose(known, key=lambda index: values[index])
+    return {index for index in group if texts[index] == texts[winner]}
+
+
+def evaluations(runs: list[Run]) -> list[Table]:
+    """A table for the encoder's output and the classifier together, one for each other layer."""
+    headlines = {run.name: headline_layers(run.document) for run in runs}
+    in_headlines = {layer for layers in headlines.values() for layer in layers}
+    others = []
+    for run in runs:
+        for layer in evaluated_layers(run.document):
+            if layer not in in_headlines and layer not in others:
+                others.append(layer)
+    tables = [_layer_table(runs, "encoder output and classifier", headlines, tuple(NETWORKS))]
+    for layer in others:
+        layers = dict.fromkeys(headlines, (layer,))
+        tables.append(_layer_table(runs, layer, layers, ("untrained", "trained")))
     return [table for table in tables if table.rows]
 
 
-def _places(runs, title, places, networks):
-    """places: {run's name: the places that are taken together}. Baselines that are the same for all runs come first, once."""
-    have = [
+def _layer_table(runs, title, layers, networks):
+    """A table of some layers. Baselines that are the same for all runs come first, once.
+
+    Args:
+        runs: that are compared.
+        title: of the table.
+        layers: {run's name: the layers that are taken together}.
+        networks: that have columns.
+    """
+
+    def column(run, network):
+        return metrics_of(run.document, network, *layers[run.name])
+
+    present = [network for network in networks if any(column(run, network) for run in runs)]
+    shared = [
         network
-        for network in networks
-        if any(metrics_of(run.document, network, *places[run.name]) for run in runs)
-    ]
-    same = [
-        network
-        for network in have
+        for network in present
         if network in BASELINES
         and len(runs) > 1
-        and all(
-            metrics_of(run.document, network, *places[run.name])
-            == metrics_of(runs[0].document, network, *places[runs[0].name])
-            for run in runs
-        )
+        and all(column(run, network) == column(runs[0], network) for run in runs)
     ]
-    own = [network for network in have if network not in same]
-    cells = [(runs[0], network) for network in same] + [
-        (run, network) for run in runs for network in own
-    ]
-    columns = [metrics_of(run.document, network, *places[run.name]) for run, network in cells]
-    size = len(columns) if same else len(have)  # of the columns that are compared
-    rows = [
-        _row(name, columns, size)
-        for name in in_table_order(name for column in columns for name in column)
-    ]
-    chosen = [_chosen(run, network, places[run.name]) for run, network in cells]
-    rows += [
-        Row(label, tuple(shown(one[name]) if name in one else NONE for one in chosen))
-        for name, label in _choices(chosen)
-    ]
-    groups = [("all runs", same)] * bool(same) + [(run.name, own) for run in runs]
-    return Table(
-        title,
-        tuple((name, tuple(NETWORKS[network] for network in of)) for name, of in groups if of),
-        tuple(rows),
-    )
+    separate = [network for network in present if network not in shared]
+    pairs = [(runs[0], network) for network in shared]
+    pairs += [(run, network) for run in runs for network in separate]
+    columns = [column(run, network) for run, network in pairs]
+    # Columns among which the best is marked.
+    group_size = len(columns) if shared else len(present)
+    names = in_table_order(name for values in columns for name in values)
+    rows = [_metric_row(name, columns, group_size) for name in names]
+    rows += _choice_rows([_choices(run, network, layers[run.name]) for run, network in pairs])
+    groups = [("all runs", shared)] if shared else []
+    groups += [(run.name, separate) for run in runs]
+    heads = [(name, tuple(NETWORKS[each] for each in of_group)) for name, of_group in groups]
+    return Table(title, tuple(head for head in heads if head[1]), tuple(rows))
 
 
-def _chosen(run, network, places):
+def _choices(run, network, layers):
     """{"knn.k": value, ...}: what evaluations chose for themselves."""
-    places = ("pixels",) if network == "pixels" else places
-    return {
-        f"{what}.{name}": value
-        for what in ("probe", "knn")
-        for place in places
-        for name, value in (run.details(place, what, network) or {}).items()
-    }
+    choices = {}
+    for evaluation in CHOOSING_EVALUATIONS:
+        for layer in ("pixels",) if network == "pixels" else layers:
+            details = run.details(layer, evaluation, network) or {}
+            for name, value in details.items():
+                choices[f"{evaluation}.{name}"] = value
+    return choices
 
 
-def _choices(chosen):
-    names = dict.fromkeys(name for one in chosen for name in one)
-    return [(name, CHOSEN.get(name, name.replace(".", ": ").replace("_", " "))) for name in names]
-
-
-def notes(tables):
-    """{figure: (number of its note, `Figure`)} of all that the tables name; figures that differ in a number share a note."""
-    names = in_table_order(
-        row.figure
-        for table in tables
-        for row in table.rows
-        if row.figure and metric(row.figure).explanation
-    )
-    numbers = {
-        shared: number
-        for number, shared in enumerate(dict.fromkeys(metric_family(name)[0] for name in names), 1)
-    }
-    return {name: (numbers[metric_family(name)[0]], metric_family(name)[1]) for name in names}
-
-
-def recipe(runs):
-    """The flags that are not at their defaults in one of the runs; those in which the runs differ are marked. None without any."""
-    defaults = json.loads(json.dumps(Config().flat()))
+def _choice_rows(choices_of_columns):
+    names = dict.fromkeys(name for choices in choices_of_columns for name in choices)
     rows = []
-    for name in dict.fromkeys([*defaults, *(name for run in runs for name in run.get("flags"))]):
-        default, values = (
-            shown(defaults.get(name)),
-            tuple(shown(run.get("flags").get(name, defaults.get(name))) for run in runs),
-        )
+    for name in names:
+        label = CHOICE_LABELS.get(name, name.replace(".", ": ").replace("_", " "))
+        cells = [
+            flag_text(choices[name]) if name in choices else MISSING
+            for choices in choices_of_columns
+        ]
+        rows.append(Row(label, tuple(cells)))
+    return rows
+
+
+def notes(tables: list[Table]) -> dict[str, tuple[int, Metric]]:
+    """The explanations of all metrics that tables name.
+
+    Returns:
+        {metric name: (number of its note, metric)}; metrics that differ in a number share a note.
+    """
+    names = [row.metric for table in tables for row in table.rows if row.metric]
+    explained = [name for name in in_table_order(names) if metric(name).explanation]
+    numbers = {}
+    by_name = {}
+    for name in explained:
+        family, shared_metric = metric_family(name)
+        number = numbers.setdefault(family, len(numbers) + 1)
+        by_name[name] = number, shared_metric
+    return by_name
+
+
+def recipe(runs: list[Run]) -> Table | None:
+    """The flags that are not at their defaults in one of the runs; None without any.
+
+    Those in which the runs differ are marked.
+    """
+    defaults = json.loads(json.dumps(Config().flat()))
+    names = dict.fromkeys(defaults)
+    for run in runs:
+        names |= dict.fromkeys(run.get("flags"))
+    rows = []
+    for name in names:
+        default = flag_text(defaults.get(name))
+        values = [flag_text(run.get("flags").get(name, defaults.get(name))) for run in runs]
         if set(values) != {default}:
             rows.append(Row(name, (default, *values), differs=len(set(values)) > 1))
-    return (
-        Table("Recipe", (("", ("default", *(run.name for run in runs))),), tuple(rows))
-        if rows
-        else None
-    )
+    if not rows:
+        return None
+    columns = ("default", *(run.name for run in runs))
+    return Table("Recipe", (("", columns),), tuple(rows))
 
 
-def transfer(runs):
+def transfer(runs: list[Run]) -> list[tuple[str, dict]]:
     """[(run's name, {"dataset", "cells": the row as text})]."""
-    rows = [(run.name, one) for run in runs for one in run.get("transfer") or []]
-    return [
-        (
-            name,
-            {
-                "dataset": one["dataset"],
-                "cells": [
-                    *(_text(one.get(count)) for count in ("classes", "labels", "test")),
-                    *(
-                        format_value("linear_probe_accuracy", one.get(accuracy))
-                        for accuracy in ("untrained_probe", "probe", "fine_tuned")
-                    ),
-                ],
-            },
-        )
-        for name, one in rows
-    ]
+    entries = []
+    for run in runs:
+        for row in run.get("transfer") or []:
+            counts = [_text(row.get(name)) for name in ("classes", "labels", "test")]
+            accuracies = [
+                format_value("linear_probe_accuracy", row.get(name))
+                for name in ("untrained_probe", "probe", "fine_tuned")
+            ]
+            entries.append((run.name, {"dataset": row["dataset"], "cells": counts + accuracies}))
+    return entries
 
 
-def tensorboard(runs):
+def tensorboard(runs: list[Run]) -> str:
     """The command that shows the curves of all the runs."""
     if len(runs) == 1:
         return f"tensorboard --logdir={shlex.quote(str(runs[0].directory))}"
-    return "tensorboard --logdir_spec=" + shlex.quote(
-        ",".join(f"{run.name.replace(':', '_').replace(',', '_')}:{run.directory}" for run in runs)
-    )
+    entries = []
+    for run in runs:
+        name = run.name.replace(":", "_").replace(",", "_")
+        entries.append(f"{name}:{run.directory}")
+    return f"tensorboard --logdir_spec={shlex.quote(','.join(entries))}"

@@ -8,14 +8,21 @@ from etils import epath
 
 from tf_simclr.errors import UserError
 from tf_simclr.report import schema, training_curves
-from tf_simclr.report.metric_names import NONE
+from tf_simclr.report.metric_names import CLASSIFIER, MISSING
 
-TYPES = {b"\xff\xd8": "image/jpeg", b"\x89P": "image/png"}
+MIME_TYPES = {b"\xff\xd8": "image/jpeg", b"\x89P": "image/png"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Sheet:
-    """Images of equal size in pixels, row by row in one file. `key`: the same for the same sheet, however many runs have it."""
+    """Images of equal size, row by row in one file.
+
+    Attributes:
+        content: of the file.
+        columns: images side by side.
+        rows: images one below the other.
+        size: side of an image in pixels.
+    """
 
     content: bytes
     columns: int
@@ -23,22 +30,34 @@ class Sheet:
     size: int
 
     @property
-    def key(self):
-        return f"sheet-{self.columns}-{self.rows}-{hashlib.sha256(self.content).hexdigest()[:12]}"
+    def key(self) -> str:
+        """The same for the same sheet, however many runs have it."""
+        digest = hashlib.sha256(self.content).hexdigest()
+        return f"sheet-{self.columns}-{self.rows}-{digest[:12]}"
 
     @property
-    def uri(self):
+    def uri(self) -> str:
         """The file as a data: URI."""
-        return f"data:{TYPES.get(self.content[:2], 'image/jpeg')};base64,{base64.b64encode(self.content).decode()}"
+        mime_type = MIME_TYPES.get(self.content[:2], "image/jpeg")
+        return f"data:{mime_type};base64,{base64.b64encode(self.content).decode()}"
 
-    def place(self, index):
+    def position(self, index: int) -> tuple[int, int]:
         """(x, y) of an image in the sheet, counted in images."""
         return index % self.columns, index // self.columns
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One run: `name` is unique on the page; `document` is its results.json; sheets are None where the file is missing."""
+    """One run.
+
+    Attributes:
+        name: unique on the page.
+        directory: of the run.
+        document: its results.json.
+        curves: {tag: `Curve`} of the training.
+        images: thumbnails of test images; None where the file is missing.
+        views: augmented views; None where the file is missing.
+    """
 
     name: str
     directory: epath.Path
@@ -47,40 +66,34 @@ class Run:
     images: Sheet | None
     views: Sheet | None
 
-    def get(self, key):
+    def get(self, key: str):
         """What results.json has under `key`, None if nothing."""
         return self.document.get(key)
 
     @property
-    def facts(self):
+    def facts(self) -> dict:
+        """What results.json says of the run itself."""
         return self.document["run"]
 
-    def details(self, place, name, network="trained"):
+    def details(self, layer: str, name: str, network: str = "trained"):
         """One of the details of an evaluation, None if there is none."""
-        return self.document["details"].get(network, {}).get(place, {}).get(name)
+        return self.document["details"].get(network, {}).get(layer, {}).get(name)
 
     @property
-    def classes(self):
+    def num_classes(self) -> int | None:
         """Number of classes, None if it is not known."""
-        return (
-            len(self.facts.get("class_names", []))
-            or len(self.details("classifier", "confusion") or [])
-            or None
-        )
+        num_names = len(self.facts.get("class_names", []))
+        return num_names or len(self.details(CLASSIFIER, "confusion") or []) or None
 
-    def class_name(self, label):
+    def class_name(self, label: int | None) -> str:
         """The name of a class, its number where it has none."""
+        if label is None or label < 0:
+            return MISSING
         names = self.facts.get("class_names", [])
-        return (
-            NONE
-            if label is None or label < 0
-            else names[label]
-            if label < len(names)
-            else str(label)
-        )
+        return names[label] if label < len(names) else str(label)
 
 
-def read(directories):
+def read(directories: list) -> list[Run]:
     """The runs of some directories, each once.
 
     Raises:
@@ -90,49 +103,54 @@ def read(directories):
     if not paths:
         raise UserError("a report is of one run directory or several; none is given")
     documents = [schema.read(path) for path in paths]
-    return [
-        Run(
-            name,
-            path,
-            document,
-            training_curves.read(path),
-            _images(path, document.get("images")),
-            _views(path, document.get("views")),
+    runs = []
+    for name, path, document in zip(_unique_names(paths, documents), paths, documents):
+        runs.append(
+            Run(
+                name,
+                path,
+                document,
+                curves=training_curves.read(path),
+                images=_read_images(path, document.get("images")),
+                views=_read_views(path, document.get("views")),
+            )
         )
-        for name, path, document in zip(_names(paths, documents), paths, documents)
+    return runs
+
+
+def _unique_names(paths, documents):
+    """What runs are called: by their own names.
+
+    Those of one name by as much of their path as tells them apart.
+    """
+    names = [
+        document["run"]["name"] or path.name
+        for path, document in zip(paths, documents, strict=True)
     ]
-
-
-def _names(paths, documents):
-    """What runs are called: by their own names; those of one name by as much of their path as tells them apart."""
-    names = [document["run"]["name"] or path.name for path, document in zip(paths, documents)]
-    for parts in range(2, max(len(path.parts) for path in paths) + 1):
-        again = {name for name in names if names.count(name) > 1}
-        names = [
-            "/".join(path.parts[-parts:]) if name in again else name
-            for name, path in zip(names, paths)
-        ]
+    most_components = max(len(path.parts) for path in paths)
+    for count in range(2, most_components + 1):
+        repeated = {name for name in names if names.count(name) > 1}
+        longer = ["/".join(path.parts[-count:]) for path in paths]
+        names = [longer[index] if name in repeated else name for index, name in enumerate(names)]
     return names
 
 
-def _images(path, images):
-    return images and _sheet(path, images, -(-len(images["names"]) // images["columns"]))
+def _read_images(path, images):
+    if not images:
+        return None
+    rows = -(-len(images["names"]) // images["columns"])
+    return _read_sheet(path, images, rows)
 
 
-def _views(path, views):
-    return views and _sheet(path, views, views["rows"])
+def _read_views(path, views):
+    return _read_sheet(path, views, views["rows"]) if views else None
 
 
-def _sheet(path, described, rows):
+def _read_sheet(path, description, rows):
+    file = path / description["file"]
     try:
-        return Sheet(
-            (path / described["file"]).read_bytes(), described["columns"], rows, described["size"]
-        )
-    except (
-        FileNotFoundError
-    ):  # results.json is often passed on alone; what it says can be read without the images
+        return Sheet(file.read_bytes(), description["columns"], rows, description["size"])
+    except FileNotFoundError:  # results.json is often passed on alone, and can be read so
         return None
     except OSError as error:
-        raise UserError(
-            f"{path / described['file']}: it can't be read ({error.strerror or error})"
-        ) from None
+        raise UserError(f"{file}: it can't be read ({error.strerror or error})") from None

@@ -3,15 +3,18 @@
 import json
 
 from tf_simclr.errors import UserError
+from tf_simclr.runs import files as run_files
 
-SCHEMA, VERSION = "tf_simclr.results", 1
-NAME = "results.json"
+SCHEMA = "tf_simclr.results"
+VERSION = 1
 NUMBER = (int, float)
+OPTIONAL_NUMBER = (*NUMBER, None)
 POINTS = [[NUMBER]]
 AGAIN = "evaluate the run again (--mode=eval)"
 
-# A type or a tuple of them; [kind] is a list of it, {"*": kind} an object of it, None a value that may be null. A key that ends in ? may be missing.
-# What is not named here is nobody's business: a newer evaluation may add to it.
+# A type or a tuple of them; [kind] is a list of it, {"*": kind} an object of it, None a value that
+# may be null. A key that ends in ? may be missing. What is not named here is not checked: a newer
+# evaluation may add to it.
 KINDS = {
     "run": {
         "name": str,
@@ -33,18 +36,18 @@ KINDS = {
     "flags": {"train_batch_size?": int},
     "environment": {"*": str},
     "command": str,
-    "figures": {"*": {"*": {"*": (*NUMBER, None)}}},
+    "figures": {"*": {"*": {"*": OPTIONAL_NUMBER}}},
     "details": {
         "*": {
             "*": {
                 "confusion?": [[int]],
-                "per_class_accuracy?": [(*NUMBER, None)],
+                "per_class_accuracy?": [OPTIONAL_NUMBER],
                 "reliability?": [
                     {
                         "from": NUMBER,
                         "to": NUMBER,
-                        "confidence": (*NUMBER, None),
-                        "accuracy": (*NUMBER, None),
+                        "confidence": OPTIONAL_NUMBER,
+                        "accuracy": OPTIONAL_NUMBER,
                         "count": int,
                     }
                 ],
@@ -74,9 +77,9 @@ KINDS = {
             "classes?": int,
             "labels?": int,
             "test?": int,
-            "probe?": (*NUMBER, None),
-            "fine_tuned?": (*NUMBER, None),
-            "untrained_probe?": (*NUMBER, None),
+            "probe?": OPTIONAL_NUMBER,
+            "fine_tuned?": OPTIONAL_NUMBER,
+            "untrained_probe?": OPTIONAL_NUMBER,
         }
     ],
 }
@@ -90,95 +93,138 @@ WORDS = {
 }
 
 
-def read(directory):
-    """The results.json of a run directory (`epath.Path`), checked.
+def read(directory) -> dict:
+    """The results.json of a run, checked.
+
+    Args:
+        directory: `epath.Path` of the run.
 
     Raises:
         UserError: there is none, it is damaged, or of another schema or a newer version.
     """
-    path = directory / NAME
+    path = directory / run_files.RESULTS
     try:
         document = json.loads(path.read_text())
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(
-            f"{directory}: it has no {NAME}; give the directory of a run that was evaluated, or {AGAIN}"
+            f"{directory}: it has no {run_files.RESULTS}; give the directory of a run that was "
+            f"evaluated, or {AGAIN}"
         ) from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: it can't be read ({error}); {AGAIN}") from None
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
         raise UserError(
-            f"{path}: it is no file of results (its schema has to be '{SCHEMA}'); give the directory of a run that was evaluated"
+            f"{path}: it is no file of results (its schema has to be '{SCHEMA}'); give the "
+            "directory of a run that was evaluated"
         )
     version = document.get("version")
     if version != VERSION:
         raise UserError(
-            f"{path}: its version is {version}, this program reads {VERSION}; use the tf_simclr that wrote it, or {AGAIN}"
+            f"{path}: its version is {version}, this program reads {VERSION}; use the tf_simclr "
+            f"that wrote it, or {AGAIN}"
         )
-    wrong = next(_problems(document, KINDS, ""), None) or next(_loose_ends(document), None)
-    if wrong:
-        raise UserError(f"{path}: damaged: {wrong}; {AGAIN}")
+    problem = next(_problems(document, KINDS, ""), None)
+    problem = problem or next(_inconsistencies(document), None)
+    if problem:
+        raise UserError(f"{path}: damaged: {problem}; {AGAIN}")
     return document
 
 
-def _problems(value, kind, where):
-    """What is wrong with `value`, in words; nothing if it is of its kind."""
-    outer = type(kind) if isinstance(kind, (dict, list)) else kind
-    accepted = outer if isinstance(outer, tuple) else (outer,)
-    if isinstance(value, bool) or not (
-        (value is None and None in accepted)
-        or isinstance(value, tuple(one for one in accepted if one))
-    ):
-        yield f"{where} is {str(value)[:40]!r}, not {' or '.join(WORDS[one] for one in accepted if one is not int or float not in accepted)}"
+def _problems(value, kind, path):
+    """Yields what is wrong with `value`, in words; nothing if it is of its kind."""
+    if not _is_of_kind(value, kind):
+        yield f"{path} is {str(value)[:40]!r}, not {_in_words(kind)}"
     elif isinstance(kind, list):
+        inner = kind[0]
         for number, item in enumerate(value):
-            if (
-                type(item) is not kind[0]
-            ):  # else it is right: the confusions of 1,000 classes are a million numbers
-                yield from _problems(item, kind[0], f"{where}[{number}]")
+            # Items of a single type are the common case: the confusions of 1,000 classes are a
+            # million numbers.
+            if type(item) is not inner:
+                yield from _problems(item, inner, f"{path}[{number}]")
     elif isinstance(kind, dict):
         for key, inner in kind.items():
-            for name in value if key == "*" else [key.rstrip("?")]:
-                if name in value:
-                    yield from _problems(value[name], inner, f"{where}.{name}".lstrip("."))
-                elif not key.endswith("?"):
-                    yield f"{where}.{name} is missing".lstrip(".")
+            yield from _problems_of_key(value, key, inner, path)
 
 
-def _loose_ends(document):
-    """Lists that have to be as long as another, and numbers of images that are not there."""
-    images, where = document.get("images"), document.get("map", {"images": []})
-    for name in ("pca", "tsne"):
-        if name in where and [len(point) for point in where[name]] != [2] * len(where["images"]):
-            yield f"map.{name} has not two numbers for each of map.images"
+def _problems_of_key(value, key, inner, path):
+    names = value if key == "*" else [key.rstrip("?")]
+    for name in names:
+        inner_path = f"{path}.{name}".lstrip(".")
+        if name in value:
+            yield from _problems(value[name], inner, inner_path)
+        elif not key.endswith("?"):
+            yield f"{inner_path} is missing"
+
+
+def _accepted_types(kind):
+    if isinstance(kind, (dict, list)):
+        return (type(kind),)
+    return kind if isinstance(kind, tuple) else (kind,)
+
+
+def _is_of_kind(value, kind):
+    """Whether a value has the outer type of a kind."""
+    accepted = _accepted_types(kind)
+    if isinstance(value, bool):
+        return False
+    if value is None:
+        return None in accepted
+    return isinstance(value, tuple(each for each in accepted if each))
+
+
+def _in_words(kind):
+    accepted = _accepted_types(kind)
+    names = []
+    for each in accepted:
+        if each is not int or float not in accepted:  # a whole number is a number, too
+            names.append(WORDS[each])
+    return " or ".join(names)
+
+
+def _inconsistencies(document):
+    """Yields lists that are not as long as another, and numbers of images that do not exist."""
+    yield from _map_inconsistencies(document)
     confusion = document["details"].get("trained", {}).get("classifier", {}).get("confusion", [])
-    if any(len(row) != len(confusion) for row in confusion):
+    if any(len(counts) != len(confusion) for counts in confusion):
         yield "confusion is not as wide as high"
-    rows = document.get("neighbors", [])
-    yield from (
-        "neighbors has not one similarity for each image"
-        for row in rows
-        if len(row["neighbors"]) != len(row["similarity"])
-    )
-    if images:
-        count = len(images["names"])
-        if not count == len(images["labels"]) == len(images["predicted"]):
-            yield "images.names, images.labels and images.predicted are not of one length"
-        used = [
-            *where["images"],
-            *(one["image"] for one in document.get("mistakes", [])),
-            *(index for row in rows for index in [row["query"], *row["neighbors"]]),
-        ]
-        yield from (
-            f"image {index} is used, and there are {count}"
-            for index in used
-            if not 0 <= index < count
-        )
+    for query in document.get("neighbors", []):
+        if len(query["neighbors"]) != len(query["similarity"]):
+            yield "neighbors has not one similarity for each image"
+    yield from _image_inconsistencies(document)
     for name in ("images", "views"):
         sheet = document.get(name)
-        if sheet and (
-            "/" in sheet["file"]
-            or "\\" in sheet["file"]
-            or sheet["columns"] < 1
-            or sheet["size"] < 1
-        ):
-            yield f"{name} names {sheet['file']!r} with {sheet['columns']} columns; it has to be a file beside {NAME}, of 1 column or more"
+        if sheet and not _is_sheet(sheet):
+            yield (
+                f"{name} names {sheet['file']!r} with {sheet['columns']} columns; it has to be a "
+                f"file beside {run_files.RESULTS}, of 1 column or more"
+            )
+
+
+def _map_inconsistencies(document):
+    content = document.get("map", {"images": []})
+    for name in ("pca", "tsne"):
+        if name in content:
+            dimensions = [len(point) for point in content[name]]
+            if dimensions != [2] * len(content["images"]):
+                yield f"map.{name} has not two numbers for each of map.images"
+
+
+def _image_inconsistencies(document):
+    images = document.get("images")
+    if not images:
+        return
+    count = len(images["names"])
+    if not count == len(images["labels"]) == len(images["predicted"]):
+        yield "images.names, images.labels and images.predicted are not of one length"
+    used = list(document.get("map", {"images": []})["images"])
+    used += [mistake["image"] for mistake in document.get("mistakes", [])]
+    for query in document.get("neighbors", []):
+        used += [query["query"], *query["neighbors"]]
+    for index in used:
+        if not 0 <= index < count:
+            yield f"image {index} is used, and there are {count}"
+
+
+def _is_sheet(sheet):
+    is_beside = "/" not in sheet["file"] and "\\" not in sheet["file"]
+    return is_beside and sheet["columns"] >= 1 and sheet["size"] >= 1
