@@ -36,7 +36,7 @@ LONGEST = (  # files, begun first
 
 
 def pytest_collection_modifyitems(items):
-    """The longest files first, so that none of them is left over for one worker; pytest-xdist must not sort them again."""
+    """The longest files first, so that none is left over for one worker; xdist keeps the order."""
     items.sort(
         key=lambda item: (
             LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST)
@@ -72,7 +72,7 @@ def settings(tmp_path):
 
 @pytest.fixture(scope="session")
 def two_replicas():
-    """MirroredStrategy over two CPU devices; one a process, since two would collide in their collectives."""
+    """MirroredStrategy over two CPU devices, one a process: two collide in their collectives."""
     return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 
 
@@ -97,6 +97,26 @@ def main(monkeypatch, capsys):
         return status, capsys.readouterr().err
 
     return call
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_autotuning():
+    """Iterators end at once: deleting one waits for the thread that tunes it, seconds in all.
+
+    No result depends on it. Tests are too short for any tuning.
+    """
+    distribute = tf.distribute.Strategy.distribute_datasets_from_function
+    options = tf.data.Options()
+    options.autotune.enabled = False
+
+    def distribute_untuned(self, make, *arguments):
+        return distribute(self, lambda context: make(context).with_options(options), *arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            tf.distribute.Strategy, "distribute_datasets_from_function", distribute_untuned
+        )
+        yield
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from tf_simclr.config.registry import PRETEXTS
 from tf_simclr.data import datasets, mixture, pipeline
 from tf_simclr.objectives import WITH_LABELS, objective_class
 from tf_simclr.training import optimizers
-from tf_simclr.training.experiment import POLICIES
-from tf_simclr.training.train_step import TrainStep
+from tf_simclr.training.distributed_step import TrainStep
+from tf_simclr.training.experiment import DTYPE_POLICIES
 
 EACH = [{"pretext": name} for name in PRETEXTS] + [
     {"train_mode": name} for name in WITH_LABELS
@@ -29,7 +29,7 @@ class Training:
 
     def __init__(self, settings, strategy=None, source=None, unlabeled=None):
         self.settings, self.strategy = settings, strategy or tf.distribute.get_strategy()
-        keras.config.set_dtype_policy(POLICIES[settings.model.precision])
+        keras.config.set_dtype_policy(DTYPE_POLICIES[settings.model.precision])
         keras.utils.set_random_seed(0)
         self.source = source or datasets.load(settings.data, "train")
         self.parts = mixture.batch_parts(
