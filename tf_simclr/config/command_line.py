@@ -1,180 +1,244 @@
-"""Command line and YAML -> Config; the help text and the flag tables of README. No TensorFlow here."""
+"""Command line and YAML -> Config; the help text and the tables of docs/flags.md. No TensorFlow."""
 
+import dataclasses
 import os
 import re
 
-from absl import flags
+from absl import flags as absl_flags
 from etils import epath
 
 from tf_simclr import config
 from tf_simclr.config import recipes
+from tf_simclr.config.config import Config, Field
+from tf_simclr.config.registry import MODES
 from tf_simclr.config.stages import relocated, separate_sections, stage_configs, stage_names
+from tf_simclr.config.values import as_text
 from tf_simclr.errors import UserError, did_you_mean
 
-RETIRED = (
-    "variable_schema",
-    "train_summary_steps",
-)  # in published commands of the papers' code, without effect there
-USAGE = """\
-SimCLR, SimCLRv2 and seven classic pretext tasks: pretraining without labels, fine-tuning, evaluation, export.
-
-  python run.py --mode=train_then_eval                      the quick start: scikit-learn's digits, a few minutes on a CPU
-  python run.py --mode=train_then_eval --config=NAME        a recipe of official_configs/, or the path of a YAML file
-  python run.py --mode=train_then_eval --dataset=folder:PATH --model_dir=RUN
-  python run.py --mode=eval --model_dir=RUN                 an existing run, with its own configuration
-  python run.py --mode=export --model_dir=RUN --export_formats=saved_model,tflite,onnx
-  python run.py --mode=embed --model_dir=RUN --dataset=folder:PATH   embeddings, predictions and nearest neighbours of images
-  python run.py --mode=report --report_runs=RUN,RUN --model_dir=NEW  one page over several runs
-  python run.py --train_mode=pretrain,finetune,distill ...  stages one after the other; --finetune.learning_rate=0.1 is for one of them
-"""
+# In published commands of the original SimCLR release, without effect there.
+RETIRED = ("variable_schema", "train_summary_steps")
 STAGE_FLAG = re.compile(r"--?([\w-]+)\.(\w+)=(.*)", re.DOTALL)
+CONFIG_HELP = "a recipe of official_configs/ or the path of a YAML file; flags override it"
+USAGE = """\
+SimCLR, SimCLRv2 and seven classic pretext tasks: pretraining without labels, fine-tuning,
+evaluation, export.
+
+  python run.py --mode=train_then_eval
+      the quick start: scikit-learn's digits, a few minutes on a CPU
+  python run.py --mode=train_then_eval --config=NAME
+      a recipe of official_configs/, or the path of a YAML file
+  python run.py --mode=train_then_eval --dataset=folder:PATH --model_dir=RUN
+  python run.py --mode=eval --model_dir=RUN
+      an existing run, with its own configuration
+  python run.py --mode=export --model_dir=RUN --export_formats=saved_model,tflite,onnx
+  python run.py --mode=embed --model_dir=RUN --dataset=folder:PATH
+      embeddings, predictions and nearest neighbors of images
+  python run.py --mode=report --report_runs=RUN,RUN --model_dir=NEW
+      one page over several runs
+  python run.py --train_mode=pretrain,finetune,distill ...
+      stages one after the other; --finetune.learning_rate=0.1 is for one of them
+"""
+PAGE_HEAD = """\
+# Flags
+
+This page is generated from `tf_simclr/config/sections.py`. To regenerate it, run
+`python -m tf_simclr.config.command_line > docs/flags.md`. Each table is a section of the
+configuration. A flag is written `--name=value` on the command line and `name: value` in a YAML
+file.
+
+"""
 
 
-def define(flag_values):
+def define(flag_values: absl_flags.FlagValues):
     """Defines --config and every field of the configuration as an absl flag."""
     for name in RETIRED:
-        flags.DEFINE_string(name, None, "ignored", flag_values=flag_values)
-    flags.DEFINE_string(
-        "config",
-        "",
-        "a recipe of official_configs/ or the path of a YAML file; flags override it",
-        flag_values=flag_values,
-    )
+        absl_flags.DEFINE_string(name, None, "ignored", flag_values=flag_values)
+    absl_flags.DEFINE_string("config", "", CONFIG_HELP, flag_values=flag_values)
     for name, field in config.fields().items():
         if field.type is bool:
-            flags.DEFINE_bool(name, field.default, field.help, flag_values=flag_values)
-            flag_values[name].parser = flags.ArgumentParser()  # as text, like the others
+            absl_flags.DEFINE_bool(name, field.default, field.help, flag_values=flag_values)
+            flag_values[name].parser = absl_flags.ArgumentParser()  # as text, like the others
         else:  # the text is converted by config.coerce, in one place for YAML and command line
-            flags.DEFINE_string(name, _text(field.default), field.help, flag_values=flag_values)
+            absl_flags.DEFINE_string(
+                name, _default_text(field), field.help, flag_values=flag_values
+            )
 
 
-def parse(argv, flag_values):
-    """What a command line asks for.
+def parse(argv: list[str], flag_values: absl_flags.FlagValues) -> tuple[list[Config], list[str]]:
+    """Turns a command line into configurations.
+
+    Args:
+        argv: name of the program and flags.
+        flag_values: with the flags that `define` defines.
 
     Returns:
-        ([Config], notes): a configuration for each stage, and what was decided for the user, as lines to log.
+        (a configuration for each stage, what was decided for the user as lines to log).
 
     Raises:
         UserError: unknown flag or key, value out of range, missing or unreadable YAML file.
     """
-    matches = {argument: STAGE_FLAG.fullmatch(argument) for argument in argv}
-    given_sections = {}
-    for stage, name, value in (match.groups() for match in matches.values() if match):
-        given_sections.setdefault(stage, {})[name] = value
-    separate_sections(given_sections)
-    try:
-        rest = flag_values([argument for argument in argv if not matches[argument]])[1:]
-    except flags.UnrecognizedFlagError as error:
-        raise UserError(
-            f"unknown flag --{error.flagname}.{did_you_mean(error.flagname, ['config', *config.fields()])}"
-        ) from None
-    except (flags.Error, ValueError) as error:
-        raise UserError(f"{error}; write flags as --name=value") from None
-    if rest:
-        raise UserError(f"unexpected argument '{rest[0]}': write flags as --name=value")
-    retired = [
+    arguments, stage_flags = _split_off_stage_flags(argv)
+    separate_sections(stage_flags)
+    _read_flags(arguments, flag_values)
+    flags = {name: flag_values[name].value for name in config.fields() if flag_values[name].present}
+    base = _choose_base(flag_values["config"].value, flags)
+    common, sections = separate_sections(base.values)
+    if not flags.get("model_dir", common.get("model_dir")):
+        flags["model_dir"] = f"runs/{base.name or _slug({**common, **flags})}"
+    notes = [
         f"--{name} is accepted for old commands and does nothing"
         for name in RETIRED
         if flag_values[name].present
     ]
-    given = {name: flag_values[name].value for name in config.fields() if flag_values[name].present}
-    base, name, notes = _base(flag_values["config"].value, given)
-    common, sections = separate_sections(base)
-    if not given.get("model_dir", common.get("model_dir")):
-        given["model_dir"] = f"runs/{name or _slug({**common, **given})}"
-    return stage_configs(common, sections, given, given_sections), retired + notes
+    if base.note:
+        notes.append(base.note)
+    return stage_configs(common, sections, flags, stage_flags), notes
 
 
-def _base(config, given):
-    """What the flags override: (values, name of the configuration, notes)."""
-    if config:
-        path = recipes.find(config)
-        return recipes.read(path), path.stem, []
-    if "dataset" in given:
-        return {}, "", []
-    saved = epath.Path(os.path.expanduser(given.get("model_dir", "")), recipes.CONFIG_FILE)
-    if given.get("model_dir") and recipes.is_file(saved):
-        return (
-            relocated(recipes.read(saved), given["model_dir"]),
-            "",
-            [
-                f"neither --config nor --dataset is given: going on with the configuration of this run, {saved}"
-            ],
+def _split_off_stage_flags(argv):
+    """(the other arguments, {stage: {flag name: value}} of `--stage.flag=value`)."""
+    others = []
+    stage_flags = {}
+    for argument in argv:
+        match = STAGE_FLAG.fullmatch(argument)
+        if match is None:
+            others.append(argument)
+        else:
+            stage, name, value = match.groups()
+            stage_flags.setdefault(stage, {})[name] = value
+    return others, stage_flags
+
+
+def _read_flags(arguments, flag_values):
+    try:
+        rest = flag_values(arguments)[1:]
+    except absl_flags.UnrecognizedFlagError as error:
+        name = error.flagname
+        hint = did_you_mean(name, ["config", *config.fields()])
+        raise UserError(f"unknown flag --{name}.{hint}") from None
+    except (absl_flags.Error, ValueError) as error:
+        raise UserError(f"{error}; write flags as --name=value") from None
+    if rest:
+        raise UserError(f"unexpected argument '{rest[0]}': write flags as --name=value")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Base:
+    """What the flags of a command line override.
+
+    Attributes:
+        values: the content of a YAML file or of a run's configuration.
+        name: of the configuration; empty: it has none.
+        note: how it was chosen, where the user did not say it.
+    """
+
+    values: dict = dataclasses.field(default_factory=dict)
+    name: str = ""
+    note: str = ""
+
+
+def _choose_base(config_name, flags):
+    if config_name:
+        path = recipes.find(config_name)
+        return _Base(recipes.read(path), path.stem)
+    if "dataset" in flags:
+        return _Base()
+    return _saved_configuration(flags) or _base_of_mode(flags)
+
+
+def _saved_configuration(flags):
+    """The configuration of the run in `--model_dir`, None where there is none."""
+    model_dir = flags.get("model_dir")
+    if not model_dir:
+        return None
+    path = epath.Path(os.path.expanduser(model_dir), recipes.CONFIG_FILE)
+    if not recipes.is_file(path):
+        return None
+    note = (
+        f"neither --config nor --dataset is given: continuing with the configuration of this run, "
+        f"{path}"
+    )
+    return _Base(relocated(recipes.read(path), model_dir), note=note)
+
+
+def _base_of_mode(flags):
+    """The quick start, or nothing for a mode that works on a run that exists."""
+    mode = MODES.get(flags.get("mode"))
+    if mode is None or not mode.of_a_run:
+        note = (
+            "neither --config nor --dataset is given: this is the quick start, "
+            f"--config={recipes.QUICK_START}"
         )
-    if given.get("mode") == "report" and given.get("report_runs"):
-        if not given.get("model_dir"):
+        return _Base(recipes.read(recipes.find(recipes.QUICK_START)), recipes.QUICK_START, note)
+    has_directory = bool(flags.get("model_dir"))
+    if flags["mode"] == "report" and flags.get("report_runs"):
+        if not has_directory:
             raise UserError(
-                "--mode=report: give a new directory as --model_dir, where the report of --report_runs is to be"
+                "--mode=report: give a new directory as --model_dir, where the report of "
+                "--report_runs is written"
             )
-        return {}, "", []
-    if given.get("mode") in (
-        "eval",
-        "export",
-        "embed",
-        "report",
-    ):  # of something that is there, so not of the quick start
-        if not (given.get("checkpoint") and given.get("model_dir")):
-            raise UserError(
-                f"--mode={given['mode']}: {given.get('model_dir') or 'no --model_dir is given, which'} has no {recipes.CONFIG_FILE}; "
-                "give the directory of a run as --model_dir, or weights as --checkpoint and a new --model_dir"
-            )
-        return {}, "", []
-    return (
-        recipes.read(recipes.find(recipes.QUICK_START)),
-        recipes.QUICK_START,
-        [
-            f"neither --config nor --dataset is given: this is the quick start, --config={recipes.QUICK_START}"
-        ],
-    )
-
-
-def help_text():
-    """What `run.py --help` prints."""
-    lines = [
-        USAGE,
-        "  --config: a recipe of official_configs/ or the path of a YAML file; flags override it",
-    ]
-    for section, rows in _sections().items():
-        lines.append(f"\n{section}")
-        lines += [f"  --{name}={_text(field.default)}: {_help(field)}" for name, field in rows]
-    return "\n".join(lines)
-
-
-def markdown():
-    """The flags as Markdown tables by section, as they stand in README."""
-    lines = []
-    for section, rows in _sections().items():
-        lines += [f"**{section}**", "", "| flag | default | meaning |", "|---|---|---|"]
-        lines += [f"| `{name}` | {_cell(field.default)} | {_help(field)} |" for name, field in rows]
-        lines.append("")
-    return "\n".join(lines)
-
-
-def _sections():
-    sections = {}
-    for name, field in config.fields().items():
-        sections.setdefault(field.section, []).append((name, field))
-    return sections
-
-
-def _help(field):
-    return field.help + (f" ({', '.join(map(str, field.choices))})" if field.choices else "")
-
-
-def _cell(default):
-    return f"`{_text(default)}`" if _text(default) else ""
-
-
-def _text(value):
-    return (
-        ",".join(v if isinstance(v, str) else f"{v:g}" for v in value)
-        if isinstance(value, tuple)
-        else str(value)
-    )
+        return _Base()
+    if not (flags.get("checkpoint") and has_directory):
+        directory = flags.get("model_dir") or "no --model_dir is given, which"
+        raise UserError(
+            f"--mode={flags['mode']}: {directory} has no {recipes.CONFIG_FILE}; give the directory "
+            "of a run as --model_dir, or weights as --checkpoint and a new --model_dir"
+        )
+    return _Base()
 
 
 def _slug(values):
     """A name for a run that has none, of {flag name: value}."""
     defaults = {name: config.fields()[name].default for name in ("dataset", "train_mode")}
-    dataset, stages = (str(values.get(name, default)) for name, default in defaults.items())
-    return f"{dataset.rstrip('/').replace('folder:', '').split('/')[-1] or 'folder'}_{'_'.join(stage_names(stages))}"
+    dataset = str(values.get("dataset", defaults["dataset"]))
+    stages = stage_names(str(values.get("train_mode", defaults["train_mode"])))
+    last_folder = dataset.rstrip("/").replace("folder:", "").split("/")[-1]
+    return f"{last_folder or 'folder'}_{'_'.join(stages)}"
+
+
+def help_text() -> str:
+    """What `run.py --help` prints."""
+    lines = [USAGE, f"  --config: {CONFIG_HELP}"]
+    for section, fields in _fields_by_section().items():
+        lines.append(f"\n{section}")
+        for name, field in fields.items():
+            lines.append(f"  --{name}={_default_text(field)}: {_help(field)}")
+    return "\n".join(lines)
+
+
+def markdown() -> str:
+    """The flags as Markdown tables by section, as they stand in docs/flags.md."""
+    lines = []
+    for section, fields in _fields_by_section().items():
+        lines += [f"**{section}**", "", "| flag | default | meaning |", "|---|---|---|"]
+        for name, field in fields.items():
+            lines.append(f"| `{name}` | {_default_cell(field)} | {_help(field)} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _fields_by_section() -> dict[str, dict[str, Field]]:
+    sections = {}
+    for name, field in config.fields().items():
+        sections.setdefault(field.section, {})[name] = field
+    return sections
+
+
+def _help(field):
+    if not field.choices:
+        return field.help
+    return f"{field.help} ({', '.join(map(str, field.choices))})"
+
+
+def _default_cell(field):
+    text = _default_text(field)
+    return f"`{text}`" if text else ""
+
+
+def _default_text(field):
+    """The default as one would write it; numbers show their type, as in 1.0."""
+    return as_text(field.default) if isinstance(field.default, tuple) else str(field.default)
+
+
+if __name__ == "__main__":
+    print(PAGE_HEAD + markdown().rstrip("\n"))

@@ -3,6 +3,7 @@
 import dataclasses
 
 from tf_simclr.config import rules, values
+from tf_simclr.config.pretext_section import PretextConfig
 from tf_simclr.config.registry import MODES, Mode
 from tf_simclr.config.sections import (
     AugmentConfig,
@@ -14,7 +15,6 @@ from tf_simclr.config.sections import (
     ModelConfig,
     ObjectiveConfig,
     OptimizerConfig,
-    PretextConfig,
     ReportConfig,
     TrainConfig,
 )

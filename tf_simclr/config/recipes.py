@@ -1,4 +1,4 @@
-"""Recipes of official_configs/, YAML files, and the configurations that runs have saved. No TensorFlow here."""
+"""Recipes of official_configs/, YAML files, and configurations that runs have saved."""
 
 import json
 import os
@@ -13,51 +13,75 @@ QUICK_START = "digits_quickstart"
 CONFIG_FILE = "flags.json"  # a run directory's own configuration
 
 
-def find(name):
-    """The path of the recipe `name`, or of the file `name`."""
+def find(name: str) -> pathlib.Path:
+    """The path of the recipe `name`, or of the file `name`.
+
+    Raises:
+        UserError: there is none.
+    """
     path = pathlib.Path(os.path.expanduser(name))
     for candidate in (path, CONFIG_DIR / f"{name}.yaml", CONFIG_DIR / name):
         if is_file(candidate):
             return candidate
     recipes = sorted(path.stem for path in CONFIG_DIR.glob("*.yaml"))
     raise UserError(
-        f"--config={name}: no such file, and no such recipe in official_configs ({', '.join(recipes)}).{did_you_mean(path.stem, recipes)}"
+        f"--config={name}: no such file, and no such recipe in official_configs "
+        f"({', '.join(recipes)}).{did_you_mean(path.stem, recipes)}"
     )
 
 
-def is_file(path):
+def is_file(path) -> bool:
+    """Whether a path is that of a file that can be seen."""
     try:
         return path.is_file()
     except (OSError, ValueError):  # a name that is too long, a folder that may not be read
         return False
 
 
-def read(path):
-    """The content of a YAML or JSON file, every key and value checked: {flag name: value}, and {stage: {flag name: value}}."""
-    import yaml  # late: it is not needed by --help
+def read(path) -> dict:
+    """The content of a YAML or JSON file, every key and value checked.
 
-    parse = (
-        json.loads if path.suffix == ".json" else yaml.safe_load
-    )  # YAML reads JSON, but not all of its \u escapes
-    try:
-        values = parse(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, OSError, ValueError, RecursionError) as error:
-        raise UserError(
-            f"{path}: can't be read as {path.suffix[1:].upper() or 'YAML'}: {' '.join(str(error).split())}"
-        ) from None
+    Args:
+        path: `pathlib.Path` or `epath.Path`.
+
+    Returns:
+        {flag name: value, or name of a stage: {flag name: value}}.
+
+    Raises:
+        UserError: it can't be read, or has an unknown key or a value out of range.
+    """
+    values = _parse(path)
     if not isinstance(values, dict):
         raise UserError(f"{path}: lines of `name: value` are expected, got {type(values).__name__}")
     try:
-        common, sections = separate_sections(values)
-        stages = stage_names(common.get("train_mode", "pretrain"))
-        stage_configs(common, sections)
-        for stage in sections:
-            if stage not in (*stages, mode_of(stage)):
-                raise UserError(
-                    f"'{stage}' is the section of a stage that is not in train_mode ({', '.join(stages)}).{did_you_mean(stage, stages)}"
-                )
-        for section in sections.values():  # those of stages that are not in train_mode, too
-            config.build({**common, **section, "train_mode": "pretrain"})
+        _check(values)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     return values
+
+
+def _parse(path):
+    import yaml  # late: it is not needed by --help
+
+    # YAML reads JSON, but not all of its \u escapes.
+    parse = json.loads if path.suffix == ".json" else yaml.safe_load
+    try:
+        return parse(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, OSError, ValueError, RecursionError) as error:
+        kind = path.suffix[1:].upper() or "YAML"
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: can't be read as {kind}: {reason}") from None
+
+
+def _check(values):
+    common, sections = separate_sections(values)
+    stages = stage_names(common.get("train_mode", "pretrain"))
+    stage_configs(common, sections)
+    for stage, section in sections.items():
+        if stage not in (*stages, mode_of(stage)):
+            raise UserError(
+                f"'{stage}' is the section of a stage that is not in train_mode "
+                f"({', '.join(stages)}).{did_you_mean(stage, stages)}"
+            )
+        # Those of stages that are not in train_mode, too.
+        config.build({**common, **section, "train_mode": "pretrain"})

@@ -1,27 +1,20 @@
 """The settings in sections. A flag, its default, its type and its help exist here, once.
 
-`flags.py` derives the command line, the YAML keys and the tables of README from the fields below. A field with
-`fixed=True` is part of what a run directory *is*: it can't change between two starts in the same directory.
+`command_line.py` derives the command line, the YAML keys and the tables of docs/flags.md from them.
+The settings of pretext tasks are in `pretext_section.py`.
 """
 
 import dataclasses
 
-from tf_simclr.config.registry import EVALUATIONS, EXPORT_FORMATS, MODES, PRETEXTS, TRAIN_MODES
-from tf_simclr.config.values import MAX_INT32, SMALLEST_POSITIVE
-
-
-def setting(default, help, *, choices=None, low=None, high=None, fixed=True):
-    """A dataclass field with its help text and what values it accepts (`low` and `high` are inclusive)."""
-    if type(default) is int and choices is None and high is None:
-        high = MAX_INT32
-    return dataclasses.field(
-        default=default,
-        metadata={"help": help, "choices": choices, "low": low, "high": high, "fixed": fixed},
-    )
+from tf_simclr.config.registry import EVALUATIONS, EXPORT_FORMATS, MODES, TRAIN_MODES
+from tf_simclr.config.setting import setting
+from tf_simclr.config.values import SMALLEST_POSITIVE
 
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
+    """Which images and labels."""
+
     dataset: str = setting(
         "imagenet2012",
         "digits, folder:PATH, or the name of a tensorflow-datasets data set, e.g. cifar10",
@@ -47,12 +40,14 @@ class DataConfig:
     )
     unlabeled_dataset: str = setting(
         "",
-        "further images, of any source that dataset can name; their labels are not used (empty: none)",
+        "further images, of any source that dataset can name; their labels are not used (empty: "
+        "none)",
     )
     unlabeled_split: str = setting("train", "split of unlabeled_dataset")
     unlabeled_ratio: float = setting(
         0.0,
-        "images without label for each one with a label in a batch (0: as many as there are of each)",
+        "images without label for each one with a label in a batch (0: as many as there are of "
+        "each)",
         low=0.0,
         high=1e6,
     )
@@ -65,6 +60,8 @@ class DataConfig:
 
 @dataclasses.dataclass(frozen=True)
 class AugmentConfig:
+    """How views of an image are made."""
+
     use_crop: bool = setting(True, "random resized crop")
     crop_area: tuple[float, float] = setting(
         (0.08, 1.0),
@@ -78,7 +75,8 @@ class AugmentConfig:
     use_flip: bool = setting(True, "mirror left-right with probability 0.5")
     color_jitter_strength: float = setting(
         1.0,
-        "strength s of brightness, contrast, saturation (0.8 s) and hue (0.2 s); 0: no colour augmentation",
+        "strength s of brightness, contrast, saturation (0.8 s) and hue (0.2 s); 0: no color "
+        "augmentation",
         low=0.0,
         high=2.5,
     )
@@ -88,7 +86,7 @@ class AugmentConfig:
         choices=("multiplicative", "additive"),
     )
     grayscale_probability: float = setting(
-        0.2, "probability of dropping the colours", low=0.0, high=1.0
+        0.2, "probability of dropping the colors", low=0.0, high=1.0
     )
     use_blur: bool = setting(True, "Gaussian blur with probability 0.5")
     max_rotation: float = setting(0.0, "rotate by up to so many degrees", low=0.0, high=180.0)
@@ -97,6 +95,8 @@ class AugmentConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
+    """The network."""
+
     resnet_depth: int = setting(50, "depth of the ResNet", choices=(18, 34, 50, 101, 152, 200))
     width_multiplier: float = setting(1.0, "factor on all numbers of channels", low=0.02, high=16.0)
     sk_ratio: float = setting(
@@ -116,17 +116,20 @@ class ModelConfig:
     num_proj_layers: int = setting(3, "layers of the nonlinear projection head", low=1)
     ft_proj_selector: int = setting(
         0,
-        "what the linear head reads: 0 the encoder's output, m the m-th projection layer, -1 the last",
+        "what the linear head reads: 0 the encoder's output, m the m-th projection layer, -1 the "
+        "last",
         low=-1,
     )
     zero_init_logits_layer: bool = setting(False, "start the linear head at zero")
     probe_init_logits_layer: bool = setting(
         False,
-        "start the linear head as logistic regression on the features that the training starts with",
+        "start the linear head as logistic regression on the features that the training starts "
+        "with",
     )
     fine_tune_after_block: int = setting(
         -1,
-        "freeze: -1 nothing, 0 the stem, k the stem and block groups 1 to k (4: only heads are trained)",
+        "freeze: -1 nothing, 0 the stem, k the stem and block groups 1 to k (4: only heads are "
+        "trained)",
         low=-1,
         high=4,
     )
@@ -139,14 +142,17 @@ class ModelConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ObjectiveConfig:
+    """What is learned, and from which weights."""
+
     train_mode: str = setting(
         "pretrain",
-        "a task without labels, see pretext; labels, from a checkpoint or from scratch; a teacher's predictions; "
+        "a task without labels, see pretext; labels, from a checkpoint or from scratch; "
+        "a teacher's predictions; "
         "several with commas between",
         choices=TRAIN_MODES,
     )
     temperature: float = setting(0.1, "temperature tau of the contrastive loss", low=1e-3)
-    hidden_norm: bool = setting(True, "normalise the projections to length 1 (cosine similarity)")
+    hidden_norm: bool = setting(True, "normalize the projections to length 1 (cosine similarity)")
     memory_size: int = setting(
         0, "past keys kept as further negatives, 65536 in SimCLRv2 (0: no memory)", low=0
     )
@@ -155,16 +161,19 @@ class ObjectiveConfig:
     )
     lineareval_while_pretraining: bool = setting(
         True,
-        "train a linear classifier on the side, with pretext simclr; no gradient of it reaches the encoder",
+        "train a linear classifier on the side, with pretext simclr; no gradient of it reaches "
+        "the encoder",
     )
     checkpoint: str = setting(
         "",
-        "what to start from, or to evaluate, export or embed with: a run directory, a checkpoint or a SavedModel, "
-        "also those of the papers' code",
+        "what to start from, or to evaluate, export or embed with: a run directory, a checkpoint "
+        "or a SavedModel, "
+        "also those of the original SimCLR release",
     )
     teacher_checkpoint: str = setting(
         "",
-        "teacher of distill: a run directory, a checkpoint prefix in one, or any SavedModel with logits_sup",
+        "teacher of distill: a run directory, a checkpoint prefix in one, or any SavedModel with "
+        "logits_sup",
     )
     distill_temperature: float = setting(
         1.0,
@@ -180,113 +189,10 @@ class ObjectiveConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class PretextConfig:
-    pretext: str = setting(
-        "simclr", "task that pretraining solves without labels", choices=PRETEXTS
-    )
-    pretext_width: int = setting(4096, "width of the hidden layers of a task's head", low=1)
-    patch_size: int = setting(
-        0,
-        "jigsaw, context_prediction: side of a patch in pixels (0: 64/225 of image_size, as in the paper, and 96/224)",
-        low=0,
-    )
-    patch_gaps: bool = setting(
-        True,
-        "jigsaw, context_prediction, against shortcuts: gaps between patches, and chance in where each of them is",
-    )
-    num_permutations: int = setting(
-        100, "jigsaw: permutations that are told apart", low=2, high=1000
-    )
-    standardize_patches: bool = setting(
-        True, "jigsaw, against shortcuts: each tile has the same mean and deviation"
-    )
-    shift_channels: bool = setting(
-        True, "jigsaw, against shortcuts: the channels of a tile are moved by up to 2 of 64 pixels"
-    )
-    grey_probability: float = setting(
-        0.3,
-        "jigsaw, against shortcuts: probability of an image without its colours",
-        low=0.0,
-        high=1.0,
-    )
-    chromatic_guard: str = setting(
-        "drop",
-        "context_prediction, against shortcuts: drop two of the channels of a patch, project it on what is not between green and magenta, "
-        "or none",
-        choices=("drop", "project", "none"),
-    )
-    pixelate_patches: bool = setting(
-        True,
-        "context_prediction, against shortcuts: half of the patches are reduced to as little as 10 pixels a side and enlarged again",
-    )
-    rotation_exact: bool = setting(
-        True,
-        "rotation, against shortcuts: turn the pixels themselves; off: through an affine transform, whose traces give the angle away",
-    )
-    colour_rebalancing: bool = setting(
-        True,
-        "colorization: rare colours weigh more in the loss; off: all weigh the same, and the predictions are greyish",
-    )
-    removed_region: str = setting(
-        "centre",
-        "context_encoder: what is removed of an image and has to be painted in; centre: a square of half the side; "
-        "blocks: random ones, up to a quarter of the image",
-        choices=("centre", "blocks"),
-    )
-    region_overlap: bool = setting(
-        True,
-        "context_encoder: against seams, what is predicted reaches over the centre into what is visible, where the loss weighs 10 times as much",
-    )
-    decoder_width: int = setting(
-        256,
-        "colorization, context_encoder: channels of the decoder; of context_encoder each map twice as large has half as many, down to 32",
-        low=1,
-    )
-    adversarial_weight: float = setting(
-        0.0,
-        "context_encoder: weight w of the adversarial loss, 0.001 in the paper; that of the reconstruction is 1 - w (0: no adversary)",
-        low=0.0,
-        high=1.0,
-    )
-    discriminator_learning_rate: float = setting(
-        2e-4, "context_encoder: constant learning rate of the discriminator's own Adam", low=0.0
-    )
-    counting_margin: float = setting(
-        10.0,
-        "counting: least squared distance M between the counts of two images",
-        low=SMALLEST_POSITIVE,
-    )
-    counting_grey_probability: float = setting(
-        0.67,
-        "counting, against shortcuts: probability of an image with the mean of its channels in each of them",
-        low=0.0,
-        high=1.0,
-    )
-    random_downsampling: bool = setting(
-        True,
-        "counting, against shortcuts: each image is downsampled by another method, drawn at random; off: by the mean of 2 x 2 pixels",
-    )
-    seed_patch: float = setting(
-        1 / 3,
-        "exemplar: side of the patch that an image gives, as a share of the image's shorter side",
-        low=0.01,
-        high=1.0,
-    )
-    seed_images: int = setting(
-        0,
-        "exemplar: images of each split, drawn at random, that are classes and are trained on (0: all); each has to be seen many times",
-        low=0,
-    )
-    sampled_classes: int = setting(
-        0,
-        "exemplar: classes, drawn at random in each step, that the right one is told from (0: all, which are as many as images)",
-        low=0,
-    )
-
-
-@dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
-    optimizer: str = setting("lars", "optimiser", choices=("momentum", "adam", "lars"))
+    """How weights are updated."""
+
+    optimizer: str = setting("lars", "optimizer", choices=("momentum", "adam", "lars"))
     learning_rate: float = setting(0.3, "base learning rate, see learning_rate_scaling", low=0.0)
     learning_rate_scaling: str = setting(
         "linear", "linear: times batch/256; sqrt: times sqrt(batch)", choices=("linear", "sqrt")
@@ -298,6 +204,8 @@ class OptimizerConfig:
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
+    """What is run, for how long, and what is kept."""
+
     mode: str = setting(
         "train",
         "what to do",
@@ -321,19 +229,22 @@ class TrainConfig:
     )
     accumulate_steps: int = setting(
         1,
-        "parts of a batch that go through the network one after the other; the loss still sees the whole batch, batch norm one part",
+        "parts of a batch that go through the network one after the other; the loss still sees "
+        "the whole batch, batch norm one part",
         low=1,
     )
     rematerialize: str = setting(
         "none",
-        "block: keep only what goes into each residual block and compute its activations again for the gradient: "
+        "block: keep only what goes into each residual block and compute its activations again for "
+        "the gradient: "
         "a third more time, a fraction of the memory",
         choices=("none", "block"),
         fixed=False,
     )
     skip_nonfinite: int = setting(
         0,
-        "steps with a loss, gradient or weight that is not finite that are left out, as if they had not been; one more ends the training "
+        "steps with a loss, gradient or weight that is not finite that are left out, as if they "
+        "had not been; one more ends the training "
         "(0: the first one does). More than 0 takes a copy of weights and optimizer in memory",
         low=0,
         fixed=False,
@@ -348,9 +259,12 @@ class TrainConfig:
 
 @dataclasses.dataclass(frozen=True)
 class EvalConfig:
+    """How a run is evaluated."""
+
     eval_every_epochs: int = setting(
         0,
-        "epochs between evaluations on a held-out part of the training split while training (0: none, and nothing is held out)",
+        "epochs between evaluations on a held-out part of the training split while training (0: "
+        "none, and nothing is held out)",
         low=0,
     )
     holdout_fraction: float = setting(
@@ -372,7 +286,8 @@ class EvalConfig:
     )
     eval_layers: tuple[str, ...] = setting(
         ("final_avg_pool",),
-        "layers whose features are evaluated, with commas between: block_group1 to 3, final_avg_pool, "
+        "layers whose features are evaluated, with commas between: block_group1 to 3, "
+        "final_avg_pool, "
         "proj_head_1 and so on, or all",
         fixed=False,
     )
@@ -383,7 +298,7 @@ class EvalConfig:
         fixed=False,
     )
     knn_k: int = setting(
-        0, "neighbours that vote in k-NN (0: chosen on the training images)", low=0, fixed=False
+        0, "neighbors that vote in k-NN (0: chosen on the training images)", low=0, fixed=False
     )
     knn_temperature: float = setting(
         0.0,
@@ -408,6 +323,8 @@ class EvalConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ExportConfig:
+    """What is exported."""
+
     export_formats: tuple[str, ...] = setting(
         ("saved_model",),
         "what is exported, with commas between; the SavedModel always is",
@@ -419,7 +336,8 @@ class ExportConfig:
     )
     serving_max_pixels: int = setting(
         2**24,
-        "images with more pixels are refused by the signatures of the SavedModel before they are decoded",
+        "images with more pixels are refused by the signatures of the SavedModel before they are "
+        "decoded",
         low=1,
         fixed=False,
     )
@@ -427,30 +345,38 @@ class ExportConfig:
 
 @dataclasses.dataclass(frozen=True)
 class EmbedConfig:
+    """What --mode=embed writes."""
+
     embed_split: str = setting(
         "", "split that --mode=embed embeds (empty: all of them)", fixed=False
     )
     embed_output: str = setting(
         "",
-        "file that --mode=embed writes, .npz or .parquet (empty: embeddings.npz in the run directory)",
+        "file that --mode=embed writes, .npz or .parquet (empty: embeddings.npz in the run "
+        "directory)",
         fixed=False,
     )
     embed_neighbors: int = setting(
-        8, "nearest neighbours of each image that --mode=embed finds (0: none)", low=0, fixed=False
+        8, "nearest neighbors of each image that --mode=embed finds (0: none)", low=0, fixed=False
     )
 
 
 @dataclasses.dataclass(frozen=True)
 class ReportConfig:
+    """What --mode=report shows."""
+
     report_runs: tuple[str, ...] = setting(
         (),
-        "run directories that --mode=report shows side by side, with commas between (empty: that of model_dir)",
+        "run directories that --mode=report shows side by side, with commas between (empty: that "
+        "of model_dir)",
         fixed=False,
     )
 
 
 @dataclasses.dataclass(frozen=True)
 class HardwareConfig:
+    """What a run is computed on."""
+
     strategy: str = setting(
         "auto",
         "how to distribute; auto: a TPU that is named, else all GPUs, else the CPU",
@@ -462,19 +388,22 @@ class HardwareConfig:
     )
     jit_compile: str = setting(
         "auto",
-        "give the training step to XLA; auto: on one GPU. A TPU always does, on CPUs its convolutions are slow",
+        "give the training step to XLA; auto: on one GPU. A TPU always does, on CPUs its "
+        "convolutions are slow",
         choices=("auto", "true", "false"),
         fixed=False,
     )
     steps_per_loop: int = setting(
         1,
-        "training steps without a word to the host between them, for TPUs; more than 1: fewer summaries, and data_time is not measured",
+        "training steps without returning to the host between them, for TPUs; more than 1: fewer "
+        "summaries, and data_time is not measured",
         low=1,
         fixed=False,
     )
     data_service: str = setting(
         "",
-        "grpc://host:port of a tf.data service cluster that computes the training batches (empty: this machine does)",
+        "grpc://host:port of a tf.data service cluster that computes the training batches (empty: "
+        "this machine does)",
         fixed=False,
     )
     use_tpu: bool = setting(

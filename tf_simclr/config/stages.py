@@ -1,213 +1,291 @@
-"""Several stages in one run directory, `--train_mode=pretrain,finetune,distill`: a configuration each. No TensorFlow here.
+"""Several stages in one run directory, `--train_mode=pretrain,finetune,distill`. No TensorFlow here.
 
-A stage is a training mode, or one with a suffix (`distill-small`) where a mode comes twice. A YAML file gives it a section
-of its own name, over the settings that all stages share, and the command line gives it `--distill-small.seed=1`, over the file;
-what is said of `distill` is for `distill-small`, too.
+A stage is a training mode, or one with a suffix (`distill-small`) where a mode comes twice. A YAML
+file gives it a section of its own name, over the settings that all stages share, and the command
+line gives it `--distill-small.seed=1`, over the file; what is said of `distill` is for
+`distill-small`, too.
 """
 
 import os
 import re
 
 from tf_simclr import config
+from tf_simclr.config.config import Config
 from tf_simclr.config.registry import TRAIN_MODES
 from tf_simclr.errors import UserError, did_you_mean
 
+# The modes that take a flag which names a checkpoint.
 CHECKPOINT_FLAGS = {
     "checkpoint": ("pretrain", "finetune", "distill"),
     "teacher_checkpoint": ("distill",),
-}  # {flag: modes that take it}
+}
 # Where a stage starts from if nothing is said: the nearest stage before it of one of these modes.
 DEFAULT_STARTS = {
     ("checkpoint", "finetune"): ("pretrain",),
     ("teacher_checkpoint", "distill"): ("finetune", "distill"),
 }
-SHARED_FLAGS = (
-    "train_mode",
-    "mode",
-    "model_dir",
-    "deterministic",
-)  # besides all of the section hardware: one process has one of them
-CHECKPOINT_FORMS = "a run directory, a directory of checkpoints, a checkpoint's prefix (…/ckpt-100) or a SavedModel"  # what those flags accept
+# What those flags accept.
+CHECKPOINT_FORMS = (
+    "a run directory, a directory of checkpoints, a checkpoint's prefix (…/ckpt-100) or a "
+    "SavedModel"
+)
+# Besides the whole section hardware: one process has one of them.
+SHARED_FLAGS = ("train_mode", "mode", "model_dir", "deterministic")
 BEST_DIRECTORY = "best"  # in a run directory: the checkpoint that did best on held-out images
 OWN_FLAGS = ("train_mode", "model_dir")  # what is never the same in two stages
 
 
-def mode_of(stage):
+def mode_of(stage: str) -> str:
     """The training mode of a stage."""
     return stage.split("-")[0]
 
 
-def stage_names(text):
-    """The names of the stages in `--train_mode=text`."""
+def stage_names(text: str) -> list[str]:
+    """The names of the stages in `--train_mode=text`.
+
+    Raises:
+        UserError: a name that is not a training mode, or that comes twice.
+    """
     names = [name.strip() for name in str(text).split(",")]
     for name in names:
-        if mode_of(name) not in TRAIN_MODES or not re.fullmatch(
-            r"\w+(-\w+)?", name
-        ):  # it is the name of a directory, too
+        # It is the name of a directory, too.
+        is_name = re.fullmatch(r"\w+(-\w+)?", name)
+        if mode_of(name) not in TRAIN_MODES or not is_name:
             raise UserError(
-                f"--train_mode={text}: accepted are {', '.join(TRAIN_MODES)}, or several with commas between, which run one after the other, "
-                f"each also with a suffix as in distill-small.{did_you_mean(mode_of(name), TRAIN_MODES)}"
+                f"--train_mode={text}: accepted are {', '.join(TRAIN_MODES)}, or several with "
+                "commas between, which run one after the other, each also with a suffix as in "
+                f"distill-small.{did_you_mean(mode_of(name), TRAIN_MODES)}"
             )
-    twice = [name for name in names if names.count(name) > 1]
-    if twice:
+    repeated = [name for name in names if names.count(name) > 1]
+    if repeated:
+        name = repeated[0]
         raise UserError(
-            f"--train_mode={text}: {twice[0]} is there twice; give the second a name of its own, e.g. {twice[0]}-2"
+            f"--train_mode={text}: {name} is there twice; give the second a name of its own, "
+            f"e.g. {name}-2"
         )
     return names
 
 
-def separate_sections(values):
-    """({flag name: value} for all stages, {stage: {flag name: value}}) of a YAML file's content.
+def separate_sections(values: dict) -> tuple[dict, dict]:
+    """Separates the content of a YAML file into what is for all stages and what is for one.
+
+    Args:
+        values: {flag name: value, or name of a stage: {flag name: value}}.
+
+    Returns:
+        ({flag name: value} for all stages, {stage: {flag name: value}}).
 
     Raises:
         UserError: a section that is not a stage, or that sets what all stages share.
     """
-    common, sections = {}, {}
+    common = {}
+    sections = {}
     for name, value in values.items():
-        is_stage = mode_of(str(name)) in TRAIN_MODES
-        if is_stage and not isinstance(value, dict):
+        if mode_of(str(name)) not in TRAIN_MODES:
+            common[name] = value
+        elif isinstance(value, dict):
+            sections[name] = value
+        else:
             raise UserError(
-                f"'{name}' is the section of a stage: lines of `name: value` are expected under it, got {value}"
+                f"'{name}' is the section of a stage: lines of `name: value` are expected under "
+                f"it, got {value}"
             )
-        (sections if is_stage else common)[name] = value
-    fields = config.fields()
     for stage, section in sections.items():
         for name in section:
-            if name in SHARED_FLAGS or (name in fields and fields[name].section == "hardware"):
+            if _is_shared(name):
                 raise UserError(
                     f"{name} stands in the section of {stage}: all stages share it, give it outside"
                 )
     return common, sections
 
 
-def stage_configs(common, sections, given=(), given_sections=()):
-    """A `Config` for each stage of `train_mode`, in order; one stage alone has the run directory for itself.
+def _is_shared(name):
+    field = config.fields().get(name)
+    return name in SHARED_FLAGS or (field is not None and field.section == "hardware")
+
+
+def stage_configs(
+    common: dict, sections: dict, flags: dict | None = None, stage_flags: dict | None = None
+) -> list[Config]:
+    """A configuration for each stage of `train_mode`, in order.
+
+    One stage alone has the run directory for itself; several have a directory in it each.
 
     Args:
-        common, sections: as `separate` returns them. given, given_sections: the same of the command line, which overrides them.
+        common: {flag name: value} for all stages, as `separate_sections` returns it.
+        sections: {stage: {flag name: value}}, as `separate_sections` returns it.
+        flags: as `common`, of the command line, which overrides both.
+        stage_flags: as `sections`, of the command line, which overrides all.
 
     Raises:
         UserError: a stage, key or value that does not exist.
     """
-    given, given_sections = dict(given), dict(given_sections)
-    shared = {**common, **given}
+    flags = flags or {}
+    stage_flags = stage_flags or {}
+    shared = {**common, **flags}
     names = stage_names(shared.get("train_mode", config.fields()["train_mode"].default))
-    strange = [stage for stage in given_sections if stage not in {*names, *map(mode_of, names)}]
-    if strange:
-        raise UserError(
-            f"--{strange[0]}.{next(iter(given_sections[strange[0]]))}: there is no such stage in --train_mode={','.join(names)}.{did_you_mean(strange[0], names)}"
-        )
-    root, before, built = str(shared.get("model_dir", "")).rstrip("/"), {}, []
+    _check_stages_exist(stage_flags, names)
+    root = str(shared.get("model_dir", "")).rstrip("/")
+    is_chain = len(names) > 1
+    directories = {}
+    configs = []
     for stage in names:
-        mode = mode_of(stage)
-        section, given_section = (
-            {**every.get(mode, {}), **every.get(stage, {})} for every in (sections, given_sections)
-        )
-        values = {**common, **section, **given, **given_section, "train_mode": mode}
-        own = {
-            **section,
-            **({} if len(names) > 1 else given),
-            **given_section,
-        }  # what is for all stages is not this one's own
-        values |= {flag: _start(flag, stage, own, shared, before) for flag in CHECKPOINT_FLAGS}
-        if len(names) > 1:
+        section = _section_of(stage, sections)
+        own_flags = _section_of(stage, stage_flags)
+        values = {**common, **section, **flags, **own_flags, "train_mode": mode_of(stage)}
+        # What is said of all stages is said of this one only if there is no other.
+        own = {**section, **own_flags} if is_chain else {**section, **flags, **own_flags}
+        for flag in CHECKPOINT_FLAGS:
+            values[flag] = _start(flag, stage, own=own, shared=shared, directories=directories)
+        if is_chain:
             values["model_dir"] = f"{root}/{stage}"
-        before[stage] = values.get("model_dir")
-        built.append(config.build(values))
+        directories[stage] = values.get("model_dir")
+        configs.append(config.build(values))
+    _check_checkpoints_are_used(shared, configs, names)
+    return configs
+
+
+def _section_of(stage, sections):
+    """What is said of a stage: under its mode, then under its name."""
+    return {**sections.get(mode_of(stage), {}), **sections.get(stage, {})}
+
+
+def _check_stages_exist(stage_flags, names):
+    known = {*names, *map(mode_of, names)}
+    for stage, flags in stage_flags.items():
+        if stage not in known:
+            raise UserError(
+                f"--{stage}.{next(iter(flags))}: there is no such stage in "
+                f"--train_mode={','.join(names)}.{did_you_mean(stage, names)}"
+            )
+
+
+def _check_checkpoints_are_used(shared, configs, names):
     for flag in CHECKPOINT_FLAGS:
-        if shared.get(flag) and not any(
-            settings.flat()[flag] == config.coerce(flag, shared[flag]) for settings in built
-        ):
+        if not shared.get(flag):
+            continue
+        value = config.coerce(flag, shared[flag])
+        if not any(settings.flat()[flag] == value for settings in configs):
             raise UserError(
-                f"--{flag}={shared[flag]}: no stage of --train_mode={','.join(names)} takes it; give it to one of them, e.g. --{names[-1]}.{flag}="
+                f"--{flag}={shared[flag]}: no stage of --train_mode={','.join(names)} takes it; "
+                f"give it to one of them, e.g. --{names[-1]}.{flag}="
             )
-    return built
 
 
-def _start(flag, stage, own, shared, before):
-    """The value of a checkpoint flag for a stage: its own section's (`pretrain` or `pretrain/best` name a stage), the nearest fitting stage before it, the chain's."""
-    mode = mode_of(stage)
+def _start(flag, stage, *, own, shared, directories):
+    """The value of a checkpoint flag for a stage.
+
+    That of its own section (`pretrain` or `pretrain/best` name a stage), else the nearest stage
+    before it that fits, else that of the chain.
+
+    Args:
+        flag: a key of `CHECKPOINT_FLAGS`.
+        stage: its name.
+        own: {flag name: value} that is said of this stage.
+        shared: {flag name: value} that is said of all stages.
+        directories: {stage: run directory} of the stages before.
+    """
     if own.get(flag):
-        path = config.coerce(flag, own[flag])
-        name = path.removesuffix(f"/{BEST_DIRECTORY}")
-        if name in before:
-            return before[name] + path.removeprefix(name)
-        if mode_of(name) in TRAIN_MODES and not os.path.exists(path):
-            raise UserError(
-                f"{flag}: {path} is to be where {stage} starts, and no stage of this name runs before it; give a path, e.g. --{stage}.{flag}="
-            )
-        return path
-    fitting = [
-        directory
-        for stage, directory in before.items()
-        if mode_of(stage) in DEFAULT_STARTS.get((flag, mode), ())
-    ]
+        return _resolve(flag, stage, own[flag], directories)
+    mode = mode_of(stage)
+    starts = DEFAULT_STARTS.get((flag, mode), ())
+    fitting = [path for earlier, path in directories.items() if mode_of(earlier) in starts]
     if fitting:
         return fitting[-1]
-    first = mode in CHECKPOINT_FLAGS[flag] and not any(
-        mode_of(stage) in CHECKPOINT_FLAGS[flag] for stage in before
-    )
-    return shared.get(flag, "") if first else ""
+    modes = CHECKPOINT_FLAGS[flag]
+    is_first = mode in modes and not any(mode_of(earlier) in modes for earlier in directories)
+    return shared.get(flag, "") if is_first else ""
 
 
-def sibling_runs(values):
-    """{checkpoint flag: the name of a run that lies beside the run directory of these flags, or its best/}."""
-
-    def whole(path):
-        return path.rstrip("/") if "://" in path else os.path.abspath(path)
-
-    beside = os.path.join(os.path.dirname(whole(values.get("model_dir") or ".")), "")
-    paths = {flag: whole(values[flag]) for flag in CHECKPOINT_FLAGS if values.get(flag)}
-    names = {
-        flag: path.removeprefix(beside) for flag, path in paths.items() if path.startswith(beside)
-    }
-    return {
-        flag: name
-        for flag, name in names.items()
-        if not os.path.dirname(name.removesuffix(f"/{BEST_DIRECTORY}"))
-    }
+def _resolve(flag, stage, value, directories):
+    """A path, which may begin with the name of a stage before."""
+    path = config.coerce(flag, value)
+    name = path.removesuffix(f"/{BEST_DIRECTORY}")
+    if name in directories:
+        return directories[name] + path.removeprefix(name)
+    if mode_of(name) in TRAIN_MODES and not os.path.exists(path):
+        raise UserError(
+            f"{flag}: {path} is to be where {stage} starts, and no stage of this name runs before "
+            f"it; give a path, e.g. --{stage}.{flag}="
+        )
+    return path
 
 
-def relocated(values, model_dir):
-    """The flags of a single run, written down elsewhere, as they are with this `model_dir`: runs beside it are beside it still."""
+def sibling_runs(values: dict) -> dict[str, str]:
+    """Which checkpoints are runs that lie beside a run.
+
+    Args:
+        values: {flag name: value} of the run.
+
+    Returns:
+        {checkpoint flag: name of a run beside the run directory, or its best/}.
+    """
+    model_dir = _whole_path(values.get("model_dir") or ".")
+    parent = os.path.join(os.path.dirname(model_dir), "")
+    names = {}
+    for flag in CHECKPOINT_FLAGS:
+        path = _whole_path(values[flag]) if values.get(flag) else ""
+        name = path.removeprefix(parent)
+        is_in_parent = path.startswith(parent)
+        is_direct_child = not os.path.dirname(name.removesuffix(f"/{BEST_DIRECTORY}"))
+        if is_in_parent and is_direct_child:
+            names[flag] = name
+    return names
+
+
+def _whole_path(path):
+    return path.rstrip("/") if "://" in path else os.path.abspath(path)
+
+
+def relocated(values: dict, model_dir: str) -> dict:
+    """The saved flags of a single run as they are in another place.
+
+    Args:
+        values: {flag name: value} as they were saved.
+        model_dir: where the run is now; runs that lay beside it lie beside it still.
+    """
     path = model_dir.rstrip("/")
-    parent = (
-        os.path.join(path, "..") if os.path.basename(path) in (".", "..") else os.path.dirname(path)
-    )
-    return {
-        **values,
-        "model_dir": model_dir,
-        **{flag: os.path.join(parent, name) for flag, name in sibling_runs(values).items()},
-    }
+    parent = os.path.dirname(path)
+    if os.path.basename(path) in (".", ".."):
+        parent = os.path.join(path, "..")
+    siblings = {flag: os.path.join(parent, name) for flag, name in sibling_runs(values).items()}
+    return {**values, "model_dir": model_dir, **siblings}
 
 
-def combined_flags(built):
-    """The configurations of a chain as one dict that `separate` and `configs` take: what they share, then a section each."""
-    flats = {config.train.model_dir.rsplit("/", 1)[1]: config.flat() for config in built}
-    names = {
-        flat["model_dir"] + inside: stage + inside
-        for stage, flat in flats.items()
-        for inside in ("", f"/{BEST_DIRECTORY}")
-    }
-    first = next(iter(flats.values()))
-    same = {
-        name
-        for name in first
-        if name not in (*OWN_FLAGS, *CHECKPOINT_FLAGS)
-        and all(flat[name] == first[name] for flat in flats.values())
-    }
+def combined_flags(configs: list[Config]) -> dict:
+    """The configurations of a chain as one dict, which `separate_sections` takes.
+
+    Returns:
+        What the stages share, then a section for each.
+    """
+    flags = {settings.train.model_dir.rsplit("/", 1)[1]: settings.flat() for settings in configs}
+    first = next(iter(flags.values()))
     root = first["model_dir"].rsplit("/", 1)[0]
-    sections = {
-        stage: {
-            name: names.get(value, value) if name in CHECKPOINT_FLAGS else value
-            for name, value in flat.items()
-            if name not in same and name not in OWN_FLAGS
-        }
-        for stage, flat in flats.items()
-    }
-    return {
-        "train_mode": ",".join(flats),
-        "model_dir": root,
-        **{name: first[name] for name in first if name in same},
-        **sections,
-    }
+    common = {name: value for name, value in first.items() if _is_common(name, flags)}
+    names = _names_of_directories(flags)
+    sections = {}
+    for stage, own in flags.items():
+        section = {}
+        for name, value in own.items():
+            if name in CHECKPOINT_FLAGS:
+                section[name] = names.get(value, value)
+            elif name not in common and name not in OWN_FLAGS:
+                section[name] = value
+        sections[stage] = section
+    return {"train_mode": ",".join(flags), "model_dir": root, **common, **sections}
+
+
+def _is_common(name, flags):
+    """Whether all stages have the same value of a flag that they may share."""
+    values = [own[name] for own in flags.values()]
+    is_own = name in OWN_FLAGS or name in CHECKPOINT_FLAGS
+    return not is_own and all(value == values[0] for value in values)
+
+
+def _names_of_directories(flags):
+    """{run directory of a stage, or its best/: how a section names it}."""
+    names = {}
+    for stage, own in flags.items():
+        for inside in ("", f"/{BEST_DIRECTORY}"):
+            names[own["model_dir"] + inside] = stage + inside
+    return names
