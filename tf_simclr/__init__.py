@@ -1,39 +1,61 @@
 """SimCLR and SimCLRv2 in TensorFlow 2 and Keras 3.
 
-Importing the package sets what has to be set before TensorFlow is imported, and imports nothing heavy itself.
+Importing the package sets what has to be set before TensorFlow is imported, and imports nothing
+heavy itself.
 """
 
 import os
 import platform
 
-__version__ = "0.1.0"
+from tf_simclr.version import __version__ as __version__
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 if platform.machine() in ("x86_64", "AMD64"):
-    # TensorFlow leaves oneDNN off on CPUs without VNNI, where it still doubles the speed of convolutions.
+    # TensorFlow leaves oneDNN off on CPUs without VNNI, where it still doubles the speed of
+    # convolutions.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
-def load(path, image_size=None):
-    """A trained model with `.embed(images)`, `.predict(images)` and `.endpoints(images)`, see `tf_simclr.api.Model`.
+def load(path, image_size: int | None = None):
+    """Loads a trained model.
 
     Args:
-        path: run directory, checkpoint prefix in one, or SavedModel, also one of the papers' code.
-        image_size: height and width in pixels that images are brought to; None: the one trained on, 224 for a SavedModel of the papers' code.
+        path: run directory, checkpoint prefix in one, or SavedModel, also of the original SimCLR
+            release.
+        image_size: height and width in pixels that images are brought to; None: the one trained
+            on, 224 for a SavedModel of the original SimCLR release.
+
+    Returns:
+        A `tf_simclr.api.Model` with `.embed(images)`, `.predict(images)` and
+        `.endpoints(images)`.
 
     Raises:
-        tf_simclr.config.UserError: there is no such model, or it is damaged.
+        tf_simclr.errors.UserError: there is no such model, or it is damaged.
     """
     from tf_simclr import api  # late: `import tf_simclr` must not import TensorFlow
 
     return api.load(path, image_size)
 
 
-def resnet(depth=50, width=1.0, sk_ratio=0.0, se_ratio=0.0, image_size=224):
-    """A ResNet encoder as a plain `keras.Model`: images [B, H, W, 3] in [0, 1] -> features [B, C].
+def resnet(
+    depth: int = 50,
+    width: float = 1.0,
+    sk_ratio: float = 0.0,
+    se_ratio: float = 0.0,
+    image_size: int = 224,
+):
+    """A ResNet encoder as a plain `keras.Model`, see `tf_simclr.models.resnet.build`.
 
-    See `tf_simclr.models.resnet.build` for the arguments.
+    Args:
+        depth: 18, 34, 50, 101, 152 or 200.
+        width: factor on all numbers of channels.
+        sk_ratio: selective-kernel ratio; 0: off.
+        se_ratio: squeeze-and-excite ratio; 0: off.
+        image_size: height and width of the images; up to 32 the CIFAR stem is used.
+
+    Returns:
+        A model: images float32 [B, H, W, 3] in [0, 1] -> features [B, C].
     """
     from tf_simclr.models import resnet
 

@@ -1,4 +1,4 @@
-"""What the user sees in the terminal: the log without the affairs of libraries, and the progress of long work."""
+"""What the user sees in the terminal: the log, and the progress of long work."""
 
 import logging as std_logging
 import os
@@ -12,28 +12,31 @@ SECONDS_BETWEEN_LINES = 20
 
 
 def set_up_logging():
-    """Messages of this package, and warnings of others, each with the time."""
+    """Shows messages of this package, and warnings of others, each with the time."""
     logging.use_absl_handler()
     logging.set_verbosity(logging.INFO)
     handler = logging.get_absl_handler()
     handler.setFormatter(std_logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     handler.addFilter(_is_for_the_user)
-    std_logging.getLogger("tensorflow").setLevel(
-        std_logging.WARNING
-    )  # its Python part tells of every collective that it traces
+    # The Python part of TensorFlow tells of every collective that it traces.
+    std_logging.getLogger("tensorflow").setLevel(std_logging.WARNING)
 
 
 def _is_for_the_user(record):
-    """Our own messages, and the warnings of libraries that are not about their programmers' affairs."""
-    ours = "-packages" not in record.pathname
-    return ours or (
-        record.levelno >= std_logging.WARNING and "deprecated" not in record.getMessage()
-    )
+    """Whether it is a message of this package, or a library's warning that users can act on."""
+    is_of_a_library = "-packages" in record.pathname
+    if not is_of_a_library:
+        return True
+    return record.levelno >= std_logging.WARNING and "deprecated" not in record.getMessage()
 
 
 def start_tensorflow():
-    """Imports TensorFlow without its start-up messages, which no setting silences; TF_CPP_MIN_LOG_LEVEL=0 shows them."""
-    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    """Imports TensorFlow without its start-up messages, which no setting silences.
+
+    TF_CPP_MIN_LOG_LEVEL=0 shows them.
+    """
+    stderr = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
     if os.environ["TF_CPP_MIN_LOG_LEVEL"] not in ("0", "1"):
         os.dup2(nowhere, 2)
     try:
@@ -47,21 +50,27 @@ def start_tensorflow():
 
 
 class Progress:
-    """Counts images; shows images/s and the time left.
+    """Counts images; shows images/s and the time left: a bar in a terminal, else lines of the log.
 
     Args:
-        what: the name of the work; None shows nothing. total, start: images in all, and those already done.
+        description: of the work; None: nothing is shown.
+        total: images in all.
+        start: images that are done already.
     """
 
-    def __init__(self, what, total, start=0):
-        self.what, self.total, self.start, self.done = what, total, start, start
-        self._began = self._shown = time.monotonic()
+    def __init__(self, description: str | None, total: int, start: int = 0):
+        self.description = description
+        self.total = total
+        self.start = start
+        self.done = start
+        self._began = time.monotonic()
+        self._last_line = self._began
         self._bar = None
-        if what is not None and sys.stderr.isatty():
+        if description is not None and sys.stderr.isatty():
             self._bar = tqdm.tqdm(
                 total=total,
                 initial=start,
-                desc=what,
+                desc=description,
                 unit=" images",
                 unit_scale=True,
                 dynamic_ncols=True,
@@ -75,24 +84,35 @@ class Progress:
         if self._bar is not None:
             self._bar.close()
 
-    def update(self, images, text=""):
-        """`images` more are done; `text` says how it goes."""
+    def update(self, images: int, text: str = ""):
+        """Counts images.
+
+        Args:
+            images: how many more are done.
+            text: how the work goes.
+        """
         self.done += images
         if self._bar is not None:
             self._bar.set_postfix_str(text, refresh=False)
             self._bar.update(images)
-        elif self.what is not None and (
-            time.monotonic() - self._shown > SECONDS_BETWEEN_LINES or self.done >= self.total
-        ):
-            self._shown = time.monotonic()
-            rate = (self.done - self.start) / max(self._shown - self._began, 1e-9)
-            left = tqdm.tqdm.format_interval(max(self.total - self.done, 0) / rate)
-            logging.info(
-                "%s: %d of %d images, %s%.1f images/s, %s left",
-                self.what,
-                self.done,
-                self.total,
-                text and text + ", ",
-                rate,
-                left,
-            )
+        elif self.description is not None and self._is_line_due():
+            self._log_line(text)
+
+    def _is_line_due(self):
+        seconds = time.monotonic() - self._last_line
+        return seconds > SECONDS_BETWEEN_LINES or self.done >= self.total
+
+    def _log_line(self, text):
+        self._last_line = time.monotonic()
+        seconds = max(self._last_line - self._began, 1e-9)
+        images_per_second = (self.done - self.start) / seconds
+        remaining = max(self.total - self.done, 0)
+        logging.info(
+            "%s: %d of %d images, %s%.1f images/s, %s left",
+            self.description,
+            self.done,
+            self.total,
+            f"{text}, " if text else "",
+            images_per_second,
+            tqdm.tqdm.format_interval(remaining / images_per_second),
+        )

@@ -10,42 +10,51 @@ from tf_simclr.errors import UserError
 
 
 @functools.lru_cache(maxsize=1)  # two in one process would collide in their collectives
-def get_strategy(hardware):
-    """The `tf.distribute.Strategy` that the hardware section of the configuration asks for, the same one at each call.
+def get_strategy(hardware) -> tf.distribute.Strategy:
+    """How the work is distributed: the same strategy at each call.
 
     Has to be called before anything else touches TensorFlow's devices.
+
+    Args:
+        hardware: the hardware section of the configuration.
+
+    Raises:
+        UserError: a TPU or a cluster that is not there.
     """
     kind = hardware.strategy
-    tpu = hardware.tpu_name or hardware.master
-    if kind == "auto" and hardware.use_tpu and tpu:
-        kind = "tpu"
-    if kind == "tpu":
-        return _tpu(hardware)
+    is_tpu_named = bool(hardware.tpu_name or hardware.master)
+    if kind == "tpu" or (kind == "auto" and hardware.use_tpu and is_tpu_named):
+        return _tpu_strategy(hardware)
     if hardware.num_cpu_devices > 1:
         cpu = tf.config.list_physical_devices("CPU")[0]
-        tf.config.set_logical_device_configuration(
-            cpu, [tf.config.LogicalDeviceConfiguration()] * hardware.num_cpu_devices
-        )
+        logical_devices = [tf.config.LogicalDeviceConfiguration()] * hardware.num_cpu_devices
+        tf.config.set_logical_device_configuration(cpu, logical_devices)
     for gpu in tf.config.list_physical_devices("GPU"):
         tf.config.experimental.set_memory_growth(gpu, True)
     if kind == "multi_worker":
-        if "TF_CONFIG" not in os.environ:
-            raise UserError(
-                "--strategy=multi_worker: the environment variable TF_CONFIG is not set; it names the workers of the cluster and this one's index"
-            )
-        try:
-            return tf.distribute.MultiWorkerMirroredStrategy()
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(
-                f"--strategy=multi_worker: TF_CONFIG={os.environ['TF_CONFIG']} can't be used: {error}"
-            ) from None
+        return _multi_worker_strategy()
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     if kind == "mirrored" or (kind == "auto" and len(devices) > 1):
         return tf.distribute.MirroredStrategy([device.name for device in devices])
     return tf.distribute.get_strategy()  # one device: no wrapper, no cost
 
 
-def _tpu(hardware):
+def _multi_worker_strategy():
+    cluster = os.environ.get("TF_CONFIG")
+    if cluster is None:
+        raise UserError(
+            "--strategy=multi_worker: the environment variable TF_CONFIG is not set; it names the "
+            "workers of the cluster and this one's index"
+        )
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"--strategy=multi_worker: TF_CONFIG={cluster} can't be used: {error}"
+        ) from None
+
+
+def _tpu_strategy(hardware):
     address = hardware.tpu_name or hardware.master or "local"
     try:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver(
@@ -55,84 +64,122 @@ def _tpu(hardware):
         tf.tpu.experimental.initialize_tpu_system(resolver)
         return tf.distribute.TPUStrategy(resolver)
     except (ValueError, RuntimeError, OSError, tf.errors.OpError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        lines = str(error).splitlines() or [type(error).__name__]
         raise UserError(
-            f"no TPU answers at '{address}' ({reason}); use --use_tpu=False --strategy=auto to train without"
+            f"no TPU answers at '{address}' ({lines[0]}); use --use_tpu=False --strategy=auto to "
+            "train without"
         ) from None
 
 
-def check_batch_sizes(strategy, settings, names):
-    """Raises UserError if one of these flags can't be split over the replicas."""
+def check_batch_sizes(strategy: tf.distribute.Strategy, settings, flags: tuple[str, ...]):
+    """Checks that batches can be split over the replicas.
+
+    Args:
+        strategy: with the replicas.
+        settings: the whole configuration.
+        flags: names of the batch sizes.
+
+    Raises:
+        UserError: one can't.
+    """
     replicas = strategy.num_replicas_in_sync
-    for name in names:
-        batch = settings.flat()[name]
-        if batch % replicas:
+    for name in flags:
+        size = settings.flat()[name]
+        if size % replicas:
             raise UserError(
-                f"--{name}={batch}: it can't be split over {replicas} replicas, e.g. --{name}={-(-batch // replicas) * replicas}"
+                f"--{name}={size}: it can't be split over {replicas} replicas, "
+                f"e.g. --{name}={_round_up(size, replicas)}"
             )
 
 
-def check_accumulation(strategy, options):
-    """Raises UserError if the batch of a replica can't be split into `accumulate_steps` parts; `options`: the train section."""
+def check_accumulation(strategy: tf.distribute.Strategy, train):
+    """Checks that the batch of a replica can be split into `accumulate_steps` micro-batches.
+
+    Args:
+        strategy: with the replicas.
+        train: the train section of the configuration.
+
+    Raises:
+        UserError: it can't.
+    """
     replicas = strategy.num_replicas_in_sync
-    parts = replicas * options.accumulate_steps
-    if options.train_batch_size % parts:
+    micro_batches = replicas * train.accumulate_steps
+    size = train.train_batch_size
+    if size % micro_batches:
         raise UserError(
-            f"--accumulate_steps={options.accumulate_steps}: --train_batch_size={options.train_batch_size} can't be split into so many parts on "
-            f"{replicas} replica{'s' if replicas > 1 else ''}, e.g. --train_batch_size={-(-options.train_batch_size // parts) * parts}"
+            f"--accumulate_steps={train.accumulate_steps}: --train_batch_size={size} can't be "
+            f"split into so many parts on {replicas} replica{'s' if replicas > 1 else ''}, "
+            f"e.g. --train_batch_size={_round_up(size, micro_batches)}"
         )
 
 
-def is_chief(strategy):
+def _round_up(number, multiple):
+    return -(-number // multiple) * multiple
+
+
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """Whether this process is the one that writes."""
-    resolver = strategy.cluster_resolver
-    if resolver is None or not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+    if not _has_several_workers(strategy):
         return True
-    return resolver.task_type in (None, "chief") or (
-        resolver.task_type == "worker"
-        and resolver.task_id == 0
-        and "chief" not in resolver.cluster_spec().jobs
-    )
+    resolver = strategy.cluster_resolver
+    if resolver is None or resolver.task_type in (None, "chief"):
+        return True
+    has_chief = "chief" in resolver.cluster_spec().jobs
+    is_first_worker = resolver.task_type == "worker" and resolver.task_id == 0
+    return is_first_worker and not has_chief
 
 
-def barrier(strategy):
+def _has_several_workers(strategy):
+    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+
+
+def barrier(strategy: tf.distribute.Strategy):
     """Waits until all workers are here."""
     any_worker(strategy, False)
 
 
-def any_worker(strategy, flag):
+def any_worker(strategy: tf.distribute.Strategy, flag: bool) -> bool:
     """Whether `flag` is true on any worker; all workers have to ask."""
-    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+    if not _has_several_workers(strategy):
         return bool(flag)
-    return float(_sum_of_workers(strategy)(tf.constant(float(bool(flag))))) > 0
+    return _sum_of_numbers(strategy, float(bool(flag))) > 0
 
 
-def all_workers_agree(strategy, number):
-    """Whether `number` is the same one on all workers; all workers have to ask."""
-    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+def all_workers_agree(strategy: tf.distribute.Strategy, number: float) -> bool:
+    """Whether `number` is the same on all workers; all workers have to ask."""
+    if not _has_several_workers(strategy):
         return True
-    mean = (
-        float(_sum_of_workers(strategy)(tf.constant(float(number)))) / strategy.num_replicas_in_sync
-    )
+    mean = _sum_of_numbers(strategy, float(number)) / strategy.num_replicas_in_sync
     return not any_worker(strategy, mean != number)
+
+
+def _sum_of_numbers(strategy, number):
+    """The sum of a number over all replicas of all workers."""
+    return float(_sum_of_workers(strategy)(tf.constant(number)))
 
 
 @functools.lru_cache(maxsize=1)  # traced once, not at every step
 def _sum_of_workers(strategy):
-    return tf.function(
-        lambda x: strategy.reduce("SUM", strategy.run(tf.identity, args=(x,)), axis=None),
-        autograph=False,
-    )
+    def sum_over_replicas(x):
+        return strategy.reduce("SUM", strategy.run(tf.identity, args=(x,)), axis=None)
+
+    return tf.function(sum_over_replicas, autograph=False)
 
 
-def to_numpy(strategy, value):
-    """What each replica's part of `value` [B, ...] holds, as one array, on every worker."""
-    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+def to_numpy(strategy: tf.distribute.Strategy, value) -> np.ndarray:
+    """All replicas' values as one array, on every worker.
+
+    Args:
+        strategy: with the replicas.
+        value: [B, ...] on each replica.
+    """
+    if _has_several_workers(strategy):
         return strategy.gather(value, axis=0).numpy()
-    return np.concatenate([part.numpy() for part in strategy.experimental_local_results(value)])
+    values = [local.numpy() for local in strategy.experimental_local_results(value)]
+    return np.concatenate(values)
 
 
-def replica_count():
+def replica_count() -> int:
     """Number of replicas; 1 outside `strategy.run`."""
     context = tf.distribute.get_replica_context()
     return context.num_replicas_in_sync if context is not None else 1
@@ -144,18 +191,25 @@ def replica_id():
     return context.replica_id_in_sync_group if context is not None else 0
 
 
-def all_sum(x):
+def all_sum(x: tf.Tensor) -> tf.Tensor:
     """Sum of `x` over the replicas, differentiable."""
     if replica_count() == 1:
         return x
     return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, x)
 
 
-def all_gather(x):
-    """[B, ...] on each of R replicas -> [R B, ...] in replica order on all of them, differentiable.
+def all_gather(x: tf.Tensor) -> tf.Tensor:
+    """The values of all R replicas in replica order, differentiable.
 
-    Each replica scatters its rows into zeros and all are summed: the shape stays static, which a TPU needs, and the
-    gradient of the sum brings back to each row what *all* replicas' losses say about it.
+    Each replica scatters its values into zeros and all are summed: the shape stays static, which a
+    TPU needs, and the gradient of the sum brings back to each value what *all* replicas' losses say
+    about it.
+
+    Args:
+        x: [B, ...] on each replica.
+
+    Returns:
+        [R B, ...], the same on all replicas.
     """
     count = replica_count()
     if count == 1:
@@ -164,25 +218,33 @@ def all_gather(x):
     return tf.reshape(all_sum(scattered), [count * x.shape[0], *x.shape[1:]])
 
 
-def weighted_mean(values, weights):
-    """Mean of the global `values` [B] under `weights` [B] >= 0, as this replica's part of it.
+def weighted_mean(values: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+    """The weighted mean over the global batch, as this replica's part of it.
 
-    The train step averages over replicas, so the parts are scaled to average (not add up) to the mean over the global
-    batch, however unevenly the weights fall on replicas. 0 where all weights are 0.
+    The train step averages over replicas, so the parts are scaled to average (not add up) to the
+    mean over the global batch, however unevenly the weights fall on replicas.
+
+    Args:
+        values: [B] of this replica.
+        weights: [B], at least 0.
+
+    Returns:
+        A scalar; 0 where all weights are 0.
     """
     weights = tf.cast(weights, values.dtype)
     total = all_sum(tf.reduce_sum(weights))
     return tf.math.divide_no_nan(tf.reduce_sum(values * weights) * replica_count(), total)
 
 
-def on_cpu():
+def on_cpu() -> bool:
     """Whether there is nothing faster than CPUs here."""
     return not (tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("TPU"))
 
 
-def describe(strategy):
+def describe(strategy: tf.distribute.Strategy) -> str:
     """What the training runs on, for the log."""
-    count, kind = strategy.num_replicas_in_sync, tf.config.list_logical_devices()[-1].device_type
-    return (
-        f"one {kind}" if count == 1 else f"{count} replicas on {kind}s, {type(strategy).__name__}"
-    )
+    count = strategy.num_replicas_in_sync
+    kind = tf.config.list_logical_devices()[-1].device_type
+    if count == 1:
+        return f"one {kind}"
+    return f"{count} replicas on {kind}s, {type(strategy).__name__}"

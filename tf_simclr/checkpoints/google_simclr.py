@@ -205,9 +205,10 @@ def _locate_variable(network_layer, index, v):
 
 
 def _locate_by_name(name):
-    """The location of resnet/block_group1/bottleneck_block_1/conv2d_fixed_padding_5/conv2d_5/kernel.
+    """The location of a variable by its name.
 
-    None if it is no variable of the network.
+    For example resnet/block_group1/bottleneck_block_1/conv2d_fixed_padding_5/conv2d_5/kernel. None
+    if it is no variable of the network.
     """
     components = [_split_number(component) for component in name.split("/")]
     layer, _, attribute = name.rpartition("/")
@@ -225,8 +226,9 @@ def _locate_by_name(name):
 
 
 def _locate_by_key(key):
-    """The location of model/resnet_model/block_groups/0/layers/1/conv_relu_dropblock_layers/0/conv2d/kernel.
+    """The location of a variable by its key in an object-based checkpoint.
 
+    For example resnet_model/block_groups/0/layers/1/conv_relu_dropblock_layers/0/conv2d/kernel.
     None if it is no variable of the network.
     """
     *above, attribute = key.split("/")

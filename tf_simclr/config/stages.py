@@ -1,4 +1,4 @@
-"""Several stages in one run directory, `--train_mode=pretrain,finetune,distill`. No TensorFlow here.
+"""Several stages in one run directory: `--train_mode=pretrain,finetune,distill`. No TensorFlow.
 
 A stage is a training mode, or one with a suffix (`distill-small`) where a mode comes twice. A YAML
 file gives it a section of its own name, over the settings that all stages share, and the command

@@ -143,8 +143,8 @@ def _sum_over_taps(x, kernel):
 class BatchNorm(keras.layers.Layer):
     """Batch normalization of [B, H, W, C] or [B, C] over all but the last axis.
 
-    On one replica it is TensorFlow's fused kernel; over many, with `synchronized`, one all-reduce of
-    (sum x, sum x^2, count) makes statistics and gradients those of one big batch. A frozen layer
+    On one replica it is TensorFlow's fused kernel; over many, with `synchronized`, one all-reduce
+    of (sum x, sum x^2, count) makes statistics and gradients those of one big batch. A frozen layer
     (`trainable=False`) always runs in inference mode. Statistics are kept in float32; in a
     `repeated_pass` they stay as they are.
 

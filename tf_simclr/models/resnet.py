@@ -1,7 +1,7 @@
 """ResNet and its selective-kernel and squeeze-and-excite variants.
 
-Source: SimCLR section 2.1, SimCLRv2 section 2 and appendix C.2. Feature maps are [B, H, W, C]; `w` is
-the width multiplier. Variables are made in the order of the original SimCLR release (Google
+Source: SimCLR section 2.1, SimCLRv2 section 2 and appendix C.2. Feature maps are [B, H, W, C]; `w`
+is the width multiplier. Variables are made in the order of the original SimCLR release (Google
 Research's code): in each block the shortcut first, then the residual branch.
 """
 

@@ -1,4 +1,4 @@
-"""Counting (Noroozi, Pirsiavash and Favaro 2017, "Representation Learning by Learning to Count")."""
+"""Counting: Noroozi, Pirsiavash and Favaro 2017, "Representation Learning by Learning to Count"."""
 
 import math
 
