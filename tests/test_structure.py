@@ -1,108 +1,162 @@
-"""BUILD against the imports of the code: imports only go down, and BUILD says what is true."""
+"""The structure of the code: who imports whom, what is written down once, what is never called."""
 
 import ast
 import pathlib
 import re
 
+from tf_simclr.commands.run import COMMANDS
+from tf_simclr.config.registry import MODES
+from tf_simclr.runs import files as run_files
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "tf_simclr"
+MODULES = sorted(PACKAGE.glob("**/*.py"))
+MAX_ENTRIES = 17  # at the root of the package
+MAX_FLOORS = 10  # the longest chain of imports between libraries
+WITHOUT_TENSORFLOW = (
+    "errors",
+    "config/*",
+    "runs/*",
+    "report/*",
+    "commands/stages",
+    "evaluation/results",
+)
+UNSAFE_MODULES = {"pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
+UNSAFE_CALLS = {"eval", "exec", "compile", "__import__"}
+UNSAFE_ARGUMENTS = {"allow_pickle", "shell", "enable_unsafe_deserialization"}
 
 
-def targets():
-    """{target: (its files, its deps)} of BUILD, whose language is close enough to Python."""
-    found = {}
-    for call in ast.walk(ast.parse((ROOT / "BUILD").read_text())):
+def parse(path):
+    return ast.parse(path.read_text())
+
+
+def libraries():
+    """{name: (its files, names of its deps)} of BUILD, whose language is close enough to Python."""
+    rules = {}
+    for call in ast.walk(parse(ROOT / "BUILD")):
         if isinstance(call, ast.Call) and getattr(call.func, "id", "").startswith("py_"):
-            rule = {keyword.arg: keyword.value for keyword in call.keywords}
-            srcs = rule["srcs"]
-            patterns = [
-                element.value
-                for element in (srcs.args[0] if isinstance(srcs, ast.Call) else srcs).elts
-            ]
+            arguments = {keyword.arg: keyword.value for keyword in call.keywords}
+            deps = {text.lstrip(":") for text in texts(arguments.get("deps"))}
+            patterns = texts(arguments["srcs"])
             files = {path for pattern in patterns for path in ROOT.glob(pattern)}
-            found[rule["name"].value] = (
-                files,
-                {dep.value.lstrip(":") for dep in rule["deps"].elts} if "deps" in rule else set(),
-            )
-    return found
+            (name,) = texts(arguments["name"])
+            rules[name] = (files, deps)
+    return rules
 
 
-def imports(path):
-    """The files of the project that `path` imports."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        names = []
-        if isinstance(node, ast.ImportFrom) and node.module:
-            names = [f"{node.module}.{alias.name}" for alias in node.names] + [node.module]
-        elif isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        for name in names:
-            base = ROOT / name.replace(".", "/")
-            yield from (
-                file for file in (base.with_suffix(".py"), base / "__init__.py") if file.exists()
-            )
+def texts(node):
+    """All texts in a part of BUILD."""
+    if node is None:
+        return []
+    constants = [child for child in ast.walk(node) if isinstance(child, ast.Constant)]
+    return [constant.value for constant in constants]
 
 
-def test_every_file_has_one_target():
-    files = [path for files, _ in targets().values() for path in files]
-    assert sorted(files) == sorted([*ROOT.glob("tf_simclr/**/*.py"), ROOT / "run.py"])
+def dependencies():
+    """{name of a library: names of those that it imports}."""
+    return {name: deps for name, (_, deps) in libraries().items()}
+
+
+def imported_names(path):
+    """The dotted names that a file imports."""
+    for node in ast.walk(parse(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def imported_files(path):
+    """The files of the project that a file imports."""
+    for name in imported_names(path):
+        base = ROOT / name.replace(".", "/")
+        for file in (base.with_suffix(".py"), base / "__init__.py"):
+            if file.exists():
+                yield file
+
+
+def test_every_file_is_in_one_library():
+    files = [path for files, _ in libraries().values() for path in files]
+    assert sorted(files) == sorted([*MODULES, ROOT / "run.py"])
+
+
+def test_a_folder_is_one_library():
+    library_of = {path: name for name, (files, _) in libraries().items() for path in files}
+    for folder in [path for path in PACKAGE.iterdir() if (path / "__init__.py").exists()]:
+        names = {library_of[path] for path in folder.glob("**/*.py")}
+        assert names == {folder.name}
 
 
 def test_deps_are_the_imports():
-    owner = {path: name for name, (files, _) in targets().items() for path in files}
-    root = ROOT / "tf_simclr" / "__init__.py"
-    for name, (files, deps) in targets().items():
-        used = {owner[file] for path in files for file in imports(path) if file != root} - {name}
-        assert used == deps - {"package"}, (
-            f"{name}: imports {sorted(used)}, BUILD says {sorted(deps)}"
-        )
+    library_of = {path: name for name, (files, _) in libraries().items() for path in files}
+    root = PACKAGE / "__init__.py"
+    for name, (files, deps) in libraries().items():
+        imported = {file for path in files for file in imported_files(path) if file != root}
+        used = {library_of[file] for file in imported} - {name}
+        wanted = deps - {"package"}
+        assert used == wanted, f"{name}: imports {sorted(used)}, BUILD says {sorted(wanted)}"
 
 
-def test_no_cycles():
-    deps = {name: set(wanted) for name, (_, wanted) in targets().items()}
+def test_imports_only_go_down():
+    """No cycle, and not too many floors: a library stands above all that it imports."""
+    deps = dependencies()
+    floors = 0
     while deps:
-        leaves = {name for name, wanted in deps.items() if not wanted}
-        assert leaves, f"a cycle among {sorted(deps)}"
-        deps = {name: wanted - leaves for name, wanted in deps.items() if name not in leaves}
+        lowest = {name for name, wanted in deps.items() if not wanted}
+        assert lowest, f"a cycle among {sorted(deps)}"
+        deps = {name: wanted - lowest for name, wanted in deps.items() if name not in lowest}
+        floors += 1
+    assert floors <= MAX_FLOORS
+
+
+def test_the_root_of_the_package_can_be_overlooked():
+    entries = [path.name for path in PACKAGE.iterdir() if path.name != "__pycache__"]
+    assert len(entries) <= MAX_ENTRIES, sorted(entries)
+
+
+def test_tests_mirror_the_folders():
+    folders = {path.name for path in PACKAGE.iterdir() if path.is_dir()} - {"__pycache__"}
+    tests = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir()}
+    assert tests - {"__pycache__", "helpers"} <= folders
+
+
+def test_names_of_run_files_are_written_once():
+    """Whoever looks for what writes a file of a run directory finds its name in one place."""
+    values = {value for name, value in vars(run_files).items() if name.isupper()}
+    names = {value for value in values if isinstance(value, str) and re.search(r"\w\.\w", value)}
+    assert len(names) > 10
+    allowed = {PACKAGE / "runs" / "files.py", PACKAGE / "config" / "recipes.py"}
+    for path in set(MODULES) - allowed:
+        literals = {node.value for node in ast.walk(parse(path)) if isinstance(node, ast.Constant)}
+        assert not names & literals, f"{path}: {names & literals}"
+
+
+def test_every_mode_has_a_command():
+    assert set(COMMANDS) == set(MODES)
 
 
 def test_only_run_reads_global_flags():
-    for path in ROOT.glob("tf_simclr/**/*.py"):
+    for path in MODULES:
         assert not re.search(r"\bFLAGS\b", path.read_text()), path
 
 
 def test_what_must_not_import_tensorflow():
-    names = ("errors", "config/*", "runs/*", "report/*", "commands/stages", "evaluation/results")
-    for path in [path for name in names for path in ROOT.glob(f"tf_simclr/{name}.py")]:
-        modules = {
-            name.split(".")[0]
-            for node in ast.walk(ast.parse(path.read_text()))
-            for name in _modules(node)
-        }
-        assert not modules & {"tensorflow", "keras"}, path
-
-
-def _modules(node):
-    if isinstance(node, ast.ImportFrom):
-        return [node.module]
-    return [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+    paths = [path for name in WITHOUT_TENSORFLOW for path in PACKAGE.glob(f"{name}.py")]
+    for path in paths:
+        roots = {name.split(".")[0] for name in imported_names(path)}
+        assert not roots & {"tensorflow", "keras"}, path
 
 
 def test_nothing_runs_what_it_reads():
-    """No file that comes from elsewhere is unpickled or evaluated; YAML has its safe loader alone."""
-    for path in [*ROOT.glob("tf_simclr/**/*.py"), ROOT / "run.py"]:
-        for node in ast.walk(ast.parse(path.read_text())):
-            names = (
-                [alias.name for alias in node.names]
-                if isinstance(node, (ast.Import, ast.ImportFrom))
-                else []
-            )
-            assert not {"pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"} & {
-                name.split(".")[0] for name in names
-            }, path
+    """No file that comes from elsewhere is unpickled or evaluated; YAML has its safe loader."""
+    for path in [*MODULES, ROOT / "run.py"]:
+        roots = {name.split(".")[0] for name in imported_names(path)}
+        assert not roots & UNSAFE_MODULES, path
+        for node in ast.walk(parse(path)):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-                assert node.func.id not in ("eval", "exec", "compile", "__import__"), path
+                assert node.func.id not in UNSAFE_CALLS, path
             if isinstance(node, ast.Attribute) and getattr(node.value, "id", "") == "yaml":
                 assert node.attr in ("safe_load", "YAMLError"), path
             if isinstance(node, ast.keyword):
-                assert node.arg not in ("allow_pickle", "shell", "enable_unsafe_deserialization"), (
-                    path
-                )
+                assert node.arg not in UNSAFE_ARGUMENTS, path
