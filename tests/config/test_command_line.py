@@ -15,15 +15,16 @@ from tf_simclr.errors import UserError
 
 
 def parse(*arguments):
-    """(flat configuration of the only or the last stage, notes) of a command line, with absl flags of its own."""
-    built, notes = parse_stages(*arguments)
-    return list(built.values())[-1], notes
+    """(flat configuration of the only or the last stage, notes) of a command line."""
+    configs, notes = parse_stages(*arguments)
+    *_, last = configs.values()
+    return last, notes
 
 
 def parse_stages(*arguments):
     """({model_dir: flat configuration}, notes) of a command line."""
-    built, notes = parse_command_line(*arguments)
-    return {settings.train.model_dir: settings.flat() for settings in built}, notes
+    configs, notes = parse_command_line(*arguments)
+    return {settings.train.model_dir: settings.flat() for settings in configs}, notes
 
 
 def refused(*arguments):
@@ -61,12 +62,14 @@ def test_defaults_of_the_command_line_are_those_of_the_fields():
     ],
 )
 def test_spellings(argument, name, expected):
-    value = parse("--dataset=digits", argument)[0][name]
+    values, _ = parse("--dataset=digits", argument)
+    value = values[name]
     assert value == expected and type(value) is type(expected)
 
 
 def test_value_as_an_argument_of_its_own_and_the_last_one_counts():
-    assert parse("--dataset", "digits", "--seed", "3", "--seed=4")[0]["seed"] == 4
+    values, _ = parse("--dataset", "digits", "--seed", "3", "--seed=4")
+    assert values["seed"] == 4
 
 
 @pytest.mark.parametrize(
@@ -95,7 +98,7 @@ def test_wrong_command_line(arguments, received, hint):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         ("learning_rat: 1", "'learning_rate'"),
         ("image_size: [1", "can't be read as YAML"),
@@ -114,9 +117,9 @@ def test_wrong_command_line(arguments, received, hint):
         ("1: 2", "unknown key '1'"),
     ],
 )
-def test_wrong_yaml_names_the_file(tmp_path, text, said):
+def test_wrong_yaml_names_the_file(tmp_path, text, expected):
     message = refused(f"--config={yaml_file(tmp_path, text)}")
-    assert "my.yaml" in message and said in message
+    assert "my.yaml" in message and expected in message
 
 
 def test_yaml_that_is_no_text(tmp_path):
@@ -143,33 +146,27 @@ def test_a_flag_with_its_default_value_still_overrides_yaml(tmp_path):
 
 
 def test_quick_start_is_chosen_and_said():
-    built, notes = parse_stages("--seed=3")
+    configs, notes = parse_stages("--seed=3")
     recipe = recipes.read(recipes.CONFIG_DIR / f"{recipes.QUICK_START}.yaml")
-    assert list(built) == [
-        f"runs/{recipes.QUICK_START}/{stage}" for stage in recipe["train_mode"].split(",")
-    ]
-    for values in built.values():
-        assert (
-            values["dataset"] == "digits"
-            and values["seed"] == 3
-            and values["labels_per_class"] == 2
-        )
-        assert values["learning_rate"] == recipe[values["train_mode"]]["learning_rate"]
+    stages = recipe["train_mode"].split(",")
+    assert list(configs) == [f"runs/{recipes.QUICK_START}/{stage}" for stage in stages]
+    for stage, values in zip(stages, configs.values(), strict=True):
+        assert values["dataset"] == "digits"
+        assert (values["seed"], values["labels_per_class"]) == (3, 2)
+        assert values["learning_rate"] == recipe[stage]["learning_rate"]
     assert len(notes) == 1 and recipes.QUICK_START in notes[0]
 
 
 def test_a_run_directory_brings_its_own_configuration(tmp_path):
-    saved = config.build(
-        {"dataset": "digits", "seed": 5, "model_dir": "elsewhere", "temperature": 0.25}
-    )
+    flags = {"dataset": "digits", "seed": 5, "model_dir": "elsewhere", "temperature": 0.25}
+    saved = config.build(flags)
     yaml_file(tmp_path, json.dumps(saved.flat()), recipes.CONFIG_FILE)
     values, notes = parse(f"--model_dir={tmp_path}", "--mode=eval")
     assert values == saved.replace(model_dir=str(tmp_path), mode="eval").flat()
     assert len(notes) == 1 and str(tmp_path) in notes[0]
-    assert (
-        parse(f"--model_dir={tmp_path}", "--dataset=digits")[0]["seed"] == 0
-    )  # not where a data set is named
-    assert parse(f"--model_dir={tmp_path}", "--config=folder_example")[0]["seed"] == 0
+    for other in ("--dataset=digits", "--config=folder_example"):  # not where data are named
+        values, _ = parse(f"--model_dir={tmp_path}", other)
+        assert values["seed"] == 0
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"temperature": -1}', '{"temperatur": 1}'])
@@ -184,12 +181,17 @@ def test_new_run_directory_means_the_quick_start(tmp_path):
     assert not (tmp_path / "new").exists()
 
 
-def test_run_directory_of_a_folder_of_images():
-    assert parse("--dataset=folder:/data/birds/")[0]["model_dir"] == "runs/birds_pretrain"
-    assert (
-        parse("--dataset=digits", "--train_mode=finetune")[0]["model_dir"] == "runs/digits_finetune"
-    )
-    assert parse("--dataset=digits", "--model_dir=x")[0]["model_dir"] == "x"
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--dataset=folder:/data/birds/"], "runs/birds_pretrain"),
+        (["--dataset=digits", "--train_mode=finetune"], "runs/digits_finetune"),
+        (["--dataset=digits", "--model_dir=x"], "x"),
+    ],
+)
+def test_run_directory(arguments, expected):
+    values, _ = parse(*arguments)
+    assert values["model_dir"] == expected
 
 
 @settings(deadline=None)
@@ -200,17 +202,16 @@ def test_run_directory_of_a_folder_of_images():
     area=st.floats(0.01, 1),
 )
 def test_what_is_written_is_read_again(tmp_path_factory, model_dir, eval_name, learning_rate, area):
-    built = config.build(
-        {
-            "model_dir": model_dir,
-            "eval_name": eval_name,
-            "learning_rate": learning_rate,
-            "crop_area": (area, 1.0),
-        }
-    )
+    flags = {
+        "model_dir": model_dir,
+        "eval_name": eval_name,
+        "learning_rate": learning_rate,
+        "crop_area": (area, 1.0),
+    }
+    written = config.build(flags)
     path = tmp_path_factory.getbasetemp() / recipes.CONFIG_FILE
-    path.write_text(json.dumps(built.flat()), encoding="utf-8")
-    assert config.build(recipes.read(path)) == built
+    path.write_text(json.dumps(written.flat()), encoding="utf-8")
+    assert config.build(recipes.read(path)) == written
 
 
 @settings(deadline=None)
@@ -226,22 +227,21 @@ def test_any_command_line_is_accepted_or_refused_in_one_line(arguments):
     "path", sorted(recipes.CONFIG_DIR.glob("*.yaml")), ids=lambda path: path.stem
 )
 def test_recipe_loads(path):
-    built, notes = parse_stages(f"--config={path.stem}")
+    configs, notes = parse_stages(f"--config={path.stem}")
     common, sections = separate_sections(recipes.read(path))
     stages = common.pop("train_mode", "pretrain").split(",")
-    assert (
-        list(built)
-        == [f"runs/{path.stem}" + (f"/{stage}" if len(stages) > 1 else "") for stage in stages]
-        and notes == []
+    model_dir = f"runs/{path.stem}"
+    is_chain = len(stages) > 1
+    assert list(configs) == (
+        [f"{model_dir}/{stage}" for stage in stages] if is_chain else [model_dir]
     )
+    assert notes == []
     assert all(stage_names(stage) for stage in sections)
-    for stage, values in zip(stages, built.values(), strict=True):
-        given_ = {**common, **sections.get(mode_of(stage), {}), **sections.get(stage, {})}
-        assert {name: values[name] for name in given_ if name not in CHECKPOINT_FLAGS} == {
-            name: config.coerce(name, v)
-            for name, v in given_.items()
-            if name not in CHECKPOINT_FLAGS
-        }
+    for stage, values in zip(stages, configs.values(), strict=True):
+        section = {**common, **sections.get(mode_of(stage), {}), **sections.get(stage, {})}
+        for name, value in section.items():
+            if name not in CHECKPOINT_FLAGS:
+                assert values[name] == config.coerce(name, value)
     assert path.read_text().startswith("# ")
 
 
@@ -249,7 +249,7 @@ def test_recipes_exist():
     assert recipes.CONFIG_DIR.joinpath(f"{recipes.QUICK_START}.yaml").is_file()
 
 
-def test_help_and_readme_tables_name_every_flag_once():
+def test_help_and_the_tables_of_the_docs_name_every_flag_once():
     text, tables = command_line.help_text(), command_line.markdown()
     for name, field in config.fields().items():
         assert len(re.findall(rf"^  --{name}=", text, re.M)) == 1, name
@@ -259,17 +259,26 @@ def test_help_and_readme_tables_name_every_flag_once():
     assert "  --config" in text
 
 
-PUBLISHED = [  # the commands of the papers' code for CIFAR-10 and ImageNet
-    "--mode=train_then_eval --train_mode=pretrain --train_batch_size=512 --train_epochs=1000 --learning_rate=1.0 "
-    "--weight_decay=1e-4 --temperature=0.5 --dataset=cifar10 --image_size=32 --eval_split=test --resnet_depth=18 "
+PUBLISHED = [  # the commands of the original SimCLR release for CIFAR-10 and ImageNet
+    "--mode=train_then_eval --train_mode=pretrain --train_batch_size=512 --train_epochs=1000 "
+    "--learning_rate=1.0 "
+    "--weight_decay=1e-4 --temperature=0.5 --dataset=cifar10 --image_size=32 --eval_split=test "
+    "--resnet_depth=18 "
     "--use_blur=False --color_jitter_strength=0.5 --model_dir=/tmp/simclr_test --use_tpu=False",
-    "--mode=train_then_eval --train_mode=finetune --fine_tune_after_block=4 --zero_init_logits_layer=True "
-    "--variable_schema=(?!global_step|(?:.*/|^)Momentum|head) --global_bn=False --optimizer=momentum --learning_rate=0.1 "
-    "--weight_decay=0.0 --train_epochs=100 --train_batch_size=512 --warmup_epochs=0 --dataset=cifar10 --image_size=32 "
-    "--eval_split=test --resnet_depth=18 --checkpoint=/tmp/simclr_test --model_dir=/tmp/simclr_test_ft --use_tpu=False",
-    "--mode=train_then_eval --train_mode=pretrain --train_batch_size=4096 --train_epochs=100 --temperature=0.1 "
-    "--learning_rate=0.075 --learning_rate_scaling=sqrt --weight_decay=1e-4 --dataset=imagenet2012 --image_size=224 "
-    "--eval_split=validation --data_dir=gs://bucket/data --model_dir=gs://bucket/model --use_tpu=True --tpu_name=tpu "
+    "--mode=train_then_eval --train_mode=finetune --fine_tune_after_block=4 "
+    "--zero_init_logits_layer=True "
+    "--variable_schema=(?!global_step|(?:.*/|^)Momentum|head) --global_bn=False "
+    "--optimizer=momentum --learning_rate=0.1 "
+    "--weight_decay=0.0 --train_epochs=100 --train_batch_size=512 --warmup_epochs=0 "
+    "--dataset=cifar10 --image_size=32 "
+    "--eval_split=test --resnet_depth=18 --checkpoint=/tmp/simclr_test "
+    "--model_dir=/tmp/simclr_test_ft --use_tpu=False",
+    "--mode=train_then_eval --train_mode=pretrain --train_batch_size=4096 --train_epochs=100 "
+    "--temperature=0.1 "
+    "--learning_rate=0.075 --learning_rate_scaling=sqrt --weight_decay=1e-4 --dataset=imagenet2012 "
+    "--image_size=224 "
+    "--eval_split=validation --data_dir=gs://bucket/data --model_dir=gs://bucket/model "
+    "--use_tpu=True --tpu_name=tpu "
     "--train_summary_steps=0",
 ]
 

@@ -1,4 +1,4 @@
-"""The configuration: every flag with its default, what is accepted, and what is said of everything else."""
+"""The configuration: every flag with its default, what is accepted and what is refused."""
 
 import ast
 import dataclasses
@@ -19,7 +19,8 @@ from tf_simclr.errors import Diverged, Interrupted, UserError, did_you_mean
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
-# SPEC section 8. What is None there is '' here.
+# The flags of the original SimCLR release (Google Research's code of SimCLR and SimCLRv2), in which
+# the published commands are written. What is None there is '' here.
 REFERENCE_DEFAULTS = {
     "learning_rate": 0.3,
     "learning_rate_scaling": "linear",
@@ -70,6 +71,8 @@ REFERENCE_DEFAULTS = {
     "color_jitter_strength": 1.0,
     "use_blur": True,
 }
+TEXTS_OF_TRUE = (True, "true", "True", "TRUE", "t", "1", 1, "yes", "on")
+TEXTS_OF_FALSE = (False, "false", "False", "f", "0", 0, "no", "off")
 REFERENCE_CHOICES = {
     "learning_rate_scaling": {"linear", "sqrt"},
     "mode": {"train", "eval", "train_then_eval"},
@@ -88,8 +91,8 @@ def refused(**values):
     return message
 
 
-def value_of(built, name):
-    return built.flat()[name]
+def value_of(settings, name):
+    return settings.flat()[name]
 
 
 @pytest.mark.parametrize("name", REFERENCE_DEFAULTS)
@@ -109,26 +112,22 @@ def test_reference_choices_are_accepted(name):
 def test_every_field_is_documented_and_accepts_its_own_default_as_text():
     for name, field in config.fields().items():
         assert field.help, name
-        text = (
-            ",".join(map(str, field.default))
-            if isinstance(field.default, tuple)
-            else str(field.default)
-        )
+        text = str(field.default)
+        if isinstance(field.default, tuple):
+            text = ",".join(map(str, field.default))
         value = config.coerce(name, text)
         assert value == field.default and type(value) is type(field.default), name
 
 
 def test_names_are_unique_over_the_sections():
-    names = [
-        f.name
-        for section in dataclasses.fields(config.Config)
-        for f in dataclasses.fields(section.type)
-    ]
+    names = []
+    for section in dataclasses.fields(config.Config):
+        names += [field.name for field in dataclasses.fields(section.type)]
     assert len(names) == len(set(names)) == len(config.fields())
 
 
 @pytest.mark.parametrize(
-    ("name", "given_", "expected"),
+    ("name", "received", "expected"),
     [
         ("learning_rate", "1e-4", 1e-4),  # what YAML makes of 1e-4
         ("learning_rate", 1, 1.0),
@@ -140,23 +139,17 @@ def test_names_are_unique_over_the_sections():
         ("eval_name", 10, "10"),
         ("dataset", "folder:/a b", "folder:/a b"),
         ("resnet_depth", "18", 18),
-        *[
-            ("use_blur", text, True)
-            for text in (True, "true", "True", "TRUE", "t", "1", 1, "yes", "on")
-        ],
-        *[
-            ("use_blur", text, False)
-            for text in (False, "false", "False", "f", "0", 0, "no", "off")
-        ],
+        *(("use_blur", text, True) for text in TEXTS_OF_TRUE),
+        *(("use_blur", text, False) for text in TEXTS_OF_FALSE),
     ],
 )
-def test_coercion(name, given_, expected):
-    value = value_of(config.build({name: given_}), name)
+def test_coercion(name, received, expected):
+    value = value_of(config.build({name: received}), name)
     assert value == expected and type(value) is type(expected)
 
 
 @pytest.mark.parametrize(
-    ("name", "given_", "hint"),
+    ("name", "received", "hint"),
     [
         ("learning_rate", "fast", "--learning_rate=0.3"),
         ("learning_rate", -1, "--learning_rate=0"),
@@ -195,16 +188,16 @@ def test_coercion(name, given_, expected):
         ("ft_proj_selector", 4, "at most 3"),
     ],
 )
-def test_bad_value_is_refused_with_a_way_out(name, given_, hint):
-    message = refused(**{name: given_})
+def test_bad_value_is_refused_with_a_way_out(name, received, hint):
+    message = refused(**{name: received})
     assert hint in message
-    assert message.startswith(f"--{name}=" if isinstance(given_, list) else f"--{name}={given_}")
+    text = "" if isinstance(received, list) else received
+    assert message.startswith(f"--{name}={text}")
 
 
 def test_unknown_key_names_the_nearest():
-    assert "unknown key 'learning_rat'" in refused(learning_rat=1) and "'learning_rate'" in refused(
-        learning_rat=1
-    )
+    message = refused(learning_rat=1)
+    assert "unknown key 'learning_rat'" in message and "'learning_rate'" in message
     with pytest.raises(UserError, match="unknown key '3'"):
         config.build({3: 4})  # YAML has such keys
 
@@ -226,19 +219,20 @@ def test_a_configuration_made_in_code_is_checked_too():
 
 
 def test_configuration_cannot_be_written_to():
-    built = config.Config()
+    default = config.Config()
     with pytest.raises(dataclasses.FrozenInstanceError):
-        built.train.mode = "eval"
+        default.train.mode = "eval"
     with pytest.raises(dataclasses.FrozenInstanceError):
-        built.train = TrainConfig()
+        default.train = TrainConfig()
 
 
 def test_replace_changes_only_what_is_named():
-    built = config.build({"seed": 3, "crop_area": "0.5,1"})
-    other = built.replace(seed=4)
-    assert {name for name, value in other.flat().items() if value != built.flat()[name]} == {"seed"}
-    assert config.build(built.flat()) == built
-    assert config.build(json.loads(json.dumps(built.flat()))) == built
+    original = config.build({"seed": 3, "crop_area": "0.5,1"})
+    flags = original.flat()
+    changed = original.replace(seed=4).flat()
+    assert {name for name in flags if changed[name] != flags[name]} == {"seed"}
+    assert config.build(flags) == original
+    assert config.build(json.loads(json.dumps(flags))) == original
 
 
 def test_error_is_one_line_whatever_the_value():
@@ -247,11 +241,8 @@ def test_error_is_one_line_whatever_the_value():
 
 
 def test_exit_statuses():
-    assert (
-        UserError("").status,
-        Diverged("").status,
-        Interrupted("", 15).status,
-    ) == (2, 1, 143)
+    errors = (UserError(""), Diverged(""), Interrupted("", 15))
+    assert [error.status for error in errors] == [2, 1, 143]
     assert Interrupted("", 2).status == 130
 
 
@@ -277,16 +268,15 @@ def test_any_value_is_accepted_or_refused_in_one_line_with_a_hint_that_works(nam
     except UserError as error:
         message = str(error)
         assert len(message.splitlines()) == 1 and message.startswith(f"--{name}=")
-        example = re.search(rf"(?:e\.g\. --{name}=(\S*)|Did you mean '(.*)'\?)$", message)
-        if name != "ft_proj_selector" or example:  # its limit depends on another flag
-            config.build({name: example[1] if example[1] is not None else example[2]})
+        hint = re.search(rf"(?:e\.g\. --{name}=(\S*)|Did you mean '(.*)'\?)$", message)
+        if name != "ft_proj_selector" or hint:  # its limit depends on another flag
+            example, meant = hint.groups()
+            config.build({name: meant if example is None else example})
     else:
         stored = value_of(built, name)
         assert config.build({name: stored}) == built
-        assert isinstance(
-            stored,
-            config.fields()[name].type if isinstance(config.fields()[name].type, type) else tuple,
-        )
+        kind = config.fields()[name].type
+        assert isinstance(stored, kind if isinstance(kind, type) else tuple)
 
 
 @settings(deadline=None)
@@ -300,22 +290,27 @@ def test_any_unknown_key_is_refused(name):
 @given(name=st.text(), names=st.lists(st.text()))
 def test_nearest_of_any_names(name, names):
     hint = did_you_mean(name, names)
-    assert hint in {f" Did you mean '{n}'?" for n in names} if names else hint == ""
+    if names:
+        assert hint in {f" Did you mean '{candidate}'?" for candidate in names}
+    else:
+        assert hint == ""
 
 
 def words_read(path):
-    """Attributes that are read and whole texts in quotes, in the code of a file (comments and docstrings aside)."""
-    nodes = list(ast.walk(ast.parse(path.read_text())))
-    attributes = {
-        n.attr for n in nodes if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Load)
-    }
-    return attributes | {
-        n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)
-    }
+    """Attributes that are read and whole texts in quotes, in the code of a file."""
+    words = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
+            words.add(node.attr)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            words.add(node.value)
+    return words
 
 
 def test_no_flag_that_nothing_reads():
-    files = [path for path in (ROOT / "tf_simclr").rglob("*.py") if path.name != "config.py"]
+    """What only checks a flag does not count: a rule is no use of it."""
+    modules = (ROOT / "tf_simclr").rglob("*.py")
+    files = [path for path in modules if path.parent.name != "config"]
     words = set().union(*map(words_read, [*files, ROOT / "run.py"]))
     assert {name for name in config.fields() if name not in words} == set()
 
@@ -323,7 +318,8 @@ def test_no_flag_that_nothing_reads():
 def test_no_tensorflow_before_it_is_needed():
     code = """
 import sys
-def heavy(): return sorted({"tensorflow", "keras", "sklearn", "tensorflow_datasets"} & set(sys.modules))
+LIBRARIES = {"tensorflow", "keras", "sklearn", "tensorflow_datasets"}
+def heavy(): return sorted(LIBRARIES & set(sys.modules))
 import tf_simclr, tf_simclr.config, tf_simclr.config.command_line
 assert not heavy(), heavy()
 import run

@@ -1,4 +1,4 @@
-"""Each file of official_configs runs two steps of each of its stages, on a small network and eight digits a step."""
+"""Each recipe of official_configs: two steps of each of its stages, and what it may contain."""
 
 import math
 
@@ -21,52 +21,57 @@ SMALL = {
 RECIPES = sorted(recipes.CONFIG_DIR.glob("*.yaml"))
 
 
-SHARES = {
-    "label_fraction",
-    "labels_per_class",
-}  # of the labels: eight digits a step have theirs whatever the share
-TRAINED = {}  # {what of a configuration has a part in two steps: their metrics}: recipes for several shares of labels train the same
+# Sections and flags that make no difference to two steps. Eight digits a step have their labels
+# whatever the share of labels is.
+LATER_SECTIONS = ("eval", "export", "embed", "report")
+WITHOUT_EFFECT = {
+    *("label_fraction", "labels_per_class"),
+    *("model_dir", "checkpoint", "teacher_checkpoint", "train_epochs"),
+}
+# {flags with an effect: metrics of two steps}: recipes for several shares of labels train the same.
+TRAINED = {}
 
 
-def trained_by(settings):
-    """The flags that `Training` reads, those of any section that it could, as a key."""
-    fields, after = config.fields(), ("eval", "export", "embed", "report")
+def flags_with_effect(settings):
+    """The flags that two steps may depend on, as a key."""
+    fields = config.fields()
     return tuple(
         (name, value)
         for name, value in settings.flat().items()
-        if fields[name].section not in after
-        and name not in SHARES | {"model_dir", "checkpoint", "teacher_checkpoint", "train_epochs"}
+        if fields[name].section not in LATER_SECTIONS and name not in WITHOUT_EFFECT
     )
 
 
 @pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_two_steps(path, monkeypatch):
-    for settings in stage_configs(*separate_sections(recipes.read(path)), SMALL):
-        block, _ = resnet.FAMILY[settings.model.resnet_depth]
-        monkeypatch.setitem(
-            resnet.FAMILY, settings.model.resnet_depth, (block, (1,))
-        )  # one group is all it takes
-        key = trained_by(settings)
+    common, sections = separate_sections(recipes.read(path))
+    for settings in stage_configs(common, sections, SMALL):
+        depth = settings.model.resnet_depth
+        block, _ = resnet.FAMILY[depth]
+        monkeypatch.setitem(resnet.FAMILY, depth, (block, (1,)))  # one group is all it takes
+        key = flags_with_effect(settings)
         if key not in TRAINED:
             TRAINED[key] = Training(settings).run(2)
-        assert all(math.isfinite(value) for metrics in TRAINED[key] for value in metrics.values())
+        for metrics in TRAINED[key]:
+            assert all(map(math.isfinite, metrics.values()))
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_only_what_differs_from_the_defaults(path):
     defaults = config.Config().flat()
     common, sections = separate_sections(recipes.read(path))
-    assert [
-        name for name, value in common.items() if value == defaults[name] and name != "dataset"
-    ] == []
+    assert unchanged(common, defaults) <= {"dataset"}
     for stage, section in sections.items():
-        below = {
-            **defaults,
-            **common,
-            **(sections.get(mode_of(stage), {}) if stage != mode_of(stage) else {}),
-        }
-        assert [name for name, value in section.items() if value == below[name]] == [], stage
+        overridden = {**defaults, **common}
+        if stage != mode_of(stage):
+            overridden |= sections.get(mode_of(stage), {})
+        assert not unchanged(section, overridden), stage
+
+
+def unchanged(values, overridden):
+    """The flags that have the value that they override."""
+    return {name for name, value in values.items() if value == overridden[name]}
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
