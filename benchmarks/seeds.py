@@ -1,6 +1,8 @@
-"""The table of a chain that ran with several seeds: the mean of each figure, then how far apart its least and its greatest value are.
+"""The table of a chain that ran with several seeds: mean and spread of each metric.
 
-python -m benchmarks.seeds RUN_DIRECTORY RUN_DIRECTORY ...
+    python -m benchmarks.seeds RUN_DIRECTORY RUN_DIRECTORY ...
+
+The spread is the greatest value minus the least.
 """
 
 import argparse
@@ -9,77 +11,82 @@ import statistics
 from etils import epath
 
 from tf_simclr import report
-from tf_simclr.commands.stages import RESULT
-from tf_simclr.config import recipes
 from tf_simclr.errors import UserError
-from tf_simclr.runs.files import read_json
+from tf_simclr.runs import files as run_files
 
 MAY_DIFFER = ("seed", "model_dir", "data_dir")
 
 
-def over(runs, reduce):
-    """{stage: {name: figures of all runs reduced to one}}; counts are those of the first run, and what isn't in all of them is left out."""
+def spread(values):
+    return max(values) - min(values)
 
-    def value(stage, name, first):
-        return reduce([run[stage][name] for run in runs]) if isinstance(first, float) else first
 
-    return {
-        stage: {
-            name: value(stage, name, first)
-            for name, first in results.items()
-            if all(name in run[stage] for run in runs)
-        }
-        for stage, results in runs[0].items()
-        if all(stage in run for run in runs)
-    }
+def over_runs(runs, reduce):
+    """The metrics of all runs reduced to one.
+
+    Args:
+        runs: [{stage: {metric name: value}}].
+        reduce: a function of the values of a metric.
+
+    Returns:
+        {stage: {metric name: value}} of what is in all runs; counts are those of the first run.
+    """
+    first, *others = runs
+    table = {}
+    for stage, results in first.items():
+        if not all(stage in run for run in others):
+            continue
+        table[stage] = {}
+        for name, value in results.items():
+            if not all(name in run[stage] for run in others):
+                continue
+            if isinstance(value, float):
+                value = reduce([run[stage][name] for run in runs])
+            table[stage][name] = value
+    return table
 
 
 def read(path):
-    """(flags that all runs must have in common, {stage: its figures}) of the run directory of a chain."""
-    results = read_json(path / RESULT)
-    if not results or not all(
-        isinstance(stage, dict) and "parameters" in stage for stage in results.values()
-    ):
-        raise UserError(
-            f"{path}: it holds {'a single run' if results else 'no evaluated run'}; give run directories of chains that were evaluated"
-        )
-    return {
-        name: value
-        for name, value in (read_json(path / recipes.CONFIG_FILE) or {}).items()
-        if name not in MAY_DIFFER
-    }, results
+    """(flags that all runs must have in common, {stage: {metric name: value}}) of a chain's run."""
+    results = run_files.read_json(path / run_files.RESULT)
+    if not results:
+        raise UserError(f"{path}: it holds no evaluated run; give run directories of chains")
+    for stage in results.values():
+        if not isinstance(stage, dict) or "parameters" not in stage:
+            raise UserError(f"{path}: it holds a single run; give run directories of chains")
+    flags = run_files.read_json(path / run_files.CONFIG) or {}
+    return {name: value for name, value in flags.items() if name not in MAY_DIFFER}, results
 
 
 def read_all(paths):
-    """The figures of the same chain in all `paths`."""
-    (expected, _), *others = found = [read(path) for path in paths]
-    for path, (values, _) in zip(paths[1:], others):
-        different = sorted(
-            name for name in {*expected, *values} if expected.get(name) != values.get(name)
-        )
+    """[{stage: {metric name: value}}] of the same chain in all `paths`."""
+    expected, first_results = read(paths[0])
+    runs = [first_results]
+    for path in paths[1:]:
+        flags, results = read(path)
+        names = {*expected, *flags}
+        different = sorted(name for name in names if expected.get(name) != flags.get(name))
         if different:
             raise UserError(
-                f"{path}: {', '.join(different)} not as in {paths[0]}; give runs of one chain that differ in --seed only"
+                f"{path}: {', '.join(different)} not as in {paths[0]}; give runs of one chain that "
+                "differ in --seed only"
             )
-    return [results for _, results in found]
+        runs.append(results)
+    return runs
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "runs", nargs="+", type=epath.Path, help="run directories of the same chain"
-    )
+    help_text = "run directories of the same chain"
+    parser.add_argument("runs", nargs="+", type=epath.Path, help=help_text)
     try:
         runs = read_all(parser.parse_args().runs)
     except UserError as error:
         parser.error(str(error))
-    if not over(runs, max):
+    if not over_runs(runs, max):
         parser.error("no stage is in all of them yet; run them to their end")
-    for what, reduce in (
-        ("mean", statistics.fmean),
-        ("greatest minus least", lambda values: max(values) - min(values)),
-    ):
-        print(f"{what} of {len(runs)} runs\n\n{report.stages_table(over(runs, reduce))}\n")
+    for title, reduce in (("mean", statistics.fmean), ("greatest minus least", spread)):
+        print(f"{title} of {len(runs)} runs\n\n{report.stages_table(over_runs(runs, reduce))}\n")
 
 
 if __name__ == "__main__":
