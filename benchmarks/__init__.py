@@ -1,1 +1,1 @@
-"""What measures speed and memory. Each module prints a Markdown table whose baseline comes from the same run."""
+"""What measures speed and memory: tables in Markdown whose baseline comes from the same run."""

@@ -1,4 +1,7 @@
-"""The same pretraining step in PyTorch, channels last: what `benchmarks.step` and `benchmarks.memory` compare with where PyTorch is installed."""
+"""The same pretraining step in PyTorch, channels last.
+
+What `benchmarks.step` and `benchmarks.memory` compare with where PyTorch is installed.
+"""
 
 import torch
 from torch import nn
@@ -79,7 +82,10 @@ class Pretraining(nn.Module):
         self.classifier = nn.Linear(inputs, num_classes)
 
     def loss(self, images, labels):
-        """NT-Xent of views [2B, 3, S, S], the first B beside the last B, and the classifier's cross-entropy."""
+        """NT-Xent, and the classifier's cross-entropy.
+
+        images: views [2B, 3, S, S], the first B beside the last B.
+        """
         features = self.blocks(self.stem(images)).mean((2, 3))
         z = functional.normalize(self.head(features).float())
         logits = z @ z.T / TEMPERATURE - 1e9 * torch.eye(len(z))
@@ -90,13 +96,11 @@ class Pretraining(nn.Module):
 
 
 class Lars:
-    """As `optimizers.LARS`: batch norm, biases and the classifier are neither decayed nor adapted."""
+    """As `optimizers.LARS`: batch norm, biases and classifier are neither decayed nor adapted."""
 
     def __init__(self, model):
-        self.model, self.velocity = (
-            model,
-            {name: torch.zeros_like(p) for name, p in model.named_parameters()},
-        )
+        self.model = model
+        self.velocity = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
 
     @torch.no_grad()
     def step(self, rate=0.1):
@@ -112,7 +116,10 @@ class Lars:
 
 
 def make_step(options):
-    """A function that does one step on random images and returns the loss. `options`: depth, width, image_size, batch, precision."""
+    """A function that does one step on random images and returns the loss.
+
+    options: with depth, width, image_size, batch and precision.
+    """
     model = Pretraining(options.depth, options.width, options.image_size).to(
         memory_format=torch.channels_last
     )

@@ -1,6 +1,9 @@
-"""NT-Xent forward and backward, in blocks and dense: seconds and memory above the inputs: `python -m benchmarks.loss`.
+"""NT-Xent forward and backward, in blocks and dense: seconds and memory above the inputs.
 
-Each row runs in a process of its own; peak memory is that of the process, less what it was before the first call.
+    python -m benchmarks.loss
+
+Each line of the table runs in a process of its own; peak memory is that of the process, less what
+it was before the first call.
 """
 
 import argparse
@@ -12,21 +15,18 @@ import time
 from benchmarks.peak import Peak, resident
 
 TEMPERATURE = 0.1
+DENSE, IN_BLOCKS = "dense", "in blocks"
 
 
-def dense(tf, queries, keys):
-    """The loss as it is written down, all logits at once."""
-    count, loss = keys.shape[0], 0.0
-    itself = tf.linalg.diag(tf.fill([count], 1e9))
-    for view in (0, 1):
-        across = tf.matmul(queries[:, view], keys[:, 1 - view], transpose_b=True) / TEMPERATURE
-        own = tf.matmul(queries[:, view], keys[:, view], transpose_b=True) / TEMPERATURE - itself
-        loss += tf.reduce_mean(
-            tf.nn.sparse_softmax_cross_entropy_with_logits(
-                tf.range(count), tf.concat([across, own], 1)
-            )
-        )
-    return loss
+def make_loss(variant):
+    """A function: embeddings [N, 2, d] -> loss."""
+    from tf_simclr.objectives import nt_xent
+
+    def in_blocks(z):
+        loss, _ = nt_xent.nt_xent(z, z, TEMPERATURE)
+        return loss
+
+    return in_blocks if variant == IN_BLOCKS else lambda z: nt_xent.dense_nt_xent(z, z, TEMPERATURE)
 
 
 def measure(variant, options):
@@ -34,10 +34,7 @@ def measure(variant, options):
     import tf_simclr  # noqa: F401  isort: skip  sets the environment before TensorFlow is imported
     import tensorflow as tf
 
-    from tf_simclr.objectives.nt_xent import nt_xent
-
-    def loss(z):
-        return dense(tf, z, z) if variant == "dense" else nt_xent(z, z, TEMPERATURE)[0]
+    loss = make_loss(variant)
 
     @tf.function(autograph=False)
     def gradient(z):
@@ -49,13 +46,24 @@ def measure(variant, options):
     small = tf.math.l2_normalize(tf.random.normal([16, 2, options.dim]), -1)
     gradient(small)  # libraries and kernels are loaded
     z = tf.math.l2_normalize(tf.random.normal([options.worker_views // 2, 2, options.dim]), -1)
-    before, seconds = resident(), []
+    before = resident()
+    seconds = []
     with Peak() as peak:
         for _ in range(options.calls + 1):
             began = time.perf_counter()
-            gradient(z)[1].numpy()
+            _, slope = gradient(z)
+            slope.numpy()
             seconds.append(time.perf_counter() - began)
     return seconds[1:] or seconds, peak.most - before
+
+
+def run_worker(variant, views):
+    """(bytes, seconds of each call) of a process of its own."""
+    worker = [f"--worker={variant}", f"--worker_views={views}"]
+    command = [sys.executable, "-m", "benchmarks.loss", *sys.argv[1:], *worker]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    memory, *seconds = map(float, output.split())
+    return memory, seconds
 
 
 def main():
@@ -64,12 +72,10 @@ def main():
     parser.add_argument("--dim", type=int, default=128)
     parser.add_argument("--calls", type=int, default=3, help="timed calls of each process")
     parser.add_argument("--rounds", type=int, default=2, help="processes of each variant")
-    parser.add_argument(
-        "--max_dense",
-        type=int,
-        default=16384,
-        help="most views that the dense loss is tried with; it needs 24 bytes times their square",
+    dense_help = (
+        "most views that the dense loss is tried with; it needs 24 bytes times their square"
     )
+    parser.add_argument("--max_dense", type=int, default=16384, help=dense_help)
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     parser.add_argument("--worker_views", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -80,35 +86,21 @@ def main():
     print(f"{options.dim} dimensions, median of {options.rounds} x {options.calls} calls\n")
     print("| views | NT-Xent | seconds | ratio | MB above the inputs |\n|---|---|---|---|---|")
     for views in options.views:
-        found = {}
+        variants = [DENSE, IN_BLOCKS] if views <= options.max_dense else [IN_BLOCKS]
+        seconds = {variant: [] for variant in variants}
+        memory = dict.fromkeys(variants, 0)
         for _ in range(options.rounds):
-            for variant in ["dense", "in blocks"] if views <= options.max_dense else ["in blocks"]:
-                command = [
-                    sys.executable,
-                    "-m",
-                    "benchmarks.loss",
-                    *sys.argv[1:],
-                    f"--worker={variant}",
-                    f"--worker_views={views}",
-                ]
-                memory, *seconds = map(
-                    float,
-                    subprocess.run(
-                        command, check=True, capture_output=True, text=True
-                    ).stdout.split(),
-                )
-                old = found.get(variant, ([], 0))
-                found[variant] = old[0] + seconds, max(old[1], memory)
-        for variant, (seconds, memory) in found.items():
-            ratio = (
-                f"{statistics.median(found['dense'][0]) / statistics.median(seconds):.2f}"
-                if "dense" in found
-                else ""
-            )
-            print(
-                f"| {views} | {variant} | {statistics.median(seconds):.3f} | {ratio} | {memory / 1e6:.0f} |",
-                flush=True,
-            )
+            for variant in variants:
+                most, durations = run_worker(variant, views)
+                memory[variant] = max(memory[variant], most)
+                seconds[variant] += durations
+        for variant in variants:
+            median = statistics.median(seconds[variant])
+            ratio = ""
+            if DENSE in variants:
+                ratio = f"{statistics.median(seconds[DENSE]) / median:.2f}"
+            megabytes = f"{memory[variant] / 1e6:.0f}"
+            print(f"| {views} | {variant} | {median:.3f} | {ratio} | {megabytes} |", flush=True)
 
 
 if __name__ == "__main__":

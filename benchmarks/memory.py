@@ -1,6 +1,9 @@
-"""Peak memory and images/s of training, of large batches in parts and with recomputed activations: `python -m benchmarks.memory`.
+"""Peak memory and images/s of training, of large batches in parts and with less kept.
 
-Each row is a process of its own; the memory is the most that the process has had, libraries included.
+    python -m benchmarks.memory
+
+Each line of the table is a process of its own; the memory is the most that the process has had,
+libraries included.
 """
 
 import resource
@@ -18,48 +21,52 @@ def work(options):
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, *seconds)
 
 
-def rows(options):
-    """(name, variant, flags, batch) of each row."""
-    plain, large = options.batch, options.batch * options.times
-    found = [
-        (f"batch {plain}", OURS, [], plain),
-        (f"batch {plain}, --rematerialize=block", OURS, ["--rematerialize=block"], plain),
-        (
-            f"batch {large}, --accumulate_steps={options.times}",
-            OURS,
-            [f"--batch={large}", f"--accumulate_steps={options.times}", "--warm_up=1", "--steps=1"],
-            large,
-        ),
+def trainings(options):
+    """[(name, variant, flags, batch size)] of what is compared."""
+    small, large = options.batch, options.batch * options.times
+    in_parts = f"--accumulate_steps={options.times}"
+    large_flags = [f"--batch={large}", in_parts, "--warm_up=1", "--steps=1"]
+    recompute = "--rematerialize=block"
+    compared = [
+        (f"batch {small}", OURS, [], small),
+        (f"batch {small}, {recompute}", OURS, [recompute], small),
+        (f"batch {large}, {in_parts}", OURS, large_flags, large),
     ]
     if training.has_torch(options.torch_python):
-        found.append((f"{training.TORCH}, batch {plain}", training.TORCH, [], plain))
-    return found
+        compared.append((f"{training.TORCH}, batch {small}", training.TORCH, [], small))
+    return compared
 
 
 def main():
     parser = training.parser(__doc__)
-    parser.add_argument(
-        "--times", type=int, default=32, help="how many times the batch the large one is"
-    )
+    times_help = "how many times the batch the large one is"
+    parser.add_argument("--times", type=int, default=32, help=times_help)
     options = parser.parse_args()
     if options.worker:
         return work(options)
     print(
-        f"ResNet-{options.depth} {options.width:g}x, {options.image_size} pixels, two views of each image, {options.precision}\n"
+        f"ResNet-{options.depth} {options.width:g}x, {options.image_size} pixels, two views of "
+        f"each image, {options.precision}\n"
     )
     print("| training | GB | ratio | images/s | ratio |\n|---|---|---|---|---|")
     base = None
-    for name, variant, flags, batch in rows(options):
-        memory, rate = 0, []
-        for _ in range(1 if batch > options.batch else options.rounds):
-            found, *seconds = training.run("benchmarks.memory", variant, options, *flags)
-            memory, rate = max(memory, found), rate + [batch / s for s in seconds]
-        rate = statistics.median(rate)
-        base = base or (memory, rate)
-        print(
-            f"| {name} | {memory / 1e9:.2f} | {memory / base[0]:.2f} | {rate:.1f} | {rate / base[1]:.2f} |",
-            flush=True,
-        )
+    for name, variant, flags, batch in trainings(options):
+        most, rates = measure(variant, flags, batch, options)
+        rate = statistics.median(rates)
+        base = base or (most, rate)
+        base_most, base_rate = base
+        memory = f"{most / 1e9:.2f} | {most / base_most:.2f}"
+        print(f"| {name} | {memory} | {rate:.1f} | {rate / base_rate:.2f} |", flush=True)
+
+
+def measure(variant, flags, batch, options):
+    """(bytes at most, images/s of each step)."""
+    most, rates = 0, []
+    for _ in range(1 if batch > options.batch else options.rounds):
+        peak, *seconds = training.run("benchmarks.memory", variant, options, *flags)
+        most = max(most, peak)
+        rates += [batch / step_seconds for step_seconds in seconds]
+    return most, rates
 
 
 if __name__ == "__main__":

@@ -1,11 +1,15 @@
-"""What a run survives: `python -m benchmarks.soak`. Kills, full disks and broken images, each injected where chance has it.
+"""What a run survives: kills, full disks and broken images, each injected where chance has it.
 
-A chain of pretraining, fine-tuning and distillation on scikit-learn's digits is disturbed, started again, and has to end
-with the bits of the one that nothing has disturbed. Full disks need root, for a tmpfs of their own.
+    python -m benchmarks.soak
+
+A chain of pretraining, fine-tuning and distillation on scikit-learn's digits is disturbed, started
+again, and has to end with the bits of the one that nothing has disturbed. Full disks need root, for
+a tmpfs of their own.
 """
 
 import argparse
 import contextlib
+import itertools
 import os
 import pathlib
 import random
@@ -43,6 +47,7 @@ CHAIN = [
 ]
 VARIANTS = {"without memory": [], "with memory": ["--memory_size=100"]}
 KILLS_OF_A_CHAIN = 5
+NUM_WHOLE = 40  # images that are not mutated
 FULL = re.compile(r"run\.py: .*(the disk is full|can't be (saved|written)|No space left)")
 
 
@@ -63,19 +68,20 @@ def whole(*arguments):
 
 
 def states(directory):
-    """The bytes of all values in the newest checkpoints of the stages, but for the seconds that the training took."""
+    """The bytes of all values in the newest checkpoints of the stages.
+
+    Without the seconds that the training took.
+    """
     import numpy as np
     import tensorflow as tf
 
-    found = {}
+    values = {}
     for stage in STAGES:
         reader = tf.train.load_checkpoint(str(directory / stage))
-        found |= {
-            f"{stage}/{key}": np.asarray(reader.get_tensor(key)).tobytes()
-            for key in reader.get_variable_to_shape_map()
-            if not key.startswith(("_", "seconds"))
-        }
-    return found
+        for key in reader.get_variable_to_shape_map():
+            if not key.startswith(("_", "seconds")):
+                values[f"{stage}/{key}"] = np.asarray(reader.get_tensor(key)).tobytes()
+    return values
 
 
 def undisturbed(folder, flags):
@@ -84,40 +90,51 @@ def undisturbed(folder, flags):
     status, stderr = whole(*CHAIN, *flags, f"--model_dir={folder}")
     if status:
         sys.exit(f"the undisturbed chain ended with {status}: {stderr}")
-    return (
-        states(folder),
-        time.monotonic() - began,
-        sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
-    )
+    seconds = time.monotonic() - began
+    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    return states(folder), seconds, size
+
+
+def log(text):
+    print(f"  {text}", file=sys.stderr, flush=True)
 
 
 def kills(folder, number, chance):
-    """Rows of the table: SIGKILL at random moments, then again in what was started after it, until the chain is left alone."""
+    """Lines of the table: SIGKILL at random moments of a chain, and of what is started after it."""
     for name, flags in VARIANTS.items():
         expected, seconds, _ = undisturbed(folder / f"calm_{name}", flags)
         injected, survived, chain = 0, 0, 0
         while injected < number // len(VARIANTS):
-            directory, killed, chain = folder / f"killed_{name}_{chain}", 0, chain + 1
-            while killed < min(KILLS_OF_A_CHAIN, number // len(VARIANTS) - injected):
-                process = start(*CHAIN, *flags, f"--model_dir={directory}")
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.communicate(timeout=chance.uniform(2, 0.5 * seconds))
-                if process.returncode is not None:  # it was at its end before
-                    if process.returncode:
-                        sys.exit(f"a chain that was started again ended with {process.returncode}")
-                    break
-                process.send_signal(signal.SIGKILL)
-                process.communicate()
-                killed += 1
+            directory = folder / f"killed_{name}_{chain}"
+            chain += 1
+            kills_left = number // len(VARIANTS) - injected
+            delays = (chance.uniform(2, 0.5 * seconds) for _ in range(KILLS_OF_A_CHAIN))
+            delays = itertools.islice(delays, kills_left)
+            killed = kill_after([*CHAIN, *flags, f"--model_dir={directory}"], delays)
             status, stderr = whole(*CHAIN, *flags, f"--model_dir={directory}")
             same = status == 0 and states(directory) == expected
-            injected, survived = injected + killed, survived + killed * same
-            print(
-                f"  {name}, chain {chain}: {killed} kills, {'the same bits' if same else f'status {status}: {stderr[-1000:]}'}",
-                file=sys.stderr,
-                flush=True,
-            )
+            injected += killed
+            survived += killed * same
+            end = "the same bits" if same else f"status {status}: {stderr[-1000:]}"
+            log(f"{name}, chain {chain}: {killed} kills, {end}")
         yield f"kill -9 in the chain, {name}", injected, survived
+
+
+def kill_after(arguments, delays):
+    """Starts a run and kills it after each of `delays`; returns how often it was killed."""
+    killed = 0
+    for delay in delays:
+        process = start(*arguments)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.communicate(timeout=delay)
+        if process.returncode is not None:  # it was at its end before
+            if process.returncode:
+                sys.exit(f"a chain that was started again ended with {process.returncode}")
+            return killed
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        killed += 1
+    return killed
 
 
 @contextlib.contextmanager
@@ -134,7 +151,7 @@ def small_disk(folder, size):
 
 
 def full_disks(folder, number, chance):
-    """A row: the disk is full at a random point of the chain; after there is room, it goes on to the same end."""
+    """A line: the disk is full at a random point; once there is room, the run resumes."""
     flags = VARIANTS["without memory"]
     expected, _, size = undisturbed(folder / "calm", flags)
     injected, survived = 0, 0
@@ -148,15 +165,14 @@ def full_disks(folder, number, chance):
                 and "Traceback" not in stderr
             )
             resize(4 * size)
-            again, rest = whole(*CHAIN, *flags, f"--model_dir={directory}")
-            same = again == 0 and states(directory) == expected
+            later_status, later_stderr = whole(*CHAIN, *flags, f"--model_dir={directory}")
+            same = later_status == 0 and states(directory) == expected
         if status:
-            injected, survived = injected + 1, survived + (told and same)
-        print(
-            f"  disk {point}: {'clear' if told else f'status {status}: {stderr[-1500:]}'}, {'the same bits' if same else f'status {again}: {rest[-1500:]}'}",
-            file=sys.stderr,
-            flush=True,
-        )
+            injected += 1
+            survived += told and same
+        message = "clear" if told else f"status {status}: {stderr[-1500:]}"
+        end = "the same bits" if same else f"status {later_status}: {later_stderr[-1500:]}"
+        log(f"disk {point}: {message}, {end}")
     yield "full disk in the chain", injected, survived
 
 
@@ -165,11 +181,8 @@ def mutated(content, chance):
     content = bytearray(content)
     for _ in range(chance.choice([1, 3, 20])):
         content[chance.randrange(len(content))] = chance.randrange(256)
-    return bytes(
-        chance.choice(
-            [content, content, content[: chance.randrange(len(content))], content + content]
-        )
-    )
+    cut_off = content[: chance.randrange(len(content))]
+    return bytes(chance.choice([content, content, cut_off, content + content]))
 
 
 def write_mutated(folder, number, chance):
@@ -180,35 +193,36 @@ def write_mutated(folder, number, chance):
 
     for kind in ("cat", "dog"):
         (folder / kind).mkdir(parents=True)
-    for i in range(number + 40):
-        suffix, stream = ("jpg", "png", "bmp", "gif")[i % 4], io.BytesIO()
+    for i in range(number + NUM_WHOLE):
+        suffix = ("jpg", "png", "bmp", "gif")[i % 4]
+        stream = io.BytesIO()
         image = Image.frombytes("RGB", (40, 30), chance.randbytes(3600))
         image.save(stream, {"jpg": "JPEG"}.get(suffix, suffix))
-        (folder / ("cat", "dog")[i // 4 % 2] / f"{i:04}.{suffix}").write_bytes(
-            mutated(stream.getvalue(), chance) if i < number else stream.getvalue()
-        )
+        content = stream.getvalue()
+        kind = ("cat", "dog")[i // 4 % 2]
+        path = folder / kind / f"{i:04}.{suffix}"
+        path.write_bytes(mutated(content, chance) if i < number else content)
 
 
 def decodable(folder):
-    """How many images can be decoded whole and have at most 10^8 pixels: what the count of the run is compared with."""
+    """How many images can be decoded whole and have at most 10^8 pixels."""
     import tensorflow as tf
 
     good = 0
     for file in sorted(folder.rglob("*.*")):
         content = file.read_bytes()
+        if not content.startswith((b"\x89PNG", b"GIF8", b"\xff\xd8", b"BM")):
+            continue
         with contextlib.suppress(tf.errors.OpError, ValueError):
-            if content.startswith((b"\x89PNG", b"GIF8", b"\xff\xd8", b"BM")):
-                good += (
-                    int(tf.size(tf.io.decode_image(content, channels=3, expand_animations=False)))
-                    <= 3 * 10**8
-                )
+            image = tf.io.decode_image(content, channels=3, expand_animations=False)
+            good += int(tf.size(image)) <= 3 * 10**8
     return good
 
 
 def images(folder, number, chance):
-    """A row: mutated images among whole ones; survived are those that were counted right."""
+    """A line: mutated images among whole ones; survived are those that were counted right."""
     write_mutated(folder / "images", number, chance)
-    good, found = decodable(folder / "images"), number + 40
+    good = decodable(folder / "images")
     status, stderr = whole(
         f"--dataset=folder:{folder / 'images'}",
         *NETWORK,
@@ -218,15 +232,17 @@ def images(folder, number, chance):
         "--untrained_baseline=False",
         f"--model_dir={folder / 'run'}",
     )
-    told = re.search(r"(\d+) of (\d+) images can't be read", stderr)
-    counted = int(told[2]) - int(told[1]) if told else -1
-    memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    print(
-        f"  images: {counted} of {found} taken, {good} can be decoded, {memory / 1e6:.2f} GB, status {status}{stderr[-1500:] if status else ''}",
-        file=sys.stderr,
-        flush=True,
+    counts = re.search(r"(\d+) of (\d+) images can't be read", stderr)
+    taken = -1
+    if counts:
+        unreadable, total = map(int, counts.groups())
+        taken = total - unreadable
+    gigabytes = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
+    log(
+        f"images: {taken} of {number + NUM_WHOLE} taken, {good} can be decoded, "
+        f"{gigabytes:.2f} GB, status {status}{stderr[-1500:] if status else ''}"
     )
-    yield "mutated images in a folder", number, number - abs(counted - good) if status == 0 else 0
+    yield "mutated images in a folder", number, number - abs(taken - good) if status == 0 else 0
 
 
 def main():
@@ -239,16 +255,14 @@ def main():
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     print("| fault | injected | survived | lost |\n|---|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        for kind, number in (
-            (images, options.images),
-            (full_disks, options.full_disks),
-            (kills, options.kills),
-        ):
-            place = pathlib.Path(folder) / kind.__name__
-            place.mkdir()
-            for name, injected, survived in (
-                kind(place, number, random.Random(options.seed)) if number else ()
-            ):
+        numbers = {images: options.images, full_disks: options.full_disks, kills: options.kills}
+        for inject, number in numbers.items():
+            if not number:
+                continue
+            subfolder = pathlib.Path(folder) / inject.__name__
+            subfolder.mkdir()
+            for line in inject(subfolder, number, random.Random(options.seed)):
+                name, injected, survived = line
                 print(f"| {name} | {injected} | {survived} | {injected - survived} |", flush=True)
 
 

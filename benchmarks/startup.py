@@ -1,4 +1,6 @@
-"""Seconds of `run.py --help`, and from the start of the program to the end of its first training step: `python -m benchmarks.startup`.
+"""Seconds of `run.py --help`, and from the start of the program to its first training step.
+
+    python -m benchmarks.startup
 
 The second is a whole run of one step of the default configuration, with its checkpoint.
 """
@@ -10,14 +12,19 @@ import sys
 import tempfile
 import time
 
+ONE_STEP = ["--mode=train", "--train_mode=pretrain", "--train_steps=1"]
 COMMANDS = {
     "run.py --help": ["--help"],
-    "one step of pretraining, all of the program": [
-        "--mode=train",
-        "--train_mode=pretrain",
-        "--train_steps=1",
-    ],
+    "one step of pretraining, all of the program": ONE_STEP,
 }
+
+
+def seconds_of(flags):
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "run.py", *flags, f"--model_dir={folder}/run"]
+        began = time.perf_counter()
+        subprocess.run(command, check=True, capture_output=True)
+        return time.perf_counter() - began
 
 
 def main():
@@ -26,16 +33,7 @@ def main():
     options = parser.parse_args()
     print(f"median of {options.rounds}\n\n| command | seconds |\n|---|---|")
     for name, flags in COMMANDS.items():
-        seconds = []
-        for _ in range(options.rounds):
-            with tempfile.TemporaryDirectory() as folder:
-                began = time.perf_counter()
-                subprocess.run(
-                    [sys.executable, "run.py", *flags, f"--model_dir={folder}/run"],
-                    check=True,
-                    capture_output=True,
-                )
-                seconds.append(time.perf_counter() - began)
+        seconds = [seconds_of(flags) for _ in range(options.rounds)]
         print(f"| {name} | {statistics.median(seconds):.2f} |", flush=True)
 
 
