@@ -29,13 +29,12 @@ def test_doublings(side, goal, sides):
 )
 def test_sizes_and_widths(side, size, stages):
     keras.config.set_dtype_policy("mixed_bfloat16")
-    for fine in (True, False):
+    widths = {True: [80, 40, 32, 32, 32, 32][: stages + 1], False: [80] * stages}
+    for fine, expected in widths.items():
         decoder = Decoder(80, size, 5, fine=fine, name="decoder")
-        answer = decoder(tf.ones([2, side, side, 3]))
-        assert answer.shape == (2, size, size, 5) and answer.dtype == tf.float32
-        assert [stage.conv.filters for stage in decoder.stages] == (
-            [80, 40, 32, 32, 32, 32][: stages + 1] if fine else [80] * stages
-        )
+        output = decoder(tf.ones([2, side, side, 3]))
+        assert output.shape == (2, size, size, 5) and output.dtype == tf.float32
+        assert [stage.conv.filters for stage in decoder.stages] == expected
 
 
 def test_not_a_number_shows():

@@ -16,9 +16,8 @@ from tf_simclr.models.layers import BatchNorm, Conv
 @pytest.mark.parametrize("training", [False, True])
 def test_batch_norm_equals_keras(rng, shape, training):
     x = tf.constant(rng.normal(2, 3, size=shape), tf.float32)
-    ours, theirs = BatchNorm(0.9), keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5)
     results = []
-    for layer in (ours, theirs):
+    for layer in (BatchNorm(0.9), keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5)):
         layer.build(shape)
         layer.gamma.assign([0.5, 1.0, 2.0])
         layer.beta.assign([1.0, 0.0, -1.0])
@@ -28,12 +27,12 @@ def test_batch_norm_equals_keras(rng, shape, training):
             loss = tf.reduce_sum(y * y * tf.cos(x))
         gradients = tape.gradient(loss, [x, *[v.value for v in layer.trainable_variables]])
         results.append([y, layer.moving_mean, layer.moving_variance, *gradients])
-    for mine, other in zip(*results, strict=True):
-        np.testing.assert_allclose(mine, other, rtol=2e-4, atol=2e-4)
+    for value, expected in zip(*results, strict=True):
+        np.testing.assert_allclose(value, expected, rtol=2e-4, atol=2e-4)
 
 
 @pytest.mark.parametrize("shape", [(8, 4, 4, 3), (8, 3)])
-def test_synchronised_equals_one_big_batch(rng, two_replicas, shape):
+def test_synchronized_equals_one_big_batch(rng, two_replicas, shape):
     x = tf.constant(rng.normal(1, 2, size=shape), tf.float32)
 
     def run(layer, x):
@@ -43,22 +42,22 @@ def test_synchronised_equals_one_big_batch(rng, two_replicas, shape):
             loss = tf.reduce_sum(tf.square(y) * tf.cast(tf.sin(x), tf.float32))
         return [y, *tape.gradient(loss, [x, layer.gamma.value, layer.beta.value])]
 
-    one = BatchNorm()
-    one.build(shape)
-    y, dx, dgamma, dbeta = run(one, x)
+    big_batch = BatchNorm()
+    big_batch.build(shape)
+    expected_results = run(big_batch, x)
     with two_replicas.scope():
-        two = BatchNorm()
-        two.build(shape)
+        synchronized = BatchNorm()
+        synchronized.build(shape)
     halves = two_replicas.experimental_distribute_values_from_function(
         lambda c: x[4 * c.replica_id_in_sync_group :][:4]
     )
-    results = tf.function(lambda x: two_replicas.run(run, args=(two, x)))(halves)
+    results = tf.function(lambda x: two_replicas.run(run, args=(synchronized, x)))(halves)
     joined = [tf.concat(two_replicas.experimental_local_results(r), 0) for r in results[:2]]
     summed = [two_replicas.reduce("SUM", r, None) for r in results[2:]]
-    for mine, expected in zip([*joined, *summed], [y, dx, dgamma, dbeta], strict=True):
-        np.testing.assert_allclose(mine, expected, rtol=1e-4, atol=1e-5)
-    for mine, expected in zip(two.variables, one.variables, strict=True):
-        for copy in mine.value.values:
+    for value, expected in zip([*joined, *summed], expected_results, strict=True):
+        np.testing.assert_allclose(value, expected, rtol=1e-4, atol=1e-5)
+    for variable, expected in zip(synchronized.variables, big_batch.variables, strict=True):
+        for copy in variable.value.values:
             np.testing.assert_allclose(copy, expected, rtol=1e-5, atol=1e-6)
 
 
@@ -69,9 +68,8 @@ def test_local_statistics_differ_but_moving_ones_average(rng, two_replicas):
     halves = two_replicas.experimental_distribute_values_from_function(
         lambda c: tf.constant([[1.0], [3.0]]) + 10.0 * c.replica_id_in_sync_group
     )
-    y = tf.function(lambda x: two_replicas.run(lambda x: layer(x, training=True), args=(x,)))(
-        halves
-    )
+    normalize = lambda x: layer(x, training=True)
+    y = tf.function(lambda x: two_replicas.run(normalize, args=(x,)))(halves)
     for half in y.values:
         np.testing.assert_allclose(half, [[-1.0], [1.0]], atol=1e-4)
     for copy in layer.moving_mean.value.values:
@@ -110,14 +108,11 @@ def test_strided_convolution_pads_symmetrically(rng, size, kernel):
     padded = np.pad(x, [(0, 0), (pad, pad), (pad, pad), (0, 0)])
     out = (size + 2 * pad - kernel) // 2 + 1
     weights = layer.kernel.numpy()
-    expected = [
-        [
-            np.tensordot(padded[0, 2 * i : 2 * i + kernel, 2 * j : 2 * j + kernel], weights, 3)
-            for j in range(out)
-        ]
-        for i in range(out)
-    ]
-    np.testing.assert_allclose(y[0], expected, rtol=1e-4, atol=1e-5)
+    assert y.shape == (1, out, out, 3)
+    for i, j in np.ndindex(out, out):
+        window = padded[0, 2 * i : 2 * i + kernel, 2 * j : 2 * j + kernel]
+        expected = np.tensordot(window, weights, 3)
+        np.testing.assert_allclose(y[0, i, j], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_initial_scale_of_convolutions():
@@ -132,18 +127,15 @@ def test_weighted_mean_ignores_weights_of_zero():
 
 
 def test_weighted_mean_over_uneven_replicas(two_replicas):
-    def part(c):
-        return (
-            (tf.constant([1.0, 2.0]), tf.constant([1.0, 1.0]))
-            if c.replica_id_in_sync_group == 0
-            else (tf.constant([9.0, 7.0]), tf.constant([1.0, 0.0]))
+    def distributed(values):
+        return two_replicas.experimental_distribute_values_from_function(
+            lambda context: tf.constant(values[context.replica_id_in_sync_group])
         )
 
-    values = two_replicas.experimental_distribute_values_from_function(lambda c: part(c)[0])
-    weights = two_replicas.experimental_distribute_values_from_function(lambda c: part(c)[1])
-    means = tf.function(lambda v, w: two_replicas.run(distribute.weighted_mean, args=(v, w)))(
-        values, weights
-    )
+    values = distributed([[1.0, 2.0], [9.0, 7.0]])
+    weights = distributed([[1.0, 1.0], [1.0, 0.0]])
+    mean = tf.function(lambda v, w: two_replicas.run(distribute.weighted_mean, args=(v, w)))
+    means = mean(values, weights)
     np.testing.assert_allclose(two_replicas.reduce("MEAN", means, None), 4.0)
 
 
@@ -154,47 +146,42 @@ def test_weighted_mean_over_uneven_replicas(two_replicas):
 @pytest.mark.parametrize("dtype", [tf.float32, tf.bfloat16])
 def test_convolution_of_small_maps(rng, kernel_size, height, width, dtype):
     """Value and both gradients are those of TensorFlow's convolution."""
-    x, kernel, upstream = (
-        tf.constant(rng.normal(size=shape), tf.float32)
-        for shape in (
-            (2, height, width, 3),
-            (kernel_size, kernel_size, 3, 5),
-            (2, height, width, 5),
-        )
-    )
-    found, expected = [], []
-    for results, convolution, type_ in (
-        (found, layers.small_convolution, dtype),
-        (expected, lambda x, kernel: tf.nn.conv2d(x, kernel, 1, "SAME"), tf.float32),
-    ):
-        inputs = tf.cast(x, type_), tf.cast(kernel, type_)
+    x = tf.constant(rng.normal(size=(2, height, width, 3)), tf.float32)
+    kernel = tf.constant(rng.normal(size=(kernel_size, kernel_size, 3, 5)), tf.float32)
+    upstream = tf.constant(rng.normal(size=(2, height, width, 5)), tf.float32)
+
+    def value_and_gradients(convolution, dtype):
+        inputs = tf.cast(x, dtype), tf.cast(kernel, dtype)
         with tf.GradientTape() as tape:
             tape.watch(inputs)
             y = convolution(*inputs)
-        results += [y, *tape.gradient(y, inputs, tf.cast(upstream, type_))]
-    for mine, other in zip(found, expected, strict=True):
-        assert mine.dtype == dtype and mine.shape == other.shape
-        scale = tf.reduce_max(tf.abs(other))
-        np.testing.assert_allclose(
-            tf.cast(mine, tf.float32) / scale,
-            other / scale,
-            atol=1e-5 if dtype == tf.float32 else 0.03,
-        )
+        return [y, *tape.gradient(y, inputs, tf.cast(upstream, dtype))]
+
+    results = value_and_gradients(layers.small_convolution, dtype)
+    reference = value_and_gradients(same_convolution, tf.float32)
+    tolerance = 1e-5 if dtype == tf.float32 else 0.03
+    for result, expected in zip(results, reference, strict=True):
+        assert result.dtype == dtype and result.shape == expected.shape
+        scale = tf.reduce_max(tf.abs(expected))
+        result = tf.cast(result, tf.float32) / scale
+        np.testing.assert_allclose(result, expected / scale, atol=tolerance)
+
+
+def same_convolution(x, kernel):
+    return tf.nn.conv2d(x, kernel, 1, "SAME")
 
 
 def test_which_convolutions_are_of_small_maps(monkeypatch):
     """bfloat16 on a CPU, up to the sizes of the table."""
     used = []
-    monkeypatch.setattr(
-        layers,
-        "small_convolution",
-        lambda x, kernel: (
-            used.append((kernel.shape[0], x.shape[1])) or tf.nn.conv2d(x, kernel, 1, "SAME")
-        ),
-    )
-    for dtype, kernel_size, size in itertools.product(
-        (tf.float32, tf.bfloat16), (1, 3), (7, 8, 9, 14, 15)
-    ):
+
+    def record(x, kernel):
+        used.append((kernel.shape[0], x.shape[1]))
+        return same_convolution(x, kernel)
+
+    monkeypatch.setattr(layers, "small_convolution", record)
+    cases = itertools.product((tf.float32, tf.bfloat16), (1, 3), (7, 8, 9, 14, 15))
+    for dtype, kernel_size, size in cases:
         layers.Conv(2, kernel_size, dtype=dtype)(tf.zeros([1, size, size, 3], dtype))
     assert used == [(1, 7), (1, 8), (1, 9), (1, 14), (3, 7), (3, 8)]
     monkeypatch.setattr(layers.distribute, "on_cpu", lambda: False)

@@ -33,18 +33,18 @@ def test_parameter_counts(width, sk_ratio, monkeypatch):
         "__call__",
         lambda self, shape, dtype=None: tf.zeros(shape, dtype),
     )
-    built = resnet.ResNet(50, width, sk_ratio)
-    built(tf.zeros([1, 33, 33, 3]))
-    assert [len(group) for group in built.groups] == list(resnet.FAMILY[50][1])
-    repeated = [size(group[1]) for group in built.groups]
+    encoder = resnet.ResNet(50, width, sk_ratio)
+    encoder(tf.zeros([1, 33, 33, 3]))
+    _, counts_of_50 = resnet.FAMILY[50]
+    assert [len(group) for group in encoder.groups] == list(counts_of_50)
+    block_sizes = [size(group[1]) for group in encoder.groups]
     for depth, millions in MILLIONS[width, sk_ratio].items():
         block, counts = resnet.FAMILY[depth]
         assert block is resnet.BottleneckBlock
-        more = sum(
-            (count - len(group)) * each
-            for count, group, each in zip(counts, built.groups, repeated, strict=True)
-        )
-        assert round((size(built) + more) / 1e6) == millions
+        total = size(encoder)
+        for count, count_of_50, block_size in zip(counts, counts_of_50, block_sizes, strict=True):
+            total += (count - count_of_50) * block_size
+        assert round(total / 1e6) == millions
 
 
 @pytest.mark.parametrize("depth", resnet.FAMILY)
@@ -78,11 +78,11 @@ def test_shapes_of_the_endpoints(depth, sk_ratio, se_ratio, pixels, monkeypatch)
         "block_group4",
         "final_avg_pool",
     ]
-    first = pixels if pixels <= 32 else pixels // 4
-    assert [endpoints[f"block_group{g + 1}"].shape[1] for g in range(4)] == [
-        first // 2**g for g in range(4)
-    ]
-    assert endpoints["initial_conv"].shape[1] == (pixels if pixels <= 32 else pixels // 2)
+    is_small = pixels <= 32
+    first = pixels if is_small else pixels // 4
+    for group in range(4):
+        assert endpoints[f"block_group{group + 1}"].shape[1] == first // 2**group
+    assert endpoints["initial_conv"].shape[1] == (pixels if is_small else pixels // 2)
     assert endpoints["final_avg_pool"].shape == (1, encoder.feature_dim)
     np.testing.assert_allclose(
         endpoints["final_avg_pool"], tf.reduce_mean(endpoints["block_group4"], [1, 2])
@@ -127,10 +127,10 @@ def test_squeeze_and_excite(rng):
     x = tf.constant(rng.normal(size=(2, 3, 3, 16)), tf.float32)
     y = se(x)
     assert tuple(se.squeeze.kernel.shape) == (16, 1)
-    hidden = np.maximum(
-        x.numpy().mean((1, 2)) @ se.squeeze.kernel.numpy() + se.squeeze.bias.numpy(), 0
-    )
-    gate = 1 / (1 + np.exp(-(hidden @ se.excite.kernel.numpy() + se.excite.bias.numpy())))
+    pooled = x.numpy().mean((1, 2))
+    hidden = np.maximum(pooled @ se.squeeze.kernel.numpy() + se.squeeze.bias.numpy(), 0)
+    logits = hidden @ se.excite.kernel.numpy() + se.excite.bias.numpy()
+    gate = 1 / (1 + np.exp(-logits))
     np.testing.assert_allclose(y, x * gate[:, None, None], rtol=1e-5, atol=1e-6)
 
 
@@ -144,7 +144,8 @@ def test_shortcut_with_selective_kernels_averages_first(rng, strides):
         pooled = x.reshape(1, 2, 2, 2, 2, 2).mean((2, 4))
     else:  # SAME: what lies outside does not count
         padded = np.pad(x, [(0, 0), (0, 1), (0, 1), (0, 0)], constant_values=np.nan)
-        pooled = np.nanmean([padded[:, i : i + 4, j : j + 4] for i in (0, 1) for j in (0, 1)], 0)
+        corners = [(0, 0), (0, 1), (1, 0), (1, 1)]
+        pooled = np.nanmean([padded[:, i : i + 4, j : j + 4] for i, j in corners], 0)
     np.testing.assert_allclose(y, pooled @ kernel, rtol=1e-4, atol=1e-5)
 
 
@@ -157,8 +158,8 @@ def test_freezing(after):
     encoder(tf.ones([2, 16, 16, 3]) * tf.random.uniform([2, 16, 16, 3]), training=True)
     trainable = {id(v) for v in encoder.trainable_variables}
     for v, value in zip(encoder.variables, before, strict=True):
-        part = v.path.split("/")[1]
-        group = 0 if part == "stem" else int(part[len("group")])
+        _, layer, *_ = v.path.split("/")
+        group = 0 if layer == "stem" else int(layer[len("group")])
         if group <= after:
             assert id(v) not in trainable
             np.testing.assert_array_equal(v, value)  # statistics included
@@ -189,11 +190,9 @@ def test_unknown_depth():
         tf_simclr.resnet(51)
 
 
-@pytest.mark.parametrize(
-    ("mode", "layer_sizes"), [("none", []), ("linear", [8]), ("nonlinear", [6, 6, 8])]
-)
-def test_projection_head(rng, mode, layer_sizes):
-    head = heads.ProjectionHead(mode, 8, 3)
+@pytest.mark.parametrize("layer_sizes", [[], [8], [6, 6, 8]])
+def test_projection_head(rng, layer_sizes):
+    head = heads.ProjectionHead(len(layer_sizes), 8)
     h = tf.constant(rng.normal(size=(16, 6)), tf.float32)
     outputs = head(h, training=True)
     assert [o.shape[1] for o in outputs] == [6, *layer_sizes]
@@ -211,20 +210,16 @@ def test_projection_head(rng, mode, layer_sizes):
 
 def test_projection_head_cut_short_is_the_beginning_of_the_whole_one(rng):
     """Fine-tuning keeps the first layers, ReLU included, under the names they had."""
-    whole, part = (
-        heads.ProjectionHead("nonlinear", 8, 3),
-        heads.ProjectionHead("nonlinear", 8, 3, keep=1),
-    )
+    whole = heads.ProjectionHead(3, 8)
+    short = heads.ProjectionHead(3, 8, keep=1)
     h = tf.constant(rng.normal(size=(4, 6)), tf.float32)
-    whole(h), part(h)
-    assert [v.path for v in part.variables] == [
-        v.path for v in whole.variables if v.path.endswith(("dense1/kernel",)) or "norm1" in v.path
-    ]
-    for mine, other in zip(
-        part.variables, [v for v in whole.variables if "1" in v.path.split("/")[1]], strict=True
-    ):
-        mine.assign(other)
-    np.testing.assert_array_equal(part(h)[-1], whole(h)[1])
+    whole(h), short(h)
+    first_layer = [v for v in whole.variables if "dense1/" in v.path or "norm1/" in v.path]
+    assert [v.path for v in short.variables] == [v.path for v in first_layer]
+    for variable, value in zip(short.variables, first_layer, strict=True):
+        variable.assign(value)
+    _, expected, *_ = whole(h)
+    np.testing.assert_array_equal(short(h)[-1], expected)
 
 
 def test_supervised_head_can_start_at_zero(rng):
@@ -236,9 +231,6 @@ def test_supervised_head_can_start_at_zero(rng):
 def test_batch_norm_variables_are_found_in_nested_lists():
     encoder = resnet.ResNet(18, 0.05, image_size=16)
     encoder(tf.zeros([1, 16, 16, 3]))
-    found = layers.batch_norm_variables(encoder)
-    assert found == {
-        id(v)
-        for v in encoder.variables
-        if v.path.split("/")[-1] in ("gamma", "beta", "moving_mean", "moving_variance")
-    }
+    names = ("gamma", "beta", "moving_mean", "moving_variance")
+    expected = {id(v) for v in encoder.variables if v.path.split("/")[-1] in names}
+    assert layers.batch_norm_variables(encoder) == expected
