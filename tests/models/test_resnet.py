@@ -169,7 +169,7 @@ def test_freezing(after):
             assert id(v) in trainable
 
 
-def test_plain_keras_model_fits_and_is_saved(rng, tmp_path):
+def test_plain_keras_model_fits_and_is_saved(shallow, rng, tmp_path):
     encoder = tf_simclr.resnet(depth=18, width=0.05, image_size=16)
     assert isinstance(encoder, keras.Model)
     model = keras.Sequential([encoder, keras.layers.Dense(2)])
