@@ -1,4 +1,4 @@
-"""Checkpoints that were damaged on the disk: none is loaded, each is named, the one before is taken."""
+"""Damaged checkpoints: none is loaded, each is named, the one before is used."""
 
 import random
 import shutil
@@ -114,7 +114,7 @@ def test_all_files_of_another_step(saved, tmp_path):
 
 
 def test_without_a_manifest_tensorflow_checks(saved, tmp_path, monkeypatch):
-    """As checkpoints of older versions are, and one whose writer died before its last file was in place."""
+    """As checkpoints of older versions are, and those whose writer died before its last file."""
     directory = shutil.copytree(saved, tmp_path / "copy")
     (directory / "ckpt-3.sha256.json").unlink()
     assert checkpoint_files.newest(directory) == str(directory / "ckpt-3")
@@ -168,7 +168,7 @@ def test_a_training_that_writes_while_it_is_looked_at(saved, tmp_path, monkeypat
 
 
 def test_write_is_done_again_where_it_failed(saved, tmp_path, monkeypatch):
-    """What is there stays as it is; nothing is left beside it, and what was left of older ones goes. Names may look like patterns."""
+    """What is there stays, and leftovers go. Names may look like patterns."""
     directory = shutil.copytree(saved, tmp_path / "lr[0.1]*")
     checkpoint = tf.train.Checkpoint(step=tf.Variable(4, dtype=tf.int64))
     with monkeypatch.context() as patch:
@@ -195,7 +195,7 @@ def test_write_is_done_again_where_it_failed(saved, tmp_path, monkeypatch):
 
 
 def test_training_goes_on_from_the_one_before(settings, shallow, tmp_path, log):
-    """And gets past the step whose checkpoint was damaged; what starts from its weights gets the same."""
+    """It gets past the damaged step; what starts from its weights gets the same."""
     training = Training(settings(memory_size=20))
     saver = checkpointer.Checkpointer(
         tmp_path, training.objective, training.optimizer, training.strategy, keep=2

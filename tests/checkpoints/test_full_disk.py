@@ -1,4 +1,4 @@
-"""A disk that takes no more: one clear line, what was saved stays, and with room again the run ends as if nothing had been."""
+"""A full disk: one clear line, what was saved stays, and with room again the run resumes."""
 
 import contextlib
 import resource

@@ -1,4 +1,4 @@
-"""Networks from elsewhere: SavedModels and training checkpoints of the papers' code, exports and runs of this package."""
+"""Weights from elsewhere: of the original SimCLR release, exports and runs of this package."""
 
 import json
 
@@ -47,7 +47,7 @@ SHORT = (
     2,
     1,
     1,
-)  # blocks of the networks here: with and without projection, in every group, and enough for numbers of two digits
+)  # blocks: with and without projection, in every group, and enough for numbers of two digits
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -72,7 +72,7 @@ def flags_of(name, **values):
 
 
 def save_flat(model, path):
-    """A SavedModel whose variables are found by number first, as those of Keras models are: only their names tell what they are."""
+    """A SavedModel as Keras saves models: variables have numbers, only names tell them apart."""
     module = reference_model.Exported(model)
     module.flat = model.in_order()[::-1]  # in whatever order
     module.__call__.get_concrete_function(
@@ -233,7 +233,8 @@ def test_from_which_layer_the_linear_head_reads(tmp_path):
     path = save_flat(model, tmp_path / "saved")
     with pytest.raises(
         UserError,
-        match=r"gives another logits_sup than the SavedModel; --ft_proj_selector=0 may be the wrong one",
+        match="gives another logits_sup than the SavedModel; "
+        "--ft_proj_selector=0 may be the wrong one",
     ):
         pretrained.load(path, settings=flags_of("50", ft_proj_selector=0))
     found = pretrained.load(
@@ -244,7 +245,7 @@ def test_from_which_layer_the_linear_head_reads(tmp_path):
 
 @pytest.mark.parametrize("prefix", ["", "model/"])
 def test_lists_of_variables_beside_the_nested_ones(tmp_path, prefix):
-    """As Keras 2 writes them: some variables are found in a list first, the others where they are."""
+    """As Keras 2 writes them: some variables are in a list first, the others where they are."""
     model = of_papers("18")
     for v in model.in_order():
         v._handle_name = prefix + v.name
@@ -268,7 +269,7 @@ def test_flags_of_the_papers_code_beside_its_checkpoint(tmp_path):
 
 
 def test_evaluation_of_other_weights(settings, tmp_path):
-    """They have to be of the same network and the same classes; a stage of a chain is never taken for the one it starts from."""
+    """They have to be of the same network and classes; a stage is never taken for its start."""
     run = Experiment(settings(model_dir=str(tmp_path / "start")))
     run.directory.create()
     run.commit_directory()
@@ -279,7 +280,8 @@ def test_evaluation_of_other_weights(settings, tmp_path):
     assert Experiment(settings(**asked, eval_timeout=1)).imported is None  # it waits for a training
     with pytest.raises(
         UserError,
-        match=r"another network than the flags say; give --width_multiplier=0.07 --ft_proj_selector=0",
+        match="another network than the flags say; "
+        "give --width_multiplier=0.07 --ft_proj_selector=0",
     ):
         Experiment(settings(**asked, width_multiplier=0.1, ft_proj_selector=1))
     (tmp_path / "start" / "data.json").write_text(json.dumps({"class_names": list("abcdefghij")}))

@@ -124,7 +124,7 @@ def test_more_neighbors_than_images():
 
 
 def test_which_weights_are_meant(settings, tmp_path):
-    """Those of the run directory, unless another checkpoint is named than the one that run has started from."""
+    """Those of the run directory, unless another checkpoint is named than the run's own start."""
     run, other = settings(checkpoint=str(tmp_path / "start")), str(tmp_path / "other")
     assert pretrained.weights_path(run) == (
         str(tmp_path / "start"),

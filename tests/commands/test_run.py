@@ -1,4 +1,4 @@
-"""`run.py` in this process: wrong input, and what it does with the run directories and checkpoints it is pointed to.
+"""`run.py` in this process: wrong input, run directories and checkpoints.
 
 As processes of their own: test_whole_run.py and test_interruptions.py.
 """
@@ -73,7 +73,7 @@ def images(tmp_path):
     return make
 
 
-# ---------------------------------------------------------------- wrong input that needs no TensorFlow
+# Wrong input that needs no TensorFlow.
 
 
 @pytest.mark.parametrize(
@@ -281,7 +281,8 @@ def test_evaluation_of_a_checkpoint(trained, tmp_path, main):
         (["--mode=embed"], "--mode=embed: no --model_dir is given"),
         (
             ["--mode=export", "--model_dir=RUN", "--checkpoint=OTHER"],
-            "--model_dir=RUN: it holds a run with another configuration (checkpoint is  there, OTHER here)",
+            "--model_dir=RUN: it holds a run with another configuration (checkpoint is  there, "
+            "OTHER here)",
         ),
         (
             ["--mode=export", "--model_dir=RUN", "--export_formats=tflite,savedmodel"],
@@ -293,7 +294,8 @@ def test_evaluation_of_a_checkpoint(trained, tmp_path, main):
         ),
         (
             ["--mode=embed", "--model_dir=RUN", "--embed_split=trian"],
-            "--embed_split=trian: digits has no such split, only train, test. Did you mean 'train'?",
+            "--embed_split=trian: digits has no such split, only train, test. Did you mean "
+            "'train'?",
         ),
         (
             ["--mode=embed", "--model_dir=RUN", "--embed_output=/dev/null/x.npz"],

@@ -1,4 +1,4 @@
-"""`run.py` as its users start it: one whole run of a network with all four groups on two devices, and what others do with it, as processes."""
+"""`run.py` as its users start it: one whole run on two devices, and what others do with it."""
 
 import json
 import shutil
@@ -132,7 +132,7 @@ def test_whole_run_has_a_report(whole):
 
 
 def test_second_start_of_a_complete_run(whole, tmp_path, main):
-    """On another number of devices: nothing is trained, what there is is evaluated and exported again."""
+    """On another number of devices nothing is trained; it evaluates and exports again."""
     directory = shutil.copytree(whole[0], tmp_path / "whole")
 
     def checkpoints():
@@ -157,13 +157,18 @@ sys.modules["tf_simclr"] = None  # importing it fails
 import numpy as np, tensorflow as tf
 module = tf.saved_model.load(sys.argv[1])
 images = tf.constant(np.random.default_rng(0).random((3, 16, 16, 3)), tf.float32)
-one = module(images[:1], trainable=False)
+single = module(images[:1], trainable=False)
+def greatest_difference(a, b, name):
+    return float(tf.reduce_max(tf.abs(a[name] - b[name][:len(a[name])])))
 out = {trainable: module(images, trainable=trainable) for trainable in (False, True)}
 print(json.dumps({
-    "shapes": {str(mode): {name: value.shape.as_list() for name, value in out[mode].items()} for mode in out},
+    "shapes": {
+        str(mode): {name: value.shape.as_list() for name, value in outputs.items()}
+        for mode, outputs in out.items()
+    },
     "dtypes": sorted({value.dtype.name for mode in out for value in out[mode].values()}),
-    "alone": float(tf.reduce_max(tf.abs(one["logits_sup"] - out[False]["logits_sup"][:1]))),
-    "differ": float(tf.reduce_max(tf.abs(out[True]["final_avg_pool"] - out[False]["final_avg_pool"]))),
+    "alone": greatest_difference(single, out[False], "logits_sup"),
+    "differ": greatest_difference(out[True], out[False], "final_avg_pool"),
 }))
 """
     command = [sys.executable, "-I", "-c", code, str(whole[0] / "saved_model" / str(STEPS))]

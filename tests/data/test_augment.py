@@ -1,4 +1,4 @@
-"""Every operation against slow NumPy, every probability against its frequency, eager against tf.data (SPEC sec. 5)."""
+"""Augmentation against slow NumPy, probabilities against frequencies (SimCLR, appendix A)."""
 
 import colorsys
 
@@ -375,7 +375,7 @@ def full_views():
     ],
 )
 def test_a_switch_takes_only_its_own_operation_out(full_views, switch, share):
-    """The other random numbers stay the same, so views of which the operation would not have been part do too."""
+    """The other random numbers stay, so views without the operation stay the same."""
     changed = differs(full_views, draws(picture(24, 24), 24, 200, **{**FULL, switch: 0}))
     assert abs(changed.mean() - share) < 0.1
 

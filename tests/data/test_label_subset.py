@@ -1,4 +1,4 @@
-"""Label subsets: balanced, seeded, the same whoever reads, and nothing outside them reaches training."""
+"""Label subsets: balanced, seeded, the same for all readers; no other label reaches training."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Labelled and unlabelled images in one batch: as many of each as was said, in every step, on every worker, after every restart."""
+"""Labeled and unlabeled images in one batch: their numbers in each step, on each worker."""
 
 import itertools
 

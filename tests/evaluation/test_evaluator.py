@@ -1,4 +1,4 @@
-"""From an experiment to figures: features, baselines, what is kept on disk, what the report is made of."""
+"""From an experiment to metrics: features, baselines, what is kept on disk and in the report."""
 
 import dataclasses
 import itertools
@@ -65,7 +65,7 @@ def images_of(experiment, source):
 
 
 def test_all_networks_and_layers(experiment):
-    """The figures are those of features computed one network and layer at a time, in inference mode."""
+    """The metrics are those of features computed one layer at a time, in inference mode."""
     made = experiment(eval_layers="all")
     findings, rows = measured(made)
     data = evaluator.data(made)
@@ -116,7 +116,7 @@ def test_all_networks_and_layers(experiment):
 
 
 def test_layers_of_a_network(experiment):
-    """Feature maps as their mean over space, each layer of the head, and the logits of the layer that the linear head reads."""
+    """Feature maps as their mean over space, each layer of the head, and the logits."""
     made = experiment(ft_proj_selector=1)
     images = tf.random.stateless_uniform([2, 16, 16, 3], [1, 2])
     found, endpoints = made.objective.layer_features(images), made.objective(images)
@@ -133,7 +133,7 @@ def test_layers_of_a_network(experiment):
 
 @pytest.mark.parametrize("replicas", [1, 2])
 def test_features_of_all_examples_in_order(settings, two_replicas, replicas, monkeypatch):
-    """Inference mode, the last partial batch included, nothing twice; views are those of the same image, always the same."""
+    """Inference mode, the last partial batch included, nothing twice; views are always the same."""
     options = settings()
     strategy = two_replicas if replicas == 2 else tf.distribute.get_strategy()
     monkeypatch.setattr(distribute, "strategy", lambda hardware: strategy)
@@ -187,7 +187,7 @@ def test_the_same_figures_again(experiment, tmp_path):
 
 
 def test_features_are_computed_once(experiment, monkeypatch):
-    """As long as weights, examples and layers are the same; the baselines as long as what is evaluated is."""
+    """As long as weights, examples and layers are the same; baselines likewise."""
     made, computed = experiment(evaluations="knn"), []
     monkeypatch.setattr(
         evaluator.features.pipeline,
@@ -305,8 +305,8 @@ def test_without_labels(experiment, monkeypatch):
         "classifier",
     }
     assert (
-        "\n\nknn is left out (trained final_avg_pool, untrained final_avg_pool, pixels pixels): no training example has a label"
-        in report.results_table(document_of(made, findings, rows))
+        "\n\nknn is left out (trained final_avg_pool, untrained final_avg_pool, pixels pixels): no "
+        "training example has a label" in report.results_table(document_of(made, findings, rows))
     )
 
 
@@ -324,8 +324,8 @@ def test_damaged_labels_count_as_none(experiment, log, monkeypatch):
     )
     findings, rows = measured(made)
     assert (
-        "5 labels are no number of one of the 10 classes (e.g. 10); those examples count as unlabelled"
-        in log.text
+        "5 labels are no number of one of the 10 classes (e.g. 10); those examples count as "
+        "unlabelled" in log.text
     )
     assert np.sum(findings.details["trained"]["classifier"]["confusion"]) == 123
     shown = report_images.show(made, evaluator.data(made).test, rows, findings)  # 5 to 127 are left
@@ -381,7 +381,7 @@ def thumbnails(path, part):
 
 
 def test_results(experiment, tmp_path):
-    """results.json is what the report reads; its images are those of the examples; its command is the same configuration."""
+    """results.json is what the report reads, with images and a command of the examples."""
     made = experiment(
         train_mode="pretrain", use_crop=False, use_flip=False, untrained_baseline=False
     )
@@ -639,6 +639,7 @@ def test_a_data_set_without_a_second_split(settings, monkeypatch):
     monkeypatch.setitem(datasets.SOURCES, "single", lambda data: {"train": None})
     with pytest.raises(
         UserError,
-        match="--transfer_datasets=single: a split train and one of test, validation, val are needed, it has train",
+        match="--transfer_datasets=single: a split train and one of test, validation, val are "
+        "needed, it has train",
     ):
         datasets.train_and_test(DataConfig(), "single")

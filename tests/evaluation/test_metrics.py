@@ -121,7 +121,7 @@ def test_knn_equals_scikit_learn(digits):
 
 
 def test_k_and_temperature_are_chosen_on_the_training_examples(digits):
-    """The best over all of them of leave-one-out, computed one by one; the test labels do not matter."""
+    """The best of leave-one-out over all of them, one by one; the test labels do not matter."""
     train, test = digits
     train = train.drawn(80)
     right = {}
@@ -160,7 +160,7 @@ def test_of_equal_neighbours_it_is_the_query_that_is_left_out(rng):
 
 
 def test_probe_equals_scikit_learn(digits):
-    """The strength is the best on the fifth that is held out, and the figure is that of all training examples at that strength."""
+    """The strength is the best on the held-out fifth; the metric that of all examples."""
     train, test = digits
     found, details = metrics.run("probe", train, test, OPTIONS)
     strength = details["probe"]["l2_strength"]
@@ -247,7 +247,7 @@ def test_minibatches_of_two_classes_and_labels_with_gaps(digits, monkeypatch):
 
 
 def test_few_labels_equals_a_loop(digits):
-    """Each draw has n examples of each class; mean and spread are over the draws; more labels are better."""
+    """Each draw has n examples of each class; mean and spread are those over draws."""
     train, test = digits
     found, details = metrics.run("few_labels", train, test, OPTIONS)
     scaler, rows = (

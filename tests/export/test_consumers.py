@@ -21,7 +21,9 @@ from tf_simclr.models import resnet
 from tf_simclr.models.network import Network
 
 FOLDER = pathlib.Path(__file__).resolve().parents[1] / "helpers"
-OLD_PYTHON = "TF_2_15_PYTHON"  # a Python with tensorflow-cpu 2.15.1, tensorflow-hub, tensorflow-addons, scikit-learn and pillow; .ci/run makes one
+# A Python with tensorflow-cpu 2.15.1, tensorflow-hub, tensorflow-addons, scikit-learn and pillow;
+# .ci/run makes one.
+OLD_PYTHON = "TF_2_15_PYTHON"
 SECONDS = 400
 TWO_LINES = """
 import json, sys
@@ -69,7 +71,7 @@ def start(names, path, python=sys.executable):
 
 @pytest.fixture(scope="module")
 def found(exported):
-    """A function: name of a consumer -> what it found. One process has the three that TensorFlow alone is enough for and then Keras 2, one TensorFlow 2.15."""
+    """A function: name of a consumer -> its answers. One process for TensorFlow and Keras 2."""
     started = [start("mutated,plain,keras3,hub", exported[1])]
     if OLD_PYTHON in os.environ:
         started.append(start("old", exported[1], os.environ[OLD_PYTHON]))
@@ -111,7 +113,7 @@ def assert_outputs(found, network, tolerance):
 
 
 def assert_fine_tuned(found, network):
-    """Training all of it beats training what was put on top; the statistics of a frozen layer stay."""
+    """Training all beats training what was put on top; frozen statistics stay."""
     frozen, trained = found["trainable_False"], found["trainable_True"]
     assert frozen["moved"] == 0 == frozen["trainable_variables"]
     assert (

@@ -1,4 +1,4 @@
-"""Exports in this process: the faces of the SavedModel, other formats, files. In clean processes: test_consumers.py."""
+"""Exports in this process: the SavedModel, other formats, files. Others: test_consumers.py."""
 
 import io
 import json
@@ -35,7 +35,7 @@ VARIANTS = [
 
 @pytest.fixture(autouse=True)
 def _shallow(monkeypatch):
-    """One block in all; in ResNet-50 a second one with a stride, which variants do in ways of their own, as `digits` has it in ResNet-18."""
+    """One block in all; in ResNet-50 a second one with a stride, where variants differ."""
     for depth, blocks in ((18, (1,)), (50, (1, 1))):
         monkeypatch.setitem(FAMILY, depth, (FAMILY[depth][0], blocks))
 
@@ -67,7 +67,7 @@ def export_of(network, directory, step=3, images=None, names=NAMES, **flags):
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory):
-    """(network that knows digits a little, its export in all formats, the folder of it, test images, their labels)."""
+    """(network that knows digits a little, folder of its exports, test images, their labels)."""
     patch = pytest.MonkeyPatch()
     patch.setitem(FAMILY, 18, (FAMILY[18][0], (1, 1)))
     keras.utils.set_random_seed(0)
@@ -329,7 +329,7 @@ def header_of(kind, width, height):
 
 
 def chunk_before(png):
-    """A PNG with another chunk before its header: libpng skips it, so it could hold a smaller size for us."""
+    """A PNG with another chunk before its header: libpng skips it, so it could hide a size."""
     return (
         png[:8]
         + struct.pack(">I", 16)
@@ -341,7 +341,7 @@ def chunk_before(png):
 
 
 def animation(sizes):
-    """A GIF of several frames: all of one size as Pillow writes them, then that of the last frames is changed."""
+    """A GIF whose last frames claim another size than the first."""
     frames = [Image.fromarray(np.full((20, 30, 3), 40 * i, np.uint8)) for i in range(len(sizes))]
     file = io.BytesIO()
     frames[0].save(file, "GIF", save_all=True, append_images=frames[1:])
@@ -527,7 +527,8 @@ def test_a_converter_that_fails(tmp_path, monkeypatch, settings):
     export_of(network_of(0, resnet_depth=18, image_size=16), tmp_path, names=())
     with pytest.raises(
         Failed,
-        match=r"embedding.onnx: the network can't be converted to onnx \(too large\); the SavedModel is written",
+        match=r"embedding.onnx: the network can't be converted to onnx \(too large\); "
+        "the SavedModel is written",
     ):
         formats.write(
             "onnx",
@@ -546,7 +547,8 @@ def test_a_converter_that_is_missing(monkeypatch, settings):
     formats.require(("saved_model", "tflite"))
     with pytest.raises(
         UserError,
-        match="--export_formats=tflite,onnx: tf2onnx not installed, which onnx needs; pip install tf2onnx",
+        match="--export_formats=tflite,onnx: tf2onnx not installed, which onnx needs; "
+        "pip install tf2onnx",
     ):
         formats.require(("tflite", "onnx"))
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""Chromium without a window, through the DevTools protocol over a pipe: JSON messages with a zero byte after each."""
+"""Chromium without a window, through the DevTools protocol over a pipe."""
 
 import base64
 import json
@@ -39,7 +39,7 @@ def find():
 
 
 class Browser:
-    """One page in one browser. `events`: what the page reported since it was opened, [{"method", "params"}]."""
+    """One page in one browser. `events`: what it reported since it was opened, {method, params}."""
 
     def __enter__(self):
         self._home = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
@@ -171,7 +171,7 @@ class Browser:
         }
 
     def complaints(self):
-        """Errors and warnings of the page so far: exceptions, console, what the browser logs (a blocked request too)."""
+        """Errors and warnings of the page so far: exceptions, console, blocked requests."""
         shown = {
             "Runtime.exceptionThrown": lambda params: params["exceptionDetails"]["text"],
             "Log.entryAdded": lambda params: params["entry"]["text"],

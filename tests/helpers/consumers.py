@@ -1,7 +1,10 @@
-"""Programs that use an export as others do, in a process that can't import `tf_simclr`: `python consumers.py NAME,NAME,... PATH`.
+"""Programs that use an export as others do, in a process that can't import `tf_simclr`.
 
-PATH is a run directory's saved_model/<step> of a digits network; {name: what is found} goes to stdout as JSON, a line each. They run in
-this order, and none imports more than it needs: what only needs TensorFlow comes first.
+    python consumers.py NAME,NAME,... PATH
+
+PATH is a run directory's saved_model/<step> of a digits network; {name: answers} goes to stdout as
+JSON, a line each. They run in this order, and none imports more than it needs: what only needs
+TensorFlow comes first.
 """
 
 import io
@@ -135,13 +138,13 @@ def a_file():
 
 
 def peak_memory():
-    """Megabytes; not of `resource.getrusage`, which counts what the process that started this one had."""
+    """Megabytes; `resource.getrusage` would count what the process had that started this one."""
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024
 
 
 def mutated():
-    """300 broken, hostile and unusual images, alone and mixed with good ones: how they ended, and what memory it took."""
+    """300 broken, hostile and unusual images, alone and with good ones: answers and memory."""
     import random
 
     import tensorflow as tf

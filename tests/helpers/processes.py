@@ -1,4 +1,4 @@
-"""Starts run.py as a process of its own, and what its run directories and its stderr are looked at with."""
+"""Starts run.py as a process of its own, and looks at its run directories and its stderr."""
 
 import os
 import pathlib
@@ -101,7 +101,7 @@ def the_message(stderr):
 
 
 def the_line(stderr):
-    """What the program says at its end, where there are other things, too: the log, tables, what TensorFlow's C++ adds."""
+    """What the program says at its end, among the log, tables and TensorFlow's own lines."""
     (line,) = [line for line in stderr.splitlines() if line.startswith("run.py: ")]
     return line
 

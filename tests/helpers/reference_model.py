@@ -1,7 +1,9 @@
-"""A stand-in for the networks of Google Research's SimCLR TF2 code: its variable names, checkpoint keys and outputs, in plain TensorFlow.
+"""A stand-in for the networks of the original SimCLR release (Google Research's TF2 code).
 
-Shares no code with `tf_simclr`, so that an imported model can be compared with it. Inference only, weights random: no variable keeps a
-neutral value (gamma 1, mean 0, ...), so that two swapped ones change the outputs.
+It has their variable names, checkpoint keys and outputs, in TensorFlow alone, and shares no code
+with `tf_simclr`, so that an imported model can be compared with it. Inference only, weights random:
+no variable keeps a neutral value (gamma 1, mean 0, ...), so that two swapped ones change the
+outputs.
 """
 
 import collections
@@ -32,7 +34,7 @@ class Maker:
         self.random, self.created = np.random.default_rng(seed), []
 
     def scope(self, parent, kind):
-        """`parent/kind_n`; every kind of layer has a counter of its own, and number 0 is not written."""
+        """`parent/kind_n`; every kind of layer has a counter of its own, and 0 is not written."""
         self.numbers[kind] += 1
         return f"{parent}/{kind}_{self.numbers[kind] - 1}".removesuffix("_0")
 
@@ -57,7 +59,7 @@ class Op(tf.Module):
 
 
 class Kernel(tf.Module):
-    """The variables of one Conv2D or Dense layer; called, it is that of a 1x1 convolution or a dense layer."""
+    """The variables of a Conv2D or Dense layer; called, it is a 1x1 convolution or dense."""
 
     def __init__(self, make, scope, kind, shape, bias=False):
         super().__init__()
@@ -143,7 +145,7 @@ class SelectiveKernel(tf.Module):
 
 
 class Block(tf.Module):
-    """One residual block; in those without a projection the list of the shortcut is empty: the identity."""
+    """One residual block; without a projection the list of the shortcut is empty: the identity."""
 
     def __init__(
         self, make, scope, inputs, filters, outputs, stride, project, sk_ratio, bottleneck
@@ -273,7 +275,7 @@ class LinearLayer(tf.Module):
 
 
 class ReferenceModel(tf.Module):
-    """`model(images)` is the dictionary of outputs, with `trainable` or without; `model.in_order()` the variables as the reference orders them."""
+    """`model(images)` gives all outputs; `model.in_order()` the variables in order."""
 
     def __init__(
         self,
@@ -358,7 +360,7 @@ def save_saved_model(model, path):
 
 
 def save_checkpoint(model, path, step=7):
-    """Write a training checkpoint into the directory `path`, momentum slots included; returns its prefix."""
+    """Writes a training checkpoint with momentum slots into a directory; returns its prefix."""
     optimizer = tf.compat.v1.train.MomentumOptimizer(
         learning_rate=0.0, momentum=0.9
     )  # has slots, and at rate 0 leaves the weights alone

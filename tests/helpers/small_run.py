@@ -1,4 +1,4 @@
-"""`run.py` where ResNet-18 is one block in all, or groups of as many as the environment's BLOCKS: what it is started for does not depend on the depth."""
+"""`run.py` with a ResNet-18 of one block, or of groups of BLOCKS (environment variable)."""
 
 import os
 import pathlib

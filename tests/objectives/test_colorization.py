@@ -1,4 +1,4 @@
-"""Colorization: its colours, bins and loss against literal renderings of the paper, and that it learns colours from shapes."""
+"""Colorization: colors, bins and loss against the paper's formulas, and that it learns."""
 
 import math
 
@@ -139,7 +139,7 @@ def test_weights_equal_the_loop(seed):
 
 @pytest.mark.parametrize("rebalanced", [True, False])
 def test_loss_equals_the_equations(settings, rng, rebalanced):
-    """Eq. 2 to 4 and the metrics, with a distribution that is not uniform; the state afterwards, too."""
+    """Eq. 2 to 4 and the metrics, with a distribution that is not uniform; the state, too."""
     objective = Training(
         settings(pretext="colorization", colour_rebalancing=rebalanced, decoder_width=4)
     ).objective
@@ -226,7 +226,7 @@ def test_sizes_and_precisions(settings, four_groups, eager, rng, size, precision
 
 
 def coloured(count, seed):
-    """Bright squares, all of them orange, on dark ground, all of it blue: uint8 [count, 16, 16, 3]."""
+    """Bright squares, all of them orange, on dark blue ground: uint8 [count, 16, 16, 3]."""
     rng = np.random.default_rng(seed)
     images = np.empty([count, 16, 16, 3])
     for image in images:
@@ -237,7 +237,7 @@ def coloured(count, seed):
 
 
 def test_learns_colours(settings, shallow):
-    """Under chance, most of which is the spread of each colour over bins, also of images that it has not seen; and the pictures show it."""
+    """Below chance, most of which is the spread of colors over bins, also of unseen images."""
     training = Training(
         settings(
             pretext="colorization",

@@ -1,4 +1,4 @@
-"""Counting: the loss against the paper's formula, the tiles and the downsampling, who the other image is, and a start that is not dead."""
+"""Counting: the loss against the paper's formula, tiles, downsampling, a start that is not dead."""
 
 import numpy as np
 import pytest
@@ -63,7 +63,7 @@ def test_the_other_image_is_the_next_one(settings, rng):
 
 
 def test_the_next_one_over_replicas(settings, two_replicas, rng):
-    """The last one of a replica is compared with the first one of the next, and gets the gradient of it."""
+    """The last image of a replica is compared with the first of the next, and gets its gradient."""
     training = Training(settings(**TASK, counting_margin=3000.0), two_replicas)
     counts = rng.random((4, 5, counting.COUNTS)).astype(np.float32)
 
@@ -148,7 +148,7 @@ def test_grey_is_the_mean_of_the_channels(settings, rng):
 
 
 def test_draws_are_the_seeds(settings):
-    """Each method as often as the others, and grey as often as asked for; the same eagerly and inside tf.data."""
+    """Each method as often as the others, and gray as often as said; the same inside tf.data."""
     objective = counting.Counting(settings(**TASK, counting_grey_probability=0.25), 0)
     picture = np.random.default_rng(0).integers(0, 256, (16, 16, 3)).astype(np.uint8)
     seeds = tf.data.Dataset.range(400).map(lambda i: tf.stack([7, i]))
@@ -174,7 +174,7 @@ def test_draws_are_the_seeds(settings):
 
 @pytest.mark.parametrize("width", [8, 512])
 def test_the_start_is_not_dead(settings, width):
-    """Counts that are not negative and within the margin at any width, and a gradient that reaches the encoder."""
+    """Counts at least 0 and within the margin at any width; the encoder gets a gradient."""
     objective = Training(settings(**TASK, pretext_width=width)).objective
     images = np.random.default_rng(0).random((4, 16, 16, 3)).astype(np.float32)
     batch = {

@@ -1,4 +1,4 @@
-"""Distillation: the loss against the paper's formula, the teacher that nothing changes, and where it comes from."""
+"""Distillation: the loss against the paper's formula, and the teacher, which nothing changes."""
 
 import dataclasses
 import json
@@ -152,7 +152,7 @@ def test_labels_outside_the_subset_change_nothing(settings, mode):
 
 
 def test_experiment_feeds_what_table_2_says(settings, tmp_path):
-    """Labels only; labels and distillation on the labelled images; the same on all; distillation only."""
+    """Labels only; with distillation on labeled images; the same on all; distillation only."""
     finished(settings, tmp_path / "teacher", train_mode="finetune")
     few = {"labels_per_class": 2, "teacher_checkpoint": str(tmp_path / "teacher")}
     fed = []

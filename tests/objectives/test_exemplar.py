@@ -1,4 +1,4 @@
-"""Exemplar: where the patches are, what is done to them, each operation against slow NumPy, and the sampled softmax."""
+"""Exemplar: patches, their transformations against slow NumPy, and the sampled softmax."""
 
 import colorsys
 
@@ -221,7 +221,7 @@ def test_ranges():
 
 
 def test_the_place_is_of_the_image_not_of_the_epoch(settings, monkeypatch):
-    """With the seed of another epoch the same place and another patch; with another index or another seed of the training another place."""
+    """Another epoch: the same place, another patch. Another index or seed: another place."""
     places, image = [], tf.constant((255 * picture(50, 40)).astype(np.uint8))
     seed_place = seed_patches.seed_position
     monkeypatch.setattr(
@@ -263,7 +263,7 @@ def test_the_same_inside_tf_data(settings):
 
 
 def test_seed_images(settings):
-    """Only they are trained on and are classes; what the evaluation is fitted on, and what is written down, is of all images."""
+    """Only they are trained on and are classes; evaluation and files are of all images."""
     one, other, all_of_them = (
         Experiment(settings(**TASK, seed_images=count, seed=seed))
         for count, seed in ((50, 0), (50, 1), (5000, 0))
@@ -350,7 +350,7 @@ def test_seed_images_with_unlabelled_ones_and_of_a_stream(settings):
 
 @pytest.mark.parametrize("seeds", [0, 5])
 def test_other_images_are_other_classes(settings, tmp_path, seeds):
-    """A run whose folder has lost an image, or one of another name, does not go on: class 7 would be another one."""
+    """A run whose folder has lost or renamed an image does not resume: class 7 would be another."""
     folder = tmp_path / "images"
     folder.mkdir()
     for number in range(12):
@@ -394,7 +394,7 @@ def cross_entropy(logits, target):
 @hypothesis_settings(deadline=None, max_examples=30)
 @given(st.integers(0, 1000), st.integers(1, 6), st.integers(2, 9), st.integers(1, 12))
 def test_sampled_softmax_is_the_loop(seed, batch, classes, drawn):
-    """Hits of the true class are no class of their own; with every class drawn it is the full softmax."""
+    """Hits of the true class are no class; with every class drawn it is the softmax."""
     rng = np.random.default_rng(seed)
     features, kernel = (
         rng.normal(size=(batch, 4)).astype(np.float32),

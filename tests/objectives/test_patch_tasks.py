@@ -1,4 +1,4 @@
-"""Rotation, jigsaw and context prediction: their geometry, losses in loops, and shortcuts that the guards take away."""
+"""Rotation, jigsaw and context prediction: geometry, losses in loops, guards against shortcuts."""
 
 import itertools
 
@@ -109,7 +109,7 @@ def test_rotation_loss(settings, rng):
 
 @pytest.mark.parametrize(("exact", "learns"), [(False, True), (True, False)])
 def test_rotation_guard(settings, rng, exact, learns):
-    """Noise has no up and down; but resampling leaves a trace that shows by how much it was turned."""
+    """Noise has no up and down; but resampling leaves a trace that shows the angle."""
     images = rng.integers(0, 256, (256, 8, 8, 3)).astype(np.uint8)
     training = trained_on(
         images[:192], settings, 160, pretext="rotation", rotation_exact=exact, learning_rate=0.02
@@ -181,7 +181,7 @@ def test_pixelated(rng):
 
 
 def test_permutations_against_the_algorithm():
-    """Algorithm 1 on all 9! permutations, a sum of Hamming distances at a time, for the first few."""
+    """Algorithm 1 on all 9! permutations, a sum of Hamming distances at a time."""
     found = jigsaw.permutations(100, 3)
     assert (
         found.shape == (100, 9)
@@ -201,7 +201,7 @@ def test_permutations_against_the_algorithm():
 
 
 def test_jigsaw_loss(settings, rng):
-    """The tiles themselves in the drawn order, each through the encoder by itself; then the cross-entropy."""
+    """The tiles in the drawn order, each through the encoder by itself; then the cross-entropy."""
     options = settings(pretext="jigsaw", **PLAIN)
     objective = objective_class(options)(options, 10)
     objective.build_variables()
@@ -284,7 +284,7 @@ def test_grey_images_are_mixed_in(settings, rng):
 
 @pytest.mark.parametrize(("guard", "learns"), [(False, True), (True, False)])
 def test_jigsaw_guard(settings, rng, guard, learns):
-    """Noise that grows brighter to the lower right corner: the mean of a tile tells where it was."""
+    """Noise that grows brighter to the lower right corner: the mean of a tile tells its place."""
     ramp = 4.0 * np.add.outer(np.arange(24), 1.5 * np.arange(24))[None, ..., None]
     images = np.clip(rng.integers(0, 60, (320, 24, 24, 3)) + 0.45 * ramp, 0, 255).astype(np.uint8)
     training = trained_on(
@@ -354,7 +354,7 @@ def test_context_prediction_loss(settings, rng):
 
 @pytest.mark.parametrize(("guard", "learns"), [("none", True), ("drop", False)])
 def test_context_prediction_guard(settings, rng, guard, learns):
-    """Green is moved away from the centre, as by a lens: between the channels a patch shows where it was."""
+    """Green is moved away from the center, as by a lens: the channels tell a patch's place."""
     grey = tf.image.resize(rng.random((320, 20, 20, 1)), [60, 60]).numpy()
     places = np.clip(np.rint(29.5 + (np.arange(60) - 29.5) * 0.86), 0, 59).astype(int)
     green = grey[:, places][:, :, places]

@@ -1,4 +1,4 @@
-"""What all pretext tasks have in common: their table, folders without labels, a start for fine-tuning, a task of one's own."""
+"""All pretext tasks: their table, folders without labels, fine-tuning, a task of one's own."""
 
 import json
 import pathlib
@@ -41,7 +41,8 @@ class Brighter(Pretext):
     def outputs(self, batch, images, training):
         features = self.encoder(images, training=training)["final_avg_pool"]
         means = tf.reduce_mean(images, [1, 2, 3])
-        return {"logits": self.head(features, training=training), "target": tf.cast(means > tf.reduce_mean(means), tf.int32)}
+        target = tf.cast(means > tf.reduce_mean(means), tf.int32)
+        return {"logits": self.head(features, training=training), "target": target}
 
     def loss_of(self, outputs, labels, training):
         return guess(outputs["logits"], outputs["target"])
@@ -112,7 +113,8 @@ def test_layers_that_can_be_evaluated(name):
     else:
         with pytest.raises(
             UserError,
-            match="accepted for --train_mode=pretrain are block_group1, block_group2, block_group3, final_avg_pool and all",
+            match="accepted for --train_mode=pretrain are block_group1, block_group2, block_group3, "
+            "final_avg_pool and all",
         ):
             parse_command_line(*flags)
 
@@ -161,7 +163,7 @@ def test_another_task_starts_from_the_encoder(settings, name):
 
 @pytest.mark.parametrize("name", PRETEXTS)
 def test_what_a_gpu_needs(settings, name):
-    """XLA compiles what is done to the images, as it is on one, and no variable is int32, of which a GPU has none."""
+    """XLA compiles what is done to images, and no variable is int32 (a GPU has none)."""
     training = Training(settings(pretext=name, train_batch_size=2, rotation_exact=False))
     batch = next(
         iter(

@@ -20,7 +20,7 @@ def normalised(rng, *shape):
 
 
 def slow_nt_xent(z, temperature, queue=()):
-    """Twice the mean of eq. 1 over all 2N ordered positive pairs; z [N, 2, d] of length 1, in float64."""
+    """Twice the mean of eq. 1 over all 2N ordered positive pairs; z [N, 2, d] of length 1."""
     views = [(i, v) for i in range(len(z)) for v in (0, 1)]
     z = z.astype(np.float64)
     losses = []
@@ -117,7 +117,7 @@ def dense_nt_xent(queries, keys, temperature, negatives):
     seed=st.integers(0, 99),
 )
 def test_blocks_of_any_width_give_the_dense_loss(n, width, kept, empty, same, temperature, seed):
-    """Value, gradients and metrics, whatever is left over for the last block; with a memory, which need not be full, keys get no gradient."""
+    """Value, gradients and metrics, whatever the last block; a memory gets no gradient."""
     rng = np.random.default_rng(seed)
     queries, keys, past = (
         tf.constant(normalised(rng, *shape)) for shape in ((n, 2, 4), (n, 2, 4), (kept + empty, 4))

@@ -1,4 +1,4 @@
-"""A report in a real browser: no complaint, no request, the map answers, it fits on a phone, it is dark where one wants it dark."""
+"""A report in a real browser: no complaint, no request, the map answers, phones, dark mode."""
 
 import pytest
 
@@ -9,9 +9,14 @@ from tf_simclr import report
 pytestmark = pytest.mark.skipif(
     browser.find() is None, reason="neither Chromium nor Chrome is installed"
 )
-WIDTH = "document.documentElement.scrollWidth"  # not against innerWidth, which on a phone grows with what does not fit
+# Not against innerWidth, which on a phone grows with what does not fit.
+WIDTH = "document.documentElement.scrollWidth"
 BACKGROUND = "getComputedStyle(document.body).backgroundColor.match(/[0-9]+/g).map(Number)"
-TIP = "(tip => [tip.hidden, tip.textContent.trim(), getComputedStyle(tip.querySelector('.thumb')).backgroundPosition])(document.querySelector('.tip'))"
+TIP = """(tip => [
+    tip.hidden,
+    tip.textContent.trim(),
+    getComputedStyle(tip.querySelector('.thumb')).backgroundPosition,
+])(document.querySelector('.tip'))"""
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +60,8 @@ def test_page(chromium, two_runs, width, scheme):
     assert (
         min(
             chromium.evaluate(
-                "getComputedStyle(document.querySelector('.chart text')).fill.match(/[0-9]+/g).map(Number)"
+                "getComputedStyle(document.querySelector('.chart "
+                "text')).fill.match(/[0-9]+/g).map(Number)"
             )
         )
         > 130
@@ -63,7 +69,7 @@ def test_page(chromium, two_runs, width, scheme):
 
 
 def test_map(chromium, two_runs):
-    """Mouse, finger and keyboard show an image; the switch moves it, the legend singles out its class."""
+    """Mouse, finger and keyboard show an image; the legend selects its class."""
     chromium.open(two_runs)
     script = TIP.replace("document.", "document.querySelector('details[open] .map').")
     assert chromium.evaluate(script)[0]
@@ -89,7 +95,10 @@ def test_map(chromium, two_runs):
     )
     assert middle(chromium, 13) != before
     chromium.evaluate("document.querySelector('details[open] .legend button:nth-child(2)').click()")
-    lit = "[...document.querySelectorAll('details[open] .board use.on')].map(one => one.dataset.label)"
+    lit = (
+        "[...document.querySelectorAll('details[open] .board use.on')]"
+        ".map(point => point.dataset.label)"
+    )
     assert set(chromium.evaluate(lit)) == {"0"} and chromium.complaints() == []
 
 
@@ -107,7 +116,8 @@ def test_print(chromium, two_runs):
     chromium.open(two_runs, 800, scheme="dark", media="print")
     assert min(chromium.evaluate(BACKGROUND)) > 200
     assert chromium.evaluate(
-        "[...document.querySelectorAll('details > :not(summary)')].every(one => one.checkVisibility() && one.getBoundingClientRect().height > 0)"
+        "[...document.querySelectorAll('details > :not(summary)')].every(one => "
+        "one.checkVisibility() && one.getBoundingClientRect().height > 0)"
     )
     assert (
         chromium.evaluate("getComputedStyle(document.querySelector('.thumb')).printColorAdjust")
@@ -131,11 +141,13 @@ def test_hostile_names(chromium, tmp_path):
     )
     chromium.open(tmp_path / "report.html", 360)
     x, y = chromium.evaluate(
-        "(() => { const box = document.querySelector('.board').getBoundingClientRect(); scrollTo(0, box.y); return [box.x + 20, 20]; })()"
+        "(() => { const box = document.querySelector('.board').getBoundingClientRect(); "
+        "scrollTo(0, box.y); return [box.x + 20, 20]; })()"
     )
     chromium.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
     chromium.evaluate(
-        "document.querySelector('.board svg').dispatchEvent(new KeyboardEvent('keydown', {key: 'ArrowRight'}))"
+        "document.querySelector('.board svg').dispatchEvent(new KeyboardEvent('keydown', {key: "
+        "'ArrowRight'}))"
     )
     assert chromium.evaluate("document.querySelector('.tip p').textContent").startswith(
         tuple(hostile)
@@ -149,7 +161,8 @@ def test_hostile_names(chromium, tmp_path):
 def test_the_checks_see_what_they_look_for(chromium, tmp_path):
     bad = tmp_path / "bad.html"
     bad.write_text(
-        "<body style='background: #fff'><div style='width: 2000px'>wide</div><img src='http://127.0.0.1:9/x.png'><script>console.error('seen'); undefined.x;</script>"
+        "<body style='background: #fff'><div style='width: 2000px'>wide</div><img "
+        "src='http://127.0.0.1:9/x.png'><script>console.error('seen'); undefined.x;</script>"
     )
     chromium.open(bad, 360, scheme="dark")
     complaints = chromium.complaints()

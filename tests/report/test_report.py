@@ -1,4 +1,4 @@
-"""The report: what is on the page, whatever is missing from a run, and that nobody's names can do harm."""
+"""The report: what is on the page, whatever a run lacks, and that no name can do harm."""
 
 import base64
 import html.parser
@@ -70,8 +70,8 @@ def test_all_sections(full):
     assert [one["id"] for one in shown.all("section")] == list(SECTIONS)
     assert all(f"#{section}" in [one.get("href") for one in shown.all("a")] for section in SECTIONS)
     assert (
-        "A linear probe on 20 labels reaches 90.3% of 360 test images; the same network untrained reaches 37.5%, raw pixels 65.0%."
-        in shown.text
+        "A linear probe on 20 labels reaches 90.3% of 360 test images; the same network untrained "
+        "reaches 37.5%, raw pixels 65.0%." in shown.text
     )
     for text in (
         "440 of 880",

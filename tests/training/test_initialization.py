@@ -1,4 +1,4 @@
-"""What is computed once before the training: features of a frozen encoder, a teacher's logits, the start of the linear head."""
+"""What is computed once before the training: features, a teacher's logits, the linear head."""
 
 import numpy as np
 import pytest
@@ -36,7 +36,7 @@ FROZEN = {"train_mode": "finetune", "fine_tune_after_block": 4}
     ],
 )
 def test_computed_once_gives_the_same_training(settings, monkeypatch, values, width):
-    """Linear evaluation on features, and distillation on logits, that are computed once, end as if they were at each step."""
+    """Features and logits that are computed once give what they give at each step."""
     options = settings(
         labels_per_class=2,
         optimizer="momentum",

@@ -1,4 +1,4 @@
-"""A chain of stages as processes: killed, terminated, interrupted and started again, it ends as the one that nothing disturbs."""
+"""A chain as processes: killed and started again, it ends as the one that nothing disturbs."""
 
 import concurrent.futures
 import json

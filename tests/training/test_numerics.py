@@ -1,4 +1,4 @@
-"""Values that are not finite: named, and left out if that is asked for. Extreme ones that are finite stay so."""
+"""Values that are not finite: named, and left out on request. Extreme finite ones stay so."""
 
 import itertools
 import types

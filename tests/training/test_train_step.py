@@ -1,4 +1,4 @@
-"""The compiled step: micro-batches, recomputed activations, loops without the host, and XLA give what the plain step gives."""
+"""The compiled step: micro-batches, recomputed activations, loops and XLA give the same."""
 
 import itertools
 import math
@@ -32,7 +32,7 @@ def _shallow(shallow):
 
 @pytest.fixture
 def inference(monkeypatch):
-    """Batch norm uses its moving statistics everywhere, so that no example depends on others but through the loss."""
+    """Batch norm uses its moving statistics, so that examples depend on others only by the loss."""
     call = layers.BatchNorm.call
     monkeypatch.setattr(
         layers.BatchNorm, "call", lambda self, x, training=False: call(self, x, training=False)
@@ -65,7 +65,7 @@ def test_micro_batches_give_the_gradient_of_the_batch(settings, inference, varia
 
 @pytest.mark.parametrize("variant", VARIANTS[1:3], ids=str)
 def test_micro_batches_on_two_replicas(settings, two_replicas, variant):
-    """The same weights on both replicas, and those of one replica whose micro-batches hold the same examples."""
+    """The same weights on both replicas, and those of one replica with the same micro-batches."""
     options = settings(**SGD, **variant, accumulate_steps=2)
     one, two = Training(options), Training(options, two_replicas)
     batch = next(
@@ -134,7 +134,8 @@ def test_micro_batches_in_half_precision(settings, precision):
 def test_a_batch_that_has_no_such_parts(settings):
     with pytest.raises(
         UserError,
-        match=r"--accumulate_steps=3: --train_batch_size=8 can't be split .*, e.g. --train_batch_size=9",
+        match="--accumulate_steps=3: --train_batch_size=8 can't be split .*, "
+        "e.g. --train_batch_size=9",
     ):
         Experiment(settings(accumulate_steps=3))
 

@@ -37,7 +37,7 @@ VARIANTS = EACH + [
 
 @pytest.fixture(autouse=True)
 def _shallow(monkeypatch):
-    """One block in all: a fraction of the time of tracing, and nothing here depends on the depth."""
+    """One block in all: less to trace, and nothing here depends on the depth."""
     for depth in (18, 50):
         monkeypatch.setitem(resnet.FAMILY, depth, (resnet.FAMILY[depth][0], (1,)))
 
@@ -86,7 +86,7 @@ def test_learns_eight_images(settings, variant):
     ids=name_of,
 )
 def test_two_replicas_equal_one(settings, two_replicas, variant):
-    """Three steps with the same global batch; SGD shows a gradient that is summed twice, which Adam would hide."""
+    """Three steps with the same global batch; SGD shows a gradient that is summed twice."""
     options = settings(
         **{"optimizer": "momentum", "learning_rate": 0.05, "temperature": 0.5, **variant}
     )
@@ -96,7 +96,8 @@ def test_two_replicas_equal_one(settings, two_replicas, variant):
         losses[1], losses[0], rtol=3e-5 if "memory_size" in variant else 1e-5
     )
     for path, value in values_of(one.objective).items():
-        # Keys come out of a batch norm over few values, which blows rounding up, and so do the counts of a head; weights have to agree.
+        # Keys come out of a batch norm over few values, which blows rounding up, and so do the
+        # counts of a head; weights have to agree.
         tolerance = 1e-3 if "memory_queue" in path else 1e-4 if "task_head" in path else 1e-5
         np.testing.assert_allclose(
             values_of(two.objective)[path], value, atol=tolerance, err_msg=path
@@ -170,7 +171,7 @@ def test_checkpoint_of_another_network(settings, tmp_path):
 
 
 def test_finetuning_starts_from_the_pretrained_weights(settings, tmp_path):
-    """Encoder and the kept head layers are those of pretraining; the memory and the later layers are not asked for."""
+    """Encoder and kept head layers are those of pretraining; no memory is needed."""
     pretraining = Training(settings(memory_size=20))
     pretraining.run(1)
     saver = checkpointer.Checkpointer(

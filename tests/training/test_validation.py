@@ -1,4 +1,4 @@
-"""Evaluation while training: what is held out, what is measured, which weights are kept, and that the training does not notice."""
+"""Evaluation while training: held-out images, metrics, the best weights; no bit changes."""
 
 import json
 import math
@@ -71,7 +71,7 @@ def assert_same(a, b):
 
 
 def looks(experiment, monkeypatch, values, start=0):
-    """Looks after the steps `values` {step: k-NN accuracy}, in a training that goes on from step `start`."""
+    """Evaluates after the steps `values` {step: k-NN accuracy}, resumed at step `start`."""
     looking = Monitor(experiment, start)
     for step, value in values.items():
         monkeypatch.setattr(looking, "_figures", lambda value=value: {"knn_accuracy": value})
@@ -97,7 +97,7 @@ def stop_after(monkeypatch, step):
     st.lists(st.integers(-1, 3), min_size=1, max_size=80), st.floats(0.01, 0.5), st.integers(0, 3)
 )
 def test_shares_that_are_held_out(labels, fraction, seed):
-    """The same share with and without label, of each class to one example, and no class is left without any."""
+    """The same share with and without label, of each class to one example; none is empty."""
     labels = np.array(labels)
     chosen = holdout.choose(labels, fraction, seed)
     np.testing.assert_array_equal(chosen, holdout.choose(labels, fraction, seed))
@@ -124,7 +124,7 @@ def images_of(source):
 
 
 def test_nothing_held_out_is_trained_on(settings, shallow):
-    """Neither by an objective nor in the bank of k-NN; the labels of both together are those that were asked for."""
+    """Neither by an objective nor in the bank of k-NN; together they have the labels asked for."""
     options = settings(labels_per_class=10, eval_every_epochs=1, holdout_fraction=0.2)
     experiment, again = Experiment(options), Experiment(options)
     source, held_out = experiment.train_source, experiment.held_out
@@ -196,7 +196,7 @@ def slow_figures(experiment):
 
 
 def test_figures_are_those_of_the_weights(few, log):
-    """In the events at each look, the last one of the final weights; and in the log how to use the best of them."""
+    """In the events at each evaluation; the log says how to use the best."""
     experiment = few()
     loop.fit(experiment)
     events = event_accumulator.EventAccumulator(
@@ -222,14 +222,14 @@ def test_figures_are_those_of_the_weights(few, log):
         "held_out": 8,
     }
     assert (
-        f"was at step {LOOKS[best]}; its weights are kept: --checkpoint={experiment.directory.path / 'best'}"
-        in log.text
+        f"was at step {LOOKS[best]}; its weights are kept: "
+        f"--checkpoint={experiment.directory.path / 'best'}" in log.text
     )
     assert "None:" not in log.text  # the passes over images show no progress of their own
 
 
 def test_the_training_does_not_notice(few, tmp_path, monkeypatch):
-    """Looking at other steps changes no bit, batch norm statistics included; a death in between does not, either, nor what is best."""
+    """Looking at other steps changes no bit, nor does a death in between, nor what is best."""
 
     def run(name, **values):
         loop.fit(few(model_dir=str(tmp_path / name), train_mode="finetune", **values))
@@ -252,7 +252,7 @@ def test_the_training_does_not_notice(few, tmp_path, monkeypatch):
 
 
 def test_the_best_is_kept(few, monkeypatch, tmp_path):
-    """Also where what comes after is worse, equal or not a number; alone, with what stands beside weights."""
+    """Also where what follows is worse, equal or not a number."""
     experiment = few()
     for number, (values, step) in enumerate(
         [
@@ -287,7 +287,7 @@ def test_the_best_is_kept(few, monkeypatch, tmp_path):
 
 
 def test_the_best_survives_a_resume(few, monkeypatch):
-    """It is read back; but where the training goes on from an earlier step, it is not claimed from the future."""
+    """It is read back; a training resumed from an earlier step does not claim it."""
     experiment = few()
     best = experiment.directory.path / "best"
     looks(experiment, monkeypatch, {3: 0.9, 6: 0.5})
@@ -314,7 +314,7 @@ def test_the_best_survives_a_resume(few, monkeypatch):
     ],
 )
 def test_criterion(few, values, criterion, held_out):
-    """Of what is trained to predict labels whether it does; else k-NN; and the rank where no label can be spared."""
+    """With labels the classifier's accuracy; else k-NN; else the rank."""
     experiment = few(**values)
     figures = Monitor(experiment, 0).look()
     assert record(experiment) == {
@@ -370,7 +370,7 @@ def test_two_replicas_equal_one(settings, shallow, two_replicas, monkeypatch, tm
 
 
 def test_the_best_is_a_checkpoint_like_any_other(few, settings, tmp_path):
-    """Everything that takes one finds in best/ what it looks for: the network, the names of the classes, the labels."""
+    """Everything that takes a run takes its best/: the network, the class names, the labels."""
     experiment = few(train_mode="finetune", labels_per_class=3, train_epochs=1)
     loop.fit(experiment)
     best, path = f"{experiment.directory.path}/best", experiment.directory.path

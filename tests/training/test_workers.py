@@ -1,4 +1,4 @@
-"""Two processes as the workers of a cluster on this machine: what one process would have done, and what happens when one of them is gone."""
+"""Two processes as the workers of a cluster: what one process does, and what if one is gone."""
 
 import json
 import signal
@@ -60,7 +60,7 @@ def start_workers(*arguments, directories):
 
 
 def test_two_workers_equal_one_process(tmp_path):
-    """In the weights after three steps and in the figures; only the chief writes, and it exports. Without a common directory they can't go on."""
+    """Weights and metrics are those of one process; only the chief writes."""
     alone, chief, other = (tmp_path / name for name in ("alone", "chief", "other"))
     processes = [
         *start_workers(*FEW, directories=[chief, other]),
@@ -88,7 +88,7 @@ def test_two_workers_equal_one_process(tmp_path):
 
 
 def test_workers_that_go_away(tmp_path):
-    """The chief is killed: the other ends with a clear line. Started again, they go on. One is terminated: both save and end."""
+    """The chief is killed: the other ends with a clear line. Started again, they resume."""
     run, many = tmp_path / "run", ["--train_steps=60", "--checkpoint_steps=5"]
     workers = start_workers(*many, directories=[run, run])
     signal_after(workers[0], run, 5, signal.SIGKILL)
