@@ -15,7 +15,7 @@ from tf_simclr.export import exporter, model_card
 from tf_simclr.models import resnet
 from tf_simclr.models.network import Network
 from tf_simclr.objectives import objective_class
-from tf_simclr.training.experiment import Experiment
+from tf_simclr.training.experiment import build_experiment
 
 NETWORKS = {  # {name: (of the stand-in, of ours)}
     "18": (
@@ -270,26 +270,28 @@ def test_flags_of_the_papers_code_beside_its_checkpoint(tmp_path):
 
 def test_evaluation_of_other_weights(settings, tmp_path):
     """They have to be of the same network and classes; a stage is never taken for its start."""
-    run = Experiment(settings(model_dir=str(tmp_path / "start")))
+    run = build_experiment(settings(model_dir=str(tmp_path / "start")))
     run.directory.create()
     run.commit_directory()
     run.checkpoints.save()
     asked = {"mode": "eval", "checkpoint": str(tmp_path / "start")}
-    assert Experiment(settings(**asked)).imported.num_classes == 10
-    assert Experiment(settings(**asked), alone=False).imported is None
-    assert Experiment(settings(**asked, eval_timeout=1)).imported is None  # it waits for a training
+    assert build_experiment(settings(**asked)).imported.num_classes == 10
+    assert build_experiment(settings(**asked), alone=False).imported is None
+    assert (
+        build_experiment(settings(**asked, eval_timeout=1)).imported is None
+    )  # it waits for a training
     with pytest.raises(
         UserError,
-        match="another network than the flags say; "
+        match=r"another network than the flags say; "
         "give --width_multiplier=0.07 --ft_proj_selector=0",
     ):
-        Experiment(settings(**asked, width_multiplier=0.1, ft_proj_selector=1))
+        build_experiment(settings(**asked, width_multiplier=0.1, ft_proj_selector=1))
     (tmp_path / "start" / "data.json").write_text(json.dumps({"class_names": list("abcdefghij")}))
     with pytest.raises(UserError, match=r"its class 0 is a, that of digits is 0; they must agree"):
-        Experiment(settings(**asked))
+        build_experiment(settings(**asked))
     (tmp_path / "start" / "flags.json").write_text("[1]")
     with pytest.raises(UserError, match=r"start/flags.json: it is not the configuration of a run"):
-        Experiment(settings(**asked))
+        build_experiment(settings(**asked))
 
 
 def test_what_is_no_network(tmp_path, settings):

@@ -13,7 +13,7 @@ from tf_simclr import config
 from tf_simclr.data import datasets, mixture
 from tf_simclr.errors import Failed
 from tf_simclr.training import loop
-from tf_simclr.training.experiment import Experiment
+from tf_simclr.training.experiment import build_experiment
 
 
 def encoded(image, kind, **options):
@@ -182,7 +182,7 @@ def test_others_stand_in_for_images_that_are_gone(by_path):
 
 @pytest.fixture
 def run_of(by_path, settings):
-    return lambda **flags: Experiment(
+    return lambda **flags: build_experiment(
         settings(dataset=f"folder:{by_path}", eval_split="train", train_steps=12, **flags)
     )
 
@@ -217,7 +217,7 @@ def test_images_that_vanish_while_training(run_of, by_path, eager, shallow, monk
 def test_held_out_images_that_vanish(run_of, eager, shallow, monkeypatch, log):
     """The training goes on without looking at them."""
     experiment = run_of(train_mode="supervised", eval_every_epochs=1, holdout_fraction=0.25)
-    after_step(monkeypatch, 1, lambda: os.unlink(experiment.held_out.records[0]))
+    after_step(monkeypatch, 1, lambda: os.unlink(experiment.data.held_out.records[0]))
     loop.fit(experiment)
     assert (
         int(experiment.checkpoints.step) == 12
@@ -260,6 +260,6 @@ def test_images_that_vanish_in_a_loop_of_steps(run_of, by_path, shallow, monkeyp
     after_step(monkeypatch, 1, lambda: lose(by_path))
     with pytest.raises(
         Failed,
-        match="--steps_per_loop=.: one of the steps after .* had no batch",
+        match=r"--steps_per_loop=.: one of the steps after .* had no batch",
     ):
         loop.fit(run_of(train_mode="supervised", steps_per_loop=6))

@@ -32,7 +32,7 @@ from tf_simclr.evaluation.metrics.base import Examples
 from tf_simclr.evaluation.results import Results
 from tf_simclr.report import schema
 from tf_simclr.runs import files as run_files
-from tf_simclr.training.experiment import Experiment
+from tf_simclr.training.experiment import build_experiment
 
 pytestmark = pytest.mark.usefixtures("shallow")
 QUICK = {"mode": "train_then_eval", "labels_per_class": 3, "eval_batch_size": 64, "eval_steps": 2}
@@ -43,7 +43,7 @@ def experiment(settings):
     """A function: flags -> an experiment in a run directory that exists."""
 
     def make(**values):
-        made = Experiment(settings(**{**QUICK, **values}))
+        made = build_experiment(settings(**{**QUICK, **values}))
         made.directory.create()
         return made
 
@@ -137,7 +137,7 @@ def test_features_of_all_examples_in_order(settings, two_replicas, replicas, mon
     options = settings()
     strategy = two_replicas if replicas == 2 else tf.distribute.get_strategy()
     monkeypatch.setattr(distribute, "strategy", lambda hardware: strategy)
-    made = Experiment(options)
+    made = build_experiment(options)
     source = datasets.load(options.data, "test").take(np.arange(21))
     function = features.layer_features(made.objective, ["final_avg_pool"])
     rows = features.feature_mapper(function, made.objective.eval_example, 8, strategy)(
@@ -561,7 +561,7 @@ def test_transfer(experiment, tmp_path):
     made.checkpoints.save()
     findings = Results()
     (row,) = transfer.transfer(made, findings)
-    data = evaluator.data(Experiment(transfer.settings_for(made, "digits")))
+    data = evaluator.data(build_experiment(transfer.settings_for(made, "digits")))
     train, test = (
         Examples(made.objective(images_of(made, source))["final_avg_pool"].numpy(), source.labels)
         for source in (data.train, data.test)
@@ -632,7 +632,7 @@ def images(tmp_path):
 def test_what_can_not_be_transferred_to(settings, name, line):
     """It shows before the training."""
     with pytest.raises(UserError, match=line):
-        Experiment(settings(mode="train_then_eval", transfer_datasets=name))
+        build_experiment(settings(mode="train_then_eval", transfer_datasets=name))
 
 
 def test_a_data_set_without_a_second_split(settings, monkeypatch):

@@ -22,7 +22,7 @@ from tf_simclr.models.network import Network
 from tf_simclr.models.resnet import FAMILY
 from tf_simclr.objectives import objective_class
 from tf_simclr.objectives.base import Objective
-from tf_simclr.training.experiment import Experiment
+from tf_simclr.training.experiment import build_experiment
 
 MAX_PIXELS = 2**16
 NAMES = tuple(f"digit {i}" for i in range(10))
@@ -554,7 +554,7 @@ def test_a_converter_that_is_missing(monkeypatch, settings):
     with pytest.raises(
         UserError, match="tf2onnx not installed"
     ):  # before the training, not after it
-        Experiment(settings(mode="train_then_eval", export_formats="onnx"))
+        build_experiment(settings(mode="train_then_eval", export_formats="onnx"))
 
 
 def test_formats_are_the_choices():

@@ -10,7 +10,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from tests.helpers.training import Training
-from tf_simclr.models.layers import AGAIN
+from tf_simclr.data import color_space
 from tf_simclr.objectives import colorization
 
 pytestmark = pytest.mark.usefixtures("shallow")
@@ -73,29 +73,29 @@ def some_distribution(seed):
 )
 def test_known_colours(rgb, lab):
     np.testing.assert_allclose(
-        colorization.lab_of(tf.constant([rgb], tf.float32))[0], lab, atol=0.006
+        color_space.rgb_to_lab(tf.constant([rgb], tf.float32))[0], lab, atol=0.006
     )
 
 
 @hypothesis_settings(deadline=None, max_examples=50)
 @given(st.lists(st.tuples(levels, levels, levels), min_size=1, max_size=5))
 def test_there_and_back(colours):
-    lab = colorization.lab_of(tf.constant(colours))
+    lab = color_space.rgb_to_lab(tf.constant(colours))
     np.testing.assert_allclose(
         lab, [slow_lab(*map(float, colour)) for colour in colours], atol=2e-3
     )
-    np.testing.assert_allclose(colorization.rgb_of(lab), colours, atol=2e-5)
+    np.testing.assert_allclose(color_space.lab_to_rgb(lab), colours, atol=2e-5)
 
 
 def test_greys_have_no_colour():
     grey = tf.repeat(tf.linspace(0.0, 1.0, 256)[None, :, None, None], 3, -1)
-    lab = colorization.lab_of(grey)
+    lab = color_space.rgb_to_lab(grey)
     np.testing.assert_allclose(lab[..., 1:], 0, atol=1e-3)
     np.testing.assert_allclose(colorization.lightness(grey), tf.repeat(lab[..., :1] / 100, 3, -1))
 
 
 def test_impossible_colours_are_clipped():
-    rgb = colorization.rgb_of(
+    rgb = color_space.lab_to_rgb(
         tf.constant([[50.0, 110.0, -110.0], [0.0, -110.0, 110.0], [100.0, 0.0, 100.0]])
     )
     assert np.isfinite(rgb).all() and np.min(rgb) >= 0 and np.max(rgb) <= 1
@@ -108,7 +108,7 @@ def test_bins_are_the_gamut(rng):
     cells = {
         tuple(cell)
         for cell in (
-            np.rint(colorization.lab_of(tf.constant(colours))[:, 1:].numpy() / 10) * 10 + 0.0
+            np.rint(color_space.rgb_to_lab(tf.constant(colours))[:, 1:].numpy() / 10) * 10 + 0.0
         ).tolist()
     }
     assert cells <= set(BINS) and len(cells) > 0.9 * Q
@@ -225,7 +225,7 @@ def test_sizes_and_precisions(settings, four_groups, eager, rng, size, precision
     assert loss.dtype == tf.float32 and np.isfinite(list(metrics.values())).all()
 
 
-def coloured(count, seed):
+def colored(count, seed):
     """Bright squares, all of them orange, on dark blue ground: uint8 [count, 16, 16, 3]."""
     rng = np.random.default_rng(seed)
     images = np.empty([count, 16, 16, 3])
@@ -248,24 +248,25 @@ def test_learns_colours(settings, shallow):
         )
     )
     for step in range(60):
-        metrics = training.step(coloured(16, step))
-    held_out = coloured(16, 1000)
-    unseen = training.objective.loss(held_out, training=False)[1]
-    for found in (metrics, unseen):
-        assert found["pretext_loss"] < 0.75 * found["pretext_chance"]
-    truth, shown = training.objective.images(held_out), training.objective.pictures(held_out)
-    errors = {name: float(tf.reduce_mean(tf.abs(images - truth))) for name, images in shown.items()}
-    assert errors["colourised"] < 0.75 * errors["lightness"]
+        metrics = training.step(colored(16, step))
+    held_out = colored(16, 1000)
+    _, unseen = training.objective.loss(held_out, training=False)
+    for values in (metrics, unseen):
+        assert values["pretext_loss"] < 0.75 * values["pretext_chance"]
+    truth = training.objective.images(held_out)
+    pictures = training.objective.pictures(held_out)
+    error = lambda name: tf.reduce_mean(tf.abs(pictures[name] - truth))
+    assert error("colourised") < 0.75 * error("lightness")
 
 
 def test_only_training_counts(settings, eager):
     objective = Training(settings(pretext="colorization", decoder_width=4)).objective
     np.testing.assert_allclose(objective.seen, np.full(Q, 1 / Q), rtol=1e-6)
-    batch = coloured(4, 0)
+    batch = colored(4, 0)
     images = objective.images(batch)
-    found = {**objective.outputs(batch, images, False), **objective.targets(batch, images, False)}
-    for training in (False, AGAIN):
-        objective.loss_of(found, batch["label"], training)
+    outputs = objective.outputs(batch, images, False)
+    outputs |= objective.targets(batch, images, False)
+    objective.loss_of(outputs, batch["label"], False)
     np.testing.assert_allclose(objective.seen, np.full(Q, 1 / Q), rtol=1e-6)
     objective.loss(batch)
     assert np.sum(objective.seen) == pytest.approx(2, rel=1e-5)
@@ -274,27 +275,23 @@ def test_only_training_counts(settings, eager):
 
 def test_pictures(settings, eager):
     objective = Training(settings(pretext="colorization", decoder_width=4)).objective
-    batch = coloured(3, 0)
-    shown = objective.pictures(batch)
-    assert list(shown) == ["lightness", "colourised"]
-    for images in shown.values():
-        assert (
-            images.shape == [3, 16, 16, 3]
-            and images.dtype == tf.float32
-            and np.min(images) >= 0
-            and np.max(images) <= 1
-        )
-    np.testing.assert_array_equal(shown["lightness"][..., 0], shown["lightness"][..., 1])
-    np.testing.assert_array_equal(shown["lightness"][..., 0], shown["lightness"][..., 2])
+    batch = colored(3, 0)
+    pictures = objective.pictures(batch)
+    assert list(pictures) == ["lightness", "colourised"]
+    for images in pictures.values():
+        assert images.shape == [3, 16, 16, 3] and images.dtype == tf.float32
+        assert np.min(images) >= 0 and np.max(images) <= 1
+    red, green, blue = tf.unstack(pictures["lightness"], axis=-1)
+    np.testing.assert_array_equal(red, green)
+    np.testing.assert_array_equal(red, blue)
 
 
-def test_the_encoder_sees_no_colour(settings, eager):
-    """Images of one lightness and other colours look the same to it."""
+def test_the_encoder_sees_no_color(settings, eager):
+    """Images of one lightness and other colors look the same to it."""
     objective = Training(settings(pretext="colorization", decoder_width=4)).objective
-    lab = tf.tile(
-        tf.constant([[50.0, 20.0, 20.0], [50.0, -20.0, 10.0]])[:, None, None], [1, 16, 16, 1]
-    )
-    images = colorization.rgb_of(lab)
-    one, other = objective.outputs({}, images, False)["logits"]
-    np.testing.assert_allclose(one, other, atol=1e-4)
+    colors = tf.constant([[50.0, 20.0, 20.0], [50.0, -20.0, 10.0]])
+    lab = tf.tile(colors[:, None, None], [1, 16, 16, 1])
+    images = color_space.lab_to_rgb(lab)
+    first, second = objective.outputs({}, images, False)["logits"]
+    np.testing.assert_allclose(first, second, atol=1e-4)
     assert np.abs(objective.targets({}, images, False)["ab"][0] - [20.0, 20.0]).max() < 0.01

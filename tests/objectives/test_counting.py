@@ -51,7 +51,7 @@ def test_loss_equals_the_loop(seed, batch, counts, margin, scale):
 
 def test_the_other_image_is_the_next_one(settings, rng):
     objective = Training(settings(**TASK, counting_margin=3000.0)).objective
-    counts = rng.random((5, 5, counting.COUNTS)).astype(np.float32)
+    counts = rng.random((5, 5, counting.NUM_COUNTS)).astype(np.float32)
     loss, metrics = objective.loss_of({"counts": tf.constant(counts)}, None, False)
     assert float(loss) == pytest.approx(
         slow_loss(counts[:, 0], counts[:, 1:], np.roll(counts[:, 0], -1, 0), 3000.0), rel=1e-4
@@ -65,7 +65,7 @@ def test_the_other_image_is_the_next_one(settings, rng):
 def test_the_next_one_over_replicas(settings, two_replicas, rng):
     """The last image of a replica is compared with the first of the next, and gets its gradient."""
     training = Training(settings(**TASK, counting_margin=3000.0), two_replicas)
-    counts = rng.random((4, 5, counting.COUNTS)).astype(np.float32)
+    counts = rng.random((4, 5, counting.NUM_COUNTS)).astype(np.float32)
 
     def gradient(counts):
         with tf.GradientTape() as tape:
@@ -183,7 +183,7 @@ def test_the_start_is_not_dead(settings, width):
         "label": tf.zeros(4, tf.int64),
     }
     counts = objective.outputs(batch, objective.images(batch), True)["counts"].numpy()
-    assert counts.min() >= 0 and counts.shape == (4, 5, counting.COUNTS)
+    assert counts.min() >= 0 and counts.shape == (4, 5, counting.NUM_COUNTS)
     assert 0.3 < np.linalg.norm(counts, axis=-1).mean() < 1.5
     with tf.GradientTape() as tape:
         loss, _ = objective.loss(batch)

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from tests.helpers.training import Training
 from tf_simclr.data import datasets, seed_patches
 from tf_simclr.data.image import DecodedImage
-from tf_simclr.data.source import Indexed, Streamed
+from tf_simclr.data.source import Indexed
+from tf_simclr.data.streamed_source import Streamed
 from tf_simclr.errors import UserError
 from tf_simclr.evaluation import evaluator, report_images
 from tf_simclr.objectives.exemplar import Exemplar, SeedClasses, sampled_logits
-from tf_simclr.training.experiment import Experiment
+from tf_simclr.training.experiment import build_experiment
 
 pytestmark = pytest.mark.usefixtures("shallow")
 TASK = {"pretext": "exemplar"}
@@ -220,43 +221,46 @@ def test_ranges():
     assert seed_patches.OFFSET == seed_patches.HUE == (-0.1, 0.1)
 
 
-def test_the_place_is_of_the_image_not_of_the_epoch(settings, monkeypatch):
+def test_the_position_is_of_the_image_not_of_the_epoch(settings, monkeypatch):
     """Another epoch: the same place, another patch. Another index or seed: another place."""
-    places, image = [], tf.constant((255 * picture(50, 40)).astype(np.uint8))
-    seed_place = seed_patches.seed_position
-    monkeypatch.setattr(
-        seed_patches,
-        "seed_place",
-        lambda *arguments: places.append(seed_place(*arguments)) or places[-1],
-    )
+    image = tf.constant((255 * picture(50, 40)).astype(np.uint8))
+    positions = []
+    seed_position = seed_patches.seed_position
+
+    def record(*arguments):
+        positions.append(seed_position(*arguments))
+        return positions[-1]
+
+    monkeypatch.setattr(seed_patches, "seed_position", record)
 
     def example(epoch, index, **flags):
-        return Exemplar(settings(**TASK, **flags), 0, 100).example(
-            DecodedImage(image), 0, tf.constant([epoch, 3], tf.int64), tf.constant(index, tf.int64)
-        )
+        objective = Exemplar(settings(**TASK, **flags), 0, 100)
+        seed = tf.constant([epoch, 3], tf.int64)
+        return objective.example(DecodedImage(image), 0, seed, tf.constant(index, tf.int64))
 
-    first, second, again = example(0, 7), example(1, 7), example(0, 7)
-    example(0, 8), example(0, 7, seed=1)
-    np.testing.assert_array_equal(places[0], places[1])
-    assert not np.array_equal(places[0], places[3]) and not np.array_equal(places[0], places[4])
-    assert not np.array_equal(first["image"], second["image"])
+    first, other_epoch, again = example(0, 7), example(1, 7), example(0, 7)
+    example(0, 8)
+    example(0, 7, seed=1)
+    of_first, of_other_epoch, _, of_other_index, of_other_seed = positions
+    np.testing.assert_array_equal(of_first, of_other_epoch)
+    assert not np.array_equal(of_first, of_other_index)
+    assert not np.array_equal(of_first, of_other_seed)
+    assert not np.array_equal(first["image"], other_epoch["image"])
     np.testing.assert_array_equal(first["image"], again["image"])
-    assert (
-        first["image"].dtype == tf.uint8
-        and first["image"].shape == [16, 16, 3]
-        and first["index"] == 7
-    )
+    assert first["image"].dtype == tf.uint8 and first["image"].shape == [16, 16, 3]
+    assert first["index"] == 7
 
 
 def test_the_same_inside_tf_data(settings):
-    objective, images = (
-        Exemplar(settings(**TASK), 0, 100),
-        (255 * np.stack([picture(30, 20, seed) for seed in range(8)])).astype(np.uint8),
-    )
-    make = lambda index, image: objective.example(
-        DecodedImage(image), 0, tf.stack([5, index]), index
-    )
-    batch = next(iter(tf.data.Dataset.from_tensor_slices(images).enumerate().map(make).batch(8)))
+    objective = Exemplar(settings(**TASK), 0, 100)
+    pictures = np.stack([picture(30, 20, seed) for seed in range(8)])
+    images = (255 * pictures).astype(np.uint8)
+
+    def make(index, image):
+        return objective.example(DecodedImage(image), 0, tf.stack([5, index]), index)
+
+    dataset = tf.data.Dataset.from_tensor_slices(images).enumerate().map(make).batch(8)
+    batch = next(iter(dataset))
     for index in range(8):
         eager = make(tf.constant(index, tf.int64), tf.constant(images[index]))["image"].numpy()
         assert np.abs(batch["image"][index].numpy().astype(int) - eager).max() <= 1
@@ -264,55 +268,52 @@ def test_the_same_inside_tf_data(settings):
 
 def test_seed_images(settings):
     """Only they are trained on and are classes; evaluation and files are of all images."""
-    one, other, all_of_them = (
-        Experiment(settings(**TASK, seed_images=count, seed=seed))
-        for count, seed in ((50, 0), (50, 1), (5000, 0))
-    )
-    for experiment in (one, other):
-        (part,) = experiment.parts
-        assert (
-            part.source.num_examples
-            == experiment.num_images
-            == experiment.objective.classes.num_classes
-            == 50
-        )
-        assert (
-            evaluator.data(experiment).train.num_examples
-            == experiment.data["images"]
-            == experiment.data["labels"]
-            == 1437
-        )
-    drawn = [
-        {record.tobytes() for record in experiment.parts[0].source.records}
-        for experiment in (one, other)
-    ]
-    first = {record.tobytes() for record in one.train_source.records[:50]}
-    assert len(drawn[0]) == len(drawn[1]) == 50 and drawn[0] != drawn[1] and first not in drawn
-    assert all_of_them.num_images == 1437
+    draws = []
+    for seed in (0, 1):
+        experiment = build_experiment(settings(**TASK, seed_images=50, seed=seed))
+        (part,) = experiment.data.batch_parts
+        assert part.source.num_examples == experiment.data.num_images == 50
+        assert experiment.objective.classes.num_classes == 50
+        source = experiment.data.train_source
+        data = evaluator.evaluation_data(source, source, experiment.settings)
+        assert data.train.num_examples == 1437
+        description = experiment.data_description
+        assert description["images"] == description["labels"] == 1437
+        draws.append(contents(part.source.records))
+    first_images = contents(source.records[:50])
+    assert [len(draw) for draw in draws] == [50, 50]
+    assert draws[0] != draws[1] and first_images not in draws
+    all_images = build_experiment(settings(**TASK, seed_images=5000))
+    assert all_images.data.num_images == 1437
 
 
-def test_views_are_of_what_is_trained_on(settings, monkeypatch):
+def contents(records):
+    return {record.tobytes() for record in records}
+
+
+def test_views_are_of_what_is_trained_on(settings, monkeypatch, tmp_path):
     """And of the patches that are the classes."""
-    experiment, seen = Experiment(settings(**TASK, seed_images=50)), []
-    experiment.directory.create()
-    example = experiment.objective.example
-    monkeypatch.setattr(
-        Exemplar,
-        "example",
-        lambda self, picture, label, seed, index: (
-            seen.append((picture.whole(), index)) or example(picture, label, seed, index)
-        ),
-    )
-    report_images._views(experiment)
-    source = experiment.parts[0].source
-    assert len({index for _, index in seen}) == 8
-    for image, index in seen:
+    experiment = build_experiment(settings(**TASK, seed_images=50))
+    objective = experiment.objective
+    images = {}
+    example = objective.example
+
+    def record(self, picture, label, seed, index):
+        images[int(index)] = picture.whole()
+        return example(picture, label, seed, index)
+
+    monkeypatch.setattr(Exemplar, "example", record)
+    (part,) = experiment.data.batch_parts
+    source = part.source
+    report_images._write_view_sheet(tmp_path, objective, source, experiment.settings)
+    assert len(images) == 8
+    for index, image in images.items():
         np.testing.assert_array_equal(image, source.decode(source.records[index]))
 
 
-def test_seed_images_with_unlabelled_ones_and_of_a_stream(settings):
-    """As many of each data set; a stream gives them into memory, where each has its number."""
-    both = Experiment(
+def test_seed_images_with_unlabeled_ones(settings):
+    """As many of each data set."""
+    both = build_experiment(
         settings(
             **TASK,
             seed_images=50,
@@ -321,31 +322,26 @@ def test_seed_images_with_unlabelled_ones_and_of_a_stream(settings):
             train_batch_size=16,
         )
     )
-    assert [part.source.num_examples for part in both.parts] == [
-        50,
-        50,
-    ] and both.objective.classes.num_classes == 100
-    assert both.data["images"] == 1437 + 360
+    assert [part.source.num_examples for part in both.data.batch_parts] == [50, 50]
+    assert both.objective.classes.num_classes == 100
+    assert both.data_description["images"] == 1437 + 360
+
+
+def test_seed_images_of_a_stream(settings):
+    """They are taken into memory, where each has its number."""
+
+    def record(i):
+        return tf.strings.as_string(i), tf.strings.as_string(100 + i), i % 2
 
     def read(context):
-        return tf.data.Dataset.range(10).map(
-            lambda i: (tf.strings.as_string(i), tf.strings.as_string(100 + i), i % 2)
-        )
+        return tf.data.Dataset.range(10).map(record)
 
-    chosen = Exemplar.chosen(
-        settings(**TASK, seed_images=4), Streamed("films", "train", ("a", "b"), str, read, 10, 10)
-    )
-    assert isinstance(chosen, Indexed) and chosen.records.tolist() == [
-        b"100",
-        b"101",
-        b"102",
-        b"103",
-    ]
-    assert (
-        chosen.labels.tolist() == [0, 1, 0, 1]
-        and chosen.example_names == ("0", "1", "2", "3")
-        and chosen.name == "films"
-    )
+    stream = Streamed("films", "train", ("a", "b"), str, read, 10, 10)
+    images = Exemplar.select_images(settings(**TASK, seed_images=4), stream)
+    assert isinstance(images, Indexed) and images.name == "films"
+    assert images.records.tolist() == [b"100", b"101", b"102", b"103"]
+    assert images.labels.tolist() == [0, 1, 0, 1]
+    assert images.example_names == ("0", "1", "2", "3")
 
 
 @pytest.mark.parametrize("seeds", [0, 5])
@@ -358,25 +354,22 @@ def test_other_images_are_other_classes(settings, tmp_path, seeds):
             tf.io.encode_png((255 * picture(20, 20, number)).astype(np.uint8)).numpy()
         )
     options = settings(**TASK, dataset=f"folder:{folder}", eval_split="train", seed_images=seeds)
-    begun = Experiment(options)
+    begun = build_experiment(options)
     begun.directory.create()
     begun.commit_directory()
-    Experiment(options).commit_directory()
+    build_experiment(options).commit_directory()
     (folder / "3.png").rename(folder / "99.png")
-    with pytest.raises(
-        UserError, match=r"those here \((\d+)\) are not those that the run began with \(\1\)"
-    ):
-        Experiment(options)
+    message = r"those here \((\d+)\) are not those that the run began with "
+    with pytest.raises(UserError, match=message + r"\(\1\)"):
+        build_experiment(options)
     (folder / "99.png").unlink()
-    with pytest.raises(
-        UserError, match=r"those here \((\d+)\) are not those that the run began with \((?!\1)\d+\)"
-    ):
-        Experiment(options.replace(mode="eval"))
+    with pytest.raises(UserError, match=message + r"\((?!\1)\d+\)"):
+        build_experiment(options.replace(mode="eval"))
 
 
 def test_one_image_is_no_task(settings):
     with pytest.raises(UserError, match="there is one to train on"):
-        Experiment(settings(**TASK, seed_images=1))
+        build_experiment(settings(**TASK, seed_images=1))
 
 
 def slow_sampled(features, kernel, index, classes):

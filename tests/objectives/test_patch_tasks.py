@@ -144,12 +144,12 @@ def test_standardized(rng):
     np.testing.assert_allclose(flat, 0.5, atol=1e-3)
 
 
-def test_drop_colours(rng):
+def test_drop_colors(rng):
     """One channel stays, each as often; the others are noise a hundredth as strong."""
     patch = rng.random((20, 20, 3)).astype(np.float32)
     kept = []
     for number in range(60):
-        found = patches.drop_colours(tf.constant(patch), tf.constant([number, 3])).numpy()
+        found = patches.drop_colors(tf.constant(patch), tf.constant([number, 3])).numpy()
         same = [np.array_equal(found[..., channel], patch[..., channel]) for channel in range(3)]
         kept.append(same.index(True))
         noise = found[..., np.flatnonzero(~np.array(same))]
@@ -158,12 +158,12 @@ def test_drop_colours(rng):
     assert min(np.bincount(kept, minlength=3)) > 8
 
 
-def test_project_colours(rng):
+def test_project_colors(rng):
     """B = I - a'a / (aa'), with a = [-1, 2, -1]."""
     patch = rng.random((4, 5, 3)).astype(np.float32)
     a = np.array([[-1.0, 2.0, -1.0]])
     expected = patch @ (np.eye(3) - a.T @ a / (a @ a.T))
-    np.testing.assert_allclose(patches.project_colours(tf.constant(patch)), expected, atol=1e-6)
+    np.testing.assert_allclose(patches.project_colors(tf.constant(patch)), expected, atol=1e-6)
 
 
 def test_pixelated(rng):

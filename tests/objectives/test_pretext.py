@@ -13,15 +13,16 @@ from tests.helpers.configurations import TINY, parse_command_line
 from tests.helpers.training import Training
 from tf_simclr.checkpoints import weights
 from tf_simclr.config.registry import PRETEXTS
-from tf_simclr.data import pipeline
-from tf_simclr.data.source import Streamed
+from tf_simclr.data import datasets
+from tf_simclr.data.streamed_source import Streamed
 from tf_simclr.errors import UserError
 from tf_simclr.objectives import objective_class, rotation
 from tf_simclr.training import loop
-from tf_simclr.training.experiment import Experiment
+from tf_simclr.training.experiment import build_experiment
 
 ROOT = pathlib.Path(rotation.__file__).parents[2]
 pytestmark = pytest.mark.usefixtures("shallow")
+OTHERS = [name for name in PRETEXTS if name != "simclr"]  # simclr: tests/commands/test_run.py
 FLAGS = [f"--{name}={value}" for name, value in TINY.items()]
 EDGES = """
 import tensorflow as tf
@@ -98,9 +99,8 @@ def test_docs_name_every_task():
 
 
 def test_unknown_task():
-    with pytest.raises(
-        UserError, match=r"--pretext=jigsw: accepted are simclr, .*rotation. Did you mean 'jigsaw'"
-    ):
+    message = r"--pretext=jigsw: accepted are simclr, .*rotation. Did you mean 'jigsaw'"
+    with pytest.raises(UserError, match=message):
         parse_command_line("--pretext=jigsw", "--dataset=digits")
 
 
@@ -109,14 +109,12 @@ def test_layers_that_can_be_evaluated(name):
     """Only SimCLR has a projection head."""
     flags = [f"--pretext={name}", "--dataset=digits", "--eval_layers=proj_head_1"]
     if name == "simclr":
-        assert parse_command_line(*flags)[0][0].eval.eval_layers == ("proj_head_1",)
-    else:
-        with pytest.raises(
-            UserError,
-            match="accepted for --train_mode=pretrain are block_group1, block_group2, block_group3, "
-            "final_avg_pool and all",
-        ):
-            parse_command_line(*flags)
+        (settings,), _ = parse_command_line(*flags)
+        assert settings.eval.eval_layers == ("proj_head_1",)
+        return
+    layers = "block_group1, block_group2, block_group3, final_avg_pool and all"
+    with pytest.raises(UserError, match=f"accepted for --train_mode=pretrain are {layers}"):
+        parse_command_line(*flags)
 
 
 @pytest.fixture(scope="module")
@@ -129,25 +127,22 @@ def photos(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in PRETEXTS if name != "simclr"]
-)  # of that: test_run
+@pytest.mark.parametrize("name", OTHERS)
 def test_no_labels_anywhere(settings, eager, photos, name):
-    experiment = Experiment(settings(dataset=f"folder:{photos}", pretext=name, train_steps=2))
+    experiment = build_experiment(settings(dataset=f"folder:{photos}", pretext=name, train_steps=2))
     loop.fit(experiment)
-    assert int(experiment.checkpoints.step) == 2 and experiment.train_source.num_labeled == 0
+    assert int(experiment.checkpoints.step) == 2 and experiment.data.train_source.num_labeled == 0
     assert experiment.objective.supervised_head is None
     options = settings(train_mode="finetune")
     finetuning = objective_class(options)(options, 10)
     finetuning.build_variables()
     weights.initialize_from(finetuning, experiment.directory.path)
-    for mine, theirs in zip(
-        finetuning.encoder.variables, experiment.objective.encoder.variables, strict=True
-    ):
-        np.testing.assert_array_equal(mine, theirs)
+    pretrained = experiment.objective.encoder
+    for v, expected in zip(finetuning.encoder.variables, pretrained.variables, strict=True):
+        np.testing.assert_array_equal(v, expected)
 
 
-@pytest.mark.parametrize("name", [name for name in PRETEXTS if name != "simclr"])
+@pytest.mark.parametrize("name", OTHERS)
 def test_another_task_starts_from_the_encoder(settings, name):
     """Of a checkpoint; the heads of a task are its own."""
     options = settings(pretext=name)
@@ -155,29 +150,19 @@ def test_another_task_starts_from_the_encoder(settings, name):
     objective.build_variables()
     assert {v.path for v in objective.inherited()} == {v.path for v in objective.encoder.variables}
     assert len(objective.trainable_variables) > len(objective.encoder.trainable_variables)
-    assert (
-        objective.exported_layers() == [objective.encoder, objective.projection_head]
-        and not objective.projection_head.variables
-    )
+    assert objective.exported_layers() == [objective.encoder, objective.projection_head]
+    assert not objective.projection_head.variables
 
 
 @pytest.mark.parametrize("name", PRETEXTS)
 def test_what_a_gpu_needs(settings, name):
     """XLA compiles what is done to images, and no variable is int32 (a GPU has none)."""
     training = Training(settings(pretext=name, train_batch_size=2, rotation_exact=False))
-    batch = next(
-        iter(
-            pipeline.training_batches(
-                training.parts, training.objective.example, 0, 0, training.strategy
-            )
-        )
-    )
-    compiled = tf.function(training.objective.images, jit_compile=True, autograph=False)(batch)
-    np.testing.assert_allclose(compiled, training.objective.images(batch), atol=1e-3)
-    assert {v.dtype for v in [*training.objective.variables, *training.optimizer.variables]} <= {
-        "float32",
-        "int64",
-    }
+    batch = training.first_batch()
+    compiled = tf.function(training.objective.images, jit_compile=True, autograph=False)
+    np.testing.assert_allclose(compiled(batch), training.objective.images(batch), atol=1e-3)
+    variables = [*training.objective.variables, *training.optimizer.variables]
+    assert {v.dtype for v in variables} <= {"float32", "int64"}
 
 
 def test_images_without_a_number(settings, monkeypatch):
@@ -185,11 +170,7 @@ def test_images_without_a_number(settings, monkeypatch):
     options = settings()
     monkeypatch.setattr(objective_class(options), "needs_index", True)
     stream = Streamed("films", "train", (), None, None, 10, 0)
-    monkeypatch.setattr(
-        Experiment, "_parts", lambda self: ([type("Part", (), {"source": stream})], 10)
-    )
-    with pytest.raises(
-        UserError,
-        match="--pretext=simclr: each image is a class of its own, and films is read as a stream",
-    ):
-        Experiment(options)
+    monkeypatch.setattr(datasets, "load", lambda data, split: stream)
+    message = "--pretext=simclr: each image is a class of its own, and films is read as a stream"
+    with pytest.raises(UserError, match=message):
+        build_experiment(options)

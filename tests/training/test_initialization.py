@@ -12,7 +12,7 @@ from tf_simclr.data import datasets
 from tf_simclr.errors import UserError
 from tf_simclr.evaluation.metrics import linear_probe
 from tf_simclr.training import initialization
-from tf_simclr.training.experiment import Experiment
+from tf_simclr.training.experiment import build_experiment
 
 pytestmark = pytest.mark.usefixtures("shallow")
 
@@ -21,7 +21,7 @@ def experiment_of(settings, monkeypatch, **values):
     """An experiment whose teacher, if it needs one, is a linear map."""
     options = settings(labels_per_class=2, optimizer="momentum", **values)
     monkeypatch.setattr(Experiment, "_teacher", lambda self: None)
-    return Experiment(options)
+    return build_experiment(options)
 
 
 FROZEN = {"train_mode": "finetune", "fine_tune_after_block": 4}
@@ -46,17 +46,17 @@ def test_computed_once_gives_the_same_training(settings, monkeypatch, values, wi
         **values,
     )
     monkeypatch.setattr(Experiment, "_teacher", lambda self: Training(options).objective.teacher)
-    experiment = Experiment(options)
+    experiment = build_experiment(options)
     parts = initialization.with_constants(experiment)
     assert parts[0].constants.shape == (parts[0].source.num_examples, width)
 
     def trained(parts):
         training = Training(options)
-        training.parts = parts
+        training.batch_parts = parts
         losses = [metrics["total_loss"] for metrics in training.run(6)]
         return losses, values_of(training.objective)
 
-    (losses, weights), (expected, same) = trained(parts), trained(experiment.parts)
+    (losses, weights), (expected, same) = trained(parts), trained(experiment.data.batch_parts)
     assert losses == pytest.approx(expected, rel=1e-4) and losses[-1] != losses[0]
     for path, value in weights.items():
         np.testing.assert_allclose(value, same[path], atol=1e-5, err_msg=path)
@@ -96,7 +96,7 @@ def test_the_linear_head_starts_as_a_probe(settings, monkeypatch):
         probe_init_logits_layer=True,
     )
     initialization.initialize(experiment)
-    objective, source = experiment.objective, experiment.train_source.labeled()
+    objective, source = experiment.objective, experiment.data.train_source.labeled()
     images = tf.stack([objective.eval_example(image, 0)["image"] for image in source.records])
     features = objective.projection_head(objective.encoder(images)["final_avg_pool"])[1].numpy()
     expected = linear_probe.fit(features, source.labels).predict_log_proba(features)
@@ -110,7 +110,7 @@ def test_a_probe_of_one_class(settings, monkeypatch):
         settings, monkeypatch, train_mode="finetune", probe_init_logits_layer=True
     )
     digits = datasets.load(experiment.settings.data, "train")
-    experiment.train_source = digits.take(np.flatnonzero(digits.labels == 3)[:5])
+    experiment.data.train_source = digits.take(np.flatnonzero(digits.labels == 3)[:5])
     with pytest.raises(UserError, match="at least two classes"):
         initialization.initialize(experiment)
 

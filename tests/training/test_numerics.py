@@ -36,7 +36,7 @@ def batches_of(training, count):
     """Batches of the training with float images, which can be poisoned."""
     batches = itertools.islice(
         pipeline.training_batches(
-            training.parts, training.objective.example, 0, 0, tf.distribute.get_strategy()
+            training.batch_parts, training.objective.example, 0, 0, tf.distribute.get_strategy()
         ),
         count,
     )

@@ -13,7 +13,7 @@ from tf_simclr.data import pipeline
 from tf_simclr.errors import UserError
 from tf_simclr.models import layers, resnet
 from tf_simclr.training import loop, train_step
-from tf_simclr.training.experiment import Experiment
+from tf_simclr.training.experiment import build_experiment
 
 VARIANTS = [
     {"train_mode": "pretrain"},
@@ -69,7 +69,7 @@ def test_micro_batches_on_two_replicas(settings, two_replicas, variant):
     options = settings(**SGD, **variant, accumulate_steps=2)
     one, two = Training(options), Training(options, two_replicas)
     batch = next(
-        iter(pipeline.training_batches(one.parts, one.objective.example, 0, 0, one.strategy))
+        iter(pipeline.training_batches(one.batch_parts, one.objective.example, 0, 0, one.strategy))
     )
     # Micro-batch i of the global batch has to be micro-batch i of each replica: 0 1 4 5 | 2 3 6 7.
     mixed = {name: tf.gather(value, [0, 1, 4, 5, 2, 3, 6, 7]) for name, value in batch.items()}
@@ -101,7 +101,7 @@ def test_each_micro_batch_counts_once_in_batch_norm(settings, variant):
     batch = next(
         iter(
             pipeline.training_batches(
-                expected.parts, expected.objective.example, 0, 0, expected.strategy
+                expected.batch_parts, expected.objective.example, 0, 0, expected.strategy
             )
         )
     )
@@ -134,10 +134,10 @@ def test_micro_batches_in_half_precision(settings, precision):
 def test_a_batch_that_has_no_such_parts(settings):
     with pytest.raises(
         UserError,
-        match="--accumulate_steps=3: --train_batch_size=8 can't be split .*, "
+        match=r"--accumulate_steps=3: --train_batch_size=8 can't be split .*, "
         "e.g. --train_batch_size=9",
     ):
-        Experiment(settings(accumulate_steps=3))
+        build_experiment(settings(accumulate_steps=3))
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def convolutions(training):
     batch = next(
         iter(
             pipeline.training_batches(
-                training.parts, training.objective.example, 0, 0, training.strategy
+                training.batch_parts, training.objective.example, 0, 0, training.strategy
             )
         )
     )
@@ -176,7 +176,9 @@ def test_steps_in_a_loop(settings, two_replicas, replicas):
     single, looped = Training(options, strategy), Training(options, strategy)
     expected = single.run(5)
     batches = iter(
-        pipeline.training_batches(looped.parts, looped.objective.example, 0, 0, looped.strategy)
+        pipeline.training_batches(
+            looped.batch_parts, looped.objective.example, 0, 0, looped.strategy
+        )
     )
     found = looped.step.loop(batches, 2) + looped.step.loop(batches, 3)
     assert [row.keys() for row in found] == [row.keys() for row in expected]

@@ -22,7 +22,7 @@ from tf_simclr.config.stages import combined_flags, relocated, sibling_runs
 from tf_simclr.data import datasets, holdout
 from tf_simclr.errors import UserError
 from tf_simclr.training import loop, validation
-from tf_simclr.training.experiment import Experiment
+from tf_simclr.training.experiment import build_experiment
 from tf_simclr.training.validation import Monitor
 
 IMAGES, LOOKS = (
@@ -47,7 +47,7 @@ def few(shallow, eager, monkeypatch, settings):
         "digits",
         lambda data: {**make(data), "train": lambda: make(data)["train"]().take(np.arange(IMAGES))},
     )
-    return lambda **values: Experiment(settings(**{**FEW, **values}))
+    return lambda **values: build_experiment(settings(**{**FEW, **values}))
 
 
 def record(experiment):
@@ -126,16 +126,16 @@ def images_of(source):
 def test_nothing_held_out_is_trained_on(settings, shallow):
     """Neither by an objective nor in the bank of k-NN; together they have the labels asked for."""
     options = settings(labels_per_class=10, eval_every_epochs=1, holdout_fraction=0.2)
-    experiment, again = Experiment(options), Experiment(options)
-    source, held_out = experiment.train_source, experiment.held_out
+    experiment, again = build_experiment(options), build_experiment(options)
+    source, held_out = experiment.data.train_source, experiment.data.held_out
     everything = datasets.load(options.data, "train")
     assert sorted(images_of(source) + images_of(held_out)) == sorted(images_of(everything))
     assert (held_out.num_examples, held_out.num_labeled, source.num_labeled) == (287, 20, 80)
     np.testing.assert_array_equal(np.bincount(held_out.labels[held_out.labels >= 0]), [2] * 10)
-    assert experiment.parts[0].source is source and experiment.num_images == 1150
+    assert experiment.data.batch_parts[0].source is source and experiment.data.num_images == 1150
     experiment.lock_directory()
     experiment.commit_directory()
-    finetuning = Experiment(
+    finetuning = build_experiment(
         settings(
             model_dir=f"{options.train.model_dir}_ft",
             checkpoint=options.train.model_dir,
@@ -149,7 +149,7 @@ def test_nothing_held_out_is_trained_on(settings, shallow):
         assert images_of(other.held_out) == images_of(held_out)
         np.testing.assert_array_equal(other.held_out.labels, held_out.labels)
     assert finetuning.num_images == 80
-    assert Experiment(settings(model_dir=f"{options.train.model_dir}_all")).held_out is None
+    assert build_experiment(settings(model_dir=f"{options.train.model_dir}_all")).held_out is None
 
 
 def test_what_can_not_be_held_out(settings):
@@ -167,7 +167,7 @@ def slow_figures(experiment):
     objective, drawn = (
         experiment.objective,
         validation.labeled_first(
-            experiment.held_out, validation.MAX_HELD_OUT, experiment.settings.train.seed
+            experiment.data.held_out, validation.MAX_HELD_OUT, experiment.settings.train.seed
         ),
     )
 
@@ -178,13 +178,13 @@ def slow_figures(experiment):
         )
         return [found[name].numpy() for name in ("final_avg_pool", "logits_sup")]
 
-    (bank, _), (test, logits) = outputs(experiment.train_source), outputs(drawn)
+    (bank, _), (test, logits) = outputs(experiment.data.train_source), outputs(drawn)
     right = 0
     for h, label in zip(test, drawn.labels, strict=True):
         cosine = bank @ h / np.linalg.norm(bank, axis=1) / np.linalg.norm(h)
         votes = np.zeros(10)
         for index in np.argsort(-cosine)[:20]:
-            votes[experiment.train_source.labels[index]] += math.exp(cosine[index] / 0.1)
+            votes[experiment.data.train_source.labels[index]] += math.exp(cosine[index] / 0.1)
         right += votes.argmax() == label
     share = np.linalg.svd(test.astype(float), compute_uv=False)
     share = share[share > 0] / share.sum()
@@ -364,7 +364,7 @@ def test_two_replicas_equal_one(settings, shallow, two_replicas, monkeypatch, tm
     for number, strategy in enumerate((tf.distribute.get_strategy(), two_replicas)):
         monkeypatch.setattr(distribute, "strategy", lambda hardware, strategy=strategy: strategy)
         keras.utils.set_random_seed(0)
-        experiment = Experiment(settings(**{**FEW, "model_dir": str(tmp_path / str(number))}))
+        experiment = build_experiment(settings(**{**FEW, "model_dir": str(tmp_path / str(number))}))
         figures.append(Monitor(experiment, 0).look())
     assert figures[1] == pytest.approx(figures[0], rel=1e-3, abs=1e-4)
 
@@ -378,7 +378,7 @@ def test_the_best_is_a_checkpoint_like_any_other(few, settings, tmp_path):
     model = tf_simclr.load(best)
     assert model.class_names == tuple("0123456789") and model.image_size == 16
     assert teacher.load(best, 16).num_classes == 10
-    again = Experiment(
+    again = build_experiment(
         settings(
             **{
                 **FEW,
