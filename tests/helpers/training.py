@@ -3,6 +3,7 @@
 import itertools
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tf_simclr.checkpoints import teacher
@@ -76,3 +77,27 @@ def linear_teacher(size):
 
 def values_of(objective):
     return {v.path: v.numpy() for v in objective.variables}
+
+
+def state_of(training):
+    """{path: value} of all that a step may change."""
+    optimizer = {v.path: v.numpy() for v in training.optimizer.variables}
+    return {**values_of(training.objective), **optimizer}
+
+
+def per_replica(strategy, values):
+    """A distributed value of one value for each replica."""
+    return strategy.experimental_distribute_values_from_function(
+        lambda context: values[context.replica_id_in_sync_group]
+    )
+
+
+def split_batch(strategy, batch):
+    """A batch of tensors, split over two replicas."""
+    return {name: per_replica(strategy, tf.split(value, 2)) for name, value in batch.items()}
+
+
+def assert_replicas_agree(objective):
+    for v in objective.variables:
+        first, second = [copy.numpy() for copy in v.value.values]
+        np.testing.assert_array_equal(first, second, err_msg=v.path)

@@ -7,23 +7,49 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tests.helpers.training import Training, values_of
+from tests.helpers.training import Training, linear_teacher, values_of
 from tf_simclr.data import datasets
 from tf_simclr.errors import UserError
 from tf_simclr.evaluation.metrics import linear_probe
-from tf_simclr.training import initialization
+from tf_simclr.training import experiment as experiment_lib
+from tf_simclr.training import initialization, precompute
 from tf_simclr.training.experiment import build_experiment
 
 pytestmark = pytest.mark.usefixtures("shallow")
 
 
-def experiment_of(settings, monkeypatch, **values):
-    """An experiment whose teacher, if it needs one, is a linear map."""
-    options = settings(labels_per_class=2, optimizer="momentum", **values)
-    monkeypatch.setattr(Experiment, "_teacher", lambda self: None)
-    return build_experiment(options)
+@pytest.fixture
+def make_experiment(settings, monkeypatch):
+    """A function: flags -> an experiment whose teacher, if it needs one, is a linear map."""
+    monkeypatch.setattr(experiment_lib, "load_teacher", load_linear_teacher)
+    defaults = {"labels_per_class": 2, "optimizer": "momentum"}
+    return lambda **flags: build_experiment(settings(**defaults, **flags))
 
 
+def load_linear_teacher(settings, source, strategy):
+    needs_teacher = settings.objective.train_mode == "distill"
+    return linear_teacher(settings.data.image_size) if needs_teacher else None
+
+
+def with_constants(experiment):
+    return precompute.with_constants(
+        experiment.data.batch_parts,
+        objective=experiment.objective,
+        settings=experiment.settings,
+        strategy=experiment.strategy,
+    )
+
+
+def initialize(experiment, source):
+    initialization.initialize(
+        experiment.objective,
+        settings=experiment.settings,
+        train_source=source,
+        strategy=experiment.strategy,
+    )
+
+
+UNCHANGED = {"use_crop": False, "use_flip": False}  # nothing random is done to the images
 FROZEN = {"train_mode": "finetune", "fine_tune_after_block": 4}
 
 
@@ -35,31 +61,23 @@ FROZEN = {"train_mode": "finetune", "fine_tune_after_block": 4}
         ({"train_mode": "distill", "distill_alpha": 0.5}, 10),
     ],
 )
-def test_computed_once_gives_the_same_training(settings, monkeypatch, values, width):
+def test_computed_once_gives_the_same_training(make_experiment, values, width):
     """Features and logits that are computed once give what they give at each step."""
-    options = settings(
-        labels_per_class=2,
-        optimizer="momentum",
-        use_crop=False,
-        use_flip=False,
-        learning_rate=0.3,
-        **values,
-    )
-    monkeypatch.setattr(Experiment, "_teacher", lambda self: Training(options).objective.teacher)
-    experiment = build_experiment(options)
-    parts = initialization.with_constants(experiment)
-    assert parts[0].constants.shape == (parts[0].source.num_examples, width)
+    experiment = make_experiment(**UNCHANGED, learning_rate=0.3, **values)
+    (part,) = with_constants(experiment)
+    assert part.constants.shape == (part.source.num_examples, width)
 
-    def trained(parts):
-        training = Training(options)
-        training.batch_parts = parts
+    def train(batch_parts):
+        training = Training(experiment.settings)
+        training.batch_parts = batch_parts
         losses = [metrics["total_loss"] for metrics in training.run(6)]
         return losses, values_of(training.objective)
 
-    (losses, weights), (expected, same) = trained(parts), trained(experiment.data.batch_parts)
-    assert losses == pytest.approx(expected, rel=1e-4) and losses[-1] != losses[0]
+    losses, weights = train([part])
+    expected_losses, expected_weights = train(experiment.data.batch_parts)
+    assert losses == pytest.approx(expected_losses, rel=1e-4) and losses[-1] != losses[0]
     for path, value in weights.items():
-        np.testing.assert_allclose(value, same[path], atol=1e-5, err_msg=path)
+        np.testing.assert_allclose(value, expected_weights[path], atol=1e-5, err_msg=path)
 
 
 @pytest.mark.parametrize(
@@ -71,48 +89,43 @@ def test_computed_once_gives_the_same_training(settings, monkeypatch, values, wi
         {},
     ],
 )
-def test_nothing_is_computed_ahead_of_what_changes(settings, monkeypatch, values):
-    experiment = experiment_of(
-        settings, monkeypatch, **{"use_crop": False, "use_flip": False, **values}
-    )
-    assert [part.constants for part in initialization.with_constants(experiment)] == [None]
+def test_nothing_is_computed_ahead_of_what_changes(make_experiment, values):
+    experiment = make_experiment(**{**UNCHANGED, **values})
+    assert [part.constants for part in with_constants(experiment)] == [None]
 
 
-def test_too_much_to_keep(settings, monkeypatch):
-    experiment = experiment_of(settings, monkeypatch, use_crop=False, use_flip=False, **FROZEN)
-    monkeypatch.setattr(initialization, "MEMORY_LIMIT", 4 * 4 * 20 - 1)
-    assert initialization.with_constants(experiment)[0].constants is None
-    monkeypatch.setattr(initialization, "MEMORY_LIMIT", 4 * 4 * 20)
-    assert initialization.with_constants(experiment)[0].constants.shape == (20, 4)
+def test_too_much_to_keep(make_experiment, monkeypatch):
+    experiment = make_experiment(**UNCHANGED, **FROZEN)
+    monkeypatch.setattr(precompute, "MEMORY_LIMIT", 4 * 4 * 20 - 1)
+    (part,) = with_constants(experiment)
+    assert part.constants is None
+    monkeypatch.setattr(precompute, "MEMORY_LIMIT", 4 * 4 * 20)
+    (part,) = with_constants(experiment)
+    assert part.constants.shape == (20, 4)
 
 
-def test_the_linear_head_starts_as_a_probe(settings, monkeypatch):
-    """As logistic regression on what it reads, over the labelled images."""
-    experiment = experiment_of(
-        settings,
-        monkeypatch,
-        train_mode="finetune",
-        ft_proj_selector=1,
-        probe_init_logits_layer=True,
-    )
-    initialization.initialize(experiment)
+PROBE = {"train_mode": "finetune", "probe_init_logits_layer": True}
+
+
+def test_the_linear_head_starts_as_a_probe(make_experiment):
+    """As logistic regression on what it reads, over the labeled images."""
+    experiment = make_experiment(ft_proj_selector=1, **PROBE)
+    initialize(experiment, experiment.data.train_source)
     objective, source = experiment.objective, experiment.data.train_source.labeled()
     images = tf.stack([objective.eval_example(image, 0)["image"] for image in source.records])
-    features = objective.projection_head(objective.encoder(images)["final_avg_pool"])[1].numpy()
+    _, features, *_ = objective.projection_head(objective.encoder(images)["final_avg_pool"])
+    features = features.numpy()
     expected = linear_probe.fit(features, source.labels).predict_log_proba(features)
-    np.testing.assert_allclose(
-        tf.nn.log_softmax(objective(images)["logits_sup"]), expected, atol=0.02
-    )
+    log_probabilities = tf.nn.log_softmax(objective(images)["logits_sup"])
+    np.testing.assert_allclose(log_probabilities, expected, atol=0.02)
 
 
-def test_a_probe_of_one_class(settings, monkeypatch):
-    experiment = experiment_of(
-        settings, monkeypatch, train_mode="finetune", probe_init_logits_layer=True
-    )
+def test_a_probe_of_one_class(make_experiment):
+    experiment = make_experiment(**PROBE)
     digits = datasets.load(experiment.settings.data, "train")
-    experiment.data.train_source = digits.take(np.flatnonzero(digits.labels == 3)[:5])
+    one_class = digits.take(np.flatnonzero(digits.labels == 3)[:5])
     with pytest.raises(UserError, match="at least two classes"):
-        initialization.initialize(experiment)
+        initialize(experiment, one_class)
 
 
 @hypothesis_settings(deadline=None, max_examples=30)
@@ -124,10 +137,9 @@ def test_linear_layer_of_a_probe(seed, classes):
     fitted = linear_probe.fit(features, labels)
     kernel, bias = linear_probe.as_linear_layer(fitted, 6)
     logits = features @ kernel + bias
-    there = logits[:, sorted(classes)]
-    p = np.exp(there - there.max(1, keepdims=True))
-    np.testing.assert_allclose(
-        p / p.sum(1, keepdims=True), fitted.predict_proba(features), atol=1e-4
-    )
+    present = logits[:, sorted(classes)]
+    p = np.exp(present - present.max(1, keepdims=True))
+    p /= p.sum(1, keepdims=True)
+    np.testing.assert_allclose(p, fitted.predict_proba(features), atol=1e-4)
     absent = sorted({*range(6)} - classes)
     assert np.all(kernel[:, absent] == 0) and np.all(bias[absent] == bias.min())

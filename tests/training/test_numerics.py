@@ -3,53 +3,40 @@
 import itertools
 import types
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.helpers.training import WITH_STATE, Training, values_of
-from tf_simclr.data import pipeline
+from tests.helpers.training import WITH_STATE, Training, split_batch, state_of
 from tf_simclr.errors import Diverged
 from tf_simclr.objectives import nt_xent
-from tf_simclr.training import loop
+from tf_simclr.training import divergence
 
 
-def state(training):
-    return {
-        **values_of(training.objective),
-        **{v.path: v.numpy() for v in training.optimizer.variables},
-    }
+def is_images(value):
+    return value.dtype.is_floating and value.shape.rank > 2
 
 
 def poisoned(batch):
     """The batch with a pixel that is no number."""
-    name, images = next(
-        (name, value)
-        for name, value in batch.items()
-        if value.dtype.is_floating and value.shape.rank > 2
-    )
+    name, images = next((name, value) for name, value in batch.items() if is_images(value))
     bad = tf.tensor_scatter_nd_update(images, [[0] * images.shape.rank], [float("nan")])
     return {**batch, name: bad}
 
 
 def batches_of(training, count):
     """Batches of the training with float images, which can be poisoned."""
-    batches = itertools.islice(
-        pipeline.training_batches(
-            training.batch_parts, training.objective.example, 0, 0, tf.distribute.get_strategy()
-        ),
-        count,
-    )
-    return [
-        {
-            name: tf.image.convert_image_dtype(value, tf.float32)
-            if value.dtype == tf.uint8
-            else value
-            for name, value in batch.items()
-            if name != "numbers"
-        }
-        for batch in batches
-    ]
+    return [with_float_images(batch) for batch in itertools.islice(training.batches(), count)]
+
+
+def with_float_images(batch):
+    """The batch without numbers of the color augmentation, which are for uint8 images."""
+    tensors = {name: value for name, value in batch.items() if name != "numbers"}
+    for name, value in tensors.items():
+        if value.dtype == tf.uint8:
+            tensors[name] = tf.image.convert_image_dtype(value, tf.float32)
+    return tensors
 
 
 @pytest.mark.parametrize(
@@ -68,60 +55,57 @@ def test_a_step_that_is_not_finite_is_as_if_it_had_not_been(settings, shallow, v
     training = Training(settings(skip_nonfinite=1, **variant))
     first, second = batches_of(training, 2)
     assert training.step(first)["skipped"] == 0
-    before = state(training)
-    row = training.step(poisoned(second))
-    assert row["skipped"] == 1 and not np.isfinite(row["total_loss"])
-    after = state(training)
-    assert [name for name in before if before[name].tobytes() != after[name].tobytes()] == []
-    row = training.step(second)
-    assert row["skipped"] == 0 and np.isfinite(list(row.values())).all()
-    assert any(np.any(before[name] != value) for name, value in state(training).items())
+    before = state_of(training)
+    metrics = training.step(poisoned(second))
+    assert metrics["skipped"] == 1 and not np.isfinite(metrics["total_loss"])
+    assert changed(before, training) == []
+    metrics = training.step(second)
+    assert metrics["skipped"] == 0 and np.isfinite(list(metrics.values())).all()
+    assert changed(before, training)
+
+
+def changed(before, training):
+    """The paths of the variables that are not what they were, to the bit."""
+    after = state_of(training)
+    return [path for path in before if before[path].tobytes() != after[path].tobytes()]
 
 
 def test_on_two_replicas(settings, shallow, two_replicas):
     """One of which alone has the bad image."""
-    training = Training(settings(skip_nonfinite=1, train_mode="supervised"), two_replicas)
-    (first,) = batches_of(training, 1)
-    halves = [
-        {name: value[4 * replica :][:4] for name, value in first.items()} for replica in (0, 1)
-    ]
-
-    def distributed(bad):
-        parts = [halves[0], poisoned(halves[1]) if bad else halves[1]]
-        return {
-            name: two_replicas.experimental_distribute_values_from_function(
-                lambda context, name=name: parts[context.replica_id_in_sync_group][name]
-            )
-            for name in first
-        }
-
-    training.step(distributed(False))
-    before = state(training)
-    assert training.step(distributed(True))["skipped"] == 1
-    assert [
-        name for name, value in state(training).items() if value.tobytes() != before[name].tobytes()
-    ] == []
-    assert training.step(distributed(False))["skipped"] == 0
+    options = settings(skip_nonfinite=1, train_mode="supervised")
+    training = Training(options, two_replicas)
+    (batch,) = batches_of(Training(options), 1)
+    good = split_batch(two_replicas, batch)
+    bad = split_batch(two_replicas, poisoned(batch))
+    training.step(good)
+    before = state_of(training)
+    assert training.step(bad)["skipped"] == 1
+    assert changed(before, training) == []
+    assert training.step(good)["skipped"] == 0
 
 
-class Run:
-    """What the check of a step looks at."""
+def make_checkpoints():
+    return types.SimpleNamespace(skipped=tf.Variable(0, dtype=tf.int64), last="runs/x/ckpt-4")
 
-    def __init__(self, skip=0, weights=(1.0, 2.0)):
-        self.settings = types.SimpleNamespace(train=types.SimpleNamespace(skip_nonfinite=skip))
-        self.checkpoints = types.SimpleNamespace(
-            skipped=tf.Variable(0, dtype=tf.int64), last="runs/x/ckpt-4"
-        )
-        self.objective = types.SimpleNamespace(
-            variables=[
-                types.SimpleNamespace(path=path, numpy=lambda w=w: np.array(w))
-                for path, w in zip("ab", weights)
-            ]
-        )
+
+def make_objective(a, b):
+    """An objective with two weights."""
+    weights = [keras.Variable(a, name="a"), keras.Variable(b, name="b")]
+    return types.SimpleNamespace(variables=weights)
+
+
+def check_metrics(metrics, step, checkpoints, weights=(1.0, 2.0), max_skipped=0):
+    divergence.check_metrics(
+        metrics,
+        step,
+        objective=make_objective(*weights),
+        checkpoints=checkpoints,
+        max_skipped=max_skipped,
+    )
 
 
 @pytest.mark.parametrize(
-    ("metrics", "weights", "said"),
+    ("metrics", "weights", "message"),
     [
         (
             {"contrast_loss": float("nan"), "total_loss": float("nan"), "accuracy": 0.0},
@@ -135,21 +119,29 @@ class Run:
         ),
     ],
 )
-def test_what_is_not_finite_is_named(metrics, weights, said):
-    with pytest.raises(Diverged, match=f"step 7: not finite: {said}"):
-        loop._check_finite(metrics, 7, Run(weights=weights))
+def test_metrics_that_are_not_finite_are_named(metrics, weights, message):
+    with pytest.raises(Diverged, match=f"step 7: not finite: {message}"):
+        check_metrics(metrics, 7, make_checkpoints(), weights)
+
+
+def test_weights_that_are_not_finite_are_named():
+    objective = make_objective(1.0, float("inf"))
     with pytest.raises(Diverged, match="step 7: not finite: b; "):
-        loop._check_weights(Run(weights=(1.0, float("inf"))).objective, 7, Run().checkpoints)
+        divergence.check_weights(objective, 7, make_checkpoints())
 
 
 def test_steps_left_out_are_counted(log):
-    run = Run(skip=2)
+    checkpoints = make_checkpoints()
     for step in (3, 5):
-        loop._check_finite({"total_loss": float("nan"), "skipped": 1.0}, step, run)
-        loop._check_finite({"total_loss": 1.0, "skipped": 0.0}, step + 1, run)
+        bad, good = (
+            {"total_loss": float("nan"), "skipped": 1.0},
+            {"total_loss": 1.0, "skipped": 0.0},
+        )
+        check_metrics(bad, step, checkpoints, max_skipped=2)
+        check_metrics(good, step + 1, checkpoints, max_skipped=2)
     assert "step 5: not finite: total_loss; the step is left out, 2 of at most 2" in log.text
     with pytest.raises(Diverged, match="step 9: not finite: the weights after it"):
-        loop._check_finite({"total_loss": 1.0, "skipped": 1.0}, 9, run)
+        check_metrics({"total_loss": 1.0, "skipped": 1.0}, 9, checkpoints, max_skipped=2)
 
 
 @pytest.mark.parametrize("temperature", [1e-3, 1e3])
@@ -160,7 +152,5 @@ def test_extreme_logits_stay_finite(temperature, scale):
     with tf.GradientTape() as tape:
         embeddings = tf.math.l2_normalize(views, -1) if scale == 1.0 else tf.identity(views)
         loss, metrics = nt_xent.nt_xent(embeddings, embeddings, temperature)
-    assert (
-        np.isfinite([loss, *metrics.values()]).all()
-        and np.isfinite(tape.gradient(loss, views)).all()
-    )
+    assert np.isfinite([loss, *metrics.values()]).all()
+    assert np.isfinite(tape.gradient(loss, views)).all()

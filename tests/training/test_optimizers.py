@@ -1,4 +1,4 @@
-"""LARS, schedule and decay against SPEC's formulas."""
+"""LARS, the learning rate schedule and weight decay against the papers' formulas."""
 
 import keras
 import numpy as np
@@ -11,6 +11,7 @@ from tf_simclr.training import optimizers
 
 
 def slow_lars(w, gradients, rates, momentum, decay, adapted):
+    """You et al. 2017, algorithm 1, with the trust coefficient 0.001."""
     v = np.zeros_like(w)
     for g, rate in zip(gradients, rates, strict=True):
         trust = 1.0
@@ -25,26 +26,20 @@ def slow_lars(w, gradients, rates, momentum, decay, adapted):
 
 @pytest.mark.parametrize("start", ["random", "zero"])
 def test_lars_equals_the_loop(rng, start):
-    shapes = {"kernel": (3, 4), "plain": (4,)}
+    shapes = {"kernel": (3, 4), "bias": (4,)}
     weights = {name: rng.normal(size=shape) * (start == "random") for name, shape in shapes.items()}
     gradients = {name: rng.normal(size=(5, *shape)) for name, shape in shapes.items()}
     rates = [0.5, 1.0, 2.0, 1.5, 0.1]
     variables = {name: keras.Variable(value, dtype="float32") for name, value in weights.items()}
-    optimizer = optimizers.LARS(1.0, 0.9, 0.01, plain={id(variables["plain"])})
+    optimizer = optimizers.LARS(1.0, 0.9, 0.01, not_adapted={id(variables["bias"])})
     optimizer.build(list(variables.values()))
     for step, rate in enumerate(rates):
         optimizer.learning_rate = rate
-        optimizer.apply(
-            [tf.constant(gradients[name][step], tf.float32) for name in shapes],
-            list(variables.values()),
-        )
-    for name, adapted in (("kernel", True), ("plain", False)):
-        np.testing.assert_allclose(
-            variables[name],
-            slow_lars(weights[name], gradients[name], rates, 0.9, 0.01, adapted),
-            rtol=2e-5,
-            atol=1e-6,
-        )
+        values = [tf.constant(gradients[name][step], tf.float32) for name in shapes]
+        optimizer.apply(values, list(variables.values()))
+    for name, adapted in (("kernel", True), ("bias", False)):
+        expected = slow_lars(weights[name], gradients[name], rates, 0.9, 0.01, adapted)
+        np.testing.assert_allclose(variables[name], expected, rtol=2e-5, atol=1e-6)
 
 
 def test_lars_leaves_out_batch_norm_biases_and_the_classifier(settings):
@@ -52,26 +47,18 @@ def test_lars_leaves_out_batch_norm_biases_and_the_classifier(settings):
     objective = objective_class(options)(options, 10)
     objective.build_variables()
     optimizer = optimizers.make_optimizer(options, objective, 0.1)
-    plain = {
-        v.path for v, p in zip(objective.trainable_variables, optimizer.is_plain, strict=True) if p
-    }
-    rest = {
-        v.path
-        for v, p in zip(objective.trainable_variables, optimizer.is_plain, strict=True)
-        if not p
-    }
-    assert "model/supervised_head/kernel" in plain
-    assert "model/supervised_head/bias" in plain
-    assert all(path.endswith("/kernel") for path in rest)
-    assert "model/encoder/stem/conv0/kernel" in rest
-    assert "model/projection_head/dense1/kernel" in rest
-    assert plain - {"model/supervised_head/kernel"} == {
-        path for path in plain if path.split("/")[-1] in ("gamma", "beta", "bias")
-    }
+    adapted, not_adapted = set(), set()
+    for v, is_adapted in zip(objective.trainable_variables, optimizer.is_adapted, strict=True):
+        (adapted if is_adapted else not_adapted).add(v.path)
+    assert "model/encoder/stem/conv0/kernel" in adapted
+    assert "model/projection_head/dense1/kernel" in adapted
+    assert all(path.endswith("/kernel") for path in adapted)
+    assert "model/supervised_head/bias" in not_adapted
+    not_adapted.remove("model/supervised_head/kernel")
+    assert all(path.endswith(("/gamma", "/beta", "/bias")) for path in not_adapted)
     head = objective.supervised_head.kernel.numpy()
-    np.testing.assert_allclose(
-        optimizers.weight_decay_penalty(options, objective), 0.25 * np.sum(head**2), rtol=1e-5
-    )
+    penalty = optimizers.weight_decay_penalty(options, objective)
+    np.testing.assert_allclose(penalty, 0.25 * np.sum(head**2), rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["adam", "momentum"])
@@ -79,14 +66,12 @@ def test_other_optimizers_decay_all_but_batch_norm(settings, name):
     options = settings(optimizer=name, weight_decay=0.5)
     objective = objective_class(options)(options, 10)
     objective.build_variables()
-    expected = sum(
-        np.sum(v.numpy().astype(np.float64) ** 2)
-        for v in objective.trainable_variables
-        if v.path.split("/")[-1] not in ("gamma", "beta")
-    )
-    np.testing.assert_allclose(
-        optimizers.weight_decay_penalty(options, objective), 0.25 * expected, rtol=1e-5
-    )
+    expected = 0.0
+    for v in objective.trainable_variables:
+        if not v.path.endswith(("/gamma", "/beta")):
+            expected += 0.25 * np.sum(v.numpy().astype(np.float64) ** 2)
+    penalty = optimizers.weight_decay_penalty(options, objective)
+    np.testing.assert_allclose(penalty, expected, rtol=1e-5)
 
 
 def test_penalty_skips_what_is_frozen_or_unused(settings):
@@ -96,9 +81,8 @@ def test_penalty_skips_what_is_frozen_or_unused(settings):
     objective = objective_class(options)(options, 10)
     objective.build_variables()
     expected = sum(np.sum(v.numpy() ** 2) for v in objective.supervised_head.variables)
-    np.testing.assert_allclose(
-        optimizers.weight_decay_penalty(options, objective), expected / 2, rtol=1e-6
-    )
+    penalty = optimizers.weight_decay_penalty(options, objective)
+    np.testing.assert_allclose(penalty, expected / 2, rtol=1e-6)
 
 
 def test_schedule_check_values():
@@ -107,14 +91,8 @@ def test_schedule_check_values():
     )
     schedule = optimizers.learning_rate_schedule(options, 50_000)
     assert (schedule.total, schedule.warmup) == (9766, 976)
-    for step, rate in (
-        (0, 0.0),
-        (1, 0.0020492),
-        (500, 1.024590),
-        (976, 2.0),
-        (5000, 1.132209),
-        (9766, 0.0),
-    ):
+    rates = {0: 0.0, 1: 0.0020492, 500: 1.024590, 976: 2.0, 5000: 1.132209, 9766: 0.0}
+    for step, rate in rates.items():
         assert float(schedule(step)) == pytest.approx(rate, rel=1e-5, abs=1e-7)
 
 
