@@ -11,16 +11,10 @@ import numpy as np
 import tensorflow as tf
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-WHOLE, SMALL = (
-    ROOT / "run.py",
-    ROOT / "tests" / "helpers" / "small_run.py",
-)  # as it is; with a network of one block, or of BLOCKS
-GROUPS = (
-    1,
-    1,
-    1,
-    1,
-)  # a block for each group: half as much to trace as ResNet-18, and all its outputs
+WHOLE = ROOT / "run.py"
+SMALL = ROOT / "tests" / "helpers" / "small_run.py"  # a network of one block, or of BLOCKS
+# A block for each group: half as much to trace as ResNet-18, and all its outputs.
+GROUPS = (1, 1, 1, 1)
 DIGITS = ["--dataset=digits", "--eval_split=test"]
 TINY = [
     "--image_size=16",
@@ -51,19 +45,16 @@ LOG_LINE = re.compile(
     r"\d\d:\d\d:\d\d |[IWEF]\d{4} \d\d:|WARNING: (All log messages before absl|Logging before flag)"
 )
 SECONDS = 400  # after which a process hangs
+SECONDS_KEY = "seconds/.ATTRIBUTES/VARIABLE_VALUE"  # of a checkpoint: what the training took
 STARTED = []
 
 
 def start(*arguments, program=WHOLE, **environment):
-    STARTED.append(
-        subprocess.Popen(
-            [sys.executable, str(program), *arguments],
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, **environment},
-        )
-    )
-    return STARTED[-1]
+    command = [sys.executable, str(program), *arguments]
+    environment = {**os.environ, **environment}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+    STARTED.append(process)
+    return process
 
 
 def finish(process):
@@ -117,18 +108,14 @@ def newest(directory):
 def variables(directory):
     """{key: value} of the newest checkpoint; not how often it was saved."""
     reader = tf.train.load_checkpoint(str(directory))
-    names = [
-        name
-        for name in reader.get_variable_to_shape_map()
-        if not name.startswith(("_", "save_counter"))
-    ]
-    return {name: np.asarray(reader.get_tensor(name)) for name in names}
+    values = {}
+    for name in reader.get_variable_to_shape_map():
+        if not name.startswith(("_", "save_counter")):
+            values[name] = np.asarray(reader.get_tensor(name))
+    return values
 
 
 def snapshot(directory):
     """What must not change: names, times and contents of all files."""
-    return {
-        str(path): (path.stat().st_mtime_ns, path.read_bytes())
-        for path in directory.rglob("*")
-        if path.is_file()
-    }
+    files = [path for path in directory.rglob("*") if path.is_file()]
+    return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}

@@ -1,6 +1,7 @@
 """A chain as processes: killed and started again, it ends as the one that nothing disturbs."""
 
 import concurrent.futures
+import dataclasses
 import json
 import random
 import shutil
@@ -12,6 +13,7 @@ from tests.helpers.configurations import parse_command_line
 from tests.helpers.processes import (
     DIGITS,
     HERE,
+    SECONDS_KEY,
     SMALL,
     TINY,
     end_all,
@@ -51,6 +53,15 @@ CHAIN = [
 ]
 
 
+@dataclasses.dataclass(frozen=True)
+class End:
+    """How a start ended: exit status, stderr and newest step."""
+
+    status: int
+    stderr: str
+    step: int
+
+
 def undisturbed_run(folder):
     status, stderr = finish(start(*CHAIN, f"--model_dir={folder / 'undisturbed'}", program=SMALL))
     assert status == 0, stderr
@@ -58,22 +69,22 @@ def undisturbed_run(folder):
 
 
 def disturbed_run(folder):
-    """The same chain, disturbed and started again: (directory, [(status, stderr, step)])."""
-    directory, ends = folder / "disturbed", []
+    """The same chain, disturbed and started again: (directory, an `End` of each start)."""
+    directory = folder / "disturbed"
+    ends = []
     for stage, number in (
         ("pretrain", signal.SIGKILL),
         ("pretrain", signal.SIGTERM),
         ("distill", signal.SIGINT),
     ):
-        step = random.randrange(2, 8) if number == signal.SIGKILL else newest(directory / stage) + 1
+        is_first = number == signal.SIGKILL
+        step = random.randrange(2, 8) if is_first else newest(directory / stage) + 1
         process = start(*CHAIN, f"--model_dir={directory}", program=SMALL)
         signal_after(process, directory / stage, step, number)
-        status, stderr = finish(process)
-        ends.append((status, stderr, newest(directory / stage)))
-    status, stderr = finish(
-        start(f"--model_dir={directory}", "--mode=train_then_eval", program=SMALL)
-    )
-    return directory, [*ends, (status, stderr, newest(directory / "distill"))]
+        ends.append(End(*finish(process), newest(directory / stage)))
+    process = start(f"--model_dir={directory}", "--mode=train_then_eval", program=SMALL)
+    ends.append(End(*finish(process), newest(directory / "distill")))
+    return directory, ends
 
 
 @pytest.fixture(scope="module")
@@ -98,65 +109,68 @@ def disturbed(background):
 
 def test_signals(disturbed):
     directory, (killed, terminated, interrupted, last) = disturbed
-    assert killed[0] == -signal.SIGKILL and 0 < killed[2] <= STEPS
-    for (status, stderr, step), expected in ((terminated, 143), (interrupted, 130)):
-        assert status == expected, stderr
-        assert (
-            f"interrupted at step {step} of {STEPS}" in the_line(stderr) == messages(stderr)[-1]
-            and step < STEPS
-        )
-    the_message(terminated[1])  # and nothing else, where no stage was finished
-    assert killed[2] < terminated[2]
-    assert f"resuming from {directory}/pretrain/ckpt-{terminated[2]}" in interrupted[1]
-    assert f"resuming from {directory}/distill/ckpt-{interrupted[2]}" in last[1]
-    assert last[0] == 0 and last[2] == STEPS, last[1]
+    assert killed.status == -signal.SIGKILL and 0 < killed.step <= STEPS
+    for end, status in ((terminated, 143), (interrupted, 130)):
+        assert end.status == status, end.stderr
+        assert end.step < STEPS
+        line = the_line(end.stderr)
+        assert f"interrupted at step {end.step} of {STEPS}" in line
+        assert line == messages(end.stderr)[-1]
+    the_message(terminated.stderr)  # and nothing else, where no stage was finished
+    assert killed.step < terminated.step
+    assert f"resuming from {directory}/pretrain/ckpt-{terminated.step}" in interrupted.stderr
+    assert f"resuming from {directory}/distill/ckpt-{interrupted.step}" in last.stderr
+    assert last.status == 0 and last.step == STEPS, last.stderr
     assert len(steps_saved(directory / "pretrain")) <= 5  # keep_checkpoint_max
 
 
 def test_finished_stages_are_skipped(disturbed, main):
-    again = main(f"--model_dir={disturbed[0]}", "--mode=train_then_eval")
-    assert again[0] == 0 and newest(disturbed[0] / "distill") == STEPS, again[1]
-    for stderr, finished in zip(
-        (disturbed[1][2][1], disturbed[1][3][1], again[1]), (0, 2, 3), strict=True
-    ):
-        assert [stage for stage in STAGES if f"stage {stage} is finished" in stderr] == list(
-            STAGES[:finished]
-        )
+    directory, (_, _, interrupted, last) = disturbed
+    status, stderr = main(f"--model_dir={directory}", "--mode=train_then_eval")
+    assert status == 0 and newest(directory / "distill") == STEPS, stderr
+    assert finished_stages(interrupted.stderr) == []
+    assert finished_stages(last.stderr) == ["pretrain", "finetune"]
+    assert finished_stages(stderr) == list(STAGES)
+
+
+def finished_stages(stderr):
+    return [stage for stage in STAGES if f"stage {stage} is finished" in stderr]
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_resumed_run_ends_in_the_same_bits(disturbed, undisturbed, stage):
-    expected, got = variables(undisturbed / stage), variables(disturbed[0] / stage)
-    assert expected.keys() == got.keys() and any("memory_queue" in name for name in got) == (
-        stage == "pretrain"
-    )
-    assert [
-        name
-        for name in got
-        if got[name].tobytes() != expected[name].tobytes()
-        and name != "seconds/.ATTRIBUTES/VARIABLE_VALUE"
-    ] == []
+    directory, _ = disturbed
+    expected, values = variables(undisturbed / stage), variables(directory / stage)
+    assert expected.keys() == values.keys()
+    assert any("memory_queue" in name for name in values) == (stage == "pretrain")
+    for name in values.keys() - {SECONDS_KEY}:
+        assert values[name].tobytes() == expected[name].tobytes(), name
 
 
 def test_resumed_chain_ends_with_the_same_table(disturbed, undisturbed):
-    tables = []
-    for directory, log in ((undisturbed, None), (disturbed[0], disturbed[1][-1][1])):
-        results = json.loads((directory / "result.json").read_text())
-        assert list(results) == list(STAGES) and all(
-            0 < results[stage].pop("train_minutes") < 60 for stage in STAGES
-        )
-        tables.append(results)
-        assert log is None or all(f"\n| {stage} | 40 | " in log for stage in STAGES)
-    assert tables[0] == tables[1]
-    assert all(
-        result["labels"] == 40 and result["global_step"] == result["total_steps"] == STEPS
-        for result in tables[0].values()
-    )
+    directory, ends = disturbed
+    results = results_of(directory)
+    assert results == results_of(undisturbed)
+    for stage, result in results.items():
+        assert f"\n| {stage} | 40 | " in ends[-1].stderr
+        assert result["labels"] == 40
+        assert result["global_step"] == result["total_steps"] == STEPS
+
+
+def results_of(directory):
+    """{stage: metrics} of a chain, without the minutes that the training took."""
+    results = json.loads((directory / "result.json").read_text())
+    assert list(results) == list(STAGES)
+    for result in results.values():
+        assert 0 < result.pop("train_minutes") < 60
+    return results
 
 
 def test_all_stages_use_the_same_labels(undisturbed):
-    subsets = [json.loads((undisturbed / stage / "labels.json").read_text()) for stage in STAGES]
-    assert subsets[0] == subsets[1] == subsets[2] and len(subsets[0]["ids"]) == 40
+    first, second, third = (
+        json.loads((undisturbed / stage / "labels.json").read_text()) for stage in STAGES
+    )
+    assert first == second == third and len(first["ids"]) == 40
 
 
 @pytest.fixture
@@ -166,37 +180,29 @@ def copy(undisturbed, tmp_path):
 
 
 def stages_of(*arguments):
-    return Stages(parse_command_line(*arguments)[0])
+    configs, _ = parse_command_line(*arguments)
+    return Stages(configs)
+
+
+def skipped(stages):
+    return [stages.skips(number) for number in range(len(STAGES))]
 
 
 def test_what_counts_as_finished(copy):
-    """Not figures of another evaluation; and fewer stages take nothing away from those that ran."""
-    known = (copy / "flags.json").read_text()
-    assert [stages_of(*CHAIN, f"--model_dir={copy}").skips(number) for number in range(3)] == [
-        True
-    ] * 3
-    assert [
-        stages_of(*CHAIN, f"--model_dir={copy}", "--eval_steps=1").skips(number)
-        for number in range(3)
-    ] == [False] * 3
-    fewer = stages_of(
-        *(flag for flag in CHAIN if "--distill." not in flag),
-        f"--model_dir={copy}",
-        "--train_mode=pretrain,finetune",
-    )
+    """Not metrics of another evaluation; fewer stages take nothing away from those that ran."""
+    here = f"--model_dir={copy}"
+    saved_flags = (copy / "flags.json").read_text()
+    assert skipped(stages_of(*CHAIN, here)) == [True, True, True]
+    assert skipped(stages_of(*CHAIN, here, "--eval_steps=1")) == [False, False, False]
+    without_distill = [flag for flag in CHAIN if "--distill." not in flag]
+    fewer = stages_of(*without_distill, here, "--train_mode=pretrain,finetune")
     fewer.commit()
-    fewer.report()
-    assert (copy / "flags.json").read_text() == known and list(
-        json.loads((copy / "result.json").read_text())
-    ) == list(STAGES)
-    more = stages_of(
-        *CHAIN, f"--model_dir={copy}", "--train_mode=pretrain,finetune,distill,distill-b"
-    )
-    more.commit()
-    assert (
-        json.loads((copy / "flags.json").read_text())["train_mode"]
-        == "pretrain,finetune,distill,distill-b"
-    )
+    fewer.write_results()
+    assert (copy / "flags.json").read_text() == saved_flags
+    assert list(json.loads((copy / "result.json").read_text())) == list(STAGES)
+    train_mode = "pretrain,finetune,distill,distill-b"
+    stages_of(*CHAIN, here, f"--train_mode={train_mode}").commit()
+    assert json.loads((copy / "flags.json").read_text())["train_mode"] == train_mode
 
 
 def test_a_stage_is_evaluated_by_itself_wherever_it_is(copy, main):
@@ -204,57 +210,39 @@ def test_a_stage_is_evaluated_by_itself_wherever_it_is(copy, main):
     status, stderr = main("--mode=eval", f"--model_dir={copy}/finetune/", *HERE)
     assert status == 0, stderr
     after = json.loads((copy / "finetune" / "result.json").read_text())
-    assert {
-        name: after[name] for name in ("eval/label_top_1_accuracy", "labels", "train_minutes")
-    } == {
-        name: pytest.approx(before[name])
-        for name in ("eval/label_top_1_accuracy", "labels", "train_minutes")
-    }
+    for name in ("eval/label_top_1_accuracy", "labels", "train_minutes"):
+        assert after[name] == pytest.approx(before[name])
 
 
 def test_directory_of_a_chain_and_of_a_run(undisturbed, main, tmp_path):
     """Neither can be put over the other."""
-    for arguments, said in (
-        (
-            [f"--model_dir={undisturbed}", *DIGITS, *TINY],
-            "train_mode is pretrain,finetune,distill there",
-        ),
-        ([f"--model_dir={undisturbed / 'pretrain'}", *CHAIN], "holds a single run"),
-        ([*CHAIN, f"--model_dir={undisturbed}", "--distill.seed=1"], "seed is 0 there, 1 here"),
-        (
-            [
-                *DIGITS,
-                *TINY,
-                *HERE,
-                "--train_mode=distill",
-                f"--teacher_checkpoint={undisturbed}",
-                f"--model_dir={tmp_path}",
-            ],
-            "but in ",
-        ),
+    chain = f"--model_dir={undisturbed}"
+    run = f"--model_dir={undisturbed / 'pretrain'}"
+    new = f"--model_dir={tmp_path}"
+    teacher = ["--train_mode=distill", f"--teacher_checkpoint={undisturbed}"]
+    for arguments, message in (
+        ([chain, *DIGITS, *TINY], "train_mode is pretrain,finetune,distill there"),
+        ([run, *CHAIN], "holds a single run"),
+        ([chain, *CHAIN, "--distill.seed=1"], "seed is 0 there, 1 here"),
+        ([new, *DIGITS, *TINY, *HERE, *teacher], "but in "),
     ):
         status, stderr = main(*arguments)
-        assert status == 2 and said in the_message(stderr)
+        assert status == 2 and message in the_message(stderr)
 
 
 def test_report_of_several_runs(undisturbed, main, tmp_path):
     """The stages of a chain beside a single run; what is no run ends in one line."""
     single = shutil.copytree(undisturbed / "pretrain", tmp_path / "single")
     document = schema.read(single)
-    (single / run_files.RESULTS).write_text(
-        json.dumps({**document, "run": {**document["run"], "name": "single"}})
-    )
-    runs = f"{undisturbed},{single}"
-    status, stderr = main(
-        "--mode=report", f"--report_runs={runs}", f"--model_dir={tmp_path / 'page'}"
-    )
+    document["run"] = {**document["run"], "name": "single"}
+    (single / run_files.RESULTS).write_text(json.dumps(document))
+    new = f"--model_dir={tmp_path / 'page'}"
+    status, stderr = main("--mode=report", f"--report_runs={undisturbed},{single}", new)
     assert status == 0, stderr
     page = (tmp_path / "page" / "report.html").read_text()
     assert all(f">{name}<" in page for name in (*STAGES, "single")), STAGES
     assert (undisturbed / "report.html").exists()
-    status, stderr = main(
-        "--mode=report", f"--report_runs={tmp_path}", f"--model_dir={tmp_path / 'page'}"
-    )
+    status, stderr = main("--mode=report", f"--report_runs={tmp_path}", new)
     assert status == 2 and "it has no results.json" in the_message(stderr)
     status, stderr = main("--mode=report", f"--model_dir={tmp_path / 'nothing'}")
     assert status == 2 and "has no flags.json" in the_message(stderr)

@@ -9,6 +9,8 @@ import pytest
 
 from tests.helpers.processes import (
     DIGITS,
+    HERE,
+    SECONDS_KEY,
     SMALL,
     TINY,
     end_all,
@@ -29,7 +31,7 @@ RUN = [
     "--untrained_baseline=False",
 ]
 
-FEW = ["--train_steps=3", "--learning_rate=0.01"]
+FEW_STEPS = ["--train_steps=3", "--learning_rate=0.003"]
 
 
 @pytest.fixture(autouse=True)
@@ -44,66 +46,72 @@ def start_workers(*arguments, directories):
     addresses = [f"localhost:{open_socket.getsockname()[1]}" for open_socket in sockets]
     for open_socket in sockets:
         open_socket.close()
-    return [
-        start(
-            *RUN,
-            *arguments,
-            "--strategy=multi_worker",
-            f"--model_dir={directory}",
-            program=SMALL,
-            TF_CONFIG=json.dumps(
-                {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
-            ),
-        )
-        for index, directory in enumerate(directories)
-    ]
+    processes = []
+    for index, directory in enumerate(directories):
+        task = {"type": "worker", "index": index}
+        cluster = json.dumps({"cluster": {"worker": addresses}, "task": task})
+        flags = ["--strategy=multi_worker", f"--model_dir={directory}"]
+        processes.append(start(*RUN, *arguments, *flags, program=SMALL, TF_CONFIG=cluster))
+    return processes
 
 
-def test_two_workers_equal_one_process(tmp_path):
-    """Weights and metrics are those of one process; only the chief writes."""
-    alone, chief, other = (tmp_path / name for name in ("alone", "chief", "other"))
-    processes = [
-        *start_workers(*FEW, directories=[chief, other]),
-        start(*RUN, *FEW, f"--model_dir={alone}", program=SMALL),
-    ]
-    for status, stderr in map(finish, processes):
+@pytest.fixture(scope="module")
+def directories(tmp_path_factory):
+    """Run directories of two workers that have finished; the first is the chief's."""
+    folder = tmp_path_factory.mktemp("workers")
+    directories = [folder / "chief", folder / "other"]
+    for process in start_workers(*FEW_STEPS, directories=directories):
+        status, stderr = finish(process)
         assert status == 0, stderr
-    expected, got = variables(alone), variables(chief)
-    assert expected.keys() == got.keys() and len(expected) > 20
-    for name in expected.keys() - {"seconds/.ATTRIBUTES/VARIABLE_VALUE"}:
-        np.testing.assert_allclose(got[name], expected[name], atol=1e-5, err_msg=name)
-    figures = [json.loads((directory / "result.json").read_text()) for directory in (alone, chief)]
-    assert figures[0]["eval/label_top_1_accuracy"] == pytest.approx(
-        figures[1]["eval/label_top_1_accuracy"], abs=0.02
-    )
+    return directories
+
+
+@pytest.mark.usefixtures("shallow")
+def test_two_workers_equal_one_process(directories, tmp_path, main):
+    """Weights and metrics are those of one process; only the chief writes."""
+    chief, other = directories
+    alone = tmp_path / "alone"
+    status, stderr = main(*RUN, *FEW_STEPS, *HERE, f"--model_dir={alone}")
+    assert status == 0, stderr
+    expected, values = variables(alone), variables(chief)
+    assert expected.keys() == values.keys() and len(expected) > 20
+    for name in expected.keys() - {SECONDS_KEY}:
+        np.testing.assert_allclose(values[name], expected[name], atol=1e-5, err_msg=name)
+    assert top_1_accuracy(chief) == pytest.approx(top_1_accuracy(alone), abs=0.02)
     assert (chief / "saved_model" / "3" / "saved_model.pb").exists()
     assert not other.exists() or list(other.iterdir()) == []
-    ends = list(map(finish, start_workers(*FEW, directories=[chief, other])))
-    assert [status for status, _ in ends] == [
-        1,
-        1,
-    ] and "the workers do not see the same checkpoints there (here step 0)" in the_line(
-        ends[1][1]
-    ), ends
+
+
+def test_workers_without_a_common_directory(directories):
+    """The second one does not see the checkpoints of the first."""
+    processes = start_workers(*FEW_STEPS, directories=directories)
+    (chief_status, _), (status, stderr) = map(finish, processes)
+    assert (chief_status, status) == (1, 1), stderr
+    message = "the workers do not see the same checkpoints there (here step 0)"
+    assert message in the_line(stderr)
+
+
+def top_1_accuracy(directory):
+    result = json.loads((directory / "result.json").read_text())
+    return result["eval/label_top_1_accuracy"]
 
 
 def test_workers_that_go_away(tmp_path):
     """The chief is killed: the other ends with a clear line. Started again, they resume."""
-    run, many = tmp_path / "run", ["--train_steps=60", "--checkpoint_steps=5"]
-    workers = start_workers(*many, directories=[run, run])
-    signal_after(workers[0], run, 5, signal.SIGKILL)
-    assert finish(workers[0])[0] == -signal.SIGKILL
-    status, stderr = finish(workers[1])
-    assert (
-        status == 1
-        and "another worker of the cluster is gone or does not answer" in the_line(stderr)
-        and "Traceback" not in stderr
-    )
+    run = tmp_path / "run"
+    many_steps = ["--train_steps=60", "--checkpoint_steps=5"]
+    chief, other = start_workers(*many_steps, directories=[run, run])
+    signal_after(chief, run, 5, signal.SIGKILL)
+    status, _ = finish(chief)
+    assert status == -signal.SIGKILL
+    status, stderr = finish(other)
+    assert status == 1 and "Traceback" not in stderr
+    assert "another worker of the cluster is gone or does not answer" in the_line(stderr)
     killed = newest(run)
-    workers = start_workers(*many, directories=[run, run])
-    signal_after(workers[1], run, killed + 1, signal.SIGTERM)
-    ends = list(map(finish, workers))
-    assert f"resuming from {run}/ckpt-{killed}" in ends[0][1]
-    for status, stderr in ends:
-        assert status == 143 and "the same command goes on from there" in the_line(stderr)
+    chief, other = start_workers(*many_steps, directories=[run, run])
+    signal_after(other, run, killed + 1, signal.SIGTERM)
+    for process in (chief, other):
+        status, stderr = finish(process)
+        assert status == 143 and "run the same command again to resume" in the_line(stderr)
+        assert process is other or f"resuming from {run}/ckpt-{killed}" in stderr
     assert killed < newest(run) < 60

@@ -1,0 +1,84 @@
+"""What is held out of the training split: shares of each class, and nothing of it in training."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from tf_simclr.data import datasets, holdout
+from tf_simclr.data.streamed_source import Streamed
+from tf_simclr.errors import UserError
+from tf_simclr.training.experiment import build_experiment
+
+LABELS = st.lists(st.integers(-1, 3), min_size=1, max_size=80)
+
+
+@hypothesis_settings(max_examples=60, deadline=None, derandomize=True)
+@given(LABELS, st.floats(0.01, 0.5), st.integers(0, 3))
+def test_shares_that_are_held_out(labels, fraction, seed):
+    """The same share with and without label, of each class to one example; none is empty."""
+    labels = np.array(labels)
+    chosen = holdout.choose(labels, fraction, seed)
+    np.testing.assert_array_equal(chosen, holdout.choose(labels, fraction, seed))
+    assert np.all(np.diff(chosen) > 0)
+    for has_label in (True, False):
+        members = np.flatnonzero((labels >= 0) == has_label)
+        if len(members):
+            most = len(members) - len(np.unique(labels[members]))
+            wanted = max(1, round(fraction * len(members)))
+            assert np.isin(members, chosen).sum() == min(wanted, most)
+
+
+@hypothesis_settings(max_examples=60, deadline=None, derandomize=True)
+@given(LABELS, st.floats(0.01, 0.5), st.integers(0, 3))
+def test_no_class_is_held_out_whole(labels, fraction, seed):
+    labels = np.array(labels)
+    held_out = labels[holdout.choose(labels, fraction, seed)]
+    classes = np.unique(labels)
+    totals = np.array([np.sum(labels == label) for label in classes])
+    counts = np.array([np.sum(held_out == label) for label in classes])
+    assert np.all(counts < totals)
+    is_large = totals > 2 / fraction
+    if np.all(is_large | (classes < 0)):
+        assert np.all(np.abs(counts - fraction * totals) <= 1.5)
+
+
+def images_of(source):
+    return [image.tobytes() for image in source.records]
+
+
+def test_nothing_held_out_is_trained_on(settings, shallow):
+    """Neither by an objective nor in the bank of k-NN; together they have the labels asked for."""
+    flags = {"labels_per_class": 10, "holdout_fraction": 0.2}
+    options = settings(**flags, eval_every_epochs=1)
+    experiment, repeated = build_experiment(options), build_experiment(options)
+    source, held_out = experiment.data.train_source, experiment.data.held_out
+    everything = datasets.load(options.data, "train")
+    assert sorted(images_of(source) + images_of(held_out)) == sorted(images_of(everything))
+    assert (held_out.num_examples, held_out.num_labeled, source.num_labeled) == (287, 20, 80)
+    np.testing.assert_array_equal(np.bincount(held_out.labels[held_out.labels >= 0]), [2] * 10)
+    (part,) = experiment.data.batch_parts
+    assert part.source is source and experiment.data.num_images == 1150
+    experiment.lock_directory()
+    experiment.commit_directory()
+    model_dir = options.train.model_dir
+    start = {"model_dir": f"{model_dir}_ft", "checkpoint": model_dir, "train_mode": "finetune"}
+    finetuning = build_experiment(settings(**flags, **start, eval_every_epochs=2))
+    assert finetuning.data.num_images == 80
+    for other in (repeated, finetuning):
+        assert images_of(other.data.held_out) == images_of(held_out)
+        np.testing.assert_array_equal(other.data.held_out.labels, held_out.labels)
+
+
+def test_nothing_is_held_out_without_an_evaluation(settings, shallow):
+    assert build_experiment(settings()).data.held_out is None
+
+
+def test_what_can_not_be_held_out(settings):
+    single = datasets.load(settings().data, "train").take([0, 1])
+    with pytest.raises(UserError, match="every class keeps one"):
+        holdout.split(single, 0.5, 0)
+    stream = Streamed("s", "train", (), None, None, 10, 0)
+    with pytest.raises(UserError, match="--cache_dataset=True or a smaller slice"):
+        holdout.split(stream, 0.5, 0)
