@@ -33,7 +33,7 @@ def network_rate(experiment, batch_size, rounds=10):
 
     size = experiment.settings.data.image_size
     images = tf.random.uniform([batch_size, size, size, 3])
-    function = tf.function(experiment.objective.layers_of, autograph=False)
+    function = tf.function(experiment.objective.layer_features, autograph=False)
     seconds = []
     for _ in range(rounds + 1):
         began = time.perf_counter()
