@@ -1,7 +1,7 @@
 """Each evaluation against an independent computation, and against cases whose answer is known."""
 
 import dataclasses
-import types
+import itertools
 import warnings
 
 import numpy as np
@@ -44,42 +44,47 @@ def digits():
 def clusters(rng, noise, count=60):
     """Three classes around three orthogonal points."""
     labels = np.arange(count) % 3
-    return Examples(
-        (np.eye(3)[labels] + noise * rng.normal(size=(count, 3))).astype(np.float32), labels
-    )
+    features = np.eye(3)[labels] + noise * rng.normal(size=(count, 3))
+    return Examples(features.astype(np.float32), labels)
 
 
-def figures(name, train, test, options=OPTIONS):
-    return metrics.run(name, train, test, options)[0]
+def run_metrics(name, train, test, options=OPTIONS):
+    values, _ = metrics.run(name, train, test, options)
+    return values
+
+
+def run_detail(name, train, test, options=OPTIONS):
+    """The detail that has the name of its evaluation."""
+    _, details = metrics.run(name, train, test, options)
+    return details[name]
+
+
+OF_FEATURES = [name for name, row in EVALUATIONS.items() if row.reads == "features"]
+OF_LABELS = [name for name in OF_FEATURES if EVALUATIONS[name].needs_labels]
 
 
 def test_the_flag_names_the_registry():
     assert list(EVALUATIONS) == list(OPTIONS.evaluations)
 
 
-@pytest.mark.parametrize(
-    "name", [name for name, one in EVALUATIONS.items() if one.of == "features" and one.labels]
-)
+@pytest.mark.parametrize("name", OF_LABELS)
 def test_perfect_clusters_and_random_labels(rng, name):
     """1 where the classes lie apart, chance where the labels say nothing."""
     train, test = clusters(rng, 0.02, 600), clusters(rng, 0.02, 600)
-    assert all(value == pytest.approx(1) for value in figures(name, train, test).values())
+    assert all(value == pytest.approx(1) for value in run_metrics(name, train, test).values())
     chance = {
         "clustering_nmi": 0,
         "clustering_ari": 0,
         "retrieval_recall_at_5": 1 - (2 / 3) ** 5,
         "retrieval_recall_at_10": 1 - (2 / 3) ** 10,
     }
-    shuffled = [
-        dataclasses.replace(one, labels=rng.permutation(one.labels)) for one in (train, test)
-    ]
-    for figure, value in figures(name, *shuffled).items():
-        assert value == pytest.approx(chance.get(figure, 1 / 3), abs=0.09), figure
+    train = dataclasses.replace(train, labels=rng.permutation(train.labels))
+    test = dataclasses.replace(test, labels=rng.permutation(test.labels))
+    for metric, value in run_metrics(name, train, test).items():
+        assert value == pytest.approx(chance.get(metric, 1 / 3), abs=0.09), metric
 
 
-@pytest.mark.parametrize(
-    "name", [name for name, one in EVALUATIONS.items() if one.of == "features"]
-)
+@pytest.mark.parametrize("name", OF_FEATURES)
 def test_the_same_again(digits, name):
     assert metrics.run(name, *digits, OPTIONS) == metrics.run(name, *digits, OPTIONS)
 
@@ -101,59 +106,51 @@ def slow_knn(train, test, k, temperature):
 @pytest.mark.parametrize("noise", [0.2, 0.6, 1.5])
 def test_knn_equals_the_loop(rng, noise):
     train, test = clusters(rng, noise), clusters(rng, noise)
-    assert figures("knn", train, test, FIXED) == {
+    assert run_metrics("knn", train, test, FIXED) == {
         "knn_accuracy": pytest.approx(slow_knn(train, test, 5, 0.2))
     }
 
 
 def test_knn_equals_scikit_learn(digits):
     train, test = digits
-    vote = sklearn_neighbors.KNeighborsClassifier(
-        20,
-        algorithm="brute",
-        metric="cosine",
-        weights=lambda distance: np.exp((1 - distance) / 0.1),
-    )
+    weights = lambda distance: np.exp((1 - distance) / 0.1)
+    vote = sklearn_neighbors.KNeighborsClassifier(20, weights=weights, metric="cosine")
     expected = vote.fit(train.features, train.labels).score(test.features, test.labels)
-    assert figures("knn", train, test, EvalConfig(knn_k=20, knn_temperature=0.1))[
-        "knn_accuracy"
-    ] == pytest.approx(expected)
+    options = EvalConfig(knn_k=20, knn_temperature=0.1)
+    values = run_metrics("knn", train, test, options)
+    assert values["knn_accuracy"] == pytest.approx(expected)
 
 
 def test_k_and_temperature_are_chosen_on_the_training_examples(digits):
     """The best of leave-one-out over all of them, one by one; the test labels do not matter."""
     train, test = digits
     train = train.drawn(80)
-    right = {}
-    for k in (k for k in knn.NEIGHBORS if k < 80):
+    numbers = np.arange(80)
+    errors = {}
+    for k in [k for k in knn.CHOICES_OF_K if k < 80]:
         for temperature in knn.TEMPERATURES:
-            score = [
-                slow_knn(
-                    train.take(np.arange(80) != i), train.take(np.arange(80) == i), k, temperature
-                )
-                for i in range(80)
-            ]
-            right[-np.mean(score), k, temperature] = {"k": k, "temperature": temperature}
-    chosen = metrics.run("knn", train, test, OPTIONS)[1]["knn"]
-    assert chosen == right[min(right)]
-    assert (
-        metrics.run("knn", train, dataclasses.replace(test, labels=test.labels[::-1]), OPTIONS)[1][
-            "knn"
-        ]
-        == chosen
-    )
+            num_right = 0
+            for left_out in numbers:
+                others, single = train.take(numbers != left_out), train.take(numbers == left_out)
+                num_right += slow_knn(others, single, k, temperature)
+            errors[k, temperature] = 80 - num_right
+    k, temperature = min(errors, key=lambda choice: (errors[choice], *choice))
+    chosen = run_detail("knn", train, test)
+    assert chosen == {"k": k, "temperature": temperature}
+    other_labels = dataclasses.replace(test, labels=test.labels[::-1])
+    assert run_detail("knn", train, other_labels) == chosen
 
 
-def test_of_equal_neighbours_it_is_the_query_that_is_left_out(rng):
+def test_of_equal_neighbors_it_is_the_query_that_is_left_out(rng):
     features = np.repeat(np.eye(2, dtype=np.float32), 4, 0)
     index = sklearn_neighbors.NearestNeighbors(algorithm="brute").fit(features)
-    similarity, found = knn.nearest_others(index, features, np.arange(8), 3)
-    assert all(
-        i not in row and set(row) | {i} == set(range(i // 4 * 4, i // 4 * 4 + 4))
-        for i, row in enumerate(found)
-    )
+    similarity, neighbors = knn.nearest_others(index, features, np.arange(8), 3)
+    for query, nearest in enumerate(neighbors):
+        first = query // 4 * 4
+        assert sorted([query, *nearest]) == [first, first + 1, first + 2, first + 3]
     np.testing.assert_allclose(similarity, 1)
-    assert knn.nearest_others(index, features, np.arange(8), 1)[1].shape == (8, 1)
+    _, nearest = knn.nearest_others(index, features, np.arange(8), 1)
+    assert nearest.shape == (8, 1)
 
 
 # Linear probe
@@ -162,41 +159,33 @@ def test_of_equal_neighbours_it_is_the_query_that_is_left_out(rng):
 def test_probe_equals_scikit_learn(digits):
     """The strength is the best on the held-out fifth; the metric that of all examples."""
     train, test = digits
-    found, details = metrics.run("probe", train, test, OPTIONS)
+    values, details = metrics.run("probe", train, test, OPTIONS)
     strength = details["probe"]["l2_strength"]
     assert strength in linear_probe.STRENGTHS
     scaler = StandardScaler().fit(train.features)
-    expected = LogisticRegression(C=1 / strength, max_iter=1000, tol=1e-6).fit(
-        scaler.transform(train.features), train.labels
-    )
-    assert found["linear_probe_accuracy"] == pytest.approx(
-        expected.score(scaler.transform(test.features), test.labels), abs=0.005
-    )
+    reference = LogisticRegression(C=1 / strength, max_iter=1000, tol=1e-6)
+    reference.fit(scaler.transform(train.features), train.labels)
+    expected = reference.score(scaler.transform(test.features), test.labels)
+    assert values["linear_probe_accuracy"] == pytest.approx(expected, abs=0.005)
 
 
 def test_the_strength_is_chosen_on_training_examples(rng):
     """Few examples, many features that say nothing: a strong penalty is chosen, and helps."""
     labels = np.arange(40) % 2
-    train, test = (
-        Examples(
-            np.concatenate(
-                [(2 * labels - 1)[:, None] + rng.normal(size=(40, 1)), rng.normal(size=(40, 200))],
-                1,
-            ).astype(np.float32),
-            labels,
-        )
-        for _ in range(2)
-    )
-    details = metrics.run("probe", train, test, OPTIONS)[1]
-    assert details["probe"]["l2_strength"] > linear_probe.STRENGTHS[-1]
-    assert (
-        metrics.run("probe", train, dataclasses.replace(test, labels=1 - labels), OPTIONS)[1]
-        == details
-    )
+
+    def noisy_examples():
+        signal = (2 * labels - 1)[:, None] + rng.normal(size=(40, 1))
+        features = np.concatenate([signal, rng.normal(size=(40, 200))], 1)
+        return Examples(features.astype(np.float32), labels)
+
+    train, test = noisy_examples(), noisy_examples()
+    detail = run_detail("probe", train, test)
+    assert detail["l2_strength"] > linear_probe.STRENGTHS[-1]
+    assert run_detail("probe", train, dataclasses.replace(test, labels=1 - labels)) == detail
 
 
 @pytest.mark.parametrize(
-    ("scores", "looked_at"),
+    ("scores", "num_computed"),
     [
         ([0.252, 0.254, 0.253, 0.29, 0.31, 0.305], 6),
         ([0.5, 0.6, 0.59, 0.61, 0.4, 0.9], 5),
@@ -204,44 +193,40 @@ def test_the_strength_is_chosen_on_training_examples(rng):
         ([1.0, 0.999, 1.0, 1.0, 1.0, 1.0], 2),
     ],
 )
-def test_only_a_clear_fall_ends_the_search_for_a_strength(monkeypatch, scores, looked_at):
+def test_only_a_clear_fall_ends_the_search_for_a_strength(monkeypatch, scores, num_computed):
     """Of 1,000 examples 0.253 after 0.254 is chance, 0.4 after 0.61 is not."""
     left = iter(scores)
-    monkeypatch.setattr(
-        linear_probe,
-        "_quietly",
-        lambda regression, *fitted_to: types.SimpleNamespace(score=lambda *held_out: next(left)),
-    )
-    right = linear_probe._path((), (np.zeros([1000, 2]), np.zeros(1000)), True)
-    assert right.tolist() == scores[:looked_at] + [0.0] * (len(scores) - looked_at)
+    monkeypatch.setattr(LogisticRegression, "fit", lambda *fitted_to: None)
+    monkeypatch.setattr(LogisticRegression, "score", lambda *held_out: next(left))
+    held_out = (np.zeros([1000, 2]), np.zeros(1000))
+    accuracies = linear_probe._accuracy_of_strengths(([], []), held_out, stops_early=True)
+    not_computed = [0.0] * (len(scores) - num_computed)
+    assert accuracies.tolist() == scores[:num_computed] + not_computed
 
 
 def test_probe_of_one_example_a_class(rng):
     """Nothing can be held out, so the strength is 1."""
     train = clusters(rng, 0.01, 3)
-    found, details = metrics.run("probe", train, clusters(rng, 0.01), OPTIONS)
-    assert (found["linear_probe_accuracy"], details["probe"]["l2_strength"]) == (1, 1)
+    values, details = metrics.run("probe", train, clusters(rng, 0.01), OPTIONS)
+    assert (values["linear_probe_accuracy"], details["probe"]["l2_strength"]) == (1, 1)
 
 
 def test_probe_in_minibatches_equals_the_exact_one(digits, monkeypatch):
     train, test = digits
-    monkeypatch.setattr(linear_probe, "SGD_EXAMPLES", 100)
-    monkeypatch.setattr(sgd_probe, "LEAST_STEPS", 600)
-    found, details = metrics.run("probe", train, test, OPTIONS)
+    monkeypatch.setattr(linear_probe, "MAX_LBFGS_EXAMPLES", 100)
+    monkeypatch.setattr(sgd_probe, "MIN_STEPS", 600)
+    values, details = metrics.run("probe", train, test, OPTIONS)
     assert details["probe"]["solver"] == "minibatches"
-    strength, fitted_to = (
-        details["probe"]["l2_strength"],
-        np.random.default_rng(0).permutation(600)[120:],
-    )
+    strength = details["probe"]["l2_strength"]
+    fitted_to = np.random.default_rng(0).permutation(600)[120:]
     exact = linear_probe.fit(train.features[fitted_to], train.labels[fitted_to], strength)
-    assert found["linear_probe_accuracy"] == pytest.approx(
-        exact.score(test.features, test.labels), abs=0.01
-    )
+    expected = exact.score(test.features, test.labels)
+    assert values["linear_probe_accuracy"] == pytest.approx(expected, abs=0.01)
 
 
 def test_minibatches_of_two_classes_and_labels_with_gaps(digits, monkeypatch):
-    train, test = (one.take(np.isin(one.labels, (3, 8))) for one in digits)
-    monkeypatch.setattr(sgd_probe, "LEAST_STEPS", 200)
+    train, test = (examples.take(np.isin(examples.labels, (3, 8))) for examples in digits)
+    monkeypatch.setattr(sgd_probe, "MIN_STEPS", 200)
     fitted, _ = sgd_probe.fit(train, (1.0, 0.1), 0.2)
     assert fitted.score(test.features, test.labels) > 0.95
 
@@ -249,37 +234,33 @@ def test_minibatches_of_two_classes_and_labels_with_gaps(digits, monkeypatch):
 def test_few_labels_equals_a_loop(digits):
     """Each draw has n examples of each class; mean and spread are those over draws."""
     train, test = digits
-    found, details = metrics.run("few_labels", train, test, OPTIONS)
-    scaler, rows = (
-        StandardScaler().fit(train.features),
-        {row["labels_per_class"]: row for row in details["few_labels"]},
-    )
-    assert [*rows] == [1, 2, 5, 10, 20]
+    values, details = metrics.run("few_labels", train, test, OPTIONS)
+    by_count = {entry["labels_per_class"]: entry for entry in details["few_labels"]}
+    assert list(by_count) == [1, 2, 5, 10, 20]
+    scaler = StandardScaler().fit(train.features)
     draws = []
     for seed in range(5):
         rng = np.random.default_rng(seed)
-        index = np.concatenate(
-            [rng.permutation(np.flatnonzero(train.labels == c))[:2] for c in range(10)]
-        )
-        fitted = LogisticRegression(C=1, max_iter=1000).fit(
-            scaler.transform(train.features[index]), train.labels[index]
-        )
+        members = [np.flatnonzero(train.labels == label) for label in range(10)]
+        index = np.concatenate([rng.permutation(numbers)[:2] for numbers in members])
+        fitted = LogisticRegression(C=1, max_iter=1000)
+        fitted.fit(scaler.transform(train.features[index]), train.labels[index])
         draws.append(fitted.score(scaler.transform(test.features), test.labels))
-    assert rows[2]["draws"] == pytest.approx(draws, abs=0.01)
-    assert (rows[2]["mean"], rows[2]["std"]) == (
-        pytest.approx(np.mean(rows[2]["draws"])),
-        pytest.approx(np.std(rows[2]["draws"])),
-    )
-    assert found["few_labels_2_accuracy"] == rows[2]["mean"]
-    assert rows[1]["mean"] < rows[5]["mean"] < rows[20]["mean"]
+    two_labels = by_count[2]
+    assert two_labels["draws"] == pytest.approx(draws, abs=0.01)
+    assert two_labels["mean"] == pytest.approx(np.mean(two_labels["draws"]))
+    assert two_labels["std"] == pytest.approx(np.std(two_labels["draws"]))
+    assert values["few_labels_2_accuracy"] == two_labels["mean"]
+    assert by_count[1]["mean"] < by_count[5]["mean"] < by_count[20]["mean"]
 
 
 def test_few_labels_of_few(digits):
-    """With two labels a class in all there is one draw of two, and no figure for more."""
+    """With two labels a class in all there is one draw of two, and no metric for more."""
     train, test = digits
     index = np.concatenate([np.flatnonzero(train.labels == c)[:2] for c in range(10)])
-    rows = metrics.run("few_labels", train.take(index), test, OPTIONS)[1]["few_labels"]
-    assert [(row["labels_per_class"], len(row["draws"])) for row in rows] == [(1, 5), (2, 1)]
+    entries = run_detail("few_labels", train.take(index), test)
+    draws = {entry["labels_per_class"]: len(entry["draws"]) for entry in entries}
+    assert draws == {1: 5, 2: 1}
 
 
 # Clustering
@@ -288,42 +269,37 @@ def test_few_labels_of_few(digits):
 def test_clustering_equals_scikit_learn(digits):
     from sklearn.cluster import KMeans
 
-    test = digits[1]
-    found = KMeans(10, n_init=3, random_state=0).fit_predict(normalize(test.features))
-    pairs = [(i, j) for i in range(len(found)) for j in range(i)]
-    together, same = (
-        np.array([values[i] == values[j] for i, j in pairs]) for values in (found, test.labels)
-    )
-    expected = (
-        together.mean() * same.mean()
-    )  # the adjusted Rand index, from its definition over pairs
+    _, test = digits
+    assigned = KMeans(10, n_init=3, random_state=0).fit_predict(normalize(test.features))
+    first, second = np.tril_indices(len(assigned), -1)  # all pairs
+    together = assigned[first] == assigned[second]
+    same = test.labels[first] == test.labels[second]
+    # The adjusted Rand index, from its definition over pairs.
+    expected = together.mean() * same.mean()
     ari = ((together & same).mean() - expected) / ((together.mean() + same.mean()) / 2 - expected)
-    result = figures("clustering", None, test)
+    result = run_metrics("clustering", None, test)
     assert result["clustering_ari"] == pytest.approx(ari)
-    assert result["clustering_nmi"] == pytest.approx(
-        sklearn_metrics.normalized_mutual_info_score(test.labels, found)
-    )
+    nmi = sklearn_metrics.normalized_mutual_info_score(test.labels, assigned)
+    assert result["clustering_nmi"] == pytest.approx(nmi)
 
 
 @hypothesis_settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=30))
 def test_matched_accuracy_is_that_of_the_best_of_all_matchings(pairs):
-    import itertools
-
-    labels, found = np.array(pairs).T
-    best = max(
-        np.mean(np.array(order)[found] == labels) for order in itertools.permutations(range(4))
-    )
-    assert clustering.matched_accuracy(labels, found) == pytest.approx(best)
+    labels, assigned = np.array(pairs).T
+    orders = [np.array(order) for order in itertools.permutations(range(4))]
+    best = max(np.mean(order[assigned] == labels) for order in orders)
+    assert clustering.matched_accuracy(labels, assigned) == pytest.approx(best)
 
 
 # Retrieval
 
 
 def test_retrieval_equals_scikit_learn(digits):
-    test = digits[1].drawn(150)
+    _, test = digits
+    test = test.drawn(150)
     cosine = sklearn_metrics.pairwise.cosine_similarity(test.features)
-    precision, recall = [], {k: [] for k in retrieval.AT}
+    precision, recall = [], {k: [] for k in retrieval.RECALL_AT}
     for i in range(150):
         others = np.arange(150) != i
         hits = (test.labels == test.labels[i])[others]
@@ -331,7 +307,7 @@ def test_retrieval_equals_scikit_learn(digits):
         first = hits[np.argsort(-cosine[i][others])]
         for k in recall:
             recall[k].append(first[:k].any())
-    result = figures("retrieval", None, test)
+    result = run_metrics("retrieval", None, test)
     assert result["retrieval_map"] == pytest.approx(np.mean(precision))
     for k in recall:
         assert result[f"retrieval_recall_at_{k}"] == pytest.approx(np.mean(recall[k]))
@@ -343,26 +319,24 @@ def test_a_class_of_one_is_no_query(rng):
         np.array([[1, 0], [1, 0.1], [0, 1], [0.1, 1], [1, 1]], np.float32),
         np.array([0, 0, 1, 1, 2]),
     )
-    assert figures("retrieval", None, test)["retrieval_map"] == 1
+    assert run_metrics("retrieval", None, test)["retrieval_map"] == 1
     with pytest.raises(NotPossible, match="no class has two test examples"):
-        figures("retrieval", None, Examples(test.features, np.arange(5)))
+        run_metrics("retrieval", None, Examples(test.features, np.arange(5)))
 
 
-def test_shown_neighbours(digits):
-    test = digits[1]
-    rows = metrics.run("neighbors", None, test, OPTIONS)[1]["neighbors"]
-    assert {test.labels[row["query"]] for row in rows} == set(range(10)) and len(
-        rows
-    ) == retrieval.SHOWN
+def test_neighbors(digits):
+    _, test = digits
+    queries = run_detail("neighbors", None, test)
+    assert {test.labels[entry["query"]] for entry in queries} == set(range(10))
+    assert len(queries) == retrieval.NUM_QUERIES
     cosine = sklearn_metrics.pairwise.cosine_similarity(test.features)
-    for row in rows:
-        others = [i for i in np.argsort(-cosine[row["query"]]) if i != row["query"]]
-        assert row["neighbors"] == others[:8]
-        assert row["similarity"] == pytest.approx(cosine[row["query"]][others[:8]], abs=1e-4)
-    unlabeled = metrics.run("neighbors", None, Examples(test.features, np.full(400, -1)), OPTIONS)[
-        1
-    ]["neighbors"]
-    assert len(unlabeled) == retrieval.SHOWN
+    for entry in queries:
+        query = entry["query"]
+        nearest = [i for i in np.argsort(-cosine[query]) if i != query][:8]
+        assert entry["neighbors"] == nearest
+        assert entry["similarity"] == pytest.approx(cosine[query][nearest], abs=1e-4)
+    unlabeled = Examples(test.features, np.full(400, -1))
+    assert len(run_detail("neighbors", None, unlabeled)) == retrieval.NUM_QUERIES
 
 
 # The trained classifier
@@ -372,37 +346,39 @@ def test_classifier_equals_scikit_learn(digits):
     train, test = digits
     fitted = linear_probe.fit(train.features, train.labels, 100.0)
     logits = fitted.decision_function(test.features).astype(np.float32)
-    found, details = metrics.run("classifier", None, Examples(logits, test.labels), OPTIONS)
+    values, details = metrics.run("classifier", None, Examples(logits, test.labels), OPTIONS)
     odds = fitted.predict_proba(test.features)
-    assert found["label_top_1_accuracy"] == pytest.approx(
-        sklearn_metrics.accuracy_score(test.labels, odds.argmax(1))
-    )
-    assert found["label_top_5_accuracy"] == pytest.approx(
-        sklearn_metrics.top_k_accuracy_score(test.labels, odds, k=5)
-    )
-    assert found["negative_log_likelihood"] == pytest.approx(
-        sklearn_metrics.log_loss(test.labels, odds), rel=1e-4
-    )
-    assert (
-        details["confusion"]
-        == sklearn_metrics.confusion_matrix(test.labels, odds.argmax(1)).tolist()
-    )
-    assert details["per_class_accuracy"] == pytest.approx(
-        sklearn_metrics.recall_score(test.labels, odds.argmax(1), average=None)
-    )
-    correct, confidence = odds.argmax(1) == test.labels, odds.max(1)
+    predicted = odds.argmax(1)
+    expected = {
+        "label_top_1_accuracy": sklearn_metrics.accuracy_score(test.labels, predicted),
+        "label_top_5_accuracy": sklearn_metrics.top_k_accuracy_score(test.labels, odds, k=5),
+        "negative_log_likelihood": sklearn_metrics.log_loss(test.labels, odds),
+    }
+    for name, value in expected.items():
+        assert values[name] == pytest.approx(value, rel=1e-4)
+    confusion = sklearn_metrics.confusion_matrix(test.labels, predicted)
+    assert details["confusion"] == confusion.tolist()
+    recall = sklearn_metrics.recall_score(test.labels, predicted, average=None)
+    assert details["per_class_accuracy"] == pytest.approx(recall)
+    correct, confidence = predicted == test.labels, odds.max(1)
+    check_calibration(values, details, correct, confidence)
+    wrong = sorted(np.flatnonzero(~correct), key=lambda i: -confidence[i])
+    mistakes = [mistake["example"] for mistake in details["mistakes"]]
+    assert mistakes == wrong[: classifier.MAX_MISTAKES]
+
+
+def check_calibration(values, details, correct, confidence):
+    """The reliability diagram and its error, against scikit-learn and SciPy."""
     accuracies, confidences = calibration.calibration_curve(correct, confidence, n_bins=15)
     filled = [b for b in details["reliability"] if b["count"]]
     assert [b["accuracy"] for b in filled] == pytest.approx(accuracies)
     assert [b["confidence"] for b in filled] == pytest.approx(confidences, rel=1e-4)
-    ece = stats.binned_statistic(
+    in_bins = stats.binned_statistic(
         confidence, [correct, confidence], "sum", bins=15, range=(0, 1)
-    ).statistic
-    assert found["expected_calibration_error"] == pytest.approx(
-        np.abs(ece[0] - ece[1]).sum() / len(test), rel=1e-3
     )
-    wrong = sorted(np.flatnonzero(~correct), key=lambda i: -confidence[i])
-    assert [m["example"] for m in details["mistakes"]] == wrong[: classifier.SHOWN]
+    num_correct, total_confidence = in_bins.statistic
+    error = np.abs(num_correct - total_confidence).sum() / len(correct)
+    assert values["expected_calibration_error"] == pytest.approx(error, rel=1e-3)
 
 
 def test_calibration_of_known_cases():
@@ -411,61 +387,51 @@ def test_calibration_of_known_cases():
     known = {0: 0.0, 3: 0.3}  # how many are of the other class -> the error, at confidence 1
     for others, expected in known.items():
         labels = np.array([1] * others + [0] * (10 - others))
-        assert figures("classifier", None, Examples(sure, labels))[
-            "expected_calibration_error"
-        ] == pytest.approx(expected)
+        values = run_metrics("classifier", None, Examples(sure, labels))
+        assert values["expected_calibration_error"] == pytest.approx(expected)
 
 
 def test_a_class_that_is_not_there():
-    details = metrics.run("classifier", None, Examples(np.eye(3), np.array([0, 1, 1])), OPTIONS)[1]
+    examples = Examples(np.eye(3), np.array([0, 1, 1]))
+    _, details = metrics.run("classifier", None, examples, OPTIONS)
     assert details["per_class_accuracy"] == [1, 0.5, None]
     assert details["confusion"] == [[1, 0, 0], [0, 1, 1], [0, 0, 0]]
 
 
 def test_a_constant_classifier_gets_nothing():
     """All logits equal is not a right answer."""
-    result = dict(
-        classifier.evaluate(None, Examples(np.zeros((4, 10)), np.zeros(4, np.int64)), OPTIONS)
-    )
-    assert result["label_top_1_accuracy"] == 0
+    examples = Examples(np.zeros((4, 10)), np.zeros(4, np.int64))
+    assert run_metrics("classifier", None, examples)["label_top_1_accuracy"] == 0
 
 
 # Health
 
 
 def test_health_equals_slow_loops(rng):
-    features, views = (
-        rng.normal(size=(30, 6)).astype(np.float32),
-        rng.normal(size=(9, 2, 6)).astype(np.float32),
-    )
+    features = rng.normal(size=(30, 6)).astype(np.float32)
+    views = rng.normal(size=(9, 2, 6)).astype(np.float32)
     features[:, 4] = 2.5
-    result = figures("health", None, Examples(features, np.full(30, -1), views))
+    result = run_metrics("health", None, Examples(features, np.full(30, -1), views))
     values = np.linalg.svd(features.astype(np.float64), compute_uv=False)
     assert result["feature_rank"] == pytest.approx(np.exp(stats.entropy(values)), rel=1e-6)
     unit = normalize(features)
-    assert result["feature_std"] == pytest.approx(
-        np.mean([np.std(unit[:, c]) for c in range(6)]) * 6**0.5, rel=1e-5
-    )
-    pairs = [
-        np.exp(-2 * np.sum((unit[i] - unit[j]) ** 2))
-        for i in range(30)
-        for j in range(30)
-        if i != j
-    ]
-    assert result["uniformity"] == pytest.approx(np.log(np.mean(pairs)), rel=1e-5)
-    both = [normalize(pair) for pair in views]
-    assert result["alignment"] == pytest.approx(
-        np.mean([np.sum((a - b) ** 2) for a, b in both]), rel=1e-5
-    )
+    deviations = [np.std(unit[:, channel]) for channel in range(6)]
+    assert result["feature_std"] == pytest.approx(np.mean(deviations) * 6**0.5, rel=1e-5)
+    potentials = []
+    for i, j in itertools.permutations(range(30), 2):
+        potentials.append(np.exp(-2 * np.sum((unit[i] - unit[j]) ** 2)))
+    assert result["uniformity"] == pytest.approx(np.log(np.mean(potentials)), rel=1e-5)
+    distances = []
+    for pair in views:
+        first, second = normalize(pair)
+        distances.append(np.sum((first - second) ** 2))
+    assert result["alignment"] == pytest.approx(np.mean(distances), rel=1e-5)
     assert result["dead_dimensions"] == pytest.approx(1 / 6)
 
 
 def test_health_of_known_cases(rng):
-    collapsed = figures(
-        "health",
-        None,
-        Examples(np.ones((50, 8), np.float32), np.full(50, -1), np.ones((5, 2, 8), np.float32)),
-    )
+    features, views = np.ones((50, 8), np.float32), np.ones((5, 2, 8), np.float32)
+    collapsed = run_metrics("health", None, Examples(features, np.full(50, -1), views))
     assert collapsed == {
         "feature_rank": pytest.approx(1),
         "dead_dimensions": 1,
@@ -473,39 +439,42 @@ def test_health_of_known_cases(rng):
         "uniformity": pytest.approx(0),
         "alignment": 0,
     }
-    spread = figures(
-        "health", None, Examples(rng.normal(size=(5000, 8)).astype(np.float32), np.full(5000, -1))
-    )
-    assert spread["feature_rank"] == pytest.approx(8, abs=0.01) and spread[
-        "feature_std"
-    ] == pytest.approx(1, abs=0.01)
+    features = rng.normal(size=(5000, 8)).astype(np.float32)
+    spread = run_metrics("health", None, Examples(features, np.full(5000, -1)))
+    assert spread["feature_rank"] == pytest.approx(8, abs=0.01)
+    assert spread["feature_std"] == pytest.approx(1, abs=0.01)
     assert spread["uniformity"] < -3 and "alignment" not in spread
 
 
 # What can't be evaluated
 
 
-def broken(digits, what):
+def without_labels(examples):
+    return dataclasses.replace(examples, labels=np.full(len(examples), -1))
+
+
+def broken(digits, defect):
+    """(training examples, test examples, options) with a defect."""
     train, test = digits
     options = OPTIONS
-    if what == "no labels":
-        train, test = (dataclasses.replace(one, labels=np.full(len(one), -1)) for one in digits)
-    elif what == "one class":
-        train, test = (one.take(one.labels == 3) for one in digits)
-    elif what == "not a number":
+    if defect == "no labels":
+        train, test = without_labels(train), without_labels(test)
+    elif defect == "one class":
+        train, test = train.take(train.labels == 3), test.take(test.labels == 3)
+    elif defect == "not a number":
         features = test.features.copy()
         features[5, 2] = np.nan
         test = dataclasses.replace(test, features=features)
-    elif what == "fewer than k":
+    elif defect == "fewer than k":
         options = EvalConfig(knn_k=200, knn_temperature=0.1)
         train = train.drawn(100)
-    elif what == "one example":
+    elif defect == "one example":
         test = test.take(np.arange(1))
     return train, test, options
 
 
 @pytest.mark.parametrize(
-    ("what", "reasons"),
+    ("defect", "reasons"),
     [
         (
             "no labels",
@@ -527,13 +496,9 @@ def broken(digits, what):
         ),
         (
             "not a number",
-            {
-                name: "1 of 400 test examples have features that are not finite"
-                for name, one in EVALUATIONS.items()
-                if one.of == "features"
-            },
+            dict.fromkeys(OF_FEATURES, "1 of 400 test examples have features that are not finite"),
         ),
-        ("fewer than k", {"knn": "--knn_k=200 neighbours are to vote, and there are 100"}),
+        ("fewer than k", {"knn": "--knn_k=200 neighbors are to vote, and there are 100"}),
         (
             "one example",
             {
@@ -545,27 +510,28 @@ def broken(digits, what):
         ),
     ],
 )
-def test_what_is_not_possible_says_so_and_the_others_go_on(digits, what, reasons):
+def test_what_is_not_possible_says_so_and_the_others_are_computed(digits, defect, reasons):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for name in [name for name, one in EVALUATIONS.items() if one.of == "features"]:
-            arguments = broken(digits, what)
+        for name in OF_FEATURES:
+            arguments = broken(digits, defect)
             if name in reasons:
                 with pytest.raises(NotPossible, match=reasons[name]):
                     metrics.run(name, *arguments)
             else:
-                found, details = metrics.run(name, *arguments)
-                assert all(np.isfinite(value) for value in found.values()) and (found or details)
+                values, details = metrics.run(name, *arguments)
+                assert np.isfinite(list(values.values())).all() and (values or details)
 
 
 def test_examples_without_label_do_not_count(digits):
     train, test = digits
     some = dataclasses.replace(test, labels=np.where(np.arange(400) < 100, test.labels, -1))
     for name in ("probe", "knn", "clustering", "retrieval"):
-        assert figures(name, train, some) == figures(name, train, test.take(np.arange(100)))
+        assert run_metrics(name, train, some) == run_metrics(name, train, test.take(np.arange(100)))
 
 
 def test_no_training_examples(digits):
+    _, test = digits
     with pytest.raises(NotPossible, match="no training example has a label"):
-        metrics.run("knn", None, digits[1], OPTIONS)
-    assert figures("retrieval", None, digits[1])
+        metrics.run("knn", None, test, OPTIONS)
+    assert run_metrics("retrieval", None, test)
