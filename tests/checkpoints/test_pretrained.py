@@ -10,6 +10,7 @@ from etils import epath
 from tests.helpers import reference_model
 from tf_simclr import config
 from tf_simclr.checkpoints import pretrained, teacher, weights
+from tf_simclr.commands import export
 from tf_simclr.errors import UserError
 from tf_simclr.export import exporter, model_card
 from tf_simclr.models import resnet
@@ -17,7 +18,7 @@ from tf_simclr.models.network import Network
 from tf_simclr.objectives import objective_class
 from tf_simclr.training.experiment import build_experiment
 
-NETWORKS = {  # {name: (of the stand-in, of ours)}
+NETWORKS = {  # {name: (arguments of the stand-in, flags)}
     "18": (
         {"depth": 18, "image_size": 32, "first_number": 8},
         {"resnet_depth": 18, "image_size": 32},
@@ -41,7 +42,7 @@ NETWORKS = {  # {name: (of the stand-in, of ours)}
 WIDTH, CLASSES = 0.125, 7
 BLOCKS = {
     depth: (counts, reference_model.BLOCKS[depth]) for depth, (_, counts) in resnet.FAMILY.items()
-}  # {depth: (ours, the papers')}
+}  # {depth: (blocks of each group here, in the original release)}
 SHORT = (
     1,
     2,
@@ -59,7 +60,7 @@ def _short():
         yield
 
 
-def of_papers(name):
+def original_network(name):
     return reference_model.ReferenceModel(
         **{"width": WIDTH, "num_classes": CLASSES, "proj_out_dim": 8, **NETWORKS[name][0]}
     )
@@ -75,69 +76,63 @@ def save_flat(model, path):
     """A SavedModel as Keras saves models: variables have numbers, only names tell them apart."""
     module = reference_model.Exported(model)
     module.flat = model.in_order()[::-1]  # in whatever order
-    module.__call__.get_concrete_function(
-        tf.TensorSpec([None, None, None, 3], tf.float32), trainable=False
-    )
-    tf.saved_model.save(module, str(path))
+    save_module(module, path)
     return str(path)
 
 
+def save_module(module, path):
+    images = tf.TensorSpec([None, None, None, 3], tf.float32)
+    module.__call__.get_concrete_function(images, trainable=False)
+    tf.saved_model.save(module, str(path))
+
+
 @pytest.fixture(scope="module", params=NETWORKS)
-def papers(request, tmp_path_factory):
-    """(name, network of the papers' code, {layout: path})."""
-    model, folder = of_papers(request.param), tmp_path_factory.mktemp("papers")
+def original(request, tmp_path_factory):
+    """(name, network of the original release, {layout: path})."""
+    model, folder = original_network(request.param), tmp_path_factory.mktemp("papers")
     reference_model.save_checkpoint(model, folder / "checkpoint")
-    return (
-        request.param,
-        model,
-        {"flat": save_flat(model, folder / "flat"), "checkpoint": folder / "checkpoint"},
-    )
+    paths = {"flat": save_flat(model, folder / "flat"), "checkpoint": folder / "checkpoint"}
+    return request.param, model, paths
 
 
-def assert_same(found, expected, names=None):
-    assert names or sorted(found) == sorted(expected)
-    for name in names or expected:
-        scale = max(1.0, float(tf.reduce_max(tf.abs(expected[name]))))
-        np.testing.assert_allclose(
-            found[name] / scale, expected[name] / scale, atol=1e-5, err_msg=name
-        )
+def assert_same(outputs, reference, names=None):
+    assert names or sorted(outputs) == sorted(reference)
+    for name in names or reference:
+        scale = max(1.0, float(tf.reduce_max(tf.abs(reference[name]))))
+        value, expected = outputs[name] / scale, reference[name] / scale
+        np.testing.assert_allclose(value, expected, atol=1e-5, err_msg=name)
 
 
 @pytest.mark.parametrize("layout", ["flat", "checkpoint"])
-def test_all_endpoints_of_the_papers_networks(papers, layout, rng):
-    name, model, paths = papers
-    found = pretrained.load(paths[layout], settings=flags_of(name))
+def test_all_endpoints_of_the_original_networks(original, layout, rng):
+    name, model, paths = original
+    loaded = pretrained.load(paths[layout], settings=flags_of(name))
     images = tf.constant(rng.random((2, 40, 40, 3)), tf.float32)
-    assert_same(found.network(images), model(images))
-    assert found.class_names == tuple("0123456")
+    assert_same(loaded.network(images), model(images))
+    assert loaded.class_names == tuple("0123456")
 
 
-def test_whole_networks_have_the_papers_blocks():
-    assert len(BLOCKS) == len(reference_model.BLOCKS) and all(
-        ours == theirs for ours, theirs in BLOCKS.values()
-    )
+def test_whole_networks_have_the_original_blocks():
+    assert len(BLOCKS) == len(reference_model.BLOCKS)
+    for counts, expected in BLOCKS.values():
+        assert counts == expected
 
 
 def test_exported_again(tmp_path, rng):
-    model = of_papers("18")
+    model = original_network("18")
     reference_model.save_saved_model(model, tmp_path / "papers")
-    exporter.export_run(
-        flags_of(
-            "18",
-            mode="export",
-            checkpoint=str(tmp_path / "papers"),
-            model_dir=str(tmp_path / "run"),
-        )
-    )
+    paths = {"checkpoint": str(tmp_path / "papers"), "model_dir": str(tmp_path / "run")}
+    export.export_run(flags_of("18", mode="export", **paths))
     images = tf.constant(rng.random((2, 40, 40, 3)), tf.float32)
-    again = tf.saved_model.load(str(tmp_path / "run" / "saved_model" / "0"))
-    assert_same(again(images, trainable=False), model(images), model(images))
-    assert teacher.load(str(tmp_path / "run" / "saved_model" / "0"), 40).num_classes == CLASSES
+    path = str(tmp_path / "run" / "saved_model" / "0")
+    exported = tf.saved_model.load(path)
+    assert_same(exported(images, trainable=False), model(images), model(images))
+    assert teacher.load(path, 40).num_classes == CLASSES
 
 
-def test_fine_tuning_starts_from_the_papers_weights(tmp_path, rng):
+def test_fine_tuning_starts_from_the_original_weights(tmp_path, rng):
     """With the layers of the head that it needs; the linear layer is new."""
-    model = of_papers("18")
+    model = original_network("18")
     settings = flags_of(
         "18", train_mode="finetune", checkpoint=save_flat(model, tmp_path / "papers")
     )
@@ -158,15 +153,15 @@ def test_without_projection_head(tmp_path, rng):
     path = save_flat(model, tmp_path / "saved")
     images = tf.constant(rng.random((2, 32, 32, 3)), tf.float32)
     for values in ({"train_mode": "finetune"}, {"proj_head_mode": "none"}):
-        found = pretrained.load(path, settings=flags_of("18", **values))
-        assert_same(found.network(images), model(images), model(images))
+        loaded = pretrained.load(path, settings=flags_of("18", **values))
+        assert_same(loaded.network(images), model(images), model(images))
     with pytest.raises(UserError, match=r"projection_head/.* is missing there"):
         pretrained.load(path, settings=flags_of("18"))
 
 
 @pytest.fixture(scope="module")
 def path_of_18(tmp_path_factory):
-    return save_flat(of_papers("18"), tmp_path_factory.mktemp("papers") / "saved")
+    return save_flat(original_network("18"), tmp_path_factory.mktemp("papers") / "saved")
 
 
 @pytest.mark.parametrize(
@@ -188,82 +183,67 @@ def test_of_another_network(path_of_18, flags, hint):
 
 
 def test_what_has_no_place_is_an_error(tmp_path):
-    model = of_papers("18")
+    model = original_network("18")
     model.extra = tf.Variable(1.0, name="resnet/block_group1/se_layer/conv2d/scale")
-    for path in (
-        save_flat(model, tmp_path / "saved"),
-        reference_model.save_checkpoint(model, tmp_path / "checkpoint"),
-    ):
-        with pytest.raises(
-            UserError, match=r"(scale|extra\S*) and 0 more variables there have no place"
-        ):
+    saved_model = save_flat(model, tmp_path / "saved")
+    checkpoint = reference_model.save_checkpoint(model, tmp_path / "checkpoint")
+    message = r"(scale|extra\S*) and 0 more variables there have no place"
+    for path in (saved_model, checkpoint):
+        with pytest.raises(UserError, match=message):
             pretrained.load(path, settings=flags_of("18"))
 
 
 def test_names_whose_order_as_text_is_another_one():
     """8, 9, 10, 11 and 99, 100: what the tests above would not see otherwise."""
-    for network, before, after in (
-        ("18", "9/", "10/"),
-        ("50", "9/", "10/"),
-        ("50-sk", "99/", "100/"),
-    ):
-        names = [v.name for v in of_papers(network).in_order()]
+    for network, numbers in (("18", (9, 10)), ("50", (9, 10)), ("50-sk", (99, 100))):
+        names = [v.name for v in original_network(network).in_order()]
         assert names != sorted(names)
-        assert any(f"conv2d_{after}" in name for name in names) and any(
-            f"conv2d_{before}" in name for name in names
-        )
+        for number in numbers:
+            assert any(f"conv2d_{number}/" in name for name in names)
 
 
 def test_runs_and_exports_of_this_package(settings, tmp_path, rng):
-    given = settings(train_mode="finetune", ft_proj_selector=1, proj_out_dim=9)
-    network = Network(given, 10, 1)
+    options = settings(train_mode="finetune", ft_proj_selector=1, proj_out_dim=9)
+    network = Network(options, 10)
     network.build_variables()
-    about = model_card.ModelDescription(given, tuple("abcdefghij"), 3, {}, {})
-    exporter.export(network, about, epath.Path(tmp_path), given.export)
-    found = pretrained.load(str(tmp_path / "saved_model" / "3"))
-    assert (found.step, found.class_names) == (3, tuple("abcdefghij"))
-    assert found.settings.model == given.model
+    description = model_card.ModelDescription(options, tuple("abcdefghij"), 3, {}, {})
+    exporter.export(network, description, epath.Path(tmp_path), options=options.export)
+    loaded = pretrained.load(str(tmp_path / "saved_model" / "3"))
+    assert (loaded.step, loaded.class_names) == (3, tuple("abcdefghij"))
+    assert loaded.settings.model == options.model
     images = tf.constant(rng.random((2, 16, 16, 3)), tf.float32)
-    assert_same(found.network(images), network(images))
+    assert_same(loaded.network(images), network(images))
 
 
 def test_from_which_layer_the_linear_head_reads(tmp_path):
     """The variables do not tell, the outputs of a SavedModel do."""
-    model = of_papers("50")
+    model = original_network("50")
     path = save_flat(model, tmp_path / "saved")
-    with pytest.raises(
-        UserError,
-        match="gives another logits_sup than the SavedModel; "
-        "--ft_proj_selector=0 may be the wrong one",
-    ):
+    message = "another logits_sup than the SavedModel; --ft_proj_selector=0 may be the wrong one"
+    with pytest.raises(UserError, match=message):
         pretrained.load(path, settings=flags_of("50", ft_proj_selector=0))
-    found = pretrained.load(
-        path, settings=flags_of("50", train_mode="finetune")
-    )  # with the first layer of the head alone
-    assert len(found.network.projection_head.norms) == 1
+    # With the first layer of the head alone:
+    loaded = pretrained.load(path, settings=flags_of("50", train_mode="finetune"))
+    assert len(loaded.network.projection_head.norms) == 1
 
 
 @pytest.mark.parametrize("prefix", ["", "model/"])
 def test_lists_of_variables_beside_the_nested_ones(tmp_path, prefix):
     """As Keras 2 writes them: some variables are in a list first, the others where they are."""
-    model = of_papers("18")
+    model = original_network("18")
     for v in model.in_order():
         v._handle_name = prefix + v.name
     module = reference_model.Exported(model)
     module.trainable_variables_list = [v for v in model.in_order() if v.trainable]
-    module.__call__.get_concrete_function(
-        tf.TensorSpec([None, None, None, 3], tf.float32), trainable=False
-    )
-    tf.saved_model.save(module, str(tmp_path / "saved"))
+    save_module(module, tmp_path / "saved")
     images = tf.random.stateless_uniform([2, 32, 32, 3], [1, 2])
-    assert_same(
-        pretrained.load(tmp_path / "saved", settings=flags_of("18")).network(images), model(images)
-    )
+    loaded = pretrained.load(tmp_path / "saved", settings=flags_of("18"))
+    assert_same(loaded.network(images), model(images))
 
 
-def test_flags_of_the_papers_code_beside_its_checkpoint(tmp_path):
-    """Its training writes a file of the same name, which is not ours."""
-    reference_model.save_checkpoint(of_papers("18"), tmp_path)
+def test_flags_of_the_original_code_beside_its_checkpoint(tmp_path):
+    """Its training writes a file of the same name, which is another one."""
+    reference_model.save_checkpoint(original_network("18"), tmp_path)
     (tmp_path / "flags.json").write_text('{"logtostderr": false, "train_mode": null}')
     assert pretrained.load(tmp_path, settings=flags_of("18")).class_names == tuple("0123456")
 
@@ -274,24 +254,20 @@ def test_evaluation_of_other_weights(settings, tmp_path):
     run.directory.create()
     run.commit_directory()
     run.checkpoints.save()
-    asked = {"mode": "eval", "checkpoint": str(tmp_path / "start")}
-    assert build_experiment(settings(**asked)).imported.num_classes == 10
-    assert build_experiment(settings(**asked), alone=False).imported is None
-    assert (
-        build_experiment(settings(**asked, eval_timeout=1)).imported is None
-    )  # it waits for a training
-    with pytest.raises(
-        UserError,
-        match=r"another network than the flags say; "
-        "give --width_multiplier=0.07 --ft_proj_selector=0",
-    ):
-        build_experiment(settings(**asked, width_multiplier=0.1, ft_proj_selector=1))
+    flags = {"mode": "eval", "checkpoint": str(tmp_path / "start")}
+    assert build_experiment(settings(**flags)).imported.num_classes == 10
+    assert build_experiment(settings(**flags), alone=False).imported is None
+    waits_for_a_training = settings(**flags, eval_timeout=1)
+    assert build_experiment(waits_for_a_training).imported is None
+    message = "another network than the flags say; give --width_multiplier=0.07"
+    with pytest.raises(UserError, match=f"{message} --ft_proj_selector=0"):
+        build_experiment(settings(**flags, width_multiplier=0.1, ft_proj_selector=1))
     (tmp_path / "start" / "data.json").write_text(json.dumps({"class_names": list("abcdefghij")}))
     with pytest.raises(UserError, match=r"its class 0 is a, that of digits is 0; they must agree"):
-        build_experiment(settings(**asked))
+        build_experiment(settings(**flags))
     (tmp_path / "start" / "flags.json").write_text("[1]")
     with pytest.raises(UserError, match=r"start/flags.json: it is not the configuration of a run"):
-        build_experiment(settings(**asked))
+        build_experiment(settings(**flags))
 
 
 def test_what_is_no_network(tmp_path, settings):
