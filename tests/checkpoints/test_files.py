@@ -109,7 +109,9 @@ def test_without_a_manifest_tensorflow_checks(saved, tmp_path, monkeypatch):
     (directory / "ckpt-3.sha256.json").unlink()
     assert checkpoint_files.newest(directory) == str(directory / "ckpt-3")
     overwrite(directory / "ckpt-3.data-00000-of-00001", random.Random(0))
-    monkeypatch.setattr(checkpoint_files, "_known_problems", {})  # the file may have the time it had
+    monkeypatch.setattr(
+        checkpoint_files, "_known_problems", {}
+    )  # the file may have the time it had
     assert checkpoint_files.newest(directory) == str(directory / "ckpt-2")
 
 

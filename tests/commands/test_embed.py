@@ -1,4 +1,4 @@
-"""Embeddings of images in a file, with predictions and neighbours."""
+"""Embeddings of images in a file, with predictions and neighbors."""
 
 import json
 
@@ -24,11 +24,11 @@ def model(settings, tmp_path):
     def make(num_classes):
         network = Network(settings(), num_classes)
         network.build_variables()
-        about = model_card.ModelDescription(
-            network.settings, tuple("abcdefghij"[:num_classes]), 1, {}, {}
-        )
-        exporter.export(network, about, epath.Path(tmp_path / "of"), network.settings.export)
-        return str(tmp_path / "of" / "saved_model" / "1")
+        options, class_names = network.settings, tuple("abcdefghij"[:num_classes])
+        description = model_card.ModelDescription(options, class_names, 1, {}, {})
+        directory = epath.Path(tmp_path / "exported")
+        exporter.export(network, description, directory, options=options.export)
+        return str(directory / "saved_model" / "1")
 
     return make
 
@@ -36,7 +36,8 @@ def model(settings, tmp_path):
 @pytest.fixture
 def photos(tmp_path, rng):
     """A folder of 12 images in two classes and one beside them."""
-    for name in [f"{kind}/{i}.png" for kind in ("cat", "dog") for i in range(6)] + ["other.png"]:
+    names = [f"{kind}/{number}.png" for kind in ("cat", "dog") for number in range(6)]
+    for name in [*names, "other.png"]:
         path = tmp_path / "photos" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(rng.integers(0, 256, (9, 12, 3), dtype=np.uint8)).save(path)
@@ -44,110 +45,98 @@ def photos(tmp_path, rng):
 
 
 def slow_neighbors(embeddings, count):
-    found = []
-    for i, a in enumerate(embeddings):
-        cosines = [
-            (float(a @ b / np.linalg.norm(a) / np.linalg.norm(b)), j)
-            for j, b in enumerate(embeddings)
-            if j != i
-        ]
-        found.append([value for value, _ in sorted(cosines, reverse=True)[:count]])
-    return np.array(found)
+    """The cosines of the nearest others of each embedding."""
+    unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    nearest = []
+    for query, embedding in enumerate(unit):
+        others = np.delete(unit, query, 0)
+        nearest.append(np.sort(others @ embedding)[::-1][:count])
+    return np.array(nearest)
 
 
-@pytest.mark.parametrize("ending", [".npz", ".parquet"])
-def test_a_folder(settings, model, photos, tmp_path, ending):
+def embed_folder(settings, photos, path, output="", **flags):
+    flags = {"dataset": f"folder:{photos}", "checkpoint": path, **flags}
+    embed.embed(settings(embed_output=str(output), **flags))
+
+
+def test_a_folder(settings, model, photos, tmp_path):
     path = model(10)
-    output = tmp_path / "out" / f"file{ending}"
-    embed.embed(
-        settings(
-            dataset=f"folder:{photos}", checkpoint=path, embed_output=str(output), embed_neighbors=4
-        )
-    )
-    if ending == ".npz":
-        with np.load(output) as file:
-            found = dict(file)
-    else:
-        found = {
-            name: np.array(column.to_pylist())
-            for name, column in zip(
-                parquet.read_table(output).column_names, parquet.read_table(output).columns
-            )
-        }
-    assert sorted(found["name"]) == sorted(
-        file.relative_to(photos).as_posix() for file in photos.rglob("*.png")
-    )
-    assert set(found["split"]) == {"train", "validation"}
-    assert list(found["label"]) == [
-        "" if name == "other.png" else name.split("/")[0] for name in found["name"]
-    ]
-    files = [str(photos / name) for name in found["name"]]
-    model_of_the_package = embed_of(path, files)
-    np.testing.assert_allclose(found["embedding"], model_of_the_package[0], rtol=1e-4, atol=1e-5)
-    probabilities = model_of_the_package[1]
-    assert list(found["predicted"]) == ["abcdefghij"[i] for i in probabilities.argmax(1)]
-    np.testing.assert_allclose(found["score"], probabilities.max(1), rtol=1e-4)
-    np.testing.assert_allclose(
-        found["similarity"], slow_neighbors(found["embedding"], 4), atol=1e-5
-    )
-    rows = np.arange(13)[:, None]
-    assert np.all(found["neighbors"] != rows)
-    unit = found["embedding"] / np.linalg.norm(found["embedding"], axis=1, keepdims=True)
-    np.testing.assert_allclose(
-        (unit[rows] * unit[found["neighbors"]]).sum(-1), found["similarity"], atol=1e-5
-    )
-
-
-def embed_of(path, files):
-    """(embeddings, probabilities) by `tf_simclr.load`."""
+    output = tmp_path / "out" / "file.npz"
+    embed_folder(settings, photos, path, output, embed_neighbors=4)
+    with np.load(output) as file:
+        columns = dict(file)
+    names = columns["name"]
+    files = {file.relative_to(photos).as_posix() for file in photos.rglob("*.png")}
+    assert len(names) == 13 and set(names) == files
+    assert set(columns["split"]) == {"train", "validation"}
+    folders = [name.rpartition("/")[0] for name in names]
+    assert list(columns["label"]) == folders  # that of other.png is empty
     loaded = tf_simclr.load(path)
-    return loaded.embed(files), loaded.predict(files)
+    images = [str(photos / name) for name in names]
+    np.testing.assert_allclose(columns["embedding"], loaded.embed(images), rtol=1e-4, atol=1e-5)
+    probabilities = loaded.predict(images)
+    predicted = ["abcdefghij"[label] for label in probabilities.argmax(1)]
+    assert list(columns["predicted"]) == predicted
+    np.testing.assert_allclose(columns["score"], probabilities.max(1), rtol=1e-4)
+    check_neighbors(columns)
+    check_parquet(settings, photos, path, tmp_path, columns)
+
+
+def check_neighbors(columns):
+    embeddings, neighbors = columns["embedding"], columns["neighbors"]
+    similarity = columns["similarity"]
+    np.testing.assert_allclose(similarity, slow_neighbors(embeddings, 4), atol=1e-5)
+    queries = np.arange(13)[:, None]
+    assert np.all(neighbors != queries)
+    unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    cosines = (unit[queries] * unit[neighbors]).sum(-1)
+    np.testing.assert_allclose(cosines, similarity, atol=1e-5)
+
+
+def check_parquet(settings, photos, path, tmp_path, columns):
+    """The same columns in the other format."""
+    output = tmp_path / "out" / "file.parquet"
+    embed_folder(settings, photos, path, output, embed_neighbors=4)
+    table = parquet.read_table(output)
+    assert set(table.column_names) == set(columns)
+    for name, column in zip(table.column_names, table.columns):
+        values = np.array(column.to_pylist())
+        if values.dtype.kind == "f":
+            np.testing.assert_allclose(values, columns[name], rtol=1e-4, atol=1e-5)
+        else:
+            np.testing.assert_array_equal(values, columns[name])
 
 
 def test_without_classes_and_neighbors(settings, model, photos, tmp_path):
-    path = model(0)
-    embed.embed(
-        settings(
-            dataset=f"folder:{photos}", checkpoint=path, embed_neighbors=0, embed_split="validation"
-        )
-    )
-    with np.load(tmp_path / "run" / "embeddings.npz") as found:
-        assert set(found) == {"name", "split", "label", "embedding"} and set(found["split"]) == {
-            "validation"
-        }
+    embed_folder(settings, photos, model(0), embed_neighbors=0, embed_split="validation")
+    with np.load(tmp_path / "run" / "embeddings.npz") as columns:
+        assert set(columns) == {"name", "split", "label", "embedding"}
+        assert set(columns["split"]) == {"validation"}
 
 
-def test_more_neighbors_than_images():
-    columns = embed.neighbors(np.eye(3, dtype=np.float32), 8)
-    assert columns["neighbors"].shape == (3, 2)
-    assert embed.neighbors(np.eye(1, dtype=np.float32), 8)["neighbors"].shape == (1, 0)
+@pytest.mark.parametrize(("num_images", "shape"), [(3, (3, 2)), (1, (1, 0))])
+def test_more_neighbors_than_images(num_images, shape):
+    columns = embed.nearest_neighbors(np.eye(num_images, dtype=np.float32), 8)
+    assert columns["neighbors"].shape == shape
 
 
 def test_which_weights_are_meant(settings, tmp_path):
     """Those of the run directory, unless another checkpoint is named than the run's own start."""
-    run, other = settings(checkpoint=str(tmp_path / "start")), str(tmp_path / "other")
-    assert pretrained.weights_path(run) == (
-        str(tmp_path / "start"),
-        "checkpoint",
-    )  # there is no run yet
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "flags.json").write_text(json.dumps(run.flat()))
-    assert pretrained.weights_path(run) == (str(tmp_path / "run"), "model_dir")
-    assert pretrained.weights_path(run.replace(checkpoint="")) == (
-        str(tmp_path / "run"),
-        "model_dir",
-    )
-    assert pretrained.weights_path(run.replace(checkpoint=other)) == (other, "checkpoint")
-    assert pretrained.weights_path(run.replace(checkpoint=other), alone=False) == (
-        str(tmp_path / "run"),
-        "model_dir",
-    )
-    (tmp_path / "run" / "flags.json").write_text(
-        json.dumps(run.replace(mode="eval").flat())
-    )  # an evaluation of weights from elsewhere
-    assert pretrained.weights_path(run) == (str(tmp_path / "start"), "checkpoint")
-    (tmp_path / "run" / "flags.json").unlink()
-    assert pretrained.weights_path(run, alone=False) == (
-        str(tmp_path / "run"),
-        "model_dir",
-    )  # a stage that has not begun
+    start, other = str(tmp_path / "start"), str(tmp_path / "other")
+    options = settings(checkpoint=start)
+    with_other = options.replace(checkpoint=other)
+    of_the_run = (str(tmp_path / "run"), "model_dir")
+    assert pretrained.weights_path(options) == (start, "checkpoint")  # there is no run yet
+    saved_flags = tmp_path / "run" / "flags.json"
+    saved_flags.parent.mkdir()
+    saved_flags.write_text(json.dumps(options.flat()))
+    assert pretrained.weights_path(options) == of_the_run
+    assert pretrained.weights_path(options.replace(checkpoint="")) == of_the_run
+    assert pretrained.weights_path(with_other) == (other, "checkpoint")
+    assert pretrained.weights_path(with_other, alone=False) == of_the_run
+    # An evaluation of weights from elsewhere:
+    saved_flags.write_text(json.dumps(options.replace(mode="eval").flat()))
+    assert pretrained.weights_path(options) == (start, "checkpoint")
+    # A stage that has not begun:
+    saved_flags.unlink()
+    assert pretrained.weights_path(options, alone=False) == of_the_run

@@ -1,5 +1,7 @@
 """Label subsets: balanced, seeded, the same for all readers; no other label reaches training."""
 
+import itertools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 
 from tf_simclr import config
 from tf_simclr.data import datasets, label_subset, mixture, pipeline
+from tf_simclr.data.source import Indexed
 from tf_simclr.errors import UserError
 
 LABELS = np.repeat([0, 1, 2, -1], [100, 40, 3, 20])
@@ -25,8 +28,8 @@ def test_a_fraction_keeps_the_same_share_of_each_class(all_labels, fraction, see
     chosen = label_subset.choose(all_labels, fraction, 0, seed)
     assert np.all(np.diff(chosen) > 0) and np.all(all_labels[chosen] >= 0)
     for label in set(all_labels) - {-1}:
-        kept, there = np.sum(all_labels[chosen] == label), np.sum(all_labels == label)
-        assert kept >= 1 and (abs(kept - fraction * there) <= 0.5 or kept == 1)
+        kept, total = np.sum(all_labels[chosen] == label), np.sum(all_labels == label)
+        assert kept >= 1 and (abs(kept - fraction * total) <= 0.5 or kept == 1)
 
 
 def test_so_many_of_each_class():
@@ -35,13 +38,13 @@ def test_so_many_of_each_class():
 
 
 def test_more_than_a_class_has():
-    with pytest.raises(UserError, match="class 2 has only 3 labelled examples"):
+    with pytest.raises(UserError, match="class 2 has only 3 labeled examples"):
         label_subset.choose(LABELS, 1.0, 4, seed=0)
 
 
 def test_the_seed_decides():
-    subsets = [label_subset.choose(LABELS, 0.1, 0, seed).tolist() for seed in (0, 0, 1)]
-    assert subsets[0] == subsets[1] != subsets[2]
+    first, same, other = (label_subset.choose(LABELS, 0.1, 0, seed).tolist() for seed in (0, 0, 1))
+    assert first == same != other
 
 
 def test_the_choice_does_not_depend_on_earlier_random_numbers():
@@ -52,10 +55,9 @@ def test_the_choice_does_not_depend_on_earlier_random_numbers():
 
 
 def test_the_choice_in_a_class_does_not_depend_on_the_other_classes():
-    alone = label_subset.choose(np.where(LABELS == 1, 1, -1), 0.1, 0, seed=1)
-    np.testing.assert_array_equal(
-        alone, [i for i in label_subset.choose(LABELS, 0.1, 0, seed=1) if LABELS[i] == 1]
-    )
+    chosen = label_subset.choose(LABELS, 0.1, 0, seed=1)
+    chosen_alone = label_subset.choose(np.where(LABELS == 1, 1, -1), 0.1, 0, seed=1)
+    np.testing.assert_array_equal(chosen_alone, chosen[LABELS[chosen] == 1])
 
 
 def test_all_labels_need_no_subset():
@@ -71,20 +73,15 @@ def test_the_pipeline_yields_only_the_chosen_labels():
     def example(picture, label, seed, index, constant):
         return {"image": picture.whole(), "label": label}
 
-    batches = iter(
-        pipeline.training_batches([mixture.BatchPart(restricted, 20)], example, 0, 0, strategy)
-    )
-    seen = {
-        image.tobytes(): int(label)
-        for _ in range(3)
-        for batch in [next(batches)]
-        for image, label in zip(batch["image"].numpy(), batch["label"])
-    }
-    expected = {
-        record.tobytes(): int(label) if i in subset["ids"] else -1
-        for i, (record, label) in enumerate(zip(source.records, source.labels))
-    }
-    assert seen == expected
+    parts = [mixture.BatchPart(restricted, 20)]
+    batches = pipeline.training_batches(parts, example, 0, 0, strategy)
+    labels = {}
+    for batch in itertools.islice(batches, 3):
+        for image, label in zip(batch["image"].numpy(), batch["label"]):
+            labels[image.tobytes()] = int(label)
+    expected_labels = np.where(np.isin(np.arange(60), subset["ids"]), source.labels, -1)
+    contents = [record.tobytes() for record in source.records]
+    assert labels == dict(zip(contents, expected_labels.tolist()))
     assert restricted.num_labeled == len(subset["ids"]) == 20
     np.testing.assert_array_equal(restricted.labeled().labels, source.labels[subset["ids"]])
 
@@ -93,9 +90,9 @@ def test_a_written_subset_is_used_again_whatever_the_seed():
     source = datasets.load(data(), "train")
     few = data(label_fraction=0.02)
     first, subset = label_subset.restrict(source, few, 5)
-    again, same = label_subset.restrict(source, few, 6, [subset])
-    assert same == subset
-    np.testing.assert_array_equal(again.labels, first.labels)
+    second, second_subset = label_subset.restrict(source, few, 6, [subset])
+    assert second_subset == subset
+    np.testing.assert_array_equal(second.labels, first.labels)
 
 
 def test_labels_wanted_of_data_without_any():
@@ -106,8 +103,7 @@ def test_labels_wanted_of_data_without_any():
 
 def test_chosen_examples_that_are_gone(rng):
     """Better an error than fewer labels than the run says it uses."""
-    source = datasets.Indexed(
-        "s", "train", ("a", "b"), None, np.zeros((4, 1)), np.array([0, 1, 0, 1])
-    )
+    labels = np.array([0, 1, 0, 1])
+    source = Indexed("s", "train", ("a", "b"), None, np.zeros((4, 1)), labels)
     with pytest.raises(UserError, match=r"1 of the 2 examples .* e.g. 7"):
         source.with_labels_of([1, 7])

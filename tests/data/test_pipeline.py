@@ -10,7 +10,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from tf_simclr import config
-from tf_simclr.data import augment, data_service, datasets, mixture, pipeline, source
+from tf_simclr.data import augment, data_service, datasets, mixture, pipeline, streamed_source
 from tf_simclr.data.image import DecodedImage
 from tf_simclr.errors import UserError
 
@@ -109,7 +109,7 @@ def test_going_on_equals_not_having_stopped(kind, start):
 
 
 def test_a_stream_goes_on_alike_with_a_buffer_smaller_than_the_epoch(monkeypatch):
-    monkeypatch.setattr(source, "SHUFFLE_BUFFER", 5)
+    monkeypatch.setattr(streamed_source, "SHUFFLE_BUFFER", 5)
     assert_same(join(train(streamed(), 9, start=6)), join(train(streamed(), 15)[6:]))
 
 
