@@ -31,12 +31,8 @@ def exported(tmp_path_factory):
     network = Network(settings, 10)
     network.build_variables()
     folder = tmp_path_factory.mktemp("api")
-    exporter.export(
-        network,
-        model_card.ModelDescription(settings, NAMES, 2, {}, {}),
-        epath.Path(folder),
-        settings.export,
-    )
+    description = model_card.ModelDescription(settings, NAMES, 2, {}, {})
+    exporter.export(network, description, epath.Path(folder), options=settings.export)
     patch.undo()
     path = folder / "saved_model" / "2"
     return network, path, tf_simclr.load(path)
@@ -95,11 +91,11 @@ def test_more_images_than_go_through_at_once(exported, rng):
 @pytest.mark.parametrize(
     "images, message",
     [
-        ([], "no images are given"),
+        ([], "there are no images"),
         (np.zeros((1, 4, 4, 3), np.float32) - 1, r"in \[0, 1\], got -1 to -1"),
         (np.full((1, 4, 4, 3), 255.0), "divide by 255"),
         (np.zeros((4, 4, 3), np.uint8), r"shape \[H, W, 3\]"),
-        (np.zeros((1, 4, 4, 1), np.uint8), "grey ones as three equal channels"),
+        (np.zeros((1, 4, 4, 1), np.uint8), "grayscale ones as three equal channels"),
         (np.zeros((1, 4, 4, 3), np.int32), "got int32"),
         (np.full((1, 4, 4, 3), np.nan), "got nan"),
         ([np.zeros((4, 4, 3)), np.zeros((5, 4, 3))], "of one size"),

@@ -49,12 +49,8 @@ def exported(tmp_path_factory):
         network = Network(settings, 10)
     network.build_variables()
     folder = tmp_path_factory.mktemp("run")
-    exporter.export(
-        network,
-        model_card.ModelDescription(settings, tuple("abcdefghij"), 7, {}, {}),
-        epath.Path(folder),
-        settings.export,
-    )
+    description = model_card.ModelDescription(settings, tuple("abcdefghij"), 7, {}, {})
+    exporter.export(network, description, epath.Path(folder), options=settings.export)
     return network, str(folder / "saved_model" / "7")
 
 

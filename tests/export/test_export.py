@@ -22,7 +22,7 @@ from tf_simclr.models.network import Network
 from tf_simclr.models.resnet import FAMILY
 from tf_simclr.objectives import objective_class
 from tf_simclr.objectives.base import Objective
-from tf_simclr.training.experiment import build_experiment
+from tf_simclr.training.experiment import DTYPE_POLICIES, build_experiment
 
 MAX_PIXELS = 2**16
 NAMES = tuple(f"digit {i}" for i in range(10))
@@ -52,15 +52,15 @@ def network_of(num_classes=10, **flags):
 
 def export_of(network, directory, step=3, images=None, names=NAMES, **flags):
     settings = network.settings.replace(serving_max_pixels=MAX_PIXELS, **flags)
-    about = model_card.ModelDescription(
-        settings, names, step, {"eval/label_top_1_accuracy": 0.5}, {"images": 9, "labels": 8}
-    )
+    metrics = {"eval/label_top_1_accuracy": 0.5}
+    trained_on = {"images": 9, "labels": 8}
+    description = model_card.ModelDescription(settings, names, step, metrics, trained_on)
     exporter.export(
         network,
-        about,
+        description,
         epath.Path(directory),
-        settings.export,
-        None if images is None else lambda: images,
+        options=settings.export,
+        make_images=None if images is None else lambda: images,
     )
     return tf.saved_model.load(str(directory / "saved_model" / str(step)))
 
@@ -255,7 +255,7 @@ def test_answers_of_serving(digits, rng):
     probabilities = answer["probabilities"].numpy()
     pixels = np.stack([decoding.decode(tf.constant(file)) for file in files]) * np.float32(1 / 255)
     assert_close(probabilities, network.predictions(pixels)["probabilities"], 1e-5)
-    order = np.argsort(-probabilities, 1)[:, : saved_model.SHOWN_CLASSES]
+    order = np.argsort(-probabilities, 1)[:, : saved_model.MAX_CLASSES]
     assert [[name.decode() for name in row] for row in answer["classes"].numpy()] == [
         [NAMES[i] for i in row] for row in order
     ]
@@ -360,7 +360,7 @@ def animation(sizes):
         (b"hello", "JPEG, PNG, BMP and GIF are accepted"),
         (b"\xff\xd8\xff", "Invalid JPEG"),
         (b"\x89PNG\r\n\x1a\n", "not an image that can be read"),
-        (decoding.PNG, "too many pixels, or none"),
+        (decoding.PNG_SIGNATURE, "too many pixels, or none"),
         (b"GIF89a", "too many pixels, or none"),
         (b"BM", "too many pixels, or none"),
         *(
@@ -399,7 +399,7 @@ def test_a_palette_is_refused_and_later_frames_are_not_read(digits):
     Image.fromarray(np.arange(300, dtype=np.uint8).reshape(10, 10, 3)).convert("P").save(
         file, "BMP"
     )
-    with pytest.raises(tf.errors.InvalidArgumentError, match="colour palette"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="color palette"):
         serve(image_bytes=tf.constant([file.getvalue()]))
     first = animation([(30, 20)])
     hidden = first.replace(
@@ -467,52 +467,36 @@ def test_only_the_newest_exports_stay(tmp_path, settings, monkeypatch):
     monkeypatch.setattr(saved_model, "write", lambda *arguments: None)
 
     def export_step(step, **flags):
-        given = settings(**flags)
-        exporter.export(
-            None,
-            model_card.ModelDescription(given, NAMES, step, {}, {}),
-            epath.Path(tmp_path),
-            given.export,
-        )
+        options = settings(**flags)
+        description = model_card.ModelDescription(options, NAMES, step, {}, {})
+        exporter.export(None, description, epath.Path(tmp_path), options=options.export)
         return sorted(path.name for path in (tmp_path / "saved_model").iterdir())
 
     (tmp_path / "saved_model" / "notes").mkdir(parents=True)
-    assert [export_step(step) for step in (9, 10, 10)] == [
-        ["9", "notes"],
-        ["10", "notes"],
-        ["10", "notes"],
-    ]
+    assert export_step(9) == ["9", "notes"]
+    assert export_step(10) == ["10", "notes"]
+    assert export_step(10) == ["10", "notes"]
     assert export_step(11, keep_hub_module_max=0) == ["10", "11", "notes"]
-    assert export_step(2, keep_hub_module_max=2) == [
-        "11",
-        "2",
-        "notes",
-    ]  # what was just written stays
+    # What was just written stays:
+    assert export_step(2, keep_hub_module_max=2) == ["11", "2", "notes"]
     assert export_step(3, keep_hub_module_max=9) == ["11", "2", "3", "notes"]
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(
-        UserError, match=r"file/saved_model/4: it can't be written \(.*Not a directory"
-    ):
-        exporter.export(
-            None,
-            model_card.ModelDescription(settings(), NAMES, 4, {}, {}),
-            epath.Path(tmp_path / "file"),
-            settings().export,
-        )
+    description = model_card.ModelDescription(settings(), NAMES, 4, {}, {})
+    message = r"file/saved_model/4: it can't be written \(.*Not a directory"
+    with pytest.raises(UserError, match=message):
+        directory = epath.Path(tmp_path / "file")
+        exporter.export(None, description, directory, options=settings().export)
 
 
 def test_what_differs_is_not_kept(tmp_path, monkeypatch):
     network = network_of(resnet_depth=18, image_size=16)
     (tmp_path / "tflite" / "3").mkdir(parents=True)
     (tmp_path / "tflite" / "3" / "classifier.tflite").write_bytes(b"an older one")
-    monkeypatch.setitem(
-        formats.FORMATS,
-        "tflite",
-        ((), {".tflite": (formats.tflite, lambda path, images: np.zeros((len(images), 10)), True)}),
-    )
-    with pytest.raises(
-        Failed, match=r"it differs from the SavedModel by .*, more than 0.0001; it is not kept"
-    ):
+    zeros = lambda path, images: np.zeros((len(images), 10))
+    wrong = formats.Format(files={".tflite": formats.FileKind(formats.write_tflite, zeros)})
+    monkeypatch.setitem(formats.FORMATS, "tflite", wrong)
+    message = r"it differs from the SavedModel by .*, more than 0.0001; it is not kept"
+    with pytest.raises(Failed, match=message):
         export_of(network, tmp_path, export_formats=("tflite",))
     assert [path.name for path in (tmp_path / "tflite").iterdir()] == ["3"]
     assert (tmp_path / "tflite" / "3" / "classifier.tflite").read_bytes() == b"an older one"
@@ -522,8 +506,9 @@ def test_a_converter_that_fails(tmp_path, monkeypatch, settings):
     def fail(function, path):
         raise RuntimeError("too large\nby far")
 
-    monkeypatch.setattr(formats, "_function", lambda *arguments: None)
-    monkeypatch.setitem(formats.FORMATS, "onnx", ((), {".onnx": (fail, None, True)}))
+    failing = formats.Format(files={".onnx": formats.FileKind(fail, None)})
+    monkeypatch.setattr(formats, "_output_function", lambda *arguments: None)
+    monkeypatch.setitem(formats.FORMATS, "onnx", failing)
     export_of(network_of(0, resnet_depth=18, image_size=16), tmp_path, names=())
     with pytest.raises(
         Failed,
@@ -572,25 +557,21 @@ def test_formats_are_the_choices():
 )
 def test_copy_of_what_is_trained(settings, flags, rng):
     """In float32, all of it trainable, without what only the training needs."""
-    given = settings(**flags)
-    keras.config.set_dtype_policy(
-        {"bfloat16": "mixed_bfloat16"}.get(given.model.precision, "float32")
-    )
-    objective = objective_class(given)(given, 10)
+    options = settings(**flags)
+    keras.config.set_dtype_policy(DTYPE_POLICIES[options.model.precision])
+    objective = objective_class(options)(options, 10)
     objective.build_variables()
     network = pretrained.float32_copy(objective)
-    parts = [v for part in objective.exported_layers() for v in part.variables]
-    assert [v.path for v in network.variables] == [v.path for v in parts]
-    assert all(np.array_equal(a, b) for a, b in zip(network.variables, parts))
-    assert network.encoder.compute_dtype == "float32" and all(
-        v.trainable or "moving" in v.path for v in network.variables
-    )
+    trained = [v for layer in objective.exported_layers() for v in layer.variables]
+    for v, expected in zip(network.variables, trained, strict=True):
+        assert v.path == expected.path
+        np.testing.assert_array_equal(v, expected)
+        assert v.trainable or "moving" in v.path
+    assert network.encoder.compute_dtype == "float32"
     images = tf.constant(rng.random((2, 16, 16, 3)), tf.float32)
-    assert_close(
-        network(images)["final_avg_pool"],
-        tf.cast(objective(images)["final_avg_pool"], tf.float32),
-        2e-2 if "precision" in flags else 1e-5,
-    )
+    features = tf.cast(objective(images)["final_avg_pool"], tf.float32)
+    tolerance = 2e-2 if "precision" in flags else 1e-5
+    assert_close(network(images)["final_avg_pool"], features, tolerance)
 
 
 def test_sample_images():

@@ -343,9 +343,11 @@ def test_a_thousand_classes(tmp_path):
     assert (tmp_path / "report.html").stat().st_size < 4e6 and time.process_time() - began < 60
 
 
-def test_looks_are_told_apart():
-    assert len({gallery.look(label) for label in range(60)}) == 60
-    assert all(gallery.look(label)[0] != gallery.look(label + 1)[0] for label in range(60))
+def test_marks_of_classes_differ():
+    marks = [gallery.mark(label) for label in range(61)]
+    assert len(set(marks[:60])) == 60
+    shapes = [shape for shape, _ in marks]
+    assert all(shape != following for shape, following in itertools.pairwise(shapes))
 
 
 def test_same_input_same_bytes(full, tmp_path):
@@ -425,34 +427,25 @@ def test_restarts_are_merged(tmp_path):
     report_runs.write_events(tmp_path, {1: 9.0, 11: 8.0, 21: 7.0, 31: 6.0, 33: 5.5})
     time.sleep(1.1)  # the names of event files tell seconds apart
     report_runs.write_events(tmp_path, {21: 6.5, 31: 5.0})
-    found = training_curves.read(tmp_path)["train/contrast_loss"]
-    assert dict(zip(found.steps.tolist(), found.values.tolist())) == {
-        1: 9.0,
-        11: 8.0,
-        21: 6.5,
-        31: 5.0,
-    }
+    curve = training_curves.read(tmp_path)["train/contrast_loss"]
+    points = dict(zip(curve.steps.tolist(), curve.values.tolist()))
+    assert points == {1: 9.0, 11: 8.0, 21: 6.5, 31: 5.0}
 
 
 def test_long_and_broken_curves():
-    long = training_curves.curve((step, step / 2) for step in range(100_000))
-    assert (
-        len(long.steps) <= training_curves.MOST_POINTS
-        and (long.steps[0], long.steps[-1], long.values[-1]) == (0, 99_999, 49_999.5)
-        and (np.diff(long.steps) > 0).all()
-    )
-    assert training_curves.curve([(1, 1.0), (2, float("nan")), (3, 2.0)]).values.tolist() == [
-        1.0,
-        2.0,
-    ]
+    long = training_curves.make_curve([(step, step / 2) for step in range(100_000)])
+    assert len(long.steps) <= training_curves.MAX_POINTS
+    assert (long.steps[0], long.steps[-1], long.values[-1]) == (0, 99_999, 49_999.5)
+    assert (np.diff(long.steps) > 0).all()
+    broken = training_curves.make_curve([(1, 1.0), (2, float("nan")), (3, 2.0)])
+    assert broken.values.tolist() == [1.0, 2.0]
 
 
 def test_learning_rates_far_apart():
-    drawn = [
-        svg.Line(name, np.array([1, 2, 3]), np.array([0, peak, 0]))
-        for name, peak in (("a", 1.0), ("b", 0.001))
-    ]
-    assert "0.0001" in svg.lines(drawn, svg.Axes("step", log_y=True), "x")
+    steps = np.array([1, 2, 3])
+    high = svg.Line("a", steps, np.array([0, 1.0, 0]))
+    low = svg.Line("b", steps, np.array([0, 0.001, 0]))
+    assert "0.0001" in svg.draw_lines([high, low], svg.Axes("step", log_y=True), "x")
 
 
 def test_results_table():
