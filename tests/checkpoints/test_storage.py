@@ -8,8 +8,7 @@ import pytest
 import tensorflow as tf
 
 from tests.helpers.training import Training, values_of
-from tf_simclr.checkpoints import checkpointer, weights
-from tf_simclr.checkpoints import files as checkpoint_files
+from tf_simclr.checkpoints import checkpointer, storage, weights
 from tf_simclr.errors import Failed, UserError
 
 CORRUPTIONS = 200
@@ -58,7 +57,7 @@ def saved(tmp_path_factory):
     for number in (1, 2, 3):
         values.assign(tf.random.stateless_normal([50], [0, number]))
         step.assign(number)
-        checkpoint_files.write(checkpoint, directory, number)
+        storage.write(checkpoint, directory, number)
     return directory
 
 
@@ -76,17 +75,17 @@ def test_damaged_checkpoint_is_passed_over(saved, tmp_path, caplog, number):
     damage = chance.choice(damages)
     damage(file, chance)
     if file.exists() and file.read_bytes() == before:
-        assert checkpoint_files.newest(directory) == str(directory / "ckpt-3"), damage
+        assert storage.newest(directory) == str(directory / "ckpt-3"), damage
         return
     expected = str(directory / "ckpt-2")
-    assert checkpoint_files.newest(directory) == expected, damage
+    assert storage.newest(directory) == expected, damage
     (line,) = [record.getMessage() for record in caplog.records]
     assert "ckpt-3 is damaged and passed over: " in line and line.count("\n") == 0
-    checkpoint_files.set_aside(directory, 2)
+    storage.set_aside(directory, 2)
     names = {path.name for path in saved.glob("ckpt-3.*")}
     lost = {file.name} if damage is lose else set()
     assert {path.name for path in (directory / "damaged").iterdir()} == names - lost
-    assert checkpoint_files.newest(directory) == expected
+    assert storage.newest(directory) == expected
     assert tf.train.latest_checkpoint(directory) == expected
 
 
@@ -96,23 +95,21 @@ def test_all_files_of_another_step(saved, tmp_path):
         shutil.copy(file, tmp_path / file.name.replace("ckpt-1", "ckpt-9"))
     message = r"ckpt-9 is damaged: ckpt-9\.sha256\.json is that of step 1"
     with pytest.raises(UserError, match=message):
-        checkpoint_files.newest(tmp_path)
+        storage.newest(tmp_path)
     (tmp_path / "ckpt-9.sha256.json").unlink()
     message = "ckpt-9 is damaged: it is that of step 1; no whole checkpoint is left"
     with pytest.raises(UserError, match=message):
-        checkpoint_files.newest(tmp_path)
+        storage.newest(tmp_path)
 
 
 def test_without_a_manifest_tensorflow_checks(saved, tmp_path, monkeypatch):
     """As checkpoints of older versions are, and those whose writer died before its last file."""
     directory = shutil.copytree(saved, tmp_path / "copy")
     (directory / "ckpt-3.sha256.json").unlink()
-    assert checkpoint_files.newest(directory) == str(directory / "ckpt-3")
+    assert storage.newest(directory) == str(directory / "ckpt-3")
     overwrite(directory / "ckpt-3.data-00000-of-00001", random.Random(0))
-    monkeypatch.setattr(
-        checkpoint_files, "_known_problems", {}
-    )  # the file may have the time it had
-    assert checkpoint_files.newest(directory) == str(directory / "ckpt-2")
+    monkeypatch.setattr(storage, "_known_problems", {})  # the file may have the time it had
+    assert storage.newest(directory) == str(directory / "ckpt-2")
 
 
 def test_a_writer_that_dies_leaves_no_half(saved, tmp_path):
@@ -121,7 +118,7 @@ def test_a_writer_that_dies_leaves_no_half(saved, tmp_path):
     for count, newest in ((0, 2), (1, 2), (2, 3), (3, 3)):
         missing = shutil.ignore_patterns(*names[count:])
         directory = shutil.copytree(saved, tmp_path / str(count), ignore=missing)
-        assert checkpoint_files.newest(directory) == str(directory / f"ckpt-{newest}")
+        assert storage.newest(directory) == str(directory / f"ckpt-{newest}")
 
 
 def test_what_can_not_be_read_now_is_not_damaged(saved, tmp_path, monkeypatch):
@@ -132,18 +129,18 @@ def test_what_can_not_be_read_now_is_not_damaged(saved, tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied", str(path))
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint_files, "_digest", refuse)
+        patch.setattr(storage, "_digest", refuse)
         message = r"ckpt-3.*: it can't be read \(Permission denied\); nothing is changed"
         with pytest.raises(Failed, match=message):
-            checkpoint_files.newest(directory)
-    assert checkpoint_files.newest(directory) == str(directory / "ckpt-3")
+            storage.newest(directory)
+    assert storage.newest(directory) == str(directory / "ckpt-3")
 
 
 def test_a_training_that_writes_while_it_is_checked(saved, tmp_path, monkeypatch):
     """Its only checkpoint goes in the moment in which the next one is there."""
     for file in saved.glob("ckpt-1.*"):
         shutil.copy(file, tmp_path)
-    check = checkpoint_files._check
+    check = storage._check
 
     def slow_check(prefix, step, files):
         if step == 1:
@@ -153,8 +150,8 @@ def test_a_training_that_writes_while_it_is_checked(saved, tmp_path, monkeypatch
                 shutil.copy(file, tmp_path)
         return check(prefix, step, files)
 
-    monkeypatch.setattr(checkpoint_files, "_check", slow_check)
-    assert checkpoint_files.newest(tmp_path) == str(tmp_path / "ckpt-2")
+    monkeypatch.setattr(storage, "_check", slow_check)
+    assert storage.newest(tmp_path) == str(tmp_path / "ckpt-2")
 
 
 def test_write_is_done_again_where_it_failed(saved, tmp_path, monkeypatch):
@@ -166,15 +163,15 @@ def test_write_is_done_again_where_it_failed(saved, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint_files, "_digest", full)
+        patch.setattr(storage, "_digest", full)
         with pytest.raises(OSError, match="No space left"):
-            checkpoint_files.write(checkpoint, directory, 4)
+            storage.write(checkpoint, directory, 4)
     assert names_in(directory) == names_in(saved)
-    checkpoint_files.write(checkpoint, directory, 4)
-    assert checkpoint_files.newest(directory) == str(directory / "ckpt-4")
+    storage.write(checkpoint, directory, 4)
+    assert storage.newest(directory) == str(directory / "ckpt-4")
     (directory / "ckpt-1.index").unlink()
     (directory / "ckpt-1.sha256.json").unlink()
-    checkpoint_files.prune(directory, 2)
+    storage.prune(directory, 2)
     stems = {name.split(".")[0] for name in names_in(directory)}
     assert stems == {"ckpt-3", "ckpt-4", "checkpoint"}
 

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from tf_simclr import distribute
-from tf_simclr.checkpoints import files, weights
+from tf_simclr.checkpoints import storage, weights
 from tf_simclr.errors import Failed, UserError
 
 
@@ -51,7 +51,7 @@ class Checkpointer:
         Raises:
             UserError: all are damaged.
         """
-        return files.newest(self.directory)
+        return storage.newest(self.directory)
 
     def save(self):
         """Writes a checkpoint of the current step, on the chief; the other workers wait.
@@ -62,12 +62,12 @@ class Checkpointer:
         if distribute.is_chief(self.strategy):
             step = int(self.step)
             try:
-                self.last = files.write(self._checkpoint, self.directory, step)
-                files.prune(self.directory, self.keep)
+                self.last = storage.write(self._checkpoint, self.directory, step)
+                storage.prune(self.directory, self.keep)
             except (OSError, tf.errors.OpError) as error:
                 raise Failed(
                     f"step {step} can't be saved in {self.directory} "
-                    f"({files.first_line(error)}); the last checkpoint is "
+                    f"({storage.first_line(error)}); the last checkpoint is "
                     f"{self.last or 'none yet'}, run the same command again to resume from there"
                 ) from None
         distribute.barrier(self.strategy)
@@ -91,16 +91,16 @@ class Checkpointer:
             return False
         try:
             self._restore(prefix)
-        except files.UNREADABLE as error:
+        except storage.UNREADABLE as error:
             raise UserError(
-                f"checkpoint {prefix} can't be restored: {files.first_line(error)}; "
+                f"checkpoint {prefix} can't be restored: {storage.first_line(error)}; "
                 "give the flags it was trained with, or another --model_dir"
             ) from None
         self.last = prefix
         if sets_aside:
             distribute.barrier(self.strategy)  # all workers have chosen
             if distribute.is_chief(self.strategy):
-                files.set_aside(self.directory, int(self.step))
+                storage.set_aside(self.directory, int(self.step))
         return True
 
     def _restore(self, prefix):

@@ -9,7 +9,7 @@ import tensorflow as tf
 from etils import epath
 
 from tf_simclr import config
-from tf_simclr.checkpoints.files import UNREADABLE, first_line
+from tf_simclr.checkpoints.storage import UNREADABLE, first_line
 from tf_simclr.checkpoints.weights import Weights
 from tf_simclr.config import Config, recipes
 from tf_simclr.config.rules import has_weights_from_elsewhere

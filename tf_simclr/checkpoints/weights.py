@@ -9,8 +9,8 @@ import tensorflow as tf
 from absl import logging
 from etils import epath
 
-from tf_simclr.checkpoints import files, google_simclr
-from tf_simclr.checkpoints.files import UNREADABLE, first_line
+from tf_simclr.checkpoints import google_simclr, storage
+from tf_simclr.checkpoints.storage import UNREADABLE, first_line
 from tf_simclr.config.stages import CHECKPOINT_FORMS
 from tf_simclr.errors import UserError
 from tf_simclr.runs import files as run_files
@@ -75,7 +75,7 @@ def _newest_in_directory(path):
     """The newest checkpoint of a run, or of a directory that another program has written."""
     if not tf.io.gfile.isdir(path):
         return None
-    return files.newest(path) or tf.train.latest_checkpoint(path)
+    return storage.newest(path) or tf.train.latest_checkpoint(path)
 
 
 class Weights:
@@ -97,7 +97,7 @@ class Weights:
         self.prefix = newest_checkpoint(path, flag)
         self._google_layers = None  # of the original release
         try:
-            files.require_whole(self.prefix)
+            storage.require_whole(self.prefix)
             self._reader = tf.train.load_checkpoint(self.prefix)
             self._shapes = self._reader.get_variable_to_shape_map()
             if not any(key.startswith("model/model.S") for key in self._shapes):

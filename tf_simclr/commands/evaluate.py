@@ -80,7 +80,7 @@ def _evaluate_imported(experiment):
 
 
 @dataclasses.dataclass(frozen=True)
-class Evaluation:
+class Measurement:
     """What was measured of the weights as they are.
 
     Attributes:
@@ -122,27 +122,27 @@ def evaluate_and_export(experiment: Experiment):
     At the end of a training they are also tried on other data sets. What is written before is
     safe, whatever happens there.
     """
-    evaluation = measure(experiment)
+    measurement = measure(experiment)
     is_chief = distribute.is_chief(experiment.strategy)
     images = {}
     if is_chief:
-        write_step_result(experiment, evaluation)
-        images = write_images(experiment, evaluation)
-        write_events(experiment, evaluation, images)
-        write_report(experiment, evaluation, images)
-        export_weights(experiment, evaluation)
+        write_step_result(experiment, measurement)
+        images = write_images(experiment, measurement)
+        write_events(experiment, measurement, images)
+        write_report(experiment, measurement, images)
+        export_weights(experiment, measurement)
     distribute.barrier(experiment.strategy)
-    is_complete = experiment.imported or evaluation.step >= experiment.num_steps
+    is_complete = experiment.imported or measurement.step >= experiment.num_steps
     if experiment.settings.eval.transfer_datasets and is_complete:
-        transferred = transfer.transfer(experiment, evaluation.results)
+        transferred = transfer.transfer(experiment, measurement.results)
         if is_chief:
-            write_report(experiment, evaluation, {**images, "transfer": transferred})
+            write_report(experiment, measurement, {**images, "transfer": transferred})
     if is_chief:
-        mark_finished(experiment, evaluation)
+        mark_finished(experiment, measurement)
     distribute.barrier(experiment.strategy)
 
 
-def measure(experiment: Experiment) -> Evaluation:
+def measure(experiment: Experiment) -> Measurement:
     """Evaluates the weights as they are."""
     settings, strategy, objective = experiment.settings, experiment.strategy, experiment.objective
     data = evaluator.evaluation_data(experiment.data.train_source, experiment.eval_source, settings)
@@ -164,7 +164,7 @@ def measure(experiment: Experiment) -> Evaluation:
         )
         results.add("trained", "classifier", metrics, {})
     step = int(experiment.checkpoints.step)
-    return Evaluation(step, data, results, features, describe(experiment))
+    return Measurement(step, data, results, features, describe(experiment))
 
 
 def describe(experiment: Experiment) -> dict:
@@ -180,43 +180,43 @@ def describe(experiment: Experiment) -> dict:
     }
 
 
-def write_step_result(experiment: Experiment, evaluation: Evaluation):
+def write_step_result(experiment: Experiment, measurement: Measurement):
     """Writes the metrics of this step."""
-    name = run_files.result_of_step(evaluation.step)
-    experiment.directory.write(name, evaluation.saved_result)
+    name = run_files.result_of_step(measurement.step)
+    experiment.directory.write(name, measurement.saved_result)
 
 
-def write_images(experiment: Experiment, evaluation: Evaluation) -> dict:
+def write_images(experiment: Experiment, measurement: Measurement) -> dict:
     """Writes the images of the report, and returns what is on them."""
     return report_images.write_report_images(
         experiment.directory.path,
         experiment.objective,
-        source=evaluation.data.test,
+        source=measurement.data.test,
         train_source=experiment.data.batch_parts[0].source,
-        features=evaluation.features,
-        results=evaluation.results,
+        features=measurement.features,
+        results=measurement.results,
         settings=experiment.settings,
     )
 
 
-def write_events(experiment: Experiment, evaluation: Evaluation, images: dict):
+def write_events(experiment: Experiment, measurement: Measurement, images: dict):
     """Writes TensorBoard events."""
     tensorboard.write_events(
         experiment.directory.path,
         settings=experiment.settings,
-        step=evaluation.step,
-        metrics=evaluation.tags,
-        features=evaluation.features,
+        step=measurement.step,
+        metrics=measurement.tags,
+        features=measurement.features,
         report_images=images,
     )
 
 
-def write_report(experiment: Experiment, evaluation: Evaluation, images: dict):
+def write_report(experiment: Experiment, measurement: Measurement, images: dict):
     """Writes results.json and the report; the log has tables, and where to look further."""
     directory = experiment.directory.path
-    description = evaluation.description
+    description = measurement.description
     run = {
-        "step": evaluation.step,
+        "step": measurement.step,
         "total_steps": description["total_steps"],
         "labels": description["labels"],
         "parameters": description["parameters"],
@@ -228,8 +228,8 @@ def write_report(experiment: Experiment, evaluation: Evaluation, images: dict):
         settings=experiment.settings,
         run=run,
         class_names=experiment.class_names or experiment.data.train_source.class_names,
-        data=evaluation.data,
-        results=evaluation.results,
+        data=measurement.data,
+        results=measurement.results,
         report_images=images,
         mode="eval" if experiment.imported else "train_then_eval",
         strategy=experiment.strategy,
@@ -237,7 +237,7 @@ def write_report(experiment: Experiment, evaluation: Evaluation, images: dict):
     experiment.directory.write(run_files.RESULTS, document, indent=None)
     logging.info(
         "step %d, %s split %s:\n\n%s\n",
-        evaluation.step,
+        measurement.step,
         experiment.settings.data.dataset,
         experiment.settings.data.eval_split,
         report.results_table(document),
@@ -250,13 +250,13 @@ def write_report(experiment: Experiment, evaluation: Evaluation, images: dict):
     )
 
 
-def export_weights(experiment: Experiment, evaluation: Evaluation):
+def export_weights(experiment: Experiment, measurement: Measurement):
     """Exports the weights in all formats that are asked for."""
     description = model_card.ModelDescription(
         experiment.settings,
         experiment.class_names,
-        evaluation.step,
-        evaluation.result,
+        measurement.step,
+        measurement.result,
         experiment.data_description,
     )
     exporter.export(
@@ -279,6 +279,6 @@ def _training_images(experiment):
     return np.stack(list(images.as_numpy_iterator()))
 
 
-def mark_finished(experiment: Experiment, evaluation: Evaluation):
+def mark_finished(experiment: Experiment, measurement: Measurement):
     """Writes `result.json`, which at the last step means that a stage is finished."""
-    experiment.directory.write(run_files.RESULT, evaluation.saved_result)
+    experiment.directory.write(run_files.RESULT, measurement.saved_result)

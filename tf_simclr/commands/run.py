@@ -19,7 +19,7 @@ def run(configs: list[Config]):
     command(configs)
 
 
-def train_and_evaluate(configs: list[Config]):
+def run_stages(configs: list[Config]):
     """Trains, evaluates or both, stage by stage."""
     stages = Stages(configs)  # looks into all run directories: what is wrong should show now
     console.start_tensorflow()
@@ -95,9 +95,9 @@ def report(configs: list[Config]):
 
 
 COMMANDS = {  # by --mode
-    "train": train_and_evaluate,
-    "eval": train_and_evaluate,
-    "train_then_eval": train_and_evaluate,
+    "train": run_stages,
+    "eval": run_stages,
+    "train_then_eval": run_stages,
     "export": export,
     "embed": embed,
     "report": report,

@@ -9,7 +9,7 @@ import tensorflow as tf
 from absl import logging
 from etils import epath
 
-from tf_simclr.checkpoints.files import first_line
+from tf_simclr.checkpoints.storage import first_line
 from tf_simclr.config.sections import ExportConfig
 from tf_simclr.data import augment
 from tf_simclr.errors import write_error

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from tf_simclr.checkpoints.files import first_line
+from tf_simclr.checkpoints.storage import first_line
 from tf_simclr.errors import Failed, UserError
 
 OUTPUTS = {"classifier": "probabilities", "embedding": "embedding"}  # {name of the file: output}

@@ -12,7 +12,7 @@ PERCENT = "{:.1%}"
 
 
 @dataclasses.dataclass(frozen=True)
-class Metric:
+class MetricName:
     """A row of the table.
 
     Attributes:
@@ -31,26 +31,26 @@ class Metric:
 
 
 METRICS = {  # in the order of the tables; # stands for any number, called k in the explanation
-    "label_top_#_accuracy": Metric(
+    "label_top_#_accuracy": MetricName(
         "classifier, top #",
         PERCENT,
         "higher",
         "the right class is among the k likeliest of the network's own linear classifier",
     ),
-    "expected_calibration_error": Metric(
+    "expected_calibration_error": MetricName(
         "calibration error",
         PERCENT,
         "lower",
         "how far the classifier's confidence is from its accuracy, the mean over bins of equal "
         "confidence",
     ),
-    "negative_log_likelihood": Metric(
+    "negative_log_likelihood": MetricName(
         "negative log-likelihood",
         "{:.3f}",
         "lower",
         "mean of -log(probability that the classifier gives to the right class)",
     ),
-    "task_accuracy": Metric(
+    "task_accuracy": MetricName(
         "own task, accuracy",
         PERCENT,
         "",
@@ -58,68 +58,68 @@ METRICS = {  # in the order of the tables; # stands for any number, called k in 
         "on those it knows)",
         needs_labels=False,
     ),
-    "task_loss": Metric(
+    "task_loss": MetricName(
         "own task, loss", "{:.3f}", "", "the loss of that task there", needs_labels=False
     ),
-    "task_chance": Metric(
+    "task_chance": MetricName(
         "own task, loss at chance",
         "{:.3f}",
         "",
         "what it would be at chance level",
         needs_labels=False,
     ),
-    "linear_probe_accuracy": Metric(
+    "linear_probe_accuracy": MetricName(
         "linear probe",
         PERCENT,
         "higher",
         "accuracy of a logistic regression that is fitted to the frozen features",
     ),
-    "few_labels_#_accuracy": Metric(
+    "few_labels_#_accuracy": MetricName(
         "linear probe, # a class",
         PERCENT,
         "higher",
         "accuracy of a logistic regression that is fitted to k labels of each class; the mean over "
         "several draws",
     ),
-    "knn_accuracy": Metric(
+    "knn_accuracy": MetricName(
         "k-NN",
         PERCENT,
         "higher",
         "accuracy of a weighted vote of the most similar training images",
     ),
-    "clustering_nmi": Metric(
+    "clustering_nmi": MetricName(
         "clustering, NMI",
         "{:.3f}",
         "higher",
         "normalized mutual information of k-means clusters and classes; 0 is chance, 1 is perfect",
     ),
-    "clustering_ari": Metric(
+    "clustering_ari": MetricName(
         "clustering, ARI",
         "{:.3f}",
         "higher",
         "adjusted Rand index: pairs of images that clusters and classes agree about; 0 is chance, "
         "1 is perfect",
     ),
-    "clustering_accuracy": Metric(
+    "clustering_accuracy": MetricName(
         "clustering, accuracy",
         PERCENT,
         "higher",
         "accuracy if each k-means cluster stands for one class, matched as well as possible",
     ),
-    "retrieval_recall_at_#": Metric(
+    "retrieval_recall_at_#": MetricName(
         "retrieval, recall at #",
         PERCENT,
         "higher",
         "how often an image of the same class is among the k most similar ones",
     ),
-    "retrieval_map": Metric(
+    "retrieval_map": MetricName(
         "retrieval, mAP",
         "{:.3f}",
         "higher",
         "mean average precision of the other images ranked by similarity; those of the same class "
         "are right",
     ),
-    "feature_rank": Metric(
+    "feature_rank": MetricName(
         "effective rank",
         "{:.1f}",
         "",
@@ -127,21 +127,21 @@ METRICS = {  # in the order of the tables; # stands for any number, called k in 
         "between trained networks more is better",
         needs_labels=False,
     ),
-    "alignment": Metric(
+    "alignment": MetricName(
         "alignment",
         "{:.3f}",
         "lower",
         "mean squared distance of the features of two views of one image, at length 1",
         needs_labels=False,
     ),
-    "uniformity": Metric(
+    "uniformity": MetricName(
         "uniformity",
         "{:.3f}",
         "lower",
         "how evenly the features spread over the sphere: log of the mean of exp(-2 distance²)",
         needs_labels=False,
     ),
-    "feature_std": Metric(
+    "feature_std": MetricName(
         "spread",
         "{:.3f}",
         "",
@@ -149,7 +149,7 @@ METRICS = {  # in the order of the tables; # stands for any number, called k in 
         "0 they have collapsed to one point",
         needs_labels=False,
     ),
-    "dead_dimensions": Metric(
+    "dead_dimensions": MetricName(
         "dead dimensions",
         PERCENT,
         "lower",
@@ -185,12 +185,12 @@ ENCODER_OUTPUT = "final_avg_pool"
 _NUMBER = re.compile(r"\d+")
 
 
-def metric(name: str) -> Metric:
+def metric(name: str) -> MetricName:
     """The metric of a name as it stands in results.json; an unknown one is called as it is."""
     known = METRICS.get(name) or METRICS.get(_without_number(name))
     if known is None:
         value_format = PERCENT if name.endswith("accuracy") else "{:.3f}"
-        return Metric(name.replace("_", " "), value_format, "", "", needs_labels=False)
+        return MetricName(name.replace("_", " "), value_format, "", "", needs_labels=False)
     number = _NUMBER.search(name)
     if number is None:
         return known
@@ -201,8 +201,8 @@ def _without_number(name):
     return _NUMBER.sub("#", name)
 
 
-def metric_family(name: str) -> tuple[str, Metric]:
-    """The name of a metric without its number, and the `Metric` of all of that kind."""
+def metric_family(name: str) -> tuple[str, MetricName]:
+    """The name of a metric without its number, and the `MetricName` of all of that kind."""
     name = _without_number(name)
     known = metric(name)
     return name, dataclasses.replace(known, label=known.label.replace("#", "k"))

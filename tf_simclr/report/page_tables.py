@@ -11,7 +11,7 @@ from tf_simclr.report.metric_names import (
     LABEL_FREE_METRICS,
     MISSING,
     NETWORKS,
-    Metric,
+    MetricName,
     evaluated_layers,
     format_value,
     headline_layers,
@@ -235,7 +235,7 @@ def _choice_rows(choices_of_columns):
     return rows
 
 
-def notes(tables: list[Table]) -> dict[str, tuple[int, Metric]]:
+def notes(tables: list[Table]) -> dict[str, tuple[int, MetricName]]:
     """The explanations of all metrics that tables name.
 
     Returns:

@@ -7,7 +7,7 @@ from absl import logging
 from etils import epath
 
 from tf_simclr import distribute
-from tf_simclr.checkpoints import files as checkpoint_files
+from tf_simclr.checkpoints import storage
 from tf_simclr.checkpoints.checkpointer import Checkpointer
 from tf_simclr.errors import UserError
 from tf_simclr.runs import files as run_files
@@ -103,12 +103,12 @@ def read_record(directory: RunDirectory, start: int) -> dict | None:
     """
     record = directory.read(run_files.BEST_RECORD)
     try:
-        checkpoint = checkpoint_files.newest(directory.path)
+        checkpoint = storage.newest(directory.path)
     except UserError:
-        checkpoint_files.set_aside(directory.path)
+        storage.set_aside(directory.path)
         checkpoint = None
     if record and checkpoint:
-        step = checkpoint_files.step_of(checkpoint)
+        step = storage.step_of(checkpoint)
         if step == record["step"] <= start:
             return record
     if record or checkpoint:
