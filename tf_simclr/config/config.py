@@ -95,6 +95,7 @@ class Field:
     low: float | None
     high: float | None
     fixed: bool
+    before: object
 
     @property
     def of_evaluation(self) -> bool:

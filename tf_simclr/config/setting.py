@@ -13,6 +13,7 @@ def setting(
     low: float | None = None,
     high: float | None = None,
     fixed: bool = True,
+    before=None,
 ):
     """A dataclass field that is a flag.
 
@@ -24,8 +25,16 @@ def setting(
         high: the greatest number that is accepted.
         fixed: whether it is part of what a run directory is, so that it can't change between two
             starts in the same directory.
+        before: what a run has that was saved before the flag existed; None: the default.
     """
     if type(default) is int and choices is None and high is None:
         high = MAX_INT32
-    metadata = {"help": help, "choices": choices, "low": low, "high": high, "fixed": fixed}
+    metadata = {
+        "help": help,
+        "choices": choices,
+        "low": low,
+        "high": high,
+        "fixed": fixed,
+        "before": default if before is None else before,
+    }
     return dataclasses.field(default=default, metadata=metadata)

@@ -52,8 +52,7 @@ class RunDirectory:
         for name, field in sorted(config.fields().items()):
             if not field.fixed:
                 continue
-            # A flag that is newer than the run had its default.
-            saved_value = config.coerce(name, saved.get(name, field.default))
+            saved_value = config.coerce(name, saved.get(name, field.before))
             if saved_value != current[name]:
                 differences.append(f"{name} is {saved_value} there, {current[name]} here")
         if differences:
