@@ -40,6 +40,16 @@ def in_repeated_pass() -> bool:
     return getattr(_pass, "is_active", False)
 
 
+class Composite(keras.layers.Layer):
+    """A layer that is made of layers.
+
+    Without a `build` of its own Keras would trace `call` once more, at each level of nesting.
+    """
+
+    def build(self, shape):
+        """Nothing: each inner layer makes its variables when it is first called."""
+
+
 class Conv(keras.layers.Layer):
     """2-D convolution without bias (SimCLR's ResNet).
 

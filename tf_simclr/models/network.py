@@ -6,7 +6,7 @@ import tensorflow as tf
 from tf_simclr.config import Config, rules
 from tf_simclr.config.registry import ENCODER_LAYERS
 from tf_simclr.models.heads import ProjectionHead, SupervisedHead
-from tf_simclr.models.layers import num_parameters
+from tf_simclr.models.layers import Composite, num_parameters
 from tf_simclr.models.resnet import ResNet
 
 
@@ -53,7 +53,7 @@ def with_predictions(outputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     return outputs
 
 
-class Network(keras.layers.Layer):
+class Network(Composite):
     """Images [B, H, W, 3] in [0, 1] -> dict of all named outputs (SimCLRv2 section 2).
 
     Args:
@@ -93,9 +93,6 @@ class Network(keras.layers.Layer):
     def num_parameters(self) -> int:
         """Parameters of the network, see `layers.num_parameters`."""
         return sum(num_parameters(layer) for layer in self.exported_layers())
-
-    def build(self, shape):
-        """Nothing: each layer makes its variables when it is first called."""
 
     def call(self, images, training=False):
         """All named outputs.

@@ -11,14 +11,14 @@ import functools
 import keras
 import tensorflow as tf
 
-from tf_simclr.models.layers import BatchNorm, Conv, repeated_pass
+from tf_simclr.models.layers import BatchNorm, Composite, Conv, repeated_pass
 
 BASE_CHANNELS = 64  # channels of stem and first group at width 1
 CIFAR_SIZE = 32  # up to this image size the first convolution keeps the resolution
 MIN_SQUEEZED_CHANNELS = 32  # of a selective kernel
 
 
-class ConvNorm(keras.layers.Layer):
+class ConvNorm(Composite):
     """Convolution, batch norm and, unless it is the last of a branch, ReLU.
 
     Args:
@@ -43,7 +43,7 @@ class ConvNorm(keras.layers.Layer):
         return tf.nn.relu(x) if self.relu else x
 
 
-class SelectiveKernel(keras.layers.Layer):
+class SelectiveKernel(Composite):
     """Two 3x3 streams weighted by attention over the channels (SK-Net).
 
     It stands in place of the bottleneck's 3x3 convolution.
@@ -73,7 +73,7 @@ class SelectiveKernel(keras.layers.Layer):
         return weight * first + (1 - weight) * second
 
 
-class SqueezeExcite(keras.layers.Layer):
+class SqueezeExcite(Composite):
     """Channel gates from the globally pooled input.
 
     Args:
@@ -103,7 +103,7 @@ def _he_initializer():
     return keras.initializers.VarianceScaling(1.0, "fan_in", "truncated_normal")
 
 
-class Shortcut(keras.layers.Layer):
+class Shortcut(Composite):
     """The projection of a group's first block: 1x1 convolution, with SK average-pooled first.
 
     Source: ResNet-D (He et al. 2019) for the pooling.
@@ -131,7 +131,7 @@ class Shortcut(keras.layers.Layer):
         return self.project(x, training=training)
 
 
-class Block(keras.layers.Layer):
+class Block(Composite):
     """A residual block: relu(shortcut(x) + branch(x)).
 
     Gamma of the branch's last batch norm starts at 0.
@@ -230,7 +230,7 @@ class StemConv:
     strides: int
 
 
-class Stem(keras.layers.Layer):
+class Stem(Composite):
     """Images -> first feature map.
 
     Args:
