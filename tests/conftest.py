@@ -2,6 +2,7 @@
 
 import tf_simclr  # noqa: F401  isort: skip  sets the environment before TensorFlow is imported
 
+import gc
 import logging
 
 import keras
@@ -20,6 +21,9 @@ from tf_simclr.models import resnet
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
+
+# Tracing makes many objects that live on, and each collection looks at all of them.
+gc.set_threshold(50_000, 20, 1000)
 
 LONGEST = (  # files, begun first
     "test_interruptions",
@@ -117,6 +121,13 @@ def _no_autotuning():
             tf.distribute.Strategy, "distribute_datasets_from_function", distribute_untuned
         )
         yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _collection():
+    """One collection after each file, since those between are rare."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture
