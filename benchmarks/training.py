@@ -133,9 +133,9 @@ def batches_from_memory(settings, objective):
     images = np.random.default_rng(0).integers(0, 256, (count, size, size, 3)).astype(np.uint8)
     labels = np.zeros(count, np.int64)
     source = Indexed("random", "train", tuple("0123456789"), DecodedImage, images, labels)
-    parts = [mixture.BatchPart(source, count)]
+    batch_parts = [mixture.BatchPart(source, count)]
     strategy = tf.distribute.get_strategy()
-    return iter(pipeline.training_batches(parts, objective.example, 0, 0, strategy))
+    return iter(pipeline.training_batches(batch_parts, objective.example, 0, 0, strategy))
 
 
 def gigaflops(objective, size):

@@ -71,12 +71,10 @@ def test_whatever_images_are(exported, photo, tmp_path):
     np.testing.assert_allclose(
         model.predict([photo]), expected["probabilities"], rtol=1e-4, atol=1e-5
     )
-    found = model.endpoints([photo, photo[:30]])  # of different sizes
-    assert set(found) == set(expected)
-    assert all(
-        found[name].shape == (2, *expected[name].shape[1:]) and found[name].dtype == np.float32
-        for name in expected
-    )
+    endpoints = model.endpoints([photo, photo[:30]])  # of different sizes
+    assert set(endpoints) == set(expected)
+    for name, values in endpoints.items():
+        assert values.shape == (2, *expected[name].shape[1:]) and values.dtype == np.float32
     assert (model.class_names, model.image_size) == (NAMES, 40)
 
 

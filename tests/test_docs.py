@@ -133,17 +133,17 @@ def test_files_exist(page):
 
 def test_recipes_are_those_of_official_configs():
     text = (ROOT / "docs" / "recipes.md").read_text()
-    rows = re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)
+    listed = re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)
     recipes = [path.stem for path in ROOT.glob("official_configs/*.yaml")]
-    assert sorted(rows) == sorted(recipes)
+    assert sorted(listed) == sorted(recipes)
 
 
 @each_page
 def test_flags_exist(page):
     table = (ROOT / "docs" / "flags.md").read_text()
     known = set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)).union(*OTHER_FLAGS.values())
-    found = re.findall(r"(?<![\w-])--(?:[\w-]+\.)?([A-Za-z][\w-]*)", page.read_text())
-    assert set(found) <= known
+    mentioned = re.findall(r"(?<![\w-])--(?:[\w-]+\.)?([A-Za-z][\w-]*)", page.read_text())
+    assert set(mentioned) <= known
 
 
 def test_flags_are_generated():

@@ -188,8 +188,8 @@ def training(settings, shallow):
 @pytest.fixture
 def make_checkpointer(training, tmp_path):
     """A function: -> a `Checkpointer` of `training`, which keeps two."""
-    parts = (training.objective, training.optimizer, training.strategy)
-    return lambda: checkpointer.Checkpointer(tmp_path, *parts, keep=2)
+    tracked = (training.objective, training.optimizer, training.strategy)
+    return lambda: checkpointer.Checkpointer(tmp_path, *tracked, keep=2)
 
 
 def save(training, checkpoints, step):

@@ -253,13 +253,13 @@ def test_evaluation_of_a_checkpoint(trained, tmp_path, main):
         "--untrained_baseline=False",
     )
     assert status == 0, stderr
-    found, expected = (
+    actual, expected = (
         json.loads((path / "result.json").read_text()) for path in (tmp_path / "run", trained)
     )
-    assert found["global_step"] == 0
+    assert actual["global_step"] == 0
     assert (
-        {name: found[name] for name in found if "accuracy" in name}
-        == {name: expected[name] for name in found if "accuracy" in name}
+        {name: actual[name] for name in actual if "accuracy" in name}
+        == {name: expected[name] for name in actual if "accuracy" in name}
         != {}
     )
     shutil.rmtree(tmp_path / "run" / "saved_model")

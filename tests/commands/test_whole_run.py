@@ -91,11 +91,11 @@ def test_whole_run_writes_tensorboard_events(whole):
     assert list(curves["train/total_loss"]) == [1, 11, STEPS]
     assert curves["learning_rate"][1] == pytest.approx(0.3 * 64 / 256)
     for step in curves["train/total_loss"]:
-        parts = [
+        losses = [
             curves[f"train/{name}"][step]
             for name in ("contrast_loss", "supervised_loss", "weight_decay")
         ]
-        assert curves["train/total_loss"][step] == pytest.approx(sum(parts), rel=1e-5)
+        assert curves["train/total_loss"][step] == pytest.approx(sum(losses), rel=1e-5)
     assert len(curves["image"][1]) > 2  # width, height, PNG files
     evaluation = event_accumulator.EventAccumulator(str(whole[0] / "eval")).Reload()
     assert "eval/label_top_1_accuracy" in evaluation.Tags()["tensors"]
@@ -174,15 +174,15 @@ print(json.dumps({
     command = [sys.executable, "-I", "-c", code, str(whole[0] / "saved_model" / str(STEPS))]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=SECONDS)
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    for shapes in found["shapes"].values():
+    printed = json.loads(done.stdout)
+    for shapes in printed["shapes"].values():
         assert set(shapes) == OUTPUTS
         assert shapes["logits_sup"] == [3, 10] and shapes["proj_head_output"] == [3, 8]
         assert shapes["final_avg_pool"] == shapes["proj_head_input"] == [3, 35]
         assert shapes["initial_conv"] == [3, 16, 16, 4]
-    assert found["dtypes"] == ["float32"]
+    assert printed["dtypes"] == ["float32"]
     assert (
-        found["alone"] < 1e-4 < found["differ"]
+        printed["alone"] < 1e-4 < printed["differ"]
     )  # batch norm: statistics of the training, of the batch
 
 
@@ -210,8 +210,8 @@ def test_exporting_and_embedding(whole, tmp_path):
     assert "label_top_1_accuracy" in card and "1437 images, 1437 of them with a label" in card
     status, stderr = finish(embed)
     assert status == 0 and "| 0 | " in stderr, stderr
-    with np.load(tmp_path / "new" / "embeddings.npz") as found:
-        assert {name: values.shape for name, values in found.items()} == {
+    with np.load(tmp_path / "new" / "embeddings.npz") as embeddings:
+        assert {name: values.shape for name, values in embeddings.items()} == {
             "name": (360,),
             "split": (360,),
             "label": (360,),

@@ -52,8 +52,8 @@ def jitter(image, u, *arguments):
     )
 
 
-def differs(views, plain, tolerance=1e-6):
-    return np.abs(views - plain).max((1, 2, 3)) > tolerance
+def differs(views, reference, tolerance=1e-6):
+    return np.abs(views - reference).max((1, 2, 3)) > tolerance
 
 
 def per_pixel(change, image):
@@ -125,12 +125,12 @@ def test_a_batch_is_distorted_as_each_image_alone_in_numpy(one_by_one, strength,
     )
     images[0], images[1, ..., 1] = 0, 255  # what has no hue, and what has no saturation to gain
     chosen = options(color_jitter_strength=strength, brightness=brightness)
-    ours = color.distort(tf.constant(images), tf.constant(u), chosen, one_by_one)
+    actual = color.distort(tf.constant(images), tf.constant(u), chosen, one_by_one)
     expected = [
-        slow_colours(image / 255, own, strength, brightness == "additive", 0.2)
-        for image, own in zip(images, u)
+        slow_colours(image / 255, image_u, strength, brightness == "additive", 0.2)
+        for image, image_u in zip(images, u)
     ]
-    np.testing.assert_allclose(ours, expected, atol=1e-5)
+    np.testing.assert_allclose(actual, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("batch", [{"views": 0}, {"image": 0}])
@@ -156,8 +156,8 @@ def test_replicas_distort_as_one_device(two_replicas):
         lambda: two_replicas.run(lambda: color.distort(images, u, options(), True)),
         autograph=False,
     )
-    for found in two_replicas.experimental_local_results(step()):
-        np.testing.assert_allclose(found, color.distort(images, u, options(), True), atol=1e-6)
+    for distorted in two_replicas.experimental_local_results(step()):
+        np.testing.assert_allclose(distorted, color.distort(images, u, options(), True), atol=1e-6)
 
 
 @pytest.mark.parametrize("encode", [tf.io.encode_jpeg, tf.io.encode_png])
@@ -169,13 +169,13 @@ def test_an_encoded_picture_gives_the_crops_of_the_decoded_one(encode):
         [([10, 20, 0], [30, 31, 3]), ([55, 3, 0], [40, 19, 3])],
     )
     assert encoded.shape().numpy().tolist() == [97, 75, 3]
-    for one, other in zip(
+    for crop, expected in zip(
         encoded.crops([(tf.constant(b), tf.constant(e)) for b, e in boxes]), whole.crops(boxes)
     ):
         np.testing.assert_allclose(
-            tf.cast(one, tf.float32), tf.cast(other, tf.float32), atol=8
+            tf.cast(crop, tf.float32), tf.cast(expected, tf.float32), atol=8
         )  # at the border a JPEG's colours miss a neighbour
-        assert np.mean(one != other) < 0.05
+        assert np.mean(crop != expected) < 0.05
 
 
 @quick
@@ -187,15 +187,16 @@ def test_an_encoded_picture_gives_the_crops_of_the_decoded_one(encode):
 )
 def test_color_jitter_equals_numpy(order, amounts, strength, additive):
     image, u = floats(4, 5), np.array([*order, *amounts], np.float32)
-    ours = jitter(image, u, strength, additive)
-    np.testing.assert_allclose(ours, slow_jitter(image, u, strength, additive), atol=2e-4)
+    actual = jitter(image, u, strength, additive)
+    np.testing.assert_allclose(actual, slow_jitter(image, u, strength, additive), atol=2e-4)
 
 
 @pytest.mark.parametrize("which", range(4))
 @pytest.mark.parametrize("amount", [0.0, 0.9])
 def test_each_colour_operation_alone(which, amount):
     """The other three stand at the amount that changes nothing."""
-    image, u = 0.3 + 0.2 * floats(4, 5), np.array([0.1, 0.2, 0.3, 0.4] + 4 * [0.5], np.float32)
+    image = 0.3 + 0.2 * floats(4, 5)
+    u = np.array([0.1, 0.2, 0.3, 0.4] + 4 * [0.5], np.float32)
     u[4 + which] = amount
     factor, hue = 1 + 0.4 * (2 * amount - 1), 0.1 * (2 * amount - 1)
     mean = image.mean((0, 1))
@@ -205,16 +206,16 @@ def test_each_colour_operation_alone(which, amount):
         slow_saturation(image, factor),
         slow_hue(image, hue),
     ][which]
-    ours = jitter(image, u, 0.5)
-    np.testing.assert_allclose(ours, expected, atol=1e-4)
+    actual = jitter(image, u, 0.5)
+    np.testing.assert_allclose(actual, expected, atol=1e-4)
     assert np.abs(expected - image).max() > 0.01
 
 
 def test_color_jitter_is_clipped_after_each_operation():
     """Brightness clips to white, so contrast then finds nothing to change."""
     u = [0.1, 0.2, 0.3, 0.4, 0.999, 0.0, 0.5, 0.5]
-    ours = jitter(0.7 + 0.3 * floats(4, 4), u, 1.0)
-    np.testing.assert_allclose(ours, np.ones([4, 4, 3]), atol=1e-6)
+    actual = jitter(0.7 + 0.3 * floats(4, 4), u, 1.0)
+    np.testing.assert_allclose(actual, np.ones([4, 4, 3]), atol=1e-6)
 
 
 def test_grayscale_weights():
@@ -244,9 +245,9 @@ def test_resize_is_bicubic():
     expected = [
         Image.fromarray(image[..., c]).resize((20, 20), Image.Resampling.BICUBIC) for c in range(3)
     ]
-    ours = augment.resize(tf.constant(image), 20)
+    actual = augment.resize(tf.constant(image), 20)
     np.testing.assert_allclose(
-        ours, np.stack(expected, -1), atol=0.5
+        actual, np.stack(expected, -1), atol=0.5
     )  # TensorFlow's kernel is a table
 
 
@@ -281,9 +282,8 @@ def test_small_images_are_evaluated_whole(size):
     ("area", "aspect"), [((0.08, 1.0), (3 / 4, 4 / 3)), ((0.3, 0.5), (0.5, 0.8))]
 )
 def test_crop_areas_and_aspects(area, aspect):
-    image = np.stack([*np.mgrid[:90, :120], np.zeros((90, 120))], -1).astype(
-        np.uint8
-    )  # pixel = its own position
+    row, column = np.mgrid[:90, :120]
+    image = np.stack([row, column, np.zeros_like(row)], -1).astype(np.uint8)  # a pixel's position
     areas, aspects = [], []
     for i in range(300):
         crop = (
@@ -293,8 +293,10 @@ def test_crop_areas_and_aspects(area, aspect):
         )
         (h, w), (top, left) = crop.shape[:2], crop[0, 0, :2]
         np.testing.assert_array_equal(crop, image[top : top + h, left : left + w])
-        assert (h + 1) * (w + 1) >= area[0] * 10800 and (h - 1) * (w - 1) <= area[1] * 10800
-        assert (w + 1) / (h - 1) >= aspect[0] and (w - 1) / (h + 1) <= aspect[1]
+        assert (h + 1) * (w + 1) >= area[0] * 10800
+        assert (h - 1) * (w - 1) <= area[1] * 10800
+        assert (w + 1) / (h - 1) >= aspect[0]
+        assert (w - 1) / (h + 1) <= aspect[1]
         areas.append(h * w / 10800)
         aspects.append(w / h)
     assert (
@@ -336,18 +338,19 @@ def test_blurs_half_of_the_images_with_sigmas_between_a_tenth_and_two():
     views = draws(image, 25, use_blur=True)
     blurred = differs(views, image / 255)
     assert abs(blurred.mean() - 0.5) < 0.1
-    sigma = np.sqrt(-0.5 / np.log(views[blurred][:, 12, 13, 0] / views[blurred][:, 12, 12, 0]))
+    center, neighbor = views[blurred][:, 12, 12, 0], views[blurred][:, 12, 13, 0]
+    sigma = np.sqrt(-0.5 / np.log(neighbor / center))
     assert 0.1 <= sigma.min() < 0.4 and 1.8 < sigma.max() <= 2.0 + 1e-4
     assert abs(np.median(sigma) - 1.08) < 0.25  # uniform
 
 
 def test_everything_switched_off_is_a_resize():
     image = picture(20, 30)
-    plain = np.rint(np.clip(augment.resize(tf.constant(image), 24), 0, 255)) / 255
+    resized = np.rint(np.clip(augment.resize(tf.constant(image), 24), 0, 255)) / 255
     views = draws(
         image, 24, count=60, grayscale_probability=1
     )  # grayscale belongs to the colours, which are off
-    np.testing.assert_allclose(views, np.broadcast_to(plain, views.shape), atol=1e-6)
+    np.testing.assert_allclose(views, np.broadcast_to(resized, views.shape), atol=1e-6)
 
 
 FULL = {

@@ -79,7 +79,7 @@ def both(load, monkeypatch):
     return both
 
 
-def rows(source):
+def examples(source):
     """[(image number, label)] in the source's own order."""
     return [(int(source.decode(record)[0, 0, 0]), int(label)) for record, label in source.ordered()]
 
@@ -109,9 +109,9 @@ def test_digits_of_test_are_not_those_of_train():
     from sklearn.datasets import load_digits
 
     every = np.round(load_digits().images * (255 / 16)).astype(np.uint8)
-    ours = np.concatenate([digits(split).records for split in ("train", "test")])
+    records = np.concatenate([digits(split).records for split in ("train", "test")])
     np.testing.assert_array_equal(
-        *[np.sort([image.tobytes() for image in images]) for images in (every, ours[..., 0])]
+        *[np.sort([image.tobytes() for image in images]) for images in (every, records[..., 0])]
     )
 
 
@@ -127,10 +127,10 @@ def test_digits_have_no_validation_split():
 )
 def test_both_kinds_have_the_same_examples(both, split, count):
     indexed, streamed = both(split)
-    assert rows(indexed) == rows(streamed)
-    assert all(label == number % 3 for number, label in rows(indexed))
+    assert examples(indexed) == examples(streamed)
+    assert all(label == number % 3 for number, label in examples(indexed))
     for source in (indexed, streamed):
-        assert source.num_examples == source.num_labeled == len(rows(source)) == count
+        assert source.num_examples == source.num_labeled == len(examples(source)) == count
         assert source.class_names == ("ant", "bee", "cow") and source.split == split
 
 
@@ -145,12 +145,12 @@ def test_both_kinds_choose_the_same_labels(both):
         label_subset.restrict(source, few, 3) for source in both()
     )
     assert written == same
-    assert rows(indexed) == rows(streamed)
+    assert examples(indexed) == examples(streamed)
     for source in (indexed, streamed):
-        known = [(number, label) for number, label in rows(source) if label >= 0]
+        known = [(number, label) for number, label in examples(source) if label >= 0]
         assert sorted(label for _, label in known) == [0, 0, 1, 1, 2, 2]
         assert all(label == number % 3 for number, label in known)
-        assert rows(source.labeled()) == known
+        assert examples(source.labeled()) == known
         assert (
             source.num_labeled == source.labeled().num_examples == source.labeled().num_labeled == 6
         )
@@ -159,38 +159,39 @@ def test_both_kinds_choose_the_same_labels(both):
 def test_a_written_subset_outlives_a_change_of_kind(both):
     few = config.build({"dataset": "tiny_pictures", "label_fraction": 0.3}).data
     indexed, streamed = both("test")
-    for one, other in ((indexed, streamed), (streamed, indexed)):
-        first, written = label_subset.restrict(one, few, 3)
-        assert rows(label_subset.restrict(other, few, 3, [written])[0]) == rows(first)
+    for source, other in ((indexed, streamed), (streamed, indexed)):
+        restricted, written = label_subset.restrict(source, few, 3)
+        again, _ = label_subset.restrict(other, few, 3, [written])
+        assert examples(again) == examples(restricted)
 
 
 def test_at_most_so_many_and_only_labelled_ones(both):
     for source in both():
-        every, cut = rows(source), source.at_most(5)
-        assert rows(source.labeled()) == every and rows(source.at_most(100)) == every
-        assert rows(cut) == every[:5] and cut.num_examples == cut.num_labeled == 5
+        every, cut = examples(source), source.at_most(5)
+        assert examples(source.labeled()) == every and examples(source.at_most(100)) == every
+        assert examples(cut) == every[:5] and cut.num_examples == cut.num_labeled == 5
 
 
 def test_a_seeded_cut_is_a_draw():
     source = digits("train")
-    one, same, other = (source.at_most(50, seed).records for seed in (1, 1, 2))
-    np.testing.assert_array_equal(one, same)
-    assert not np.array_equal(one, other) and not np.array_equal(one, source.records[:50])
-    assert len({record.tobytes() for record in one}) == 50
+    first, same, other = (source.at_most(50, seed).records for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, same)
+    assert not np.array_equal(first, other) and not np.array_equal(first, source.records[:50])
+    assert len({record.tobytes() for record in first}) == 50
 
 
 def test_example_ids_are_unique(both):
-    ids, found = zip(*(source.example_ids() for source in both()))
+    ids, labels = zip(*(source.example_ids() for source in both()))
     assert len(set(ids[0])) == 30
     np.testing.assert_array_equal(ids[0], ids[1])
-    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(labels[0], labels[1])
 
 
 def test_a_data_set_without_labels(both):
     for source in both(dataset="tiny_unlabelled"):
         assert source.num_classes == source.num_labeled == 0
-        assert sorted(rows(source)) == [(i, -1) for i in range(30)]
-        assert source.labeled().num_examples == 0 and rows(source.labeled()) == []
+        assert sorted(examples(source)) == [(i, -1) for i in range(30)]
+        assert source.labeled().num_examples == 0 and examples(source.labeled()) == []
 
 
 def test_a_data_set_without_images(load):

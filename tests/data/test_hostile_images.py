@@ -39,8 +39,8 @@ def bomb(width, height):
         return length + name + data + checksum
 
     packer = zlib.compressobj(9)
-    rows = [packer.compress(bytes(1 + width // 8)) for _ in range(height)]
-    pixels = b"".join([*rows, packer.flush()])
+    scanlines = [packer.compress(bytes(1 + width // 8)) for _ in range(height)]
+    pixels = b"".join([*scanlines, packer.flush()])
     header = width.to_bytes(4, "big") + height.to_bytes(4, "big") + b"\1\0\0\0\0"
     chunks = [chunk(b"IHDR", header), chunk(b"IDAT", pixels), chunk(b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)

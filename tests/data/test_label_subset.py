@@ -73,8 +73,8 @@ def test_the_pipeline_yields_only_the_chosen_labels():
     def example(picture, label, seed, index, constant):
         return {"image": picture.whole(), "label": label}
 
-    parts = [mixture.BatchPart(restricted, 20)]
-    batches = pipeline.training_batches(parts, example, 0, 0, strategy)
+    batch_parts = [mixture.BatchPart(restricted, 20)]
+    batches = pipeline.training_batches(batch_parts, example, 0, 0, strategy)
     labels = {}
     for batch in itertools.islice(batches, 3):
         for image, label in zip(batch["image"].numpy(), batch["label"]):

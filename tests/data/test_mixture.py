@@ -32,12 +32,12 @@ def numbers(name, start, count, labeled=None):
 
 
 def example(picture, label, seed, index, constant):
-    found = {
+    values = {
         "number": picture.whole()[0, 0, 0],
         "label": label,
         "random": tf.random.stateless_uniform([], seed),
     }
-    return found if constant is None else {**found, "constant": constant}
+    return values if constant is None else {**values, "constant": constant}
 
 
 def batches(given_parts, count, start=0, strategy=None, seed=0):
@@ -64,7 +64,7 @@ def batches(given_parts, count, start=0, strategy=None, seed=0):
 def test_shares(labeled, unlabeled, more, ratio, per_replica, replicas):
     source = numbers("s", 0, labeled + unlabeled, labeled)
     try:
-        found = batch_parts(
+        shares = batch_parts(
             source,
             numbers("u", 100, more).without_labels(),
             ratio,
@@ -74,14 +74,14 @@ def test_shares(labeled, unlabeled, more, ratio, per_replica, replicas):
     except UserError as error:
         assert "--train_batch_size=" in str(error) or ratio < 1e-6
         return
-    sizes = [part.batch_size for part in found]
+    sizes = [part.batch_size for part in shares]
     assert sum(sizes) == per_replica * replicas and all(
         size > 0 and size % replicas == 0 for size in sizes
     )
     if ratio:
-        assert found[0].source.num_labeled == found[0].source.num_examples == labeled
-        assert all(part.source.num_labeled == 0 for part in found[1:])
-        assert sum(part.source.num_examples for part in found) == labeled + unlabeled + more
+        assert shares[0].source.num_labeled == shares[0].source.num_examples == labeled
+        assert all(part.source.num_labeled == 0 for part in shares[1:])
+        assert sum(part.source.num_examples for part in shares) == labeled + unlabeled + more
         assert abs(sizes[0] / replicas - per_replica / (1 + ratio)) <= 1
     else:
         assert (
@@ -99,8 +99,8 @@ def test_one_source_alone_is_one_part():
 
 
 def test_every_batch_has_its_share_of_labels():
-    found = batch_parts(numbers("s", 0, 20, 5), numbers("u", 100, 40).without_labels(), 3.0, 8, 1)
-    seen = batches(found, 30)
+    shares = batch_parts(numbers("s", 0, 20, 5), numbers("u", 100, 40).without_labels(), 3.0, 8, 1)
+    seen = batches(shares, 30)
     assert all(np.sum(batch["label"] >= 0) == 2 for batch in seen)
     assert all(np.all(batch["number"][:2] < 5) for batch in seen)
     for batch in seen:
@@ -111,8 +111,8 @@ def test_every_batch_has_its_share_of_labels():
 
 
 def test_an_unlabelled_data_set_never_shows_its_labels():
-    found = batch_parts(numbers("s", 0, 10), numbers("u", 100, 10).without_labels(), 0.0, 4, 1)
-    for batch in batches(found, 10):
+    shares = batch_parts(numbers("s", 0, 10), numbers("u", 100, 10).without_labels(), 0.0, 4, 1)
+    for batch in batches(shares, 10):
         assert (
             np.all((batch["label"] >= 0) == (batch["number"] < 100))
             and np.sum(batch["number"] < 100) == 2
@@ -120,21 +120,21 @@ def test_an_unlabelled_data_set_never_shows_its_labels():
 
 
 def test_continues_where_it_was():
-    found = batch_parts(numbers("s", 0, 20, 5), None, 1.0, 4, 1)
-    for one, other in zip(batches(found, 8)[5:], batches(found, 3, start=5), strict=True):
-        for name in one:
-            np.testing.assert_array_equal(one[name], other[name])
+    shares = batch_parts(numbers("s", 0, 20, 5), None, 1.0, 4, 1)
+    for batch, resumed in zip(batches(shares, 8)[5:], batches(shares, 3, start=5), strict=True):
+        for name in batch:
+            np.testing.assert_array_equal(batch[name], resumed[name])
 
 
 def test_parts_have_random_numbers_of_their_own():
-    found = [mixture.BatchPart(numbers("s", 0, 4), 4), mixture.BatchPart(numbers("s", 0, 4), 4)]
-    random = np.concatenate([batch["random"] for batch in batches(found, 3)])
+    shares = [mixture.BatchPart(numbers("s", 0, 4), 4), mixture.BatchPart(numbers("s", 0, 4), 4)]
+    random = np.concatenate([batch["random"] for batch in batches(shares, 3)])
     assert len(set(random)) == len(random)
 
 
 def test_each_replica_gets_the_same_share(two_replicas):
-    found = batch_parts(numbers("s", 0, 20, 5), None, 3.0, 8, 2)
-    batch = next(iter(pipeline.training_batches(found, example, 0, 0, two_replicas)))
+    shares = batch_parts(numbers("s", 0, 20, 5), None, 3.0, 8, 2)
+    batch = next(iter(pipeline.training_batches(shares, example, 0, 0, two_replicas)))
     assert [
         int(np.sum(copy.numpy() >= 0))
         for copy in two_replicas.experimental_local_results(batch["label"])

@@ -80,10 +80,10 @@ def join(batches):
     return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
 
 
-def assert_same(one, other):
-    assert one.keys() == other.keys()
-    for name in one:
-        np.testing.assert_array_equal(one[name], other[name])
+def assert_same(actual, expected):
+    assert actual.keys() == expected.keys()
+    for name in actual:
+        np.testing.assert_array_equal(actual[name], expected[name])
 
 
 @KINDS
@@ -96,8 +96,8 @@ def test_each_epoch_has_every_example_once_in_another_order(kind):
 
 @KINDS
 def test_images_keep_their_labels(kind):
-    rows = join(train(kind(), 8))
-    np.testing.assert_array_equal(rows["number"], rows["label"])
+    examples = join(train(kind(), 8))
+    np.testing.assert_array_equal(examples["number"], examples["label"])
 
 
 @KINDS
@@ -139,16 +139,16 @@ def test_the_order_does_not_depend_on_the_global_seed(kind):
 
 @KINDS
 def test_another_seed_gives_other_orders_and_views(kind):
-    one, same, other = (join(train(kind(), 6, seed=seed)) for seed in (3, 3, 4))
-    assert_same(one, same)
-    assert np.any(one["label"] != other["label"])
-    assert not np.isin(one["random"], other["random"]).any()
+    first, same, other = (join(train(kind(), 6, seed=seed)) for seed in (3, 3, 4))
+    assert_same(first, same)
+    assert np.any(first["label"] != other["label"])
+    assert not np.isin(first["random"], other["random"]).any()
 
 
 @KINDS
 def test_every_example_has_its_own_random_numbers_in_every_epoch(kind):
-    rows = join(train(kind(), 11, batch=4))["random"]
-    assert len(np.unique(rows[:, 0])) == len(rows) == 44  # two epochs
+    random_numbers = join(train(kind(), 11, batch=4))["random"]
+    assert len(np.unique(random_numbers[:, 0])) == len(random_numbers) == 44  # two epochs
 
 
 def test_an_example_has_the_same_random_numbers_wherever_it_is():
@@ -164,15 +164,14 @@ def test_an_example_has_the_same_random_numbers_wherever_it_is():
 @pytest.mark.parametrize("replicas", [1, 2])
 def test_two_workers_share_each_global_batch_of_one(replicas):
     whole = train(indexed(), 12, batch=8)
-    parts = [
+    per_worker = [
         train(indexed(), 12 * replicas, batch=8, strategy=Workers(2, number, replicas))
         for number in (0, 1)
     ]
     for step, batch in enumerate(whole):
-        assert_same(
-            join([b for part in parts for b in part[replicas * step : replicas * (step + 1)]]),
-            batch,
-        )
+        steps = slice(replicas * step, replicas * (step + 1))
+        shares = [share for batches in per_worker for share in batches[steps]]
+        assert_same(join(shares), batch)
 
 
 def test_two_workers_go_on_alike():
@@ -184,18 +183,19 @@ def test_two_workers_go_on_alike():
 
 
 def test_two_workers_of_a_stream_see_every_example_once_an_epoch():
-    parts = [join(train(streamed(), 22, batch=4, strategy=Workers(2, number))) for number in (0, 1)]
+    workers = [Workers(2, number) for number in (0, 1)]
+    per_worker = [join(train(streamed(), 22, batch=4, strategy=worker)) for worker in workers]
     for epoch in range(4):
-        labels = [part["label"][11 * epoch : 11 * (epoch + 1)] for part in parts]
+        labels = [examples["label"][11 * epoch : 11 * (epoch + 1)] for examples in per_worker]
         np.testing.assert_array_equal(np.sort(np.concatenate(labels)), np.arange(N))
 
 
 def test_replicas_get_parts_of_the_batch(two_replicas):
-    one = train(indexed(), 3, batch=8)
+    whole_batches = train(indexed(), 3, batch=8)
     batches = iter(
         pipeline.training_batches([mixture.BatchPart(indexed(), 8)], cheap, 0, 0, two_replicas)
     )
-    for expected in one:
+    for expected in whole_batches:
         batch = {name: tf.concat(value.values, 0) for name, value in next(batches).items()}
         assert_same(batch, expected)
 
@@ -222,15 +222,15 @@ def test_evaluation_has_every_example_once_in_whole_batches(n, batch, workers, k
             len(data) == steps
         )  # the same for all workers, or they would wait for each other for ever
         assert {len(b["label"]) for b in data} == {batch // workers}
-        rows = join(data)
-        assert rows["weight"].dtype == np.float32 and set(rows["weight"]) <= {0, 1}
+        examples = join(data)
+        assert examples["weight"].dtype == np.float32 and set(examples["weight"]) <= {0, 1}
         np.testing.assert_array_equal(
-            rows["weight"], np.sort(rows["weight"])[::-1]
+            examples["weight"], np.sort(examples["weight"])[::-1]
         )  # what fills up comes last
-        np.testing.assert_array_equal(rows["number"], rows["label"])
-        labels.append(rows["label"][rows["weight"] > 0])
+        np.testing.assert_array_equal(examples["number"], examples["label"])
+        labels.append(examples["label"][examples["weight"] > 0])
         np.testing.assert_array_equal(
-            rows["position"][rows["weight"] > 0], labels[-1]
+            examples["position"][examples["weight"] > 0], labels[-1]
         )  # by which several workers' rows are sorted
     np.testing.assert_array_equal(np.sort(np.concatenate(labels)), np.arange(n))
 
@@ -239,9 +239,9 @@ def test_evaluation_keeps_the_order_on_one_worker():
     data = pipeline.evaluation_batches(
         indexed(), lambda image, label: {"label": label}, 8, Workers()
     )
-    rows = join(list(data.as_numpy_iterator()))
-    np.testing.assert_array_equal(rows["label"][:N], np.arange(N))
-    np.testing.assert_array_equal(rows["weight"], [1] * N + [0] * 2)
+    examples = join(list(data.as_numpy_iterator()))
+    np.testing.assert_array_equal(examples["label"][:N], np.arange(N))
+    np.testing.assert_array_equal(examples["weight"], [1] * N + [0] * 2)
 
 
 @pytest.mark.parametrize("numbers", [(0,), (1, 2)])
@@ -258,13 +258,13 @@ def test_fold_gives_each_combination_its_own_seed(numbers):
 @pytest.fixture
 def cluster():
     dispatcher = tf.data.experimental.service.DispatchServer()
-    config = [
+    configs = [
         tf.data.experimental.service.WorkerConfig(
             dispatcher_address=dispatcher.target.split("://")[1]
         )
         for _ in range(2)
     ]
-    workers = [tf.data.experimental.service.WorkerServer(one) for one in config]
+    workers = [tf.data.experimental.service.WorkerServer(config) for config in configs]
     yield dispatcher.target
     del workers, dispatcher
 
@@ -275,13 +275,13 @@ def test_a_cluster_computes_each_batch_of_an_epoch_once(kind, cluster):
         [mixture.BatchPart(kind(20), 4)], view, 0, 0, Workers(), cluster
     )
     expected = train(kind(20), 30, example=view)
-    found = list(itertools.islice(batches.as_numpy_iterator(), 15))
-    assert all(batch["views"].shape == (4, 2, 8, 8, 3) for batch in found)
+    received = list(itertools.islice(batches.as_numpy_iterator(), 15))
+    assert all(batch["views"].shape == (4, 2, 8, 8, 3) for batch in received)
     by_labels = {tuple(batch["label"]): batch for batch in expected}
-    for batch in found:
+    for batch in received:
         assert_same(batch, by_labels[tuple(batch["label"])])
     if kind is indexed:  # of a stream each worker makes epochs of its own
-        keys = [tuple(batch["label"]) for batch in found]
+        keys = [tuple(batch["label"]) for batch in received]
         assert len({*keys}) == len(keys) and {tuple(batch["label"]) for batch in expected[:5]} <= {
             *keys
         }  # a worker may be ahead of another

@@ -231,8 +231,8 @@ def test_own_task(make_experiment, flags):
     if "pretext" not in flags:
         assert actual == {}
         return
-    parts = [mixture.BatchPart(source, 48)]
-    batches = pipeline.training_batches(parts, objective.example, 1, 0, strategy)
+    batch_parts = [mixture.BatchPart(source, 48)]
+    batches = pipeline.training_batches(batch_parts, objective.example, 1, 0, strategy)
     history = []
     for batch in itertools.islice(batches, source.num_examples // 48):
         _, values = objective.loss(batch, training=False)

@@ -66,7 +66,7 @@ def start(names, path, python=sys.executable):
 
 
 @pytest.fixture(scope="module")
-def found(exported):
+def answers_of(exported):
     """A function: name of a consumer -> its answers. One process for TensorFlow and Keras 2."""
     started = [start("mutated,plain,keras3,hub", exported[1])]
     if OLD_PYTHON in os.environ:
@@ -89,17 +89,17 @@ def found(exported):
         process.kill()
 
 
-def assert_outputs(found, network, tolerance):
+def assert_outputs(answers, network, tolerance):
     images, _ = digits(8, 16)
     expected = network.predictions(tf.constant(images, tf.float32))
-    assert found["names"] == sorted(expected)
-    for name, values in found["outputs"].items():
+    assert answers["names"] == sorted(expected)
+    for name, values in answers["outputs"].items():
         np.testing.assert_allclose(values, expected[name], rtol=tolerance, atol=tolerance)
-    assert found["without_gradient"] == 0 and found["trained"] == len(network.trainable_variables)
-    assert found["moved"] == len(network.variables) - len(
-        network.trainable_variables
-    )  # the statistics of batch norm
-    assert found["signatures"] == [
+    trainable = len(network.trainable_variables)
+    assert answers["without_gradient"] == 0 and answers["trained"] == trainable
+    statistics = len(network.variables) - trainable  # of batch norm
+    assert answers["moved"] == statistics
+    assert answers["signatures"] == [
         "embed",
         "images",
         "images_uint8",
@@ -108,9 +108,9 @@ def assert_outputs(found, network, tolerance):
     ]
 
 
-def assert_fine_tuned(found, network):
+def assert_fine_tuned(answers, network):
     """Training all beats training what was put on top; frozen statistics stay."""
-    frozen, trained = found["trainable_False"], found["trainable_True"]
+    frozen, trained = answers["trainable_False"], answers["trainable_True"]
     assert frozen["moved"] == 0 == frozen["trainable_variables"]
     assert (
         trained["trainable_variables"] == len(network.encoder.trainable_variables)
@@ -121,16 +121,16 @@ def assert_fine_tuned(found, network):
     assert trained["accuracy"] > frozen["accuracy"] and trained["loss"] < frozen["loss"]
 
 
-def test_plain_tensorflow(exported, found):
-    assert_outputs(found("plain"), exported[0], 1e-5)
+def test_plain_tensorflow(exported, answers_of):
+    assert_outputs(answers_of("plain"), exported[0], 1e-5)
 
 
-def test_hub_in_keras_2(exported, found):
-    assert_fine_tuned(found("hub"), exported[0])
+def test_hub_in_keras_2(exported, answers_of):
+    assert_fine_tuned(answers_of("hub"), exported[0])
 
 
-def test_layer_in_keras_3(exported, found):
-    layer = found("keras3")
+def test_layer_in_keras_3(exported, answers_of):
+    layer = answers_of("keras3")
     assert layer["keras"].startswith("3.") and layer["shape"] == [4, 3]
     np.testing.assert_allclose(
         layer["probabilities"],
@@ -167,8 +167,8 @@ def test_saved_model_cli(exported, tmp_path):
     assert np.load(tmp_path / "classes.npy", allow_pickle=True).shape == (2, 5)
 
 
-def test_mutated_images(found):
-    mutated = found("mutated")
+def test_mutated_images(answers_of):
+    mutated = answers_of("mutated")
     assert (
         mutated["requests"] == 350
         and mutated["answered"] + mutated["refused"] == 350
@@ -181,8 +181,8 @@ def test_mutated_images(found):
 @pytest.mark.skipif(
     OLD_PYTHON not in os.environ, reason=f"{OLD_PYTHON} names no Python with TensorFlow 2.15"
 )
-def test_tensorflow_2_15_with_addons(exported, found):
-    network, old = exported[0], found("old")
+def test_tensorflow_2_15_with_addons(exported, answers_of):
+    network, old = exported[0], answers_of("old")
     assert old["version"].startswith("2.15")
     answer = network.predictions(augment.eval_image(decoding.decode(a_file()), 16)[None])
     for name in ("probabilities", "embedding"):

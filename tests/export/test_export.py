@@ -113,10 +113,10 @@ def file_of(image, kind="PNG", **options):
     return file.getvalue()
 
 
-def assert_close(found, expected, tolerance):
+def assert_close(actual, expected, tolerance):
     scale = max(1.0, float(np.max(np.abs(expected))))
     np.testing.assert_allclose(
-        np.asarray(found) / scale, np.asarray(expected) / scale, atol=tolerance
+        np.asarray(actual) / scale, np.asarray(expected) / scale, atol=tolerance
     )
 
 
@@ -221,7 +221,7 @@ def test_preprocessing_is_that_of_the_evaluation(tmp_path, size, rng):
     files = [file_of(image, kind) for image in colour for kind in ("JPEG", "PNG", "BMP", "GIF")]
     files += [file_of(colour[2][..., 0], kind) for kind in ("JPEG", "PNG", "BMP", "GIF")]  # grey
     files += [file_of(np.dstack([colour[2], colour[2][..., :1]]))]  # with alpha
-    found = module.signatures["preprocess"](image_bytes=tf.constant(files))["images"]
+    preprocessed = module.signatures["preprocess"](image_bytes=tf.constant(files))["images"]
     source = datasets.Indexed(
         "files",
         "test",
@@ -240,7 +240,7 @@ def test_preprocessing_is_that_of_the_evaluation(tmp_path, size, rng):
             )
         )
     )
-    np.testing.assert_array_equal(found, batch["image"])
+    np.testing.assert_array_equal(preprocessed, batch["image"])
     pixels = np.stack([colour[2]] * 2)
     answer = module.signatures["images_uint8"](images=tf.constant(pixels))
     again = module.signatures["images"](images=np.stack([batch["image"][9]] * 2))
@@ -263,9 +263,9 @@ def test_answers_of_serving(digits, rng):
     np.testing.assert_array_equal(
         answer["embedding"], module.signatures["embed"](image_bytes=tf.constant(files))["embedding"]
     )
-    one = module.signatures["serving_default"](image_bytes=tf.constant(files[:1]))
+    single = module.signatures["serving_default"](image_bytes=tf.constant(files[:1]))
     for name in ("probabilities", "embedding"):
-        assert_close(one[name], answer[name][:1], 1e-5)
+        assert_close(single[name], answer[name][:1], 1e-5)
         assert module.signatures["serving_default"](image_bytes=tf.constant([], tf.string))[
             name
         ].shape == [0, *answer[name].shape[1:]]
@@ -306,9 +306,10 @@ def test_exact_formats_give_the_same(digits):
 def test_int8_gives_the_same_classes(digits):
     network, _, folder, images, labels = digits
     expected = network.predictions(images)["probabilities"].numpy().argmax(1)
-    found = formats.run_tflite(folder / "tflite" / "3" / "classifier_int8.tflite", images).argmax(1)
+    path = folder / "tflite" / "3" / "classifier_int8.tflite"
+    predicted = formats.run_tflite(path, images).argmax(1)
     assert np.mean(expected == labels) > 0.8  # it means something
-    assert np.mean(found == expected) >= 0.95
+    assert np.mean(predicted == expected) >= 0.95
     sizes = {path.name: path.stat().st_size for path in (folder / "tflite" / "3").iterdir()}
     assert sizes["embedding_int8.tflite"] < 0.5 * sizes["embedding.tflite"]
 

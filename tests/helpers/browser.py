@@ -43,13 +43,14 @@ class Browser:
 
     def __enter__(self):
         self._home = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
-        theirs_in, self._out = os.pipe()
-        self._in, theirs_out = os.pipe()
+        browser_reads, self._out = os.pipe()
+        self._in, browser_writes = os.pipe()
 
         def wire():  # the browser reads from 3 and writes to 4
-            for mine, its in ((theirs_in, 3), (theirs_out, 4)):
-                os.dup2(mine, its)
-                os.set_inheritable(its, True)  # dup2 leaves it as it is where the two are the same
+            for pipe_end, descriptor in ((browser_reads, 3), (browser_writes, 4)):
+                os.dup2(pipe_end, descriptor)
+                # dup2 leaves it as it is where the two are the same.
+                os.set_inheritable(descriptor, True)
 
         self._process = subprocess.Popen(
             [find(), *ARGUMENTS, f"--user-data-dir={self._home.name}"],
@@ -59,8 +60,8 @@ class Browser:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        os.close(theirs_in)
-        os.close(theirs_out)
+        os.close(browser_reads)
+        os.close(browser_writes)
         os.set_blocking(self._in, False)
         self._buffer, self._number, self._session, self.events = b"", 0, None, []
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
@@ -172,15 +173,15 @@ class Browser:
 
     def complaints(self):
         """Errors and warnings of the page so far: exceptions, console, blocked requests."""
-        shown = {
+        text_of = {
             "Runtime.exceptionThrown": lambda params: params["exceptionDetails"]["text"],
             "Log.entryAdded": lambda params: params["entry"]["text"],
             "Runtime.consoleAPICalled": lambda params: str(params["args"]),
         }
         return [
-            shown[event["method"]](event["params"])
+            text_of[event["method"]](event["params"])
             for event in self.events
-            if event["method"] in shown
+            if event["method"] in text_of
         ]
 
     def outside(self):

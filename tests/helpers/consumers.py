@@ -19,11 +19,13 @@ def digits(count, size):
     from sklearn.datasets import load_digits
 
     data = load_digits()
-    images = np.repeat(np.round(data.images[:count] * (255 / 16))[..., None], 3, -1) / 255
-    return tf.image.resize(images, [size, size], "bicubic").numpy().clip(0, 1), data.target[:count]
+    pixels = np.round(data.images[:count] * (255 / 16))
+    images = np.repeat(pixels[..., None], 3, -1) / 255
+    resized = tf.image.resize(images, [size, size], "bicubic").numpy().clip(0, 1)
+    return resized, data.target[:count]
 
 
-def plain():
+def plain_tensorflow():
     """TensorFlow alone: outputs by name, and one step of training that changes all variables."""
     import tensorflow as tf
 
@@ -56,7 +58,7 @@ def fine_tune(keras, optimizer):
     import tensorflow_hub as hub
 
     images, labels = digits(200, 16)
-    found = {"tensor": hub.load(SAVED_MODEL)(images[:2]).numpy().tolist()}
+    results = {"tensor": hub.load(SAVED_MODEL)(images[:2]).numpy().tolist()}
     for trainable in (False, True):
         np.random.seed(0)
         keras.utils.set_random_seed(0)
@@ -73,14 +75,14 @@ def fine_tune(keras, optimizer):
         before = [v.numpy() for v in layer.variables]
         model.fit(images, labels, batch_size=200, epochs=20, verbose=0, shuffle=False)
         loss, accuracy = model.evaluate(images, labels, verbose=0)
-        found[f"trainable_{trainable}"] = {
+        results[f"trainable_{trainable}"] = {
             "loss": loss,
             "accuracy": accuracy,
             "trainable_variables": len(layer.trainable_variables),
             "losses": len(layer.losses),
             "moved": sum(bool((v.numpy() != old).any()) for v, old in zip(layer.variables, before)),
         }
-    return found
+    return results
 
 
 def hub():
@@ -99,7 +101,7 @@ def old():
         image_bytes=tf.constant([a_file()])
     )
     return {
-        **plain(),
+        **plain_tensorflow(),
         "version": tf.__version__,
         "answer": {
             name: value.numpy().tolist() for name, value in answer.items() if name != "classes"
@@ -175,26 +177,26 @@ def mutated():
         files.append(bytes(content))
     serve = tf.saved_model.load(SAVED_MODEL).signatures["serving_default"]
     expected = serve(image_bytes=tf.constant([good]))["probabilities"]
-    found = {"answered": 0, "refused": 0, "messages": [], "wrong": 0}
+    outcomes = {"answered": 0, "refused": 0, "messages": [], "wrong": 0}
     requests = [[file] for file in files] + [
         [good, *files[start : start + 6]] for start in range(0, 300, 6)
     ]
     for request in requests:
         try:
             answer = serve(image_bytes=tf.constant(request))["probabilities"].numpy()
-            found["answered"] += 1
-            found["wrong"] += (
+            outcomes["answered"] += 1
+            outcomes["wrong"] += (
                 answer.shape[0] != len(request) or not (abs(answer.sum(1) - 1) < 1e-3).all()
             )
         except tf.errors.InvalidArgumentError as error:
-            found["refused"] += 1
-            found["messages"].append(error.message[:300])
+            outcomes["refused"] += 1
+            outcomes["messages"].append(error.message[:300])
         again = serve(image_bytes=tf.constant([good]))["probabilities"]
-        found["wrong"] += bool(tf.reduce_any(again != expected))
+        outcomes["wrong"] += bool(tf.reduce_any(again != expected))
     return {
-        **found,
+        **outcomes,
         "requests": len(requests),
-        "messages": sorted(set(found["messages"]), key=len)[:3],
+        "messages": sorted(set(outcomes["messages"]), key=len)[:3],
         "megabytes": peak_memory(),
     }
 
@@ -207,7 +209,7 @@ if __name__ == "__main__":
             json.dumps(
                 {
                     chosen: {
-                        "plain": plain,
+                        "plain": plain_tensorflow,
                         "hub": hub,
                         "old": old,
                         "keras3": keras3,

@@ -90,5 +90,5 @@ def thumbnails(directory, sheet):
     """The images of a sheet, [n, S, S, 3]."""
     pixels = tf.io.decode_jpeg((directory / sheet["file"]).read_bytes()).numpy()
     size, columns = sheet["size"], sheet["columns"]
-    rows = pixels.reshape(-1, size, columns, size, 3).swapaxes(1, 2)
-    return rows.reshape(-1, size, size, 3)
+    grid = pixels.reshape(-1, size, columns, size, 3).swapaxes(1, 2)
+    return grid.reshape(-1, size, size, 3)

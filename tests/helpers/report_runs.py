@@ -11,7 +11,7 @@ from PIL import Image
 from tf_simclr.config import Config
 
 IMAGES, COLUMNS, SIDE = 40, 8, 8
-FIGURES = {
+METRICS = {
     "linear_probe_accuracy": 0.903,
     "few_labels_1_accuracy": 0.7,
     "few_labels_2_accuracy": 0.8,
@@ -68,8 +68,8 @@ def document(name="pretrain", classes=10, class_name="class {}".format, file_nam
         "reliability": bins,
     }
     less = {
-        figure: 0.375 if figure == "linear_probe_accuracy" else value / 2
-        for figure, value in FIGURES.items()
+        metric: 0.375 if metric == "linear_probe_accuracy" else value / 2
+        for metric, value in METRICS.items()
     }
     return copy.deepcopy(
         {
@@ -102,7 +102,7 @@ def document(name="pretrain", classes=10, class_name="class {}".format, file_nam
             "figures": {
                 "trained": {
                     "classifier": {"label_top_1_accuracy": 0.9, "expected_calibration_error": 0.04},
-                    "final_avg_pool": FIGURES,
+                    "final_avg_pool": METRICS,
                     "block_group4": less,
                 },
                 "untrained": {"final_avg_pool": less, "block_group4": less},

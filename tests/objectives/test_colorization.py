@@ -19,14 +19,26 @@ BINS = [tuple(map(float, centre)) for centre in colorization.bins()]
 levels = st.floats(0, 1, width=32)
 
 
+def linear(c):
+    return c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4
+
+
+def compressed(t):
+    return t ** (1 / 3) if t > 216 / 24389 else (24389 / 27 * t + 16) / 116
+
+
 def slow_lab(r, g, b):
     """CIE 15 and IEC 61966-2-1, a number at a time."""
-    r, g, b = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (r, g, b))
+    r, g, b = map(linear, (r, g, b))
     x = (0.4124564 * r + 0.3575761 * g + 0.1804375 * b) / 0.95047
     y = 0.2126729 * r + 0.7151522 * g + 0.0721750 * b
     z = (0.0193339 * r + 0.1191920 * g + 0.9503041 * b) / 1.08883
-    x, y, z = (t ** (1 / 3) if t > 216 / 24389 else (24389 / 27 * t + 16) / 116 for t in (x, y, z))
+    x, y, z = map(compressed, (x, y, z))
     return 116 * y - 16, 500 * (x - y), 200 * (y - z)
+
+
+def gaussian(a, b):
+    return math.exp(-(math.dist(a, b) ** 2) / (2 * 5.0**2))
 
 
 def slow_encoding(ab):
@@ -34,7 +46,7 @@ def slow_encoding(ab):
     order = sorted(range(Q), key=lambda q: math.dist(ab, BINS[q]))
     z = [0.0] * Q
     for q in order[:5]:
-        z[q] = math.exp(-(math.dist(ab, BINS[q]) ** 2) / (2 * 5.0**2))
+        z[q] = gaussian(ab, BINS[q])
     return [value / sum(z) for value in z], order[0]
 
 
@@ -42,7 +54,7 @@ def slow_smoothed(p):
     """Each bin's mass spread as a Gaussian over the bins there are."""
     smoothed = [0.0] * Q
     for r in range(Q):
-        kernel = [math.exp(-(math.dist(BINS[q], BINS[r]) ** 2) / (2 * 5.0**2)) for q in range(Q)]
+        kernel = [gaussian(BINS[q], BINS[r]) for q in range(Q)]
         for q in range(Q):
             smoothed[q] += p[r] * kernel[q] / sum(kernel)
     return smoothed
@@ -119,12 +131,12 @@ def test_bins_are_the_gamut(rng):
 def test_encoding_equals_the_loop(seed, spread):
     ab = np.random.default_rng(seed).normal(scale=spread, size=(4, 2)).astype(np.float32)
     near, shares = colorization.soft_encoding(tf.constant(ab))
-    for pixel, own, share in zip(ab.tolist(), near.numpy(), shares.numpy(), strict=True):
+    for pixel, bins, share in zip(ab.tolist(), near.numpy(), shares.numpy(), strict=True):
         z, nearest = slow_encoding(pixel)
         dense = np.zeros(Q)
-        dense[own] = share
+        dense[bins] = share
         np.testing.assert_allclose(dense, z, atol=1e-5)
-        assert own[0] == nearest and share.sum() == pytest.approx(1, abs=1e-6)
+        assert bins[0] == nearest and share.sum() == pytest.approx(1, abs=1e-6)
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -152,22 +164,22 @@ def test_loss_equals_the_equations(settings, rng, rebalanced):
     )
     weights = slow_weights(p.tolist()) if rebalanced else [1.0] * Q
     total = chance = right = 0.0
-    found = np.zeros(Q)
-    for own, pixel in zip(
+    encodings = np.zeros(Q)
+    for pixel_logits, pixel in zip(
         logits.reshape(-1, Q).astype(float).tolist(), ab.reshape(-1, 2).tolist(), strict=True
     ):
         z, nearest = slow_encoding(pixel)
-        norm = math.log(sum(math.exp(value) for value in own))
-        total -= weights[nearest] * sum(z[q] * (own[q] - norm) for q in range(Q))
+        norm = math.log(sum(math.exp(value) for value in pixel_logits))
+        total -= weights[nearest] * sum(z[q] * (pixel_logits[q] - norm) for q in range(Q))
         chance -= weights[nearest] * sum(z[q] * math.log(p[q]) for q in range(Q) if z[q])
-        right += max(range(Q), key=own.__getitem__) == nearest
-        found += z
+        right += max(range(Q), key=pixel_logits.__getitem__) == nearest
+        encodings += z
     assert float(loss) == pytest.approx(total / 8, rel=1e-4)
     assert {name: float(value) for name, value in metrics.items()} == pytest.approx(
         {"pretext_loss": total / 8, "pretext_chance": chance / 8, "pretext_acc": right / 8},
         rel=1e-4,
     )
-    np.testing.assert_allclose(objective.seen, 3 * p + found / 8, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(objective.seen, 3 * p + encodings / 8, rtol=1e-4, atol=1e-6)
 
 
 def test_annealed_mean_equals_the_loop(rng):
@@ -175,7 +187,7 @@ def test_annealed_mean_equals_the_loop(rng):
     probabilities = np.exp(logits.astype(float)) / np.exp(logits.astype(float)).sum(
         -1, keepdims=True
     )
-    for z, found in zip(
+    for z, actual in zip(
         probabilities, colorization.annealed_mean(tf.constant(logits)).numpy(), strict=True
     ):
         annealed = [math.exp(math.log(value) / 0.38) for value in z]
@@ -183,7 +195,7 @@ def test_annealed_mean_equals_the_loop(rng):
             sum(f * centre[k] for f, centre in zip(annealed, BINS, strict=True)) / sum(annealed)
             for k in (0, 1)
         ]
-        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-3)
+        np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-3)
     np.testing.assert_allclose(
         colorization.annealed_mean(tf.constant(logits), 1.0),
         probabilities @ np.array(BINS),

@@ -293,7 +293,8 @@ def slow_adam(w, gradients, rate, beta_1=0.5, beta_2=0.999, epsilon=1e-7):
     m = v = 0.0
     for step, g in enumerate(gradients, 1):
         m, v = beta_1 * m + (1 - beta_1) * g, beta_2 * v + (1 - beta_2) * g**2
-        w = w - rate * np.sqrt(1 - beta_2**step) / (1 - beta_1**step) * m / (np.sqrt(v) + epsilon)
+        corrected = rate * np.sqrt(1 - beta_2**step) / (1 - beta_1**step)
+        w = w - corrected * m / (np.sqrt(v) + epsilon)
     return w
 
 

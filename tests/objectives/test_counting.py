@@ -28,9 +28,9 @@ def slow_loss(whole, tiles, other, margin):
     for i in range(len(whole)):
         same = different = 0.0
         for k in range(whole.shape[1]):
-            parts = sum(float(tile[k]) for tile in tiles[i])
-            same += (whole[i, k] - parts) ** 2
-            different += (other[i, k] - parts) ** 2
+            tile_sum = sum(float(tile[k]) for tile in tiles[i])
+            same += (whole[i, k] - tile_sum) ** 2
+            different += (other[i, k] - tile_sum) ** 2
         total += same + max(0.0, margin - different)
     return total / len(whole)
 
@@ -53,9 +53,9 @@ def test_the_other_image_is_the_next_one(settings, rng):
     objective = Training(settings(**TASK, counting_margin=3000.0)).objective
     counts = rng.random((5, 5, counting.NUM_COUNTS)).astype(np.float32)
     loss, metrics = objective.loss_of({"counts": tf.constant(counts)}, None, False)
-    assert float(loss) == pytest.approx(
-        slow_loss(counts[:, 0], counts[:, 1:], np.roll(counts[:, 0], -1, 0), 3000.0), rel=1e-4
-    )
+    whole, tiles = counts[:, 0], counts[:, 1:]
+    expected = slow_loss(whole, tiles, np.roll(whole, -1, 0), 3000.0)
+    assert float(loss) == pytest.approx(expected, rel=1e-4)
     assert metrics["pretext_chance"] == 3000
     assert float(metrics["counting_scale"]) == pytest.approx(
         np.linalg.norm(counts[:, 0], axis=-1).mean(), rel=1e-5
@@ -81,27 +81,28 @@ def test_the_next_one_over_replicas(settings, two_replicas, rng):
     )(halves)
     loss, expected = gradient(tf.constant(counts))
     np.testing.assert_allclose(
-        np.mean([one.numpy() for one in two_replicas.experimental_local_results(losses)]),
+        np.mean([local.numpy() for local in two_replicas.experimental_local_results(losses)]),
         loss,
         rtol=1e-5,
     )
-    found = np.concatenate(
-        [one.numpy() for one in two_replicas.experimental_local_results(gradients)]
+    actual = np.concatenate(
+        [local.numpy() for local in two_replicas.experimental_local_results(gradients)]
     )
     np.testing.assert_allclose(
-        found / 2, expected, rtol=1e-3, atol=1e-4
+        actual / 2, expected, rtol=1e-3, atol=1e-4
     )  # each replica's loss is half of the batch's
 
 
 @pytest.mark.parametrize("method", range(len(counting.METHODS)))
 def test_downsampling_is_what_pillow_does(method):
-    smooth = np.outer(np.sin(np.arange(24) / 3), np.cos(np.arange(24) / 4)) / 2.1 + 0.5
+    x = np.arange(24)
+    smooth = np.outer(np.sin(x / 3), np.cos(x / 4)) / 2.1 + 0.5
     image = np.stack([smooth, smooth.T, 1 - smooth], -1).astype(np.float32)
-    ours = counting.downsampled(image[None], counting.downsampling_matrices(12)[[method]])[0]
+    actual = counting.downsampled(image[None], counting.downsampling_matrices(12)[[method]])[0]
     channels = [
         Image.fromarray(image[..., c]).resize((12, 12), PIL_METHODS[method]) for c in range(3)
     ]
-    np.testing.assert_allclose(ours, np.stack(channels, -1), atol=2e-3)
+    np.testing.assert_allclose(actual, np.stack(channels, -1), atol=2e-3)
 
 
 @pytest.mark.parametrize("size", [16, 17])

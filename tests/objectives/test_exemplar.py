@@ -79,7 +79,7 @@ def test_place_falls_on_what_there_is(shape):
     side = min(shape) // 5
     image = tf.constant(planted(*shape, shape[0] // 2, shape[1] // 3, side))
     centre = np.array([shape[0] // 2 + side / 2, shape[1] // 3 + side / 2])
-    found = (
+    positions = (
         np.array(
             [
                 seed_patches.seed_position(image, 0.2, u)
@@ -89,9 +89,9 @@ def test_place_falls_on_what_there_is(shape):
         * shape
     )
     assert (
-        np.abs(found - centre).max(-1) <= side + 1
+        np.abs(positions - centre).max(-1) <= side + 1
     ).mean() > 0.95  # the patch and the square overlap
-    assert len(np.unique(found, axis=0)) > 20
+    assert len(np.unique(positions, axis=0)) > 20
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 40), (40, 1), (3, 500), (7, 7)])
@@ -115,7 +115,7 @@ def test_images_without_gradients_and_without_extent(shape):
     np.testing.assert_allclose(patch, np.full([16, 16, 3], 0.25), atol=1e-6)
 
 
-def slow_patch(image, place, side, u, size):
+def slow_patch(image, position, side, u, size):
     """Of an image that is not reduced, pixel by pixel, reflected at its edges."""
     height, width = image.shape[:2]
     dy, dx = (0.4 * u[:2] - 0.2) * side
@@ -128,13 +128,13 @@ def slow_patch(image, place, side, u, size):
 
     for i, j in np.ndindex(size, size):
         v, w = ((i + 0.5) / size - 0.5) * side * scale, ((j + 0.5) / size - 0.5) * side * scale
-        y = place[0] * height + dy + np.sin(angle) * w + np.cos(angle) * v - 0.5
-        x = place[1] * width + dx + np.cos(angle) * w - np.sin(angle) * v - 0.5
+        y = position[0] * height + dy + np.sin(angle) * w + np.cos(angle) * v - 0.5
+        x = position[1] * width + dx + np.cos(angle) * w - np.sin(angle) * v - 0.5
         top, left = int(np.floor(y)), int(np.floor(x))
         b, a = y - top, x - left
-        result[i, j] = (1 - b) * ((1 - a) * pixel(top, left) + a * pixel(top, left + 1)) + b * (
-            (1 - a) * pixel(top + 1, left) + a * pixel(top + 1, left + 1)
-        )
+        upper = (1 - a) * pixel(top, left) + a * pixel(top, left + 1)
+        lower = (1 - a) * pixel(top + 1, left) + a * pixel(top + 1, left + 1)
+        result[i, j] = (1 - b) * upper + b * lower
     return result
 
 
@@ -147,27 +147,28 @@ def slow_patch(image, place, side, u, size):
 )
 def test_geometry_is_the_loop(seed, u, row, column):
     image, u = picture(12, 15, seed), np.array(u, np.float32)
-    ours = seed_patches.resampled(
+    actual = seed_patches.resampled(
         tf.constant(image), tf.constant([row, column]), 0.5, tf.constant(u), 8
     )
-    np.testing.assert_allclose(ours, slow_patch(image, (row, column), 6.0, u, 8), atol=1e-4)
+    np.testing.assert_allclose(actual, slow_patch(image, (row, column), 6.0, u, 8), atol=1e-4)
 
 
 def test_a_patch_of_the_results_size_is_cut_out():
     image = picture(40, 30)
-    ours = seed_patches.resampled(
+    patch = seed_patches.resampled(
         tf.constant(image), tf.constant([20 / 40, 15 / 30]), 1 / 3, tf.constant(UNCHANGED), 10
     )
-    np.testing.assert_allclose(ours, image[15:25, 10:20], atol=1e-5)
+    np.testing.assert_allclose(patch, image[15:25, 10:20], atol=1e-5)
 
 
 def test_large_patches_are_means_not_samples():
     """A checkerboard of pixels is grey in a patch of an eighth of its size."""
-    image = np.repeat((np.indices((256, 256)).sum(0) % 2)[..., None], 3, -1).astype(np.float32)
-    ours = seed_patches.resampled(
+    checkerboard = np.indices((256, 256)).sum(0) % 2
+    image = np.repeat(checkerboard[..., None], 3, -1).astype(np.float32)
+    patch = seed_patches.resampled(
         tf.constant(image), tf.constant([0.5, 0.5]), 0.5, tf.constant(UNCHANGED), 16
     )
-    np.testing.assert_allclose(ours, np.full([16, 16, 3], 0.5), atol=1e-5)
+    np.testing.assert_allclose(patch, np.full([16, 16, 3], 0.5), atol=1e-5)
 
 
 def slow_distorted(image, u):
@@ -197,22 +198,22 @@ def slow_distorted(image, u):
 @given(st.integers(0, 100), st.lists(st.floats(0, 1), min_size=7, max_size=7))
 def test_colours_are_the_loop(seed, u):
     image, u = 0.2 + 0.6 * picture(9, 9, seed), np.array(u, np.float32)
-    ours = seed_patches.distorted(tf.constant(image), tf.constant(u))
+    actual = seed_patches.distorted(tf.constant(image), tf.constant(u))
     np.testing.assert_allclose(
-        ours, slow_distorted(image, u), atol=3e-3
+        actual, slow_distorted(image, u), atol=3e-3
     )  # of colours all but grey, a power of 0.25 makes much of rounding
 
 
 def test_ranges():
     """The paper's, sec. 2, met at both ends."""
     u = tf.random.stateless_uniform([4000], [1, 2])
-    for (low, high), found in (
+    for (low, high), limits in (
         ((0.5, 2), seed_patches.CONTRAST),
         ((0.25, 4), seed_patches.POWER),
         ((0.7, 1.4), seed_patches.FACTOR),
         ((0.7, 1.4), seed_patches.SCALE),
     ):
-        drawn = seed_patches.between_logarithms(u, found).numpy()
+        drawn = seed_patches.between_logarithms(u, limits).numpy()
         assert drawn.min() == pytest.approx(low, rel=0.01) and drawn.max() == pytest.approx(
             high, rel=0.01
         )
@@ -374,9 +375,10 @@ def test_one_image_is_no_task(settings):
 
 def slow_sampled(features, kernel, index, classes):
     total = 0.0
-    for x, own in zip(features.astype(np.float64), index):
-        others = [c for c in classes if c != own]
-        total -= x @ kernel[own] - np.log(sum(np.exp(x @ kernel[c]) for c in [own, *others]))
+    for x, target in zip(features.astype(np.float64), index):
+        others = [c for c in classes if c != target]
+        norm = np.log(sum(np.exp(x @ kernel[c]) for c in [target, *others]))
+        total -= x @ kernel[target] - norm
     return total / len(features)
 
 
@@ -394,18 +396,18 @@ def test_sampled_softmax_is_the_loop(seed, batch, classes, drawn):
         rng.normal(size=(classes, 4)).astype(np.float32),
     )
     index, sample = rng.integers(0, classes, batch), rng.integers(0, classes, drawn)
-    found = cross_entropy(*sampled_logits(features, kernel, index, sample))
-    assert found == pytest.approx(slow_sampled(features, kernel, index, sample), rel=1e-5, abs=1e-5)
+    sampled = cross_entropy(*sampled_logits(features, kernel, index, sample))
+    expected = slow_sampled(features, kernel, index, sample)
+    assert sampled == pytest.approx(expected, rel=1e-5, abs=1e-5)
     full = cross_entropy(*sampled_logits(features, kernel, index, rng.permutation(classes)))
     assert full == pytest.approx(cross_entropy(features @ kernel.T, index), rel=1e-5, abs=1e-5)
 
 
 def test_gradient_with_every_class_drawn_is_that_of_the_full_softmax(rng):
-    features, kernel, index = (
-        tf.constant(value)
-        for value in (rng.normal(size=(5, 4)), rng.normal(size=(7, 4)), np.array([0, 3, 3, 6, 1]))
-    )
-    found = []
+    features = tf.constant(rng.normal(size=(5, 4)))
+    kernel = tf.constant(rng.normal(size=(7, 4)))
+    index = tf.constant(np.array([0, 3, 3, 6, 1]))
+    gradients = []
     for logits in (
         lambda: sampled_logits(features, kernel, index, tf.constant(rng.permutation(7))),
         lambda: (tf.matmul(features, kernel, transpose_b=True), index),
@@ -414,9 +416,9 @@ def test_gradient_with_every_class_drawn_is_that_of_the_full_softmax(rng):
             tape.watch([features, kernel])
             result, target = logits()
             loss = tf.nn.sparse_softmax_cross_entropy_with_logits(target, result)
-        found.append(tape.gradient(loss, [features, kernel]))
-    for mine, expected in zip(*found, strict=True):
-        np.testing.assert_allclose(mine, expected, atol=1e-9)
+        gradients.append(tape.gradient(loss, [features, kernel]))
+    for actual, expected in zip(*gradients, strict=True):
+        np.testing.assert_allclose(actual, expected, atol=1e-9)
 
 
 def test_gradient_of_the_sample_is_dense():

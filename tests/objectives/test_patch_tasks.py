@@ -124,8 +124,8 @@ def test_rotation_guard(settings, rng, exact, learns):
 def test_cut_and_shift(rng):
     canvas = rng.integers(0, 256, (9, 9, 3)).astype(np.uint8)
     corners = np.array([[0, 0], [2, 5], [5, 5]], np.int32)
-    found = patches.cut(tf.constant(canvas), tf.constant(corners), 4)
-    np.testing.assert_array_equal(found, [canvas[r : r + 4, c : c + 4] for r, c in corners])
+    tiles = patches.cut(tf.constant(canvas), tf.constant(corners), 4)
+    np.testing.assert_array_equal(tiles, [canvas[r : r + 4, c : c + 4] for r, c in corners])
     shift = rng.integers(-2, 3, (3, 3, 2)).astype(np.int32)
     moved = patches.cut(tf.constant(canvas), tf.constant(corners), 4, tf.constant(shift)).numpy()
     for number, channel in itertools.product(range(3), repeat=2):
@@ -136,10 +136,12 @@ def test_cut_and_shift(rng):
 
 
 def test_standardized(rng):
-    tiles = rng.random((4, 6, 6, 3)).astype(np.float32) * rng.random((4, 1, 1, 3)) + 0.3
-    found = patches.standardized(tf.constant(tiles, tf.float32)).numpy()
-    np.testing.assert_allclose(found.mean((1, 2)), 0.5, atol=1e-5)
-    np.testing.assert_allclose(found.std((1, 2)), 0.25, atol=0.01)
+    noise = rng.random((4, 6, 6, 3)).astype(np.float32)
+    contrast = rng.random((4, 1, 1, 3))
+    tiles = noise * contrast + 0.3
+    standardized = patches.standardized(tf.constant(tiles, tf.float32)).numpy()
+    np.testing.assert_allclose(standardized.mean((1, 2)), 0.5, atol=1e-5)
+    np.testing.assert_allclose(standardized.std((1, 2)), 0.25, atol=0.01)
     flat = patches.standardized(tf.fill([1, 4, 4, 3], 0.7)).numpy()
     np.testing.assert_allclose(flat, 0.5, atol=1e-3)
 
@@ -149,10 +151,10 @@ def test_drop_colors(rng):
     patch = rng.random((20, 20, 3)).astype(np.float32)
     kept = []
     for number in range(60):
-        found = patches.drop_colors(tf.constant(patch), tf.constant([number, 3])).numpy()
-        same = [np.array_equal(found[..., channel], patch[..., channel]) for channel in range(3)]
+        dropped = patches.drop_colors(tf.constant(patch), tf.constant([number, 3])).numpy()
+        same = [np.array_equal(dropped[..., channel], patch[..., channel]) for channel in range(3)]
         kept.append(same.index(True))
-        noise = found[..., np.flatnonzero(~np.array(same))]
+        noise = dropped[..., np.flatnonzero(~np.array(same))]
         assert same.count(True) == 1 and abs(noise.mean() - 0.5) < 0.001
         assert noise.std() == pytest.approx(0.01 * patch[..., kept[-1]].std(), rel=0.2)
     assert min(np.bincount(kept, minlength=3)) > 8
@@ -182,22 +184,23 @@ def test_pixelated(rng):
 
 def test_permutations_against_the_algorithm():
     """Algorithm 1 on all 9! permutations, a sum of Hamming distances at a time."""
-    found = jigsaw.permutations(100, 3)
+    permutations = jigsaw.permutations(100, 3)
     assert (
-        found.shape == (100, 9)
-        and (np.sort(found, 1) == np.arange(9)).all()
-        and len(np.unique(found, axis=0)) == 100
+        permutations.shape == (100, 9)
+        and (np.sort(permutations, 1) == np.arange(9)).all()
+        and len(np.unique(permutations, axis=0)) == 100
     )
     everything = np.array(list(itertools.permutations(range(9))), np.uint8)
     for number in range(1, 4):
-        sums = sum((everything != before).sum(1) for before in found[:number])
-        assert sum((found[number] != before).sum() for before in found[:number]) == sums.max()
-    distance = (found[:, None] != found[None]).sum(-1)
+        chosen, earlier = permutations[number], permutations[:number]
+        sums = sum((everything != before).sum(1) for before in earlier)
+        assert sum((chosen != before).sum() for before in earlier) == sums.max()
+    distance = (permutations[:, None] != permutations[None]).sum(-1)
     assert (
         distance[np.triu_indices(100, 1)].mean() > 8 > 9 * (1 - 1 / 9) - 0.01
     )  # at random it would be 8
-    assert np.any(jigsaw.permutations(100, 4) != found)
-    np.testing.assert_array_equal(jigsaw.permutations(20, 3), found[:20])
+    assert np.any(jigsaw.permutations(100, 4) != permutations)
+    np.testing.assert_array_equal(jigsaw.permutations(20, 3), permutations[:20])
 
 
 def test_jigsaw_loss(settings, rng):
@@ -249,9 +252,8 @@ def test_jigsaw_geometry(settings, rng, size, patch, tile, cell):
     objective = objective_class(options)(options, 10)
     assert (objective.size, objective.cell) == (tile, cell)
     side = 3 * cell
-    where = np.stack(
-        [*np.meshgrid(np.arange(side), np.arange(side), indexing="ij"), np.zeros((side, side))], -1
-    ).astype(np.uint8)  # each pixel says where it is
+    row, column = np.indices((side, side))
+    where = np.stack([row, column, np.zeros_like(row)], -1).astype(np.uint8)  # of each pixel
     starts = set()
     for number in range(30):
         views = objective.example(DecodedImage(tf.constant(where)), 0, tf.constant([number, 0]))[
@@ -286,7 +288,8 @@ def test_grey_images_are_mixed_in(settings, rng):
 def test_jigsaw_guard(settings, rng, guard, learns):
     """Noise that grows brighter to the lower right corner: the mean of a tile tells its place."""
     ramp = 4.0 * np.add.outer(np.arange(24), 1.5 * np.arange(24))[None, ..., None]
-    images = np.clip(rng.integers(0, 60, (320, 24, 24, 3)) + 0.45 * ramp, 0, 255).astype(np.uint8)
+    noise = rng.integers(0, 60, (320, 24, 24, 3))
+    images = np.clip(noise + 0.45 * ramp, 0, 255).astype(np.uint8)
     training = trained_on(
         images[:256], settings, 80, pretext="jigsaw", standardize_patches=guard, patch_size=7
     )

@@ -84,24 +84,24 @@ def test_gradient_by_differences(rng):
 
 def dense_nt_xent(queries, keys, temperature, negatives):
     """The loss with all logits at once, and the two metrics of view 0 against the other view."""
-    rows, losses = np.arange(len(keys)), []
-    across = [
+    targets, losses = np.arange(len(keys)), []
+    other_view = [
         tf.matmul(queries[:, v], keys[:, 1 - v], transpose_b=True) / temperature for v in (0, 1)
     ]
     for view in (0, 1):
-        own = tf.matmul(queries[:, view], keys[:, view], transpose_b=True) / temperature
-        logits = [across[view], tf.linalg.set_diag(own, tf.fill([len(keys)], -np.inf))]
+        same_view = tf.matmul(queries[:, view], keys[:, view], transpose_b=True) / temperature
+        logits = [other_view[view], tf.linalg.set_diag(same_view, tf.fill([len(keys)], -np.inf))]
         if len(negatives):
             logits.append(tf.matmul(queries[:, view], negatives, transpose_b=True) / temperature)
         losses.append(
             tf.reduce_mean(
-                tf.nn.sparse_softmax_cross_entropy_with_logits(rows, tf.concat(logits, 1))
+                tf.nn.sparse_softmax_cross_entropy_with_logits(targets, tf.concat(logits, 1))
             )
         )
-    p = tf.nn.softmax(across[0])
+    p = tf.nn.softmax(other_view[0])
     return (
         sum(losses),
-        np.mean(np.argmax(across[0], 1) == rows),
+        np.mean(np.argmax(other_view[0], 1) == targets),
         -tf.reduce_mean(tf.reduce_sum(p * tf.math.log(p), 1)),
     )
 
@@ -119,9 +119,8 @@ def dense_nt_xent(queries, keys, temperature, negatives):
 def test_blocks_of_any_width_give_the_dense_loss(n, width, kept, empty, same, temperature, seed):
     """Value, gradients and metrics, whatever the last block; a memory gets no gradient."""
     rng = np.random.default_rng(seed)
-    queries, keys, past = (
-        tf.constant(normalised(rng, *shape)) for shape in ((n, 2, 4), (n, 2, 4), (kept + empty, 4))
-    )
+    shapes = ((n, 2, 4), (n, 2, 4), (kept + empty, 4))
+    queries, keys, past = (tf.constant(normalised(rng, *shape)) for shape in shapes)
     if same:
         keys = queries
     negatives = None if not kept + empty else (past, kept)
@@ -137,8 +136,10 @@ def test_blocks_of_any_width_give_the_dense_loss(n, width, kept, empty, same, te
         [metrics["contrast_acc"], metrics["contrast_entropy"]], [accuracy, entropy], atol=1e-5
     )
     sources = [queries] if negatives is not None else [queries, keys]
-    for mine, other in zip(tape.gradient(loss, sources), tape.gradient(expected, sources)):
-        np.testing.assert_allclose(mine, other, atol=2e-5)
+    gradients = tape.gradient(loss, sources)
+    expected_gradients = tape.gradient(expected, sources)
+    for gradient, expected_gradient in zip(gradients, expected_gradients):
+        np.testing.assert_allclose(gradient, expected_gradient, atol=2e-5)
 
 
 def test_memory_does_not_grow_with_the_square_of_the_batch():

@@ -75,12 +75,12 @@ def test_map(chromium, two_runs):
     assert chromium.evaluate(script)[0]
     x, y = middle(chromium, 13)
     chromium.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
-    hidden, text, place = chromium.evaluate(script)
-    assert not hidden and text.startswith("test/") and "class " in text and "%" in place
+    hidden, text, position = chromium.evaluate(script)
+    assert not hidden and text.startswith("test/") and "class " in text and "%" in position
     number = int(text.split("/")[1].split()[0])
     columns, rows = report_runs.COLUMNS, report_runs.IMAGES // report_runs.COLUMNS
-    found = [float(part.rstrip("%")) for part in place.split()]
-    assert found == pytest.approx(
+    percentages = [float(part.rstrip("%")) for part in position.split()]
+    assert percentages == pytest.approx(
         [100 * (number % columns) / (columns - 1), 100 * (number // columns) / (rows - 1)], abs=0.01
     )
     chromium.call("Input.dispatchMouseEvent", type="mouseMoved", x=1, y=1)
@@ -91,7 +91,7 @@ def test_map(chromium, two_runs):
     before = middle(chromium, 13)
     chromium.evaluate("document.querySelector('details[open] [value=b]').click()")
     chromium.evaluate(
-        "Promise.all(document.getAnimations().map(one => one.finished)).then(() => 0)"
+        "Promise.all(document.getAnimations().map(animation => animation.finished)).then(() => 0)"
     )
     assert middle(chromium, 13) != before
     chromium.evaluate("document.querySelector('details[open] .legend button:nth-child(2)').click()")
@@ -167,8 +167,8 @@ def test_the_checks_see_what_they_look_for(chromium, tmp_path):
     chromium.open(bad, 360, scheme="dark")
     complaints = chromium.complaints()
     assert (
-        any("seen" in one for one in complaints)
-        and any("Uncaught" in one for one in complaints)
+        any("seen" in complaint for complaint in complaints)
+        and any("Uncaught" in complaint for complaint in complaints)
         and chromium.outside() == ["http://127.0.0.1:9/x.png"]
     )
     assert chromium.evaluate(WIDTH) > 360 and min(chromium.evaluate(BACKGROUND)) == 255

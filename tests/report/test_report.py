@@ -66,12 +66,13 @@ def full(tmp_path_factory):
 
 
 def test_all_sections(full):
-    shown = full[1]
-    assert [one["id"] for one in shown.all("section")] == list(SECTIONS)
-    assert all(f"#{section}" in [one.get("href") for one in shown.all("a")] for section in SECTIONS)
+    parsed = full[1]
+    assert [section["id"] for section in parsed.all("section")] == list(SECTIONS)
+    targets = {link.get("href") for link in parsed.all("a")}
+    assert all(f"#{section}" in targets for section in SECTIONS)
     assert (
         "A linear probe on 20 labels reaches 90.3% of 360 test images; the same network untrained "
-        "reaches 37.5%, raw pixels 65.0%." in shown.text
+        "reaches 37.5%, raw pixels 65.0%." in parsed.text
     )
     for text in (
         "440 of 880",
@@ -84,28 +85,28 @@ def test_all_sections(full):
         "98.0% sure",
         "From left to right: image, grey, colourised.",
     ):
-        assert text in shown.text, text
+        assert text in parsed.text, text
 
 
 def test_is_one_file(full):
     """Nothing is loaded from elsewhere, and the policy says so."""
     addresses = re.findall(r'(?:src|href|url)(?:="|\()([^")]*)', full[1].source)
     assert addresses and all(address.startswith(("#", "data:")) for address in addresses)
-    policy = next(one["content"] for one in full[1].all("meta") if "http-equiv" in one)
+    policy = next(meta["content"] for meta in full[1].all("meta") if "http-equiv" in meta)
     assert policy.startswith("default-src 'none'; img-src data:;")
 
 
 def test_is_accessible(full):
-    shown = full[1]
-    assert len(shown.ids) == len(set(shown.ids))
-    assert all(one.get("scope") for one in shown.all("th"))
+    parsed = full[1]
+    assert len(parsed.ids) == len(set(parsed.ids))
+    assert all(header.get("scope") for header in parsed.all("th"))
     assert all(
-        one.get("aria-label")
-        for _, one in shown.tags
-        if one.get("role") in ("img", "region", "group")
+        attributes.get("aria-label")
+        for _, attributes in parsed.tags
+        if attributes.get("role") in ("img", "region", "group")
     )
-    assert all(one.get("aria-hidden") or one.get("aria-label") for one in shown.all("svg"))
-    levels = [int(tag[1]) for tag, _ in shown.tags if re.fullmatch("h[1-6]", tag)]
+    assert all(chart.get("aria-hidden") or chart.get("aria-label") for chart in parsed.all("svg"))
+    levels = [int(tag[1]) for tag, _ in parsed.tags if re.fullmatch("h[1-6]", tag)]
     assert levels[0] == 1 and all(
         after <= before + 1 for before, after in itertools.pairwise(levels)
     )
@@ -124,7 +125,7 @@ def test_charts_take_their_colors_from_the_page(full):
 def test_chance_is_drawn(full):
     charts = {
         label.split(" by ")[0]: label
-        for label in (one["aria-label"] for one in full[1].all("div") if one.get("role") == "img")
+        for label in (div["aria-label"] for div in full[1].all("div") if div.get("role") == "img")
     }
     assert (
         "Chance: 11." in charts["Contrastive loss"]
@@ -144,11 +145,11 @@ def test_chance_is_drawn(full):
 def test_each_key_may_be_missing(tmp_path, key):
     content = report_runs.document()
     del content[key]
-    shown = page(
+    parsed = page(
         tmp_path / "report.html", report_runs.write(tmp_path / "run", content, events=False)
     )
     gone = {"images": {"map", "neighbors"}, "best": set(), "mistakes": set()}.get(key, {key})
-    assert [one["id"] for one in shown.all("section")] == [
+    assert [section["id"] for section in parsed.all("section")] == [
         section for section in SECTIONS if section not in gone | {"curves"}
     ]
 
@@ -175,32 +176,32 @@ def test_little_is_enough(tmp_path):
         "details": {},
         "left_out": [],
     }
-    shown = page(
+    parsed = page(
         tmp_path / "report.html", report_runs.write(tmp_path / "run", content, events=False)
     )
-    assert [one["id"] for one in shown.all("section")] == [
+    assert [section["id"] for section in parsed.all("section")] == [
         "runs",
         "repeat",
-    ] and "There are no labels to evaluate with" in shown.text
+    ] and "There are no labels to evaluate with" in parsed.text
     assert report.results_table(content) == "no labels, so no accuracies"
 
 
-def test_figures_may_be_missing_or_not_finite(tmp_path):
+def test_metrics_may_be_missing_or_not_finite(tmp_path):
     content = report_runs.document()
     content["figures"]["trained"]["final_avg_pool"] = {
         "knn_accuracy": None,
         "alignment": float("nan"),
         "new_figure": 3.0,
     }
-    shown = page(
+    parsed = page(
         tmp_path / "report.html", report_runs.write(tmp_path / "run", content, events=False)
     )
-    assert "new figure" in shown.text and "nan" not in shown.text and "None" not in shown.text
+    assert "new figure" in parsed.text and "nan" not in parsed.text and "None" not in parsed.text
 
 
 def test_without_labels(tmp_path):
     content = report_runs.document()
-    health = {name: report_runs.FIGURES[name] for name in report_runs.NEED_NO_LABELS}
+    health = {name: report_runs.METRICS[name] for name in report_runs.NEED_NO_LABELS}
     content |= {
         "figures": {"trained": {"final_avg_pool": health}, "untrained": {"final_avg_pool": health}},
         "details": {},
@@ -211,12 +212,12 @@ def test_without_labels(tmp_path):
         "labels": [-1] * report_runs.IMAGES,
         "predicted": [None] * report_runs.IMAGES,
     }
-    shown = page(
+    parsed = page(
         tmp_path / "report.html", report_runs.write(tmp_path / "run", content, events=False)
     )
-    assert "There are no labels to evaluate with" in shown.text and "effective rank" in shown.text
+    assert "There are no labels to evaluate with" in parsed.text and "effective rank" in parsed.text
     assert not any(
-        {"right", "wrong"} & set(one.get("class", "").split()) for one in shown.all("span")
+        {"right", "wrong"} & set(span.get("class", "").split()) for span in parsed.all("span")
     )
     lines = report.results_table(content).splitlines()
     assert (
@@ -243,43 +244,42 @@ def test_hostile_names(tmp_path):
     content |= {"environment": {HOSTILE[0]: HOSTILE[1]}, "command": HOSTILE[1]}
     content["left_out"] = [dict.fromkeys(("network", "place", "evaluation", "reason"), HOSTILE[3])]
     content["best"]["criterion"] = content["transfer"][0]["dataset"] = HOSTILE[0]
-    one, two = (
+    first, second = (
         report_runs.write(tmp_path / name, content, seed) for seed, name in enumerate(("a", "b"))
     )
-    shown = page(tmp_path / "report.html", one, two)
-    assert len(shown.all("script")) == 1 and not shown.all("img")
+    parsed = page(tmp_path / "report.html", first, second)
+    assert len(parsed.all("script")) == 1 and not parsed.all("img")
     assert not [
-        name for _, attributes in shown.tags for name in attributes if name.startswith("on")
+        name for _, attributes in parsed.tags for name in attributes if name.startswith("on")
     ]
-    assert all(name in shown.text for name in HOSTILE)
+    assert all(name in parsed.text for name in HOSTILE)
 
 
 def test_two_runs_side_by_side(tmp_path):
     other = report_runs.document()
     other["flags"]["learning_rate"] = 0.7
-    other["figures"]["trained"]["final_avg_pool"] = {**report_runs.FIGURES, "knn_accuracy": 0.95}
+    other["figures"]["trained"]["final_avg_pool"] = {**report_runs.METRICS, "knn_accuracy": 0.95}
     paths = [
         report_runs.write(tmp_path / name / "pretrain", content)
         for name, content in (("a", report_runs.document()), ("b", other))
     ]
-    shown = page(tmp_path / "report.html", *paths, paths[0])
+    parsed = page(tmp_path / "report.html", *paths, paths[0])
     assert (
-        "a/pretrain · b/pretrain" in shown.text
+        "a/pretrain · b/pretrain" in parsed.text
     )  # of one name, so told apart by their paths; each once
-    rows = re.findall(r'<tr class="differs">.*?</tr>', shown.source, re.DOTALL)
-    assert ["learning_rate" in row for row in rows].count(True) == 1 and all(
-        "≠" in row for row in rows
+    differing = re.findall(r'<tr class="differs">.*?</tr>', parsed.source, re.DOTALL)
+    assert ["learning_rate" in row for row in differing].count(True) == 1 and all(
+        "≠" in row for row in differing
     )
-    assert '<td class="best">95.0%</td>' in shown.source.replace(' first"', '"')
-    assert shown.source.count(">a/pretrain</text>") == shown.source.count(">b/pretrain</text>") > 5
-    assert [("open" in one) for one in shown.all("details") if one.get("class") == "run"][:2] == [
-        False,
-        True,
-    ]
+    assert '<td class="best">95.0%</td>' in parsed.source.replace(' first"', '"')
+    labels = [parsed.source.count(f">{name}/pretrain</text>") for name in "ab"]
+    assert labels[0] == labels[1] > 5
+    details_of_runs = [tag for tag in parsed.all("details") if tag.get("class") == "run"]
+    assert ["open" in tag for tag in details_of_runs[:2]] == [False, True]
 
 
 def test_heading_of_many_runs(tmp_path):
-    shown = page(
+    parsed = page(
         tmp_path / "report.html",
         *(
             report_runs.write(tmp_path / f"<b>{number}", report_runs.document(), events=False)
@@ -287,24 +287,24 @@ def test_heading_of_many_runs(tmp_path):
         ),
     )
     assert (
-        shown.source.count("7 runs, ") == 2
-        and "&lt;b&gt;6</h1>" in shown.source
-        and " · " not in shown.source.split("</h1>")[0]
+        parsed.source.count("7 runs, ") == 2
+        and "&lt;b&gt;6</h1>" in parsed.source
+        and " · " not in parsed.source.split("</h1>")[0]
     )
 
 
 def test_identical_sheets_are_embedded_once(tmp_path):
-    one, two = (
+    first, second = (
         report_runs.write(tmp_path / name, report_runs.document(name), seed=0, events=False)
         for name in "ab"
     )
-    other = report_runs.write(tmp_path / "c", report_runs.document("c"), seed=1, events=False)
+    third = report_runs.write(tmp_path / "c", report_runs.document("c"), seed=1, events=False)
     assert (
-        page(tmp_path / "report.html", one, two).source.count("data:image/jpeg;base64,") == 2
+        page(tmp_path / "report.html", first, second).source.count("data:image/jpeg;base64,") == 2
     )  # images and views
-    shown = page(tmp_path / "report.html", one, two, other)
-    assert shown.source.count("data:image/jpeg;base64,") == 4
-    assert base64.b64encode((other / "report_images.jpg").read_bytes()).decode() in shown.source
+    parsed = page(tmp_path / "report.html", first, second, third)
+    assert parsed.source.count("data:image/jpeg;base64,") == 4
+    assert base64.b64encode((third / "report_images.jpg").read_bytes()).decode() in parsed.source
 
 
 def test_without_the_sheets(tmp_path):
@@ -312,25 +312,25 @@ def test_without_the_sheets(tmp_path):
     directory = report_runs.write(tmp_path / "run", report_runs.document(), events=False)
     for path in directory.glob("*.jpg"):
         path.unlink()
-    shown = page(tmp_path / "report.html", directory)
+    parsed = page(tmp_path / "report.html", directory)
     assert (
-        {"map", "classifier"} < set(shown.ids)
-        and not {"neighbors", "views"} & set(shown.ids)
-        and "thumb" not in [one.get("class") for one in shown.all("span")]
+        {"map", "classifier"} < set(parsed.ids)
+        and not {"neighbors", "views"} & set(parsed.ids)
+        and "thumb" not in [span.get("class") for span in parsed.all("span")]
     )
 
 
 def test_a_hundred_classes(tmp_path):
-    shown = page(
+    parsed = page(
         tmp_path / "report.html",
         report_runs.write(tmp_path / "run", report_runs.document(classes=100), events=False),
     )
     assert (
-        "mask-image: url(data:image/png;base64," in shown.source and "Confused most" in shown.text
+        "mask-image: url(data:image/png;base64," in parsed.source and "Confused most" in parsed.text
     )
-    assert not [one for one in shown.all("table") if one.get("class") == "confusion"]
+    assert not [table for table in parsed.all("table") if table.get("class") == "confusion"]
     assert (
-        "the 10 worst" in shown.text and "the other 89" in shown.text
+        "the 10 worst" in parsed.text and "the other 89" in parsed.text
     )  # one class is without examples
 
 
@@ -465,9 +465,9 @@ def test_results_table():
     assert report.results_table(content).endswith("a \\| b c")
 
 
-def test_every_figure_is_explained():
+def test_every_metric_is_explained():
     for name in (
-        *report_runs.FIGURES,
+        *report_runs.METRICS,
         "task_accuracy",
         "task_loss",
         "task_chance",
@@ -475,11 +475,11 @@ def test_every_figure_is_explained():
         "negative_log_likelihood",
         "few_labels_100_accuracy",
     ):
-        one = metric_names.metric(name)
+        metric = metric_names.metric(name)
         assert (
-            one.explanation
-            and "#" not in one.label + one.explanation
-            and one.better in ("higher", "lower", "")
+            metric.explanation
+            and "#" not in metric.label + metric.explanation
+            and metric.better in ("higher", "lower", "")
         )
 
 

@@ -190,18 +190,18 @@ def skipped(stages):
 
 def test_what_counts_as_finished(copy):
     """Not metrics of another evaluation; fewer stages take nothing away from those that ran."""
-    here = f"--model_dir={copy}"
+    in_copy = f"--model_dir={copy}"
     saved_flags = (copy / "flags.json").read_text()
-    assert skipped(stages_of(*CHAIN, here)) == [True, True, True]
-    assert skipped(stages_of(*CHAIN, here, "--eval_steps=1")) == [False, False, False]
+    assert skipped(stages_of(*CHAIN, in_copy)) == [True, True, True]
+    assert skipped(stages_of(*CHAIN, in_copy, "--eval_steps=1")) == [False, False, False]
     without_distill = [flag for flag in CHAIN if "--distill." not in flag]
-    fewer = stages_of(*without_distill, here, "--train_mode=pretrain,finetune")
+    fewer = stages_of(*without_distill, in_copy, "--train_mode=pretrain,finetune")
     fewer.commit()
     fewer.write_results()
     assert (copy / "flags.json").read_text() == saved_flags
     assert list(json.loads((copy / "result.json").read_text())) == list(STAGES)
     train_mode = "pretrain,finetune,distill,distill-b"
-    stages_of(*CHAIN, here, f"--train_mode={train_mode}").commit()
+    stages_of(*CHAIN, in_copy, f"--train_mode={train_mode}").commit()
     assert json.loads((copy / "flags.json").read_text())["train_mode"] == train_mode
 
 
