@@ -102,7 +102,7 @@ def test_more_images_than_go_through_at_once(exported, rng):
     ],
     ids=str,
 )
-def test_what_is_no_image(exported, images, message):
+def test_wrong_images(exported, images, message):
     with pytest.raises(ValueError, match=message):
         exported[2].embed(images)
 
@@ -123,7 +123,7 @@ def test_without_linear_head(tmp_path):
         model.predict(images)
 
 
-def test_what_is_no_model(tmp_path):
+def test_wrong_models(tmp_path):
     with pytest.raises(
         UserError, match=f"^{tmp_path / 'nowhere'}: no such file or directory; give a run directory"
     ):

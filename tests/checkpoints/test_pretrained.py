@@ -182,7 +182,7 @@ def test_of_another_network(path_of_18, flags, hint):
     assert path in str(error.value)
 
 
-def test_what_has_no_place_is_an_error(tmp_path):
+def test_leftover_variables_are_an_error(tmp_path):
     model = original_network("18")
     model.extra = tf.Variable(1.0, name="resnet/block_group1/se_layer/conv2d/scale")
     saved_model = save_flat(model, tmp_path / "saved")
@@ -270,7 +270,7 @@ def test_evaluation_of_other_weights(settings, tmp_path):
         build_experiment(settings(**flags))
 
 
-def test_what_is_no_network(tmp_path, settings):
+def test_wrong_checkpoints(tmp_path, settings):
     prefix = tf.train.Checkpoint(x=tf.Variable(1.0)).save(str(tmp_path / "other" / "ckpt"))
     with pytest.raises(UserError, match="what network they are of is not known"):
         pretrained.load(prefix)

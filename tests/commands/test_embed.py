@@ -120,7 +120,7 @@ def test_more_neighbors_than_images(num_images, shape):
     assert columns["neighbors"].shape == shape
 
 
-def test_which_weights_are_meant(settings, tmp_path):
+def test_weights_of_the_run_or_of_another_checkpoint(settings, tmp_path):
     """Those of the run directory, unless another checkpoint is named than the run's own start."""
     start, other = str(tmp_path / "start"), str(tmp_path / "other")
     options = settings(checkpoint=start)

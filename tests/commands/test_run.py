@@ -241,7 +241,7 @@ def finetune(trained):
 
 
 def test_evaluation_of_a_checkpoint(trained, tmp_path, main):
-    """In a run directory of its own: the figures of the run that it is from."""
+    """In a run directory of its own: the metrics of the run that the checkpoint is from."""
     status, stderr = main(
         *DIGITS,
         *TINY,

@@ -104,7 +104,7 @@ def slow_blur(image, sigma):
     )
 
 
-def slow_colours(image, u, strength, additive, grey):
+def slow_colors(image, u, strength, additive, grey):
     """All of it, of one image float [S, S, 3] in [0, 1]."""
     if strength > 0 and u[8] < 0.8:
         image = slow_jitter(image, u[:8], strength, additive)
@@ -127,7 +127,7 @@ def test_a_batch_is_distorted_as_each_image_alone_in_numpy(one_by_one, strength,
     chosen = options(color_jitter_strength=strength, brightness=brightness)
     actual = color.distort(tf.constant(images), tf.constant(u), chosen, one_by_one)
     expected = [
-        slow_colours(image / 255, image_u, strength, brightness == "additive", 0.2)
+        slow_colors(image / 255, image_u, strength, brightness == "additive", 0.2)
         for image, image_u in zip(images, u)
     ]
     np.testing.assert_allclose(actual, expected, atol=1e-5)
@@ -193,7 +193,7 @@ def test_color_jitter_equals_numpy(order, amounts, strength, additive):
 
 @pytest.mark.parametrize("which", range(4))
 @pytest.mark.parametrize("amount", [0.0, 0.9])
-def test_each_colour_operation_alone(which, amount):
+def test_each_color_operation_alone(which, amount):
     """The other three stand at the amount that changes nothing."""
     image = 0.3 + 0.2 * floats(4, 5)
     u = np.array([0.1, 0.2, 0.3, 0.4] + 4 * [0.5], np.float32)
@@ -252,7 +252,7 @@ def test_resize_is_bicubic():
 
 
 @pytest.mark.parametrize(("height", "width"), [(50, 70), (71, 50), (64, 64), (101, 99)])
-def test_evaluation_crops_the_centre(height, width):
+def test_evaluation_crops_the_center(height, width):
     image = picture(height, width)
     side = round(0.875 * min(height, width))
     top, left = (height - side + 1) // 2, (width - side + 1) // 2
@@ -454,7 +454,7 @@ def test_views_have_shape_dtype_and_range(shape, seed, size, affine):
         assert np.min(view) >= 0 and np.max(view) <= 1
 
 
-def test_white_stays_white_without_colour_changes():
+def test_white_stays_white_without_color_changes():
     white = DecodedImage(tf.constant(np.full((9, 9, 3), 255, np.uint8)))
     flags = options(color_jitter_strength=0, use_blur=False, max_rotation=20)
     example = augment.pretrain_views(white, tf.constant([0, 1]), 12, flags)

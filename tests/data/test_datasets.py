@@ -165,7 +165,7 @@ def test_a_written_subset_outlives_a_change_of_kind(both):
         assert examples(again) == examples(restricted)
 
 
-def test_at_most_so_many_and_only_labelled_ones(both):
+def test_at_most_and_only_labeled(both):
     for source in both():
         every, cut = examples(source), source.at_most(5)
         assert examples(source.labeled()) == every and examples(source.at_most(100)) == every
@@ -235,7 +235,7 @@ def test_decode_gives_three_channels(channels):
     np.testing.assert_array_equal(decoded, np.broadcast_to(image, (4, 6, 3)))
 
 
-def test_take_keeps_what_belongs_together():
+def test_take_keeps_records_labels_and_names_together():
     source = dataclasses.replace(
         digits("test"), example_names=tuple(f"number {i}" for i in range(360))
     )

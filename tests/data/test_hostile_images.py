@@ -157,7 +157,7 @@ def lose(folder):
     (folder / overwritten).write_bytes(b"no image any more")
 
 
-def test_others_stand_in_for_images_that_are_gone(by_path):
+def test_unreadable_images_are_replaced_by_others(by_path):
     part = mixture.BatchPart(load(by_path), 8, constants=np.arange(24.0)[:, None])
     assert replace_unreadable([part]) == ([part], [])
     lose(by_path)

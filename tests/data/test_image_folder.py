@@ -14,7 +14,7 @@ from tf_simclr.errors import UserError
 TOP, BOTTOM = (200, 40, 90), (30, 160, 220)
 
 
-def two_colours(width=13, height=18):
+def two_colors(width=13, height=18):
     """Odd sizes, since BMP pads its rows."""
     image = Image.new("RGB", (width, height), TOP)
     image.paste(BOTTOM, (0, height // 2, width, height))
@@ -61,7 +61,7 @@ GREY = [round(0.299 * r + 0.587 * g + 0.114 * b) for r, g, b in (TOP, BOTTOM)]
     ],
 )
 def test_formats(tmp_path, name, mode, tolerance):
-    image = two_colours().quantize(4) if mode == "P" else two_colours().convert(mode)
+    image = two_colors().quantize(4) if mode == "P" else two_colors().convert(mode)
     image.save(tmp_path / name)
     source = load(tmp_path)
     decoded = source.decode(tf.constant(source.records[0])).numpy()
@@ -92,7 +92,7 @@ def test_decoding_inside_tf_data(tmp_path):
         ("P", "d.gif"),
         ("L", "e.bmp"),
     ):
-        two_colours().convert(mode).save(tmp_path / name)
+        two_colors().convert(mode).save(tmp_path / name)
     source = load(tmp_path)
     for image, path in zip(
         source.ordered().map(lambda record, label: source.decode(record)), source.records
@@ -123,7 +123,7 @@ def test_a_flat_folder_has_no_labels(tmp_path):
     assert labels_of(source) == {"a.png": -1, "b.png": -1}
 
 
-def test_loose_images_beside_class_folders_are_unlabelled(tmp_path):
+def test_loose_images_beside_class_folders_are_unlabeled(tmp_path):
     fill(tmp_path, "loose.png", "cat/1.png", "dog/1.png")
     source = load(tmp_path)
     assert labels_of(source) == {"cat/1.png": 0, "dog/1.png": 1, "loose.png": -1}
@@ -243,7 +243,7 @@ def test_cached_or_not_the_images_are_the_same(tmp_path, cached):
     assert red == [0, 1, 2]
 
 
-def test_bmp_with_a_colour_palette_is_refused(tmp_path, rng):
+def test_bmp_with_a_color_palette_is_refused(tmp_path, rng):
     """TensorFlow would read its palette's indices as grey."""
     pixels = rng.integers(0, 255, (8, 8, 3), np.uint8)
     Image.fromarray(pixels).quantize(16).save(tmp_path / "colour.bmp")

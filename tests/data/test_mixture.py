@@ -110,7 +110,7 @@ def test_every_batch_has_its_share_of_labels():
     assert {n for batch in seen for n in batch["number"]} == {*range(20), *range(100, 140)}
 
 
-def test_an_unlabelled_data_set_never_shows_its_labels():
+def test_an_unlabeled_dataset_never_reveals_its_labels():
     shares = batch_parts(numbers("s", 0, 10), numbers("u", 100, 10).without_labels(), 0.0, 4, 1)
     for batch in batches(shares, 10):
         assert (
@@ -160,7 +160,7 @@ def test_nothing_to_mix(labeled, ratio, batch, said):
         batch_parts(numbers("s", 0, 10, labeled), None, ratio, batch, 1)
 
 
-def test_unlabelled_digits():
+def test_unlabeled_digits():
     data = config.build(
         {"dataset": "digits", "unlabeled_dataset": "digits", "unlabeled_split": "test"}
     ).data
@@ -180,6 +180,6 @@ def test_unlabelled_digits():
         ),
     ],
 )
-def test_wrong_unlabelled_data_set(values, said):
+def test_wrong_unlabeled_dataset(values, said):
     with pytest.raises(UserError, match=said):
         datasets.load_unlabeled(config.build({"dataset": "digits", **values}).data)

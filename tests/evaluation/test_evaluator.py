@@ -216,7 +216,7 @@ def test_weights_that_are_not_finite(make_experiment):
 
 
 @pytest.mark.parametrize("flags", [{"pretext": "rotation"}, {}, {"train_mode": "finetune"}])
-def test_own_task(make_experiment, flags):
+def test_pretext_task_metrics(make_experiment, flags):
     """The mean of the task's metrics over whole batches of held-out images."""
     experiment = make_experiment(train_batch_size=64, eval_batch_size=48, **flags)
     objective, strategy = experiment.objective, experiment.strategy

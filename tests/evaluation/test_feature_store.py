@@ -81,7 +81,7 @@ def test_what_is_kept_is_loaded(tmp_path):
     assert store.load("test", "weights 1") is None
 
 
-def test_what_can_not_be_kept_is_computed(tmp_path, monkeypatch, log):
+def test_features_that_cannot_be_stored_are_computed(tmp_path, monkeypatch, log):
     def full(*arguments):
         raise OSError(28, "No space left on device")
 

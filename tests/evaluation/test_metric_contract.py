@@ -32,7 +32,7 @@ def test_a_metric_of_any_number_is_kept(monkeypatch, kind):
     assert details == {"numbers": [1, 2]}
 
 
-def test_what_is_neither_is_refused(monkeypatch):
+def test_only_metrics_and_details_are_accepted(monkeypatch):
     def compute(train, test, options):
         yield "accuracy", 0.5
 

@@ -510,7 +510,7 @@ def broken(digits, defect):
         ),
     ],
 )
-def test_what_is_not_possible_says_so_and_the_others_are_computed(digits, defect, reasons):
+def test_impossible_metrics_say_so_and_the_others_are_computed(digits, defect, reasons):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for name in OF_FEATURES:

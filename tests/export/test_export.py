@@ -214,13 +214,13 @@ def test_regularization_losses(tmp_path):
 def test_preprocessing_is_that_of_the_evaluation(tmp_path, size, rng):
     """Bit for bit, in every format, of any size."""
     module = export_of(network_of(resnet_depth=18, image_size=size), tmp_path)
-    colour = [
+    color = [
         rng.integers(0, 256, (h, w, 3), dtype=np.uint8)
         for h, w in ((8, 8), (size, size), (61, 33), (1, 90))
     ]
-    files = [file_of(image, kind) for image in colour for kind in ("JPEG", "PNG", "BMP", "GIF")]
-    files += [file_of(colour[2][..., 0], kind) for kind in ("JPEG", "PNG", "BMP", "GIF")]  # grey
-    files += [file_of(np.dstack([colour[2], colour[2][..., :1]]))]  # with alpha
+    files = [file_of(image, kind) for image in color for kind in ("JPEG", "PNG", "BMP", "GIF")]
+    files += [file_of(color[2][..., 0], kind) for kind in ("JPEG", "PNG", "BMP", "GIF")]  # grey
+    files += [file_of(np.dstack([color[2], color[2][..., :1]]))]  # with alpha
     preprocessed = module.signatures["preprocess"](image_bytes=tf.constant(files))["images"]
     source = datasets.Indexed(
         "files",
@@ -241,7 +241,7 @@ def test_preprocessing_is_that_of_the_evaluation(tmp_path, size, rng):
         )
     )
     np.testing.assert_array_equal(preprocessed, batch["image"])
-    pixels = np.stack([colour[2]] * 2)
+    pixels = np.stack([color[2]] * 2)
     answer = module.signatures["images_uint8"](images=tf.constant(pixels))
     again = module.signatures["images"](images=np.stack([batch["image"][9]] * 2))
     for name in answer:
@@ -489,7 +489,7 @@ def test_only_the_newest_exports_stay(tmp_path, settings, monkeypatch):
         exporter.export(None, description, directory, options=settings().export)
 
 
-def test_what_differs_is_not_kept(tmp_path, monkeypatch):
+def test_export_that_differs_is_not_kept(tmp_path, monkeypatch):
     network = network_of(resnet_depth=18, image_size=16)
     (tmp_path / "tflite" / "3").mkdir(parents=True)
     (tmp_path / "tflite" / "3" / "classifier.tflite").write_bytes(b"an older one")

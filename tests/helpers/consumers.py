@@ -63,9 +63,9 @@ def fine_tune(keras, optimizer):
         np.random.seed(0)
         keras.utils.set_random_seed(0)
         layer = hub.KerasLayer(SAVED_MODEL, trainable=trainable)
-        normalise = keras.layers.Lambda(lambda x: x / 10)
+        normalize = keras.layers.Lambda(lambda x: x / 10)
         model = keras.Sequential(
-            [keras.layers.InputLayer((16, 16, 3)), layer, normalise, keras.layers.Dense(10)]
+            [keras.layers.InputLayer((16, 16, 3)), layer, normalize, keras.layers.Dense(10)]
         )
         model.compile(
             optimizer(),

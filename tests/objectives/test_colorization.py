@@ -15,7 +15,7 @@ from tf_simclr.objectives import colorization
 
 pytestmark = pytest.mark.usefixtures("shallow")
 Q = len(colorization.bins())
-BINS = [tuple(map(float, centre)) for centre in colorization.bins()]
+BINS = [tuple(map(float, center)) for center in colorization.bins()]
 levels = st.floats(0, 1, width=32)
 
 
@@ -83,7 +83,7 @@ def some_distribution(seed):
         ((0, 0, 1), (32.30, 79.19, -107.86)),
     ],
 )
-def test_known_colours(rgb, lab):
+def test_known_colors(rgb, lab):
     np.testing.assert_allclose(
         color_space.rgb_to_lab(tf.constant([rgb], tf.float32))[0], lab, atol=0.006
     )
@@ -91,22 +91,21 @@ def test_known_colours(rgb, lab):
 
 @hypothesis_settings(deadline=None, max_examples=50)
 @given(st.lists(st.tuples(levels, levels, levels), min_size=1, max_size=5))
-def test_there_and_back(colours):
-    lab = color_space.rgb_to_lab(tf.constant(colours))
-    np.testing.assert_allclose(
-        lab, [slow_lab(*map(float, colour)) for colour in colours], atol=2e-3
-    )
-    np.testing.assert_allclose(color_space.lab_to_rgb(lab), colours, atol=2e-5)
+def test_there_and_back(colors):
+    lab = color_space.rgb_to_lab(tf.constant(colors))
+    expected = [slow_lab(*map(float, color)) for color in colors]
+    np.testing.assert_allclose(lab, expected, atol=2e-3)
+    np.testing.assert_allclose(color_space.lab_to_rgb(lab), colors, atol=2e-5)
 
 
-def test_greys_have_no_colour():
+def test_greys_have_no_color():
     grey = tf.repeat(tf.linspace(0.0, 1.0, 256)[None, :, None, None], 3, -1)
     lab = color_space.rgb_to_lab(grey)
     np.testing.assert_allclose(lab[..., 1:], 0, atol=1e-3)
     np.testing.assert_allclose(colorization.lightness(grey), tf.repeat(lab[..., :1] / 100, 3, -1))
 
 
-def test_impossible_colours_are_clipped():
+def test_impossible_colors_are_clipped():
     rgb = color_space.lab_to_rgb(
         tf.constant([[50.0, 110.0, -110.0], [0.0, -110.0, 110.0], [100.0, 0.0, 100.0]])
     )
@@ -116,13 +115,9 @@ def test_impossible_colours_are_clipped():
 def test_bins_are_the_gamut(rng):
     """Colours from anywhere in the cube fall into no other cell, and many reach almost all."""
     assert len(set(BINS)) == Q == 261 and (0.0, 0.0) in BINS
-    colours = rng.integers(0, 256, [200_000, 3]) / 255
-    cells = {
-        tuple(cell)
-        for cell in (
-            np.rint(color_space.rgb_to_lab(tf.constant(colours))[:, 1:].numpy() / 10) * 10 + 0.0
-        ).tolist()
-    }
+    colors = rng.integers(0, 256, [200_000, 3]) / 255
+    ab = color_space.rgb_to_lab(tf.constant(colors))[:, 1:].numpy()
+    cells = set(map(tuple, (np.rint(ab / 10) * 10 + 0.0).tolist()))
     assert cells <= set(BINS) and len(cells) > 0.9 * Q
 
 
@@ -159,9 +154,8 @@ def test_loss_equals_the_equations(settings, rng, rebalanced):
     objective.seen.assign(3 * p)
     logits = rng.normal(size=(2, 2, 2, Q)).astype(np.float32)
     ab = rng.normal(scale=30, size=(2, 2, 2, 2)).astype(np.float32)
-    loss, metrics = objective.loss_of(
-        {"logits": tf.constant(logits), "ab": tf.constant(ab)}, None, True
-    )
+    outputs = {"logits": tf.constant(logits), "ab": tf.constant(ab)}
+    loss, metrics = objective.loss_of(outputs, None, True)
     weights = slow_weights(p.tolist()) if rebalanced else [1.0] * Q
     total = chance = right = 0.0
     encodings = np.zeros(Q)
@@ -184,15 +178,13 @@ def test_loss_equals_the_equations(settings, rng, rebalanced):
 
 def test_annealed_mean_equals_the_loop(rng):
     logits = rng.normal(scale=2, size=(3, Q)).astype(np.float32)
-    probabilities = np.exp(logits.astype(float)) / np.exp(logits.astype(float)).sum(
-        -1, keepdims=True
-    )
-    for z, actual in zip(
-        probabilities, colorization.annealed_mean(tf.constant(logits)).numpy(), strict=True
-    ):
+    exponentials = np.exp(logits.astype(float))
+    probabilities = exponentials / exponentials.sum(-1, keepdims=True)
+    means = colorization.annealed_mean(tf.constant(logits)).numpy()
+    for z, actual in zip(probabilities, means, strict=True):
         annealed = [math.exp(math.log(value) / 0.38) for value in z]
         expected = [
-            sum(f * centre[k] for f, centre in zip(annealed, BINS, strict=True)) / sum(annealed)
+            sum(f * center[k] for f, center in zip(annealed, BINS, strict=True)) / sum(annealed)
             for k in (0, 1)
         ]
         np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-3)
@@ -212,9 +204,8 @@ def test_annealed_mean_equals_the_loop(rng):
 @pytest.mark.parametrize(("size", "side"), [(16, 4), (24, 6), (33, 9), (32, 32)])
 def test_shrinking_is_the_mean_over_areas(rng, size, side):
     images = tf.constant(rng.random((2, size, size, 2)), tf.float32)
-    np.testing.assert_allclose(
-        colorization.shrink(images, side), tf.image.resize(images, [side, side], "area"), atol=1e-5
-    )
+    expected = tf.image.resize(images, [side, side], "area")
+    np.testing.assert_allclose(colorization.shrink(images, side), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -248,7 +239,7 @@ def colored(count, seed):
     return {"image": tf.constant(images, tf.uint8), "label": tf.zeros(count, tf.int64)}
 
 
-def test_learns_colours(settings, shallow):
+def test_learns_colors(settings, shallow):
     """Below chance, most of which is the spread of colors over bins, also of unseen images."""
     training = Training(
         settings(

@@ -299,7 +299,7 @@ def slow_adam(w, gradients, rate, beta_1=0.5, beta_2=0.999, epsilon=1e-7):
 
 
 @pytest.mark.parametrize("name", ["momentum", "lars"])
-def test_own_optimizer(settings, shallow, eager, rng, name):
+def test_discriminator_has_its_own_optimizer(settings, shallow, eager, rng, name):
     """Adam for the discriminator alone; the rest moves as without one, and only that decays."""
     options = small(
         settings,

@@ -209,7 +209,7 @@ def of_another_kind(settings, tmp_path):
     tf.saved_model.save(tf.Module(), str(tmp_path / "saved" / "1"))
 
 
-def test_what_can_be_no_teacher(settings, tmp_path):
+def test_wrong_teachers(settings, tmp_path):
     of_another_kind(settings, tmp_path)
     for path, message in (
         ("nowhere", "no such file or directory"),

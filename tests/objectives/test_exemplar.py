@@ -75,10 +75,10 @@ def test_places_are_as_frequent_as_their_gradients_are_strong():
 @pytest.mark.parametrize(
     "shape", [(60, 90), (400, 300)]
 )  # the second one is searched in a reduced copy
-def test_place_falls_on_what_there_is(shape):
+def test_seed_positions_fall_on_gradients(shape):
     side = min(shape) // 5
     image = tf.constant(planted(*shape, shape[0] // 2, shape[1] // 3, side))
-    centre = np.array([shape[0] // 2 + side / 2, shape[1] // 3 + side / 2])
+    center = np.array([shape[0] // 2 + side / 2, shape[1] // 3 + side / 2])
     positions = (
         np.array(
             [
@@ -89,7 +89,7 @@ def test_place_falls_on_what_there_is(shape):
         * shape
     )
     assert (
-        np.abs(positions - centre).max(-1) <= side + 1
+        np.abs(positions - center).max(-1) <= side + 1
     ).mean() > 0.95  # the patch and the square overlap
     assert len(np.unique(positions, axis=0)) > 20
 
@@ -196,7 +196,7 @@ def slow_distorted(image, u):
 
 @quick
 @given(st.integers(0, 100), st.lists(st.floats(0, 1), min_size=7, max_size=7))
-def test_colours_are_the_loop(seed, u):
+def test_colors_are_the_loop(seed, u):
     image, u = 0.2 + 0.6 * picture(9, 9, seed), np.array(u, np.float32)
     actual = seed_patches.distorted(tf.constant(image), tf.constant(u))
     np.testing.assert_allclose(
@@ -453,7 +453,7 @@ def test_draws_of_classes():
 
 
 @pytest.mark.parametrize("sampled", [0, 5])
-def test_held_out_images_cost_chance_and_teach_nothing(settings, sampled):
+def test_held_out_images_have_the_chance_loss_and_no_gradient(settings, sampled):
     objective = Exemplar(settings(**TASK, sampled_classes=sampled), 0, 12)
     objective.build_variables()
     batch = {

@@ -321,10 +321,10 @@ def test_context_prediction_geometry(settings):
     targets = set()
     for number in range(40):
         example = objective.example(DecodedImage(tf.constant(where)), 0, tf.constant([number, 0]))
-        centre, other = 2 * np.rint(example["views"].numpy()[:, 0, 0, :2] * 255)
-        step = np.rint((other - centre) / 144).astype(int)
+        center, other = 2 * np.rint(example["views"].numpy()[:, 0, 0, :2] * 255)
+        step = np.rint((other - center) / 144).astype(int)
         assert (
-            np.abs(other - centre - 144 * step).max() <= 15
+            np.abs(other - center - 144 * step).max() <= 15
         )  # twice the jitter, and the halved numbers
         row, column = divmod(int(example["target"]) + (int(example["target"]) > 3), 3)
         np.testing.assert_array_equal(step, [row - 1, column - 1])

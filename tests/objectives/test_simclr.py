@@ -14,7 +14,7 @@ from tf_simclr.objectives import nt_xent as nt_xent_module
 from tf_simclr.objectives.nt_xent import nt_xent
 
 
-def normalised(rng, *shape):
+def normalized(rng, *shape):
     z = rng.normal(size=shape).astype(np.float32)
     return z / np.linalg.norm(z, axis=-1, keepdims=True)
 
@@ -39,14 +39,14 @@ def slow_nt_xent(z, temperature, queue=()):
 @pytest.mark.parametrize("n", range(1, 18))
 @pytest.mark.parametrize("temperature", [0.1, 0.5])
 def test_equals_the_formula(rng, n, temperature):
-    z = normalised(rng, n, 2, 6)
+    z = normalized(rng, n, 2, 6)
     loss, metrics = nt_xent(tf.constant(z), tf.constant(z), temperature)
     np.testing.assert_allclose(loss, slow_nt_xent(z, temperature), rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(metrics["contrast_chance"], 2 * np.log(max(2 * n - 1, 1)), rtol=1e-6)
 
 
 def test_metrics_against_loops(rng):
-    z = normalised(rng, 9, 2, 4)
+    z = normalized(rng, 9, 2, 4)
     _, metrics = nt_xent(tf.constant(z), tf.constant(z), 0.3)
     logits = z[:, 0] @ z[:, 1].T / 0.3
     p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
@@ -120,7 +120,7 @@ def test_blocks_of_any_width_give_the_dense_loss(n, width, kept, empty, same, te
     """Value, gradients and metrics, whatever the last block; a memory gets no gradient."""
     rng = np.random.default_rng(seed)
     shapes = ((n, 2, 4), (n, 2, 4), (kept + empty, 4))
-    queries, keys, past = (tf.constant(normalised(rng, *shape)) for shape in shapes)
+    queries, keys, past = (tf.constant(normalized(rng, *shape)) for shape in shapes)
     if same:
         keys = queries
     negatives = None if not kept + empty else (past, kept)
@@ -171,7 +171,7 @@ def test_memory_does_not_grow_with_the_square_of_the_batch():
 def test_two_replicas_equal_one(rng, two_replicas):
     from tf_simclr import distribute
 
-    z = normalised(rng, 8, 2, 5)
+    z = normalized(rng, 8, 2, 5)
 
     def gradient(z, gather):
         with tf.GradientTape() as tape:
@@ -193,14 +193,14 @@ def test_two_replicas_equal_one(rng, two_replicas):
 
 
 def test_half_precision_inputs_do_not_overflow(rng):
-    z = tf.cast(normalised(rng, 4, 2, 4), tf.float16)
+    z = tf.cast(normalized(rng, 4, 2, 4), tf.float16)
     loss, _ = nt_xent(z, z, 0.01)
     assert np.isfinite(loss)
     assert loss.dtype == tf.float32
 
 
 def test_extreme_temperature_stays_finite(rng):
-    z = tf.constant(normalised(rng, 4, 2, 4))
+    z = tf.constant(normalized(rng, 4, 2, 4))
     with tf.GradientTape() as tape:
         tape.watch(z)
         loss, _ = nt_xent(z, z, 1e-3)
@@ -210,7 +210,7 @@ def test_extreme_temperature_stays_finite(rng):
 
 @pytest.mark.parametrize("enqueued", [0, 4, 10])
 def test_memory_adds_negatives(rng, enqueued):
-    z, past = normalised(rng, 5, 2, 6), normalised(rng, enqueued, 6)
+    z, past = normalized(rng, 5, 2, 6), normalized(rng, enqueued, 6)
     queue = momentum_encoder.MemoryQueue(10, 6)
     queue.build()
     if enqueued:

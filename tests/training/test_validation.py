@@ -206,7 +206,7 @@ def test_the_best_is_kept(few, monkeypatch, accuracies, best_step):
     assert saved(directory / "best")[STEP_KEY] == best_step
 
 
-def test_nothing_is_the_best(few, monkeypatch):
+def test_undefined_metrics_make_no_best_checkpoint(few, monkeypatch):
     experiment = few()
     validate(experiment, monkeypatch, {3: math.nan, 6: math.nan})
     assert not experiment.directory.path.exists()
