@@ -86,8 +86,8 @@ def make_step(kind, options):
     from tf_simclr.models import heads, resnet
     from tf_simclr.objectives import objective_class
     from tf_simclr.training import optimizers
-    from tf_simclr.training.distributed_step import TrainStep
     from tf_simclr.training.experiment import DTYPE_POLICIES
+    from tf_simclr.training.train_step import TrainStep
 
     if kind == "keras":
         resnet.BatchNorm = heads.BatchNorm = keras_batch_norm(keras)

@@ -160,3 +160,12 @@ def test_nothing_runs_what_it_reads():
                 assert node.attr in ("safe_load", "YAMLError"), path
             if isinstance(node, ast.keyword):
                 assert node.arg not in UNSAFE_ARGUMENTS, path
+
+
+def test_the_table_of_imports_is_that_of_build():
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    section = page.split("## Who may import whom")[1].split("\n## ")[0]
+    table = {}
+    for name, deps in re.findall(r"^\| `(\w+)` \| (.*) \|$", section, re.MULTILINE):
+        table[name] = set() if deps == "nothing" else set(deps.split(", "))
+    assert table == dependencies()

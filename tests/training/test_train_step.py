@@ -12,8 +12,8 @@ from tests.helpers.training import Training, assert_replicas_agree, split_batch,
 from tf_simclr.errors import UserError
 from tf_simclr.models import layers, resnet
 from tf_simclr.training import batches
-from tf_simclr.training.distributed_step import uses_xla
 from tf_simclr.training.experiment import build_experiment
+from tf_simclr.training.train_step import uses_xla
 
 VARIANTS = [
     {"train_mode": "pretrain"},

@@ -31,9 +31,6 @@ IRRELEVANT_FLAGS = (
     "transfer_datasets",
     "transfer_epochs",
 )
-# The linear classifier is part of what was trained, so without training it has nothing to say.
-# Neighbors are only for looking at.
-NOT_OF_BASELINES = ("classifier", "neighbors")
 CLASSIFIER = "classifier"  # the name of the logits among layers
 SLOW_SECONDS = 5  # after which an evaluation is in the log
 
@@ -83,7 +80,7 @@ def evaluate(
     names = options.evaluations if names is None else names
     baseline_names = []
     if options.untrained_baseline:
-        baseline_names = [name for name in names if name not in NOT_OF_BASELINES]
+        baseline_names = [name for name in names if EVALUATIONS[name].of_baselines]
     depends_on = dependencies(data, baseline_names, settings)
     saved = directory.read(run_files.BASELINES) or {}
     is_new = baseline_names and saved.get("asked") != depends_on

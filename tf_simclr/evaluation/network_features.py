@@ -138,7 +138,7 @@ def _make_mappers(objective, data, evaluations, functions, settings, strategy):
     if needs_train and data.train is not None:
         mappers["train"] = data.train, mapper
     mappers["test"] = data.test, mapper
-    if "health" in evaluations:
+    if any(EVALUATIONS[name].needs_views for name in evaluations):
         # As many views as images above, where that is possible: nothing is traced again.
         is_even = batch_size % (2 * strategy.num_replicas_in_sync) == 0
         view_mapper = features.feature_mapper(

@@ -24,7 +24,7 @@ from tf_simclr.objectives.base import Objective
 from tf_simclr.runs import files as run_files
 from tf_simclr.runs.directory import RunDirectory
 from tf_simclr.training import optimizers
-from tf_simclr.training.optimizers import WarmupCosine
+from tf_simclr.training.optimizers import CombinedOptimizer, WarmupCosine
 from tf_simclr.training.prior_networks import load_imported, load_teacher, num_classes
 from tf_simclr.training.training_data import (
     TrainingData,
@@ -67,7 +67,7 @@ class Experiment:
     teacher: Teacher | None
     objective: Objective
     learning_rate: WarmupCosine
-    optimizer: keras.optimizers.Optimizer
+    optimizer: keras.optimizers.Optimizer | CombinedOptimizer
     checkpoints: Checkpointer
     on_commit: Callable[[], None] | None = None
 

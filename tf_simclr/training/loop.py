@@ -9,11 +9,11 @@ from tf_simclr.console import Progress
 from tf_simclr.errors import Failed, Interrupted
 from tf_simclr.training import divergence, initialization, precompute, summaries
 from tf_simclr.training.batches import Batches, StepRunner
-from tf_simclr.training.distributed_step import TrainStep
 from tf_simclr.training.experiment import Experiment
 from tf_simclr.training.interrupts import Interrupts
 from tf_simclr.training.periodic_work import PeriodicWork
 from tf_simclr.training.summaries import Summaries
+from tf_simclr.training.train_step import TrainStep
 
 STEPS_BETWEEN_SUMMARIES = 10
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tf_simclr.config import Config
 from tf_simclr.models.layers import repeated_pass
-from tf_simclr.training.train_step import ReplicaStep
+from tf_simclr.training.replica_step import ReplicaStep
 
 
 def micro_batch_step(replica_step: ReplicaStep, settings: Config, strategy: tf.distribute.Strategy):

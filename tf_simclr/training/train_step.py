@@ -1,97 +1,154 @@
-"""One training step of one replica: forward, loss, backward, update of the weights."""
+"""The training step over all replicas, compiled."""
 
-import dataclasses
-import math
-
-import keras
 import tensorflow as tf
 
 from tf_simclr.config import Config
+from tf_simclr.errors import UserError
 from tf_simclr.objectives.base import Objective
-from tf_simclr.training.optimizers import CombinedOptimizer, weight_decay_penalty
+from tf_simclr.training.micro_batches import micro_batch_step
+from tf_simclr.training.replica_step import ReplicaStep
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class ReplicaStep:
-    """The step of one replica, and its two halves, which micro-batches use by themselves.
+class TrainStep:
+    """A compiled function: distributed batch -> metrics, after one update of the weights.
 
-    Attributes:
+    Args:
         objective: network and loss.
         optimizer: built for the trainable variables of `objective`.
         settings: the whole configuration.
-        num_replicas: how many replicas share a batch.
+        strategy: of the objective's variables.
+
+    Attributes:
+        metric_names: known after the first call, which traces.
     """
 
-    objective: Objective
-    optimizer: keras.optimizers.Optimizer | CombinedOptimizer
-    settings: Config
-    num_replicas: int
+    def __init__(
+        self,
+        objective: Objective,
+        optimizer,
+        settings: Config,
+        strategy: tf.distribute.Strategy,
+    ):
+        self._strategy = strategy
+        self.metric_names = ()
+        self._restorable = []
+        if settings.train.skip_nonfinite:
+            variables = (*objective.variables, *optimizer.variables)
+            self._restorable = [v.value for v in variables]
+        replica_step = ReplicaStep(objective, optimizer, settings, strategy.num_replicas_in_sync)
+        self._run = _over_replicas(replica_step, settings, strategy)
+        # Without autograph: there is nothing to convert, and tracing takes half the time.
+        self._one = tf.function(self._one_step, autograph=False)
+        self._many = tf.function(self._many_steps, autograph=False, reduce_retracing=True)
 
-    @property
-    def variables(self) -> list:
-        """What the step updates."""
-        return self.objective.trainable_variables
+    def __call__(self, batch) -> dict[str, float]:
+        """{metric name: value} after one step on `batch`."""
+        values = self._one(batch).numpy()  # all metrics in one transfer
+        return self._by_name(values)
 
-    def __call__(self, batch: dict) -> dict:
-        """One step on the whole batch of the replica.
+    def loop(self, batches, count: int) -> list[dict[str, float]]:
+        """Takes several steps without returning to the host between them.
 
         Args:
-            batch: {name: tensor [B, ...]}, examples of `Objective.example`.
+            batches: a distributed iterator.
+            count: how many steps.
 
         Returns:
-            {metric name: scalar}.
+            The metrics of each step.
         """
-        with tf.GradientTape() as tape:
-            loss, metrics = self.objective.loss(batch, training=True)
-            differentiated_loss, metrics = self.differentiated_loss(loss, metrics)
-        gradients = tape.gradient(differentiated_loss, self.variables)
-        return self.apply_gradients(gradients, metrics)
+        metrics = self._many(batches, tf.constant(count)).numpy()  # [count, M]
+        return [self._by_name(values) for values in metrics]
 
-    def differentiated_loss(self, loss: tf.Tensor, metrics: dict) -> tuple[tf.Tensor, dict]:
-        """Adds weight decay to a loss and scales it for differentiation.
+    def _by_name(self, values):
+        return dict(zip(self.metric_names, values.tolist()))
+
+    def _one_step(self, batch):
+        """float32 [M], the metrics averaged over the replicas."""
+        before = [tf.identity(v) for v in self._restorable]
+        metrics = {
+            name: self._strategy.reduce("MEAN", value, axis=None)
+            for name, value in self._run(batch).items()
+        }
+        values = tf.stack([tf.cast(value, tf.float32) for value in metrics.values()])
+        self.metric_names = tuple(metrics)
+        if not self._restorable:
+            return values
+        self.metric_names += ("skipped",)
+        return tf.concat([values, self._undo_unless_finite(values, before)], 0)
+
+    def _undo_unless_finite(self, metrics, before):
+        """Restores the variables if the step has made anything that is not finite.
 
         Args:
-            loss: float32 scalar of this replica.
-            metrics: {metric name: scalar}.
+            metrics: float32 [M] of the step.
+            before: the values of `_restorable` before the step.
 
         Returns:
-            (what is differentiated, all metrics). Gradients are summed over the replicas, so each
-            one differentiates its share. In float16 the share is scaled against underflow.
+            float32 [1]: 1 if it restored them, else 0.
         """
-        weight_decay = weight_decay_penalty(self.settings, self.objective)
-        total_loss = loss + weight_decay
-        metrics = {"total_loss": total_loss, "weight_decay": weight_decay, **metrics}
-        share = total_loss / self.num_replicas
-        if self._is_float16:
-            share = self.optimizer.scale_loss(share)
-        return share, metrics
 
-    def apply_gradients(self, gradients: list, metrics: dict) -> dict:
-        """Updates the weights by this replica's gradients, which are summed over the replicas.
+        def undo():
+            for variable, value in zip(self._restorable, before):
+                variable.assign(value)
+            return tf.constant([1.0])
 
-        Returns:
-            The metrics, with the norm of the gradient where this replica knows it.
-        """
-        if self._is_float16:
-            gradients = _agree_on_overflow(gradients)
-        elif self.num_replicas == 1:  # on one of many it would be the norm of a part
-            metrics = {**metrics, "gradient_norm": tf.linalg.global_norm(gradients)}
-        self.optimizer.apply(gradients, self.variables)
-        return metrics
+        finite = [
+            tf.reduce_all(tf.math.is_finite(value))
+            for value in (metrics, *self._restorable)
+            if value.dtype.is_floating
+        ]
+        return tf.cond(tf.reduce_all(finite), lambda: tf.constant([0.0]), undo)
 
-    @property
-    def _is_float16(self):
-        return self.settings.model.precision == "float16"
+    def _many_steps(self, batches, count):
+        """float32 [count, M], the metrics of each step."""
+
+        def body(number, metrics):
+            return number + 1, metrics.write(number, self._one_step(next(batches)))
+
+        _, metrics = tf.while_loop(
+            lambda number, metrics: number < count,
+            body,
+            (0, tf.TensorArray(tf.float32, count, infer_shape=False)),
+            parallel_iterations=1,
+        )
+        return metrics.stack()
 
 
-def _agree_on_overflow(gradients):
-    """Makes gradients not finite on every replica if they are not finite on one of them.
+def _over_replicas(replica_step, settings, strategy):
+    """A function: distributed batch -> {metric name: per-replica scalar}."""
+    num_micro_batches = settings.train.accumulate_steps
+    use_xla = uses_xla(settings.hardware.jit_compile, strategy, num_micro_batches)
+    if num_micro_batches > 1:
+        return micro_batch_step(replica_step, settings, strategy)
+    step = replica_step.__call__
+    if use_xla:
+        step = tf.function(step, jit_compile=True, autograph=False)
+    return lambda batch: strategy.run(step, args=(batch,))
 
-    The loss scaling of Keras looks at one replica only: the others would update their weights.
+
+def uses_xla(choice: str, strategy: tf.distribute.Strategy, num_micro_batches: int = 1) -> bool:
+    """Whether XLA compiles the step of a replica.
+
+    Args:
+        choice: "auto", "true" or "false". "auto" compiles on one GPU: on CPUs the convolutions of
+            XLA are slow, and a TPU always uses it.
+        strategy: how replicas are distributed.
+        num_micro_batches: of a batch; a step with several is a loop over all replicas.
+
+    Raises:
+        UserError: it is asked for where it is not possible.
     """
-    context = tf.distribute.get_replica_context()
-    overflows = [tf.cast(~tf.math.is_finite(gradient), tf.float32) for gradient in gradients]
-    count = sum(tf.reduce_sum(overflow) for overflow in overflows)
-    count = context.all_reduce(tf.distribute.ReduceOp.SUM, count)
-    poison = tf.where(count > 0, math.nan, 0.0)
-    return [gradient + tf.cast(poison, gradient.dtype) for gradient in gradients]
+    if isinstance(strategy, tf.distribute.TPUStrategy):
+        return False
+    replicas = strategy.num_replicas_in_sync
+    is_one_step = replicas == 1 and num_micro_batches == 1
+    if choice == "true" and not is_one_step:
+        plural = "s" if replicas > 1 else ""
+        raise UserError(
+            "--jit_compile=true: XLA compiles the step of one replica with the whole batch, and "
+            f"here are {replicas} replica{plural} and --accumulate_steps={num_micro_batches}; "
+            "leave it at auto"
+        )
+    if choice == "auto":
+        return is_one_step and bool(tf.config.list_logical_devices("GPU"))
+    return choice == "true"

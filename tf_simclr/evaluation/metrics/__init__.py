@@ -36,23 +36,29 @@ class Evaluation:
         reads: "features" of each layer, or the "logits" of the linear classifier.
         needs_labels: whether test examples without a label are left out.
         needs_training_examples: whether it is fitted to training examples.
+        needs_views: whether it compares two views of each image.
+        of_baselines: whether untrained networks are evaluated, too.
     """
 
     compute: Callable[[Examples | None, Examples, EvalConfig], Iterator[Metric | Detail]]
     reads: str = "features"
     needs_labels: bool = True
     needs_training_examples: bool = False
+    needs_views: bool = False
+    of_baselines: bool = True
 
 
 EVALUATIONS = {
-    "classifier": Evaluation(classifier.evaluate, reads="logits"),
+    # The linear classifier is part of what was trained: without training it has nothing to say.
+    "classifier": Evaluation(classifier.evaluate, reads="logits", of_baselines=False),
     "probe": Evaluation(linear_probe.evaluate, needs_training_examples=True),
     "few_labels": Evaluation(linear_probe.few_labels, needs_training_examples=True),
     "knn": Evaluation(knn.evaluate, needs_training_examples=True),
     "clustering": Evaluation(clustering.evaluate),
     "retrieval": Evaluation(retrieval.evaluate),
-    "neighbors": Evaluation(retrieval.neighbors, needs_labels=False),
-    "health": Evaluation(feature_health.evaluate, needs_labels=False),
+    # Neighbors are only for looking at.
+    "neighbors": Evaluation(retrieval.neighbors, needs_labels=False, of_baselines=False),
+    "health": Evaluation(feature_health.evaluate, needs_labels=False, needs_views=True),
 }
 
 
