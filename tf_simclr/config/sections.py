@@ -17,10 +17,24 @@ class DataConfig:
 
     dataset: str = setting(
         "imagenet2012",
-        "digits, folder:PATH, or the name of a tensorflow-datasets data set, e.g. cifar10",
+        "digits, folder:PATH (of images, or of a text file with their paths; several with commas "
+        "between), or the name of a tensorflow-datasets data set, e.g. cifar10",
     )
     data_dir: str = setting(
         "", "where tensorflow-datasets keeps its data sets (empty: its own default)", fixed=False
+    )
+    labels: str = setting(
+        "",
+        "labels of a folder's images. Empty: its folders are the classes; none: no labels; "
+        "FILE.csv: a table beside them, or FILE.csv:file=COLUMN,label=COLUMN",
+    )
+    folder_layout: str = setting(
+        "auto",
+        "recognized: what the folders mean follows from all of them, and images are held out by a "
+        "hash of their contents; simple: as before this flag existed; auto: that of the run or the "
+        "checkpoint, else recognized",
+        choices=("auto", "recognized", "simple"),
+        before="simple",
     )
     train_split: str = setting("train", "split to train on")
     eval_split: str = setting("validation", "split to evaluate on; never trained on", fixed=False)

@@ -14,15 +14,14 @@ import tensorflow as tf
 from absl import logging
 
 from tf_simclr.config.sections import DataConfig
-from tf_simclr.data import image_folder
+from tf_simclr.data import folders, tfds_features
 from tf_simclr.data.image import DecodedImage, EncodedImage
-from tf_simclr.data.source import UNLABELED, Indexed, Source, as_text
+from tf_simclr.data.source import UNLABELED, Indexed, Source
 from tf_simclr.data.streamed_source import Streamed
 from tf_simclr.errors import UserError, did_you_mean
 
 EVAL_SPLITS = ("test", "validation", "val")  # splits to evaluate on, the first that there is
 MEMORY_LIMIT = 2**30  # bytes of encoded images that are kept in memory by default
-FOLDER_PREFIX = "folder:"
 MAX_REASON = 300  # characters of an error that are quoted
 
 
@@ -51,27 +50,32 @@ def digits(data: DataConfig) -> dict[str, Callable[[], Source]]:
     }
 
 
-def folder(data: DataConfig) -> dict[str, Callable[[], Source]]:
-    """The user's own images, see `image_folder.scan`."""
-    splits = image_folder.scan(data.dataset.removeprefix(FOLDER_PREFIX))
-    return {
-        split: functools.partial(_folder_source, data, split, find_files)
-        for split, find_files in splits.items()
-    }
+def folder(data: DataConfig, moved: dict[str, bool] | None = None) -> folders.Splits:
+    """The user's own images, see `folders.scan`."""
+    is_simple = data.folder_layout == "simple"
+    splits = folders.scan(data.dataset, data.labels, moved, is_simple)
+    return splits.mapped(functools.partial(_folder_source, data))
 
 
-def _folder_source(data, split, find_files):
-    root = data.dataset.removeprefix(FOLDER_PREFIX)
-    class_names, files, labels = find_files()
-    class_names = tuple(map(as_text, class_names))
-    paths = np.array([os.path.join(root, file) for file in files])
+def _folder_source(data, split, find_images):
+    images = find_images()
+    paths = np.array(images.paths)
     num_bytes = sum(map(os.path.getsize, paths))
     if data.cache_dataset or num_bytes <= MEMORY_LIMIT:
         contents = [tf.io.read_file(os.fsencode(path)).numpy() for path in paths]
         records, open_record = np.array(contents, object), EncodedImage
     else:
         records, open_record = paths, _open_file
-    return Indexed(data.dataset, split, class_names, open_record, records, labels, tuple(files))
+    return Indexed(
+        data.dataset,
+        split,
+        images.class_names,
+        open_record,
+        records,
+        images.labels,
+        images.names,
+        facts=images.facts,
+    )
 
 
 def _open_file(path):
@@ -137,12 +141,12 @@ def _one_line(error):
 
 def _tfds_source(builder, data, split):
     features = builder.info.features
-    image_key, label_key = _tfds_keys(features)
+    image_key = tfds_features.image_key(features)
     if image_key is None:
         raise UserError(
             f"--dataset={data.dataset}: it has no image feature, only {', '.join(features)}"
         )
-    class_names = tuple(features[label_key].names) if label_key else ()
+    label = tfds_features.label_of(builder, data.dataset)
     try:
         info = builder.info.splits[split]
     except ValueError as error:
@@ -152,11 +156,11 @@ def _tfds_source(builder, data, split):
     source = Streamed(
         data.dataset,
         split,
-        class_names,
+        label.class_names,
         EncodedImage,
-        read=functools.partial(_read_tfds, builder, split, image_key, label_key),
+        read=functools.partial(_read_tfds, builder, split, image_key, label),
         num_examples=info.num_examples,
-        num_labeled=info.num_examples if label_key else 0,
+        num_labeled=_num_labeled(builder, split, label, info.num_examples),
     )
     # The size of a slice is not known otherwise.
     share = info.num_examples / max(builder.info.splits.total_num_examples, 1)
@@ -166,28 +170,30 @@ def _tfds_source(builder, data, split):
     return source.in_memory(info.num_examples)
 
 
-def _tfds_keys(features):
-    """(key of the image, key of the label), each None if there is none."""
-    import tensorflow_datasets
-
-    kinds = tensorflow_datasets.features
-    images = [key for key, feature in features.items() if isinstance(feature, kinds.Image)]
-    labels = [key for key, feature in features.items() if isinstance(feature, kinds.ClassLabel)]
-    image_key = images[0] if images else None
-    if "label" in labels:
-        return image_key, "label"
-    return image_key, labels[0] if labels else None
+def _num_labeled(builder, split, label, num_examples):
+    if label.key is None:
+        return 0
+    if label.numbers is None:
+        return num_examples
+    numbers = tfds_features.read_numbers(builder, split, label.key)
+    return int(np.sum(numbers >= 0))
 
 
-def _read_tfds(builder, split, image_key, label_key, context):
+def _read_tfds(builder, split, image_key, label, context):
     """A data set of (id, encoded image, label) for one worker."""
     import tensorflow_datasets
 
+    def label_of(example):
+        if label.key is None:
+            return tf.constant(UNLABELED, tf.int64)
+        number = tf.cast(example[label.key], tf.int64)
+        if label.numbers is None:
+            return number
+        is_class = tf.equal(tf.constant(label.numbers, tf.int64), number)
+        return tf.where(tf.reduce_any(is_class), tf.argmax(is_class), UNLABELED)
+
     def pick(example):
-        label = tf.constant(UNLABELED, tf.int64)
-        if label_key:
-            label = tf.cast(example[label_key], tf.int64)
-        return example["tfds_id"], example[image_key], label
+        return example["tfds_id"], example[image_key], label_of(example)
 
     is_sharded = context is not None and context.num_input_pipelines > 1
     num_files = builder.info.splits[split].num_shards
@@ -208,41 +214,47 @@ def _read_tfds(builder, split, image_key, label_key, context):
 SOURCES = {"digits": digits, "folder": folder}  # other names are those of tensorflow-datasets
 
 
-def splits(data: DataConfig) -> dict[str, Callable[[], Source]]:
+def splits(
+    data: DataConfig, moved: dict[str, bool] | None = None
+) -> dict[str, Callable[[], Source]]:
     """{split: function -> `Source`} of `data.dataset`.
+
+    Args:
+        data: the data section of the configuration.
+        moved: see `folders.scan`.
 
     Raises:
         UserError: as `load`.
     """
     name = data.dataset.split(":")[0]
-    return SOURCES.get(name, tfds)(data)
+    make = SOURCES.get(name, tfds)
+    if make is folder:
+        return folder(data, moved)
+    if data.labels not in ("", folders.NO_LABELS):
+        raise UserError(
+            f"--labels={data.labels}: tables are for --dataset=folder:PATH; leave it out, or give "
+            f"--labels={folders.NO_LABELS}"
+        )
+    return make(data)
 
 
-def load(data: DataConfig, split: str, flag: str | None = None) -> Source:
+def load(
+    data: DataConfig, split: str, flag: str | None = None, moved: dict[str, bool] | None = None
+) -> Source:
     """Loads a split of `data.dataset`.
 
     Args:
         data: the data section of the configuration.
         split: its name.
         flag: whose value it is, for messages; None: train_split or eval_split.
+        moved: see `folders.scan`.
 
     Raises:
         UserError: an unknown data set or split, no readable image, nothing to download from.
     """
-    known = splits(data)
-    try:
-        make = known[split]
-    except KeyError:
-        if flag is None:
-            flag = "train_split" if split == data.train_split else "eval_split"
-        # Never suggest to evaluate what is trained on.
-        is_eval = flag == "eval_split"
-        suggested = [name for name in known if not is_eval or name != data.train_split]
-        raise UserError(
-            f"--{flag}={split}: {data.dataset} has no such split, only {', '.join(known)}."
-            f"{did_you_mean(split, suggested)}"
-        ) from None
-    source = make()
+    source = require_split(data, split, splits(data, moved), flag)()
+    if data.labels == folders.NO_LABELS:
+        source = dataclasses.replace(source.without_labels(), class_names=())
     logging.info(
         "%s, split %s: %d images, %s",
         data.dataset,
@@ -253,6 +265,36 @@ def load(data: DataConfig, split: str, flag: str | None = None) -> Source:
     return source
 
 
+def require_split(
+    data: DataConfig, split: str, known: dict[str, Callable[[], Source]], flag: str | None = None
+) -> Callable[[], Source]:
+    """The function that reads a split of `splits`; arguments and errors as those of `load`."""
+    try:
+        return known[split]
+    except KeyError:
+        raise _no_such_split(data, split, flag, list(known)) from None
+
+
+def _no_such_split(data, split, flag, known):
+    if flag is None:
+        flag = "train_split" if split == data.train_split else "eval_split"
+    others = [name for name in known if name != data.train_split]
+    is_default = flag == "eval_split" and split == DataConfig().eval_split
+    if is_default and not others:
+        return UserError(
+            f"{data.dataset} has no such split as {split}, only {', '.join(known)}, so there is "
+            "nothing to evaluate on: add images, e.g. a second one of each class, train with "
+            f"--mode=train alone, or give --eval_split={data.train_split}, which evaluates on what "
+            "was trained on"
+        )
+    # Never suggest to evaluate what is trained on.
+    suggested = others if flag == "eval_split" else known
+    return UserError(
+        f"--{flag}={split}: {data.dataset} has no such split, only {', '.join(known)}."
+        f"{did_you_mean(split, suggested)}"
+    )
+
+
 def train_and_test(data: DataConfig, dataset: str) -> tuple[str, str]:
     """The names of the splits of `dataset` to train and to evaluate on.
 
@@ -260,7 +302,7 @@ def train_and_test(data: DataConfig, dataset: str) -> tuple[str, str]:
         UserError: there are none.
     """
     try:
-        known = list(splits(dataclasses.replace(data, dataset=dataset)))
+        known = list(splits(dataclasses.replace(data, dataset=dataset, labels="")))
     except UserError as error:
         raise UserError(str(error).replace("--dataset=", "--transfer_datasets=")) from None
     tests = [name for name in EVAL_SPLITS if name in known]
@@ -280,7 +322,7 @@ def load_unlabeled(data: DataConfig) -> Source | None:
     """
     if not data.unlabeled_dataset:
         return None
-    options = dataclasses.replace(data, dataset=data.unlabeled_dataset)
+    options = dataclasses.replace(data, dataset=data.unlabeled_dataset, labels="")
     try:
         return load(options, data.unlabeled_split, "unlabeled_split").without_labels()
     except UserError as error:

@@ -24,6 +24,22 @@ def as_text(name) -> str:
 
 
 @dataclasses.dataclass(frozen=True)
+class FolderFacts:
+    """How folders of images were understood.
+
+    Attributes:
+        lines: what the user is told, a line each.
+        class_counts: {class: images that have it}, over all splits.
+        moved: {digest of a content: whether it is held out} of the images that are held out, or are
+            not, for the sake of their class; None: the folders have splits of their own.
+    """
+
+    lines: tuple[str, ...]
+    class_counts: dict[str, int]
+    moved: dict[str, bool] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Source:
     """One split of a data set.
 
@@ -35,6 +51,7 @@ class Source:
         num_examples: how many examples.
         num_labeled: how many of them have a label.
         by_path: whether the records are the paths of files, which are read when they are needed.
+        facts: how folders were understood; None: it is of another kind.
     """
 
     name: str
@@ -42,6 +59,7 @@ class Source:
     class_names: tuple[str, ...]
     open: Callable
     by_path = False
+    facts: FolderFacts | None = dataclasses.field(default=None, kw_only=True)
 
     @property
     def num_classes(self) -> int:

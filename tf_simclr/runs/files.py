@@ -12,6 +12,7 @@ from tf_simclr.errors import UserError
 CONFIG = CONFIG_FILE  # its configuration
 DATA = "data.json"  # what it was trained on: numbers of images and labels, class names
 LABELS = "labels.json"  # which labels it may use
+DIVISION = "division.json"  # images that are held out, or are not, for the sake of their class
 LOCK = "training.lock"  # held by the process that trains
 
 # Checkpoints; <step> follows the prefix.

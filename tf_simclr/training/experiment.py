@@ -154,6 +154,8 @@ class Experiment:
         directory.write(run_files.DATA, self.data_description)
         if self.data.label_subset is not None:
             directory.write(run_files.LABELS, self.data.label_subset)
+        if self.data.division is not None:
+            directory.write(run_files.DIVISION, self.data.division)
 
 
 def build_experiment(

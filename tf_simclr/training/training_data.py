@@ -37,6 +37,14 @@ class TrainingData:
     label_subset: dict | None
 
     @property
+    def division(self) -> dict | None:
+        """What `division.json` holds; None where nothing is divided."""
+        facts = self.train_source.facts
+        if facts is None or facts.moved is None:
+            return None
+        return {"dataset": self.train_source.name, "moved": facts.moved}
+
+    @property
     def num_images(self) -> int:
         """Images of an epoch."""
         return sum(part.source.num_examples for part in self.batch_parts)
@@ -72,8 +80,12 @@ def load_training_data(
     Raises:
         UserError: data that can't be had, or that do not fit the configuration.
     """
-    source = datasets.load(settings.data, settings.data.train_split)
-    source, subset = _restrict_labels(source, settings, directory, related)
+    _check_splits(settings, later)
+    directories = _earlier_directories(settings, directory, related)
+    moved = _saved_division(settings.data.dataset, directories)
+    source = datasets.load(settings.data, settings.data.train_split, moved=moved)
+    saved = _saved(run_files.LABELS, directories)
+    source, subset = label_subset.restrict(source, settings.data, settings.train.seed, saved)
     if not source.num_labeled:
         _check_no_labels_are_needed(source, settings, later)
     held_out = None
@@ -85,16 +97,39 @@ def load_training_data(
     return TrainingData(source, held_out, batch_parts, num_available, subset)
 
 
-def _restrict_labels(source, settings, directory, related):
-    """(the source with the labels that may be used, the label subset to write down or None)."""
+def _check_splits(settings, later):
+    """Later stages may have other data; that a split is missing should show before any training."""
+    for data in dict.fromkeys(stage.data for stage in later):
+        if data == settings.data:
+            continue
+        known = datasets.splits(data)
+        datasets.require_split(data, data.train_split, known)
+        if settings.mode.evaluates:
+            datasets.require_split(data, data.eval_split, known)
+
+
+def _earlier_directories(settings, directory, related):
+    """Where runs have saved what this one has to use again: its own directory comes first."""
     directories = [directory.path, *related]
     for path in (settings.objective.checkpoint, settings.objective.teacher_checkpoint):
         if path:
             path = epath.Path(path)
             directories.append(path if path.is_dir() else path.parent)
-    saved = [run_files.read_json(path / run_files.LABELS) for path in directories]
-    saved = [subset for subset in saved if subset]
-    return label_subset.restrict(source, settings.data, settings.train.seed, saved)
+    return directories
+
+
+def _saved(name, directories):
+    """The contents of a JSON file of runs, of those that have it."""
+    contents = [run_files.read_json(path / name) for path in directories]
+    return [content for content in contents if content]
+
+
+def _saved_division(dataset, directories):
+    """Which images a run before held out for the sake of their class; None: there is none."""
+    for division in _saved(run_files.DIVISION, directories):
+        if division["dataset"] == dataset:
+            return division["moved"]
+    return None
 
 
 def _check_no_labels_are_needed(source, settings, later):
@@ -172,7 +207,8 @@ def load_eval_source(settings: Config, train_source: Source) -> Source:
         UserError: it has other classes than the training split.
     """
     data = settings.data
-    source = datasets.load(data, data.eval_split)
+    moved = train_source.facts.moved if train_source.facts else None
+    source = datasets.load(data, data.eval_split, moved=moved)
     if source.class_names != train_source.class_names:
         eval_classes = ", ".join(source.class_names) or "none"
         train_classes = ", ".join(train_source.class_names) or "none"

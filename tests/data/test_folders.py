@@ -1,0 +1,234 @@
+"""The user's folders as sources: what is said of them, what is held out, copies, the cache."""
+
+import os
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.data.test_image_folder import fill, labels_of, load
+from tf_simclr import config
+from tf_simclr.data import datasets, division, image_folder, scan_cache
+from tf_simclr.errors import UserError
+
+
+@pytest.fixture
+def lines(log):
+    """A function: -> what was logged."""
+    return lambda: [record.getMessage() for record in log.records]
+
+
+def make_images(folder, *names):
+    """Images of different contents; those of earlier calls stay."""
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        digest = scan_cache.content_digest(name.encode())
+        color = tuple(bytes.fromhex(digest[:6]))
+        Image.new("RGB", (4, 3), color).save(path)
+
+
+def sides(folder, moved=None, **flags):
+    """{split: {image: label}}, and the sources."""
+    data = config.build({"dataset": f"folder:{folder}", **flags}).data
+    sources = {split: make() for split, make in datasets.splits(data, moved).items()}
+    return {split: labels_of(source) for split, source in sources.items()}, sources
+
+
+def test_the_layout_is_said_in_one_line(tmp_path, lines):
+    names = [f"{year}/{i}.png" for year, n in (("2019", 3), ("2020", 2)) for i in range(n)]
+    make_images(tmp_path, *names, "2020/05/9.png", "unsorted/1.png", "loose.png")
+    (tmp_path / "labels.csv").write_text("file,label\n")
+    load(tmp_path)
+    text = "\n".join(lines())
+    summary = "2 classes: 2019 (3), 2020 (3); 2 images without a label (each folder is a class; "
+    assert f"folder:{tmp_path}: {summary}if not: --labels=none, or --labels=FILE.csv)" in text
+    assert "1 images are in folders inside a class folder and count to that class: 2020/05" in text
+    assert "1 tables are not used, e.g. --labels=labels.csv takes its labels" in text
+
+
+def test_what_no_split_uses_is_counted(tmp_path, lines):
+    make_images(tmp_path, "train/a/1.png", "train/b/2.png", "val/a/3.png", "masks/4.png", "5.png")
+    load(tmp_path)
+    assert any("2 images are in no split and not used: 5.png (1), masks (1)" in s for s in lines())
+
+
+def test_a_class_called_train(tmp_path):
+    make_images(tmp_path, *[f"{name}/{i}.png" for name in ("bus", "car", "train") for i in "abcd"])
+    splits, sources = sides(tmp_path)
+    assert sources["train"].class_names == ("bus", "car", "train")
+    assert sum(map(len, splits.values())) == 12
+
+
+def test_one_class_and_no_labels(tmp_path, lines):
+    make_images(tmp_path, "cat/1.png", "cat/2.png")
+    load(tmp_path)
+    assert any("1 class only, cat: pretraining works" in line for line in lines())
+    source = load(tmp_path, labels="none")
+    assert source.class_names == () and source.num_labeled == 0
+
+
+def test_images_are_held_out_by_their_content(tmp_path):
+    """Names, and other images that come and go, change nothing."""
+    names = [f"{label}/{i}.png" for label in ("cat", "dog") for i in range(60)]
+    make_images(tmp_path, *names)
+    splits, sources = sides(tmp_path)
+    counts = np.bincount(list(splits["validation"].values()))
+    assert np.all((counts >= 2) & (counts <= 12))  # 6, and more than two standard deviations
+    make_images(tmp_path, *[f"cat/new{i}.png" for i in range(20)])
+    for name in names[::3]:
+        (tmp_path / name).unlink()
+    later, _ = sides(tmp_path, sources["train"].facts.moved)
+    for split, labels in splits.items():
+        others = set(later) - {split}
+        assert not any(labels.keys() & later[other].keys() for other in others)
+
+
+def test_at_least_one_of_each_class_is_held_out(tmp_path, lines):
+    names = [f"class{label:02}/{i}.png" for label in range(12) for i in range(5)]
+    make_images(tmp_path, *names, "single/1.png")
+    splits, sources = sides(tmp_path)
+    for split in ("train", "validation"):
+        counts = np.bincount(list(splits[split].values()), minlength=12)
+        assert np.all(counts[:12] >= 1)
+    assert splits["train"]["single/1.png"] == 12
+    text = "\n".join(lines())
+    assert "of 61 images are held out as split validation: class00 (" in text
+    assert "1 classes have none to hold out and are trained on alone" in text
+    assert ": single" in text
+    # What was held out for the sake of its class stays so, as the run has saved it.
+    moved = sources["train"].facts.moved
+    assert sum(moved.values()) >= 1
+    make_images(tmp_path, *[f"class{label:02}/more{i}.png" for label in range(12) for i in "abc"])
+    later, _ = sides(tmp_path, moved)
+    assert splits["validation"].keys() <= later["validation"].keys()
+    assert splits["train"].keys() <= later["train"].keys()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_divisions(seed):
+    rng = np.random.default_rng(seed)
+    digests = [scan_cache.content_digest(rng.bytes(8)) for _ in range(400)]
+    classes = [f"{rng.integers(3)}" for _ in digests]
+    divided = division.divide(digests, classes)
+    assert not divided.moved and 20 <= divided.is_held_out.sum() <= 60
+    lowest = [d for d, is_held_out in zip(digests, divided.is_held_out) if is_held_out]
+    alone = division.divide(lowest, ["a"] * len(lowest))  # a class must keep one to train on
+    assert alone.is_held_out.sum() == len(lowest) - 1 and len(alone.moved) == 1
+    few = [digest for digest in digests if digest not in lowest][:5]
+    mixed = division.divide(few + few[:1], ["a"] * 5 + [None])
+    assert mixed.is_held_out.sum() in (1, 2) and len(mixed.moved) == 1
+    assert not division.divide(few[:1], ["a"]).is_held_out.any()
+    again = division.divide(few[1:], ["a"] * 4, mixed.moved)
+    assert again.moved == mixed.moved
+
+
+def test_copies_stay_together(tmp_path, lines):
+    names = [f"cat/{i}.png" for i in range(30)]
+    make_images(tmp_path, *names)
+    for name in names:
+        shutil.copy(tmp_path / name, tmp_path / f"cat/copy_{os.path.basename(name)}")
+    (tmp_path / "dog").mkdir()
+    shutil.copy(tmp_path / names[0], tmp_path / "dog" / "same.png")
+    splits, _ = sides(tmp_path)
+    for labels in splits.values():
+        originals = {name.replace("copy_", "") for name in labels if name.startswith("cat/")}
+        assert all(name in labels for name in originals)
+    assert any("31 images are exact copies of others" in line for line in lines())
+    assert any("1 images are in several classes" in line for line in lines())
+
+
+def test_linked_folders_are_followed_but_not_in_circles(tmp_path):
+    images = tmp_path / "images" / "train"
+    make_images(tmp_path / "elsewhere", "1.png", "deep/2.png")
+    make_images(images, "cat/1.png")
+    os.symlink(tmp_path / "elsewhere", images / "zebra")
+    os.symlink(images, images / "cat" / "circle")
+    os.symlink(images / "cat", tmp_path / "elsewhere" / "back")  # zebra/back/circle ends there
+    names = set(labels_of(load(tmp_path / "images")))
+    expected = {"cat/1.png", "zebra/1.png", "zebra/deep/2.png", "zebra/back/1.png"}
+    assert names == {f"train/{name}" for name in expected}
+
+
+def test_several_folders(tmp_path):
+    make_images(tmp_path / "a" / "photos", "cat/1.png", "cat/2.png", "dog/1.png")
+    make_images(tmp_path / "b" / "photos", "cow/1.png", "dog/1.png", "dog/2.png")
+    dataset = f"folder:{tmp_path}/a/photos,folder:{tmp_path}/b/photos"
+    data = config.build({"dataset": dataset}).data
+    sources = [make() for make in datasets.splits(data).values()]
+    names = [name for source in sources for name in source.example_names]
+    assert sources[0].class_names == ("cat", "cow", "dog")
+    assert len(names) == len(set(names)) == 6 and "b/photos/dog/2.png" in names
+    with pytest.raises(UserError, match="given twice"):
+        datasets.splits(config.build({"dataset": f"folder:{tmp_path},folder:{tmp_path}"}).data)
+
+
+def test_a_list_of_files(tmp_path, lines):
+    make_images(tmp_path, *[f"{label}/{i}.png" for label in ("cat", "dog") for i in range(4)])
+    image_list = tmp_path / "list.txt"
+    image_list.write_text("# mine\ncat/0.png\ndog/1.png\n\ncat/gone.png\ndog/2.png\n")
+    splits, sources = sides(image_list)
+    assert {*splits["train"], *splits["validation"]} == {"cat/0.png", "dog/1.png", "dog/2.png"}
+    assert sources["train"].class_names == ("cat", "dog")
+    assert any("1 of 4 lines of" in line and "cat/gone.png" in line for line in lines())
+    image_list.write_text("cat/0.png big\ndog/1.png small\ndog/2.png, small\n")
+    splits, sources = sides(image_list)
+    assert sources["train"].class_names == ("big", "small")
+    image_list.write_text("nothing\n")
+    with pytest.raises(UserError, match="none of its 1 lines is the path of an image"):
+        load(image_list)
+
+
+def test_unchanged_files_are_not_read_again(tmp_path, monkeypatch):
+    names = [f"cat/{i}.png" for i in range(8)]
+    make_images(tmp_path, *names)
+    for name in names:
+        os.utime(tmp_path / name, (10**9, 10**9))
+    splits, _ = sides(tmp_path)
+    image_folder.readable.cache_clear()
+    checked, hashed = [], []
+    digest = scan_cache._digest
+    problems_of = image_folder.problems_of
+    monkeypatch.setattr(scan_cache, "_digest", lambda path: hashed.append(path) or digest(path))
+    monkeypatch.setattr(
+        image_folder,
+        "problems_of",
+        lambda paths, what: checked.extend(paths) or problems_of(paths, what),
+    )
+    assert sides(tmp_path)[0] == splits
+    assert checked == hashed == []
+    (tmp_path / names[3]).write_bytes(b"no image any more")
+    image_folder.readable.cache_clear()
+    later, _ = sides(tmp_path)
+    assert names[3] not in later["train"] | later["validation"]
+    assert checked == [str(tmp_path / names[3])]
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"version": 1, "files": 3}', "{"])
+def test_a_damaged_cache_is_made_again(tmp_path, content):
+    make_images(tmp_path, "cat/1.png", "cat/2.png")
+    path = scan_cache._file_of(str(tmp_path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+    image_folder.readable.cache_clear()
+    assert sum(map(len, sides(tmp_path)[0].values())) == 2
+
+
+def test_runs_made_before_keep_their_layout_and_division(tmp_path):
+    fill(tmp_path, *[f"{name}/{i}.png" for name in ("cat", "unsorted") for i in range(20)])
+    splits, sources = sides(tmp_path, folder_layout="simple")
+    assert sources["train"].class_names == ("cat", "unsorted")
+    order = np.random.default_rng(0).permutation(20)[:2]
+    files = sorted(f"cat/{i}.png" for i in range(20))
+    expected = {files[i] for i in order}
+    assert {name for name in splits["validation"] if name.startswith("cat")} == expected
+    assert config.fields()["folder_layout"].before == "simple"
+
+
+def test_other_names_of_a_split(tmp_path):
+    make_images(tmp_path, "train/cat/1.png", "valid/cat/2.png")
+    for split in ("val", "valid", "validation"):
+        assert labels_of(load(tmp_path, split)) == {"valid/cat/2.png": 0}
+    with pytest.raises(UserError, match=r"--eval_split=test: .* has no such split"):
+        load(tmp_path, "test")

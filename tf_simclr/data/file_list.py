@@ -1,0 +1,88 @@
+"""Lists of image files: text files with a path a line, and perhaps a label behind it."""
+
+import dataclasses
+import os
+import re
+
+from tf_simclr.data.image_folder import SUFFIXES
+from tf_simclr.errors import UserError
+
+LABEL_BEHIND = re.compile(r"(.+?)[\s,;]+(\S+)")  # a path and a label, as in `a.jpg 3`
+
+
+@dataclasses.dataclass(frozen=True)
+class FileList:
+    """What a list says.
+
+    Attributes:
+        paths: {name: path} of the images.
+        labels: {name: class} of those that have one.
+        notes: what was ignored, a line each.
+    """
+
+    paths: dict[str, str]
+    labels: dict[str, str]
+    notes: tuple[str, ...]
+
+
+def read(path: str) -> FileList:
+    """The images of a list; their paths are relative to its folder, or absolute.
+
+    Args:
+        path: of the list; empty lines, and those that begin with #, are left out.
+
+    Raises:
+        UserError: it is no text, or none of its files is an image that is there.
+    """
+    folder = os.path.dirname(path)
+    paths, labels = {}, {}
+    missing = []
+    lines = _lines(path)
+    for line in lines:
+        file, label = _file_and_label(folder, line)
+        if file is None:
+            missing.append(line)
+            continue
+        name = os.path.relpath(file, folder or ".") if not os.path.isabs(line) else file
+        paths[name] = file
+        if label:
+            labels[name] = label
+    if not paths:
+        example = f", e.g. {lines[0]}" if lines else ""
+        raise UserError(
+            f"--dataset=folder:{path}: none of its {len(lines)} lines is the path of an image that "
+            f"is there{example}; give a folder, or a text file with a path a line, relative to "
+            f"it; accepted are {', '.join(SUFFIXES)}"
+        )
+    notes = ()
+    if missing:
+        notes = (
+            f"{len(missing)} of {len(lines)} lines of {path} are no images, e.g. {missing[0]}",
+        )
+    return FileList(paths, labels, notes)
+
+
+def _lines(path):
+    try:
+        with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
+            lines = [line.strip() for line in file]
+    except OSError as error:
+        reason = error.strerror
+        raise UserError(f"--dataset=folder:{path}: it can't be read ({reason})") from None
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def _file_and_label(folder, line):
+    """(path, label or None) of a line, (None, None) if it is no image that is there."""
+    file = _image(folder, line)
+    if file is not None:
+        return file, None
+    match = LABEL_BEHIND.fullmatch(line)
+    file = _image(folder, match[1]) if match else None
+    return (file, match[2]) if file is not None else (None, None)
+
+
+def _image(folder, text):
+    path = os.path.join(folder, text)
+    is_image = text.lower().endswith(SUFFIXES) and os.path.isfile(path)
+    return path if is_image else None

@@ -1,0 +1,131 @@
+"""What the user is told of folders of images: lines with numbers."""
+
+import collections
+import os
+
+from tf_simclr.data import label_file
+from tf_simclr.data.source import as_text
+
+MAX_NAMED = 12  # classes that are named in a line
+
+
+def summary(splits: dict, source: str, hint: str) -> str:
+    """The layout in one line.
+
+    Args:
+        splits: {split: {image: class, None: no label}}.
+        source: where the classes are from.
+        hint: what to do if they are none; it is left out where there is no class.
+    """
+    counts = class_counts(splits)
+    total = sum(map(len, splits.values()))
+    num_unlabeled = total - sum(counts.values())
+    explanation = "; ".join(filter(None, (source, hint if counts else "")))
+    if not counts:
+        return f"{total} images without labels ({explanation})"
+    plural = "es" if len(counts) > 1 else ""
+    unlabeled = f"; {num_unlabeled} images without a label" if num_unlabeled else ""
+    return f"{len(counts)} class{plural}: {_listed(counts)}{unlabeled} ({explanation})"
+
+
+def class_counts(splits: dict) -> dict[str, int]:
+    """{class: images that have it}, sorted by class."""
+    counts = collections.Counter()
+    for classes in splits.values():
+        counts.update(name for name in classes.values() if name is not None)
+    return dict(sorted(counts.items()))
+
+
+def _listed(counts):
+    """Names with their counts, the first ones of many."""
+    texts = [f"{as_text(name)} ({count})" for name, count in list(counts.items())[:MAX_NAMED]]
+    more = f" and {len(counts) - MAX_NAMED} more" if len(counts) > MAX_NAMED else ""
+    return ", ".join(texts) + more
+
+
+def unused(names: list[str]):
+    """Yields how many images are in no split."""
+    if names:
+        folders = collections.Counter(name.split("/")[0] for name in names)
+        yield f"{len(names)} images are in no split and not used: {_listed(folders)}"
+
+
+def odd_classes(splits: dict):
+    """Yields what is odd about the classes: a single one, or names that hardly differ."""
+    counts = class_counts(splits)
+    if len(counts) == 1:
+        (name,) = counts
+        yield (
+            f"1 class only, {as_text(name)}: pretraining works, but no classifier can be trained "
+            "and no accuracy means anything; more class folders or --labels=FILE.csv give more"
+        )
+    spellings = collections.Counter(name.strip().casefold() for name in counts)
+    similar = [name for name in counts if spellings[name.strip().casefold()] > 1]
+    if similar:
+        yield f"{len(similar)} classes differ in case or spaces alone: {', '.join(similar)}"
+
+
+def nested_folders(splits: dict):
+    """Yields how many images are deeper than the folder of their class."""
+    nested = collections.Counter()
+    for classes in splits.values():
+        nested.update(_nested_folders(classes))
+    if nested:
+        yield (
+            f"{sum(nested.values())} images are in folders inside a class folder and count to that "
+            f"class: {_listed(nested)}"
+        )
+
+
+def tables(folders: list[str]):
+    """Yields which tables lie beside the images."""
+    for folder in folders:
+        names = label_file.unused_tables(folder)
+        if names:
+            yield f"{len(names)} tables are not used, e.g. --labels={names[0]} takes its labels"
+
+
+def _nested_folders(classes):
+    """The folder of each image that is deeper than the folder of its class."""
+    for name, class_name in classes.items():
+        folder = os.path.dirname(name)
+        if class_name is not None and os.path.basename(folder) != class_name:
+            yield folder
+
+
+def copies(digests: dict[str, str], classes: dict):
+    """Yields how many images are copies of others.
+
+    Args:
+        digests: {image: hash of its content}.
+        classes: {image: class or None}.
+    """
+    groups = {}
+    for name, digest in digests.items():
+        groups.setdefault(digest, []).append(name)
+    copies = [names for names in groups.values() if len(names) > 1]
+    if not copies:
+        return
+    number = sum(len(names) - 1 for names in copies)
+    first, second, *_ = copies[0]
+    doubtful = [names for names in copies if len({classes[name] for name in names} - {None}) > 1]
+    text = f"; {len(doubtful)} images are in several classes" if doubtful else ""
+    yield (
+        f"{number} images are exact copies of others and stay on one side with them, e.g. {second} "
+        f"of {first}{text}"
+    )
+
+
+def held_out(splits: dict):
+    """Yields what is held out."""
+    validation = splits.get("validation", {})
+    total = sum(map(len, splits.values()))
+    counts = class_counts({"validation": validation})
+    listed = f": {_listed(counts)}" if counts else ""
+    yield f"{len(validation)} of {total} images are held out as split validation{listed}"
+    missing = [name for name in class_counts(splits) if name not in counts]
+    if missing:
+        yield (
+            f"{len(missing)} classes have none to hold out and are trained on alone, since one "
+            f"image stays for training: {', '.join(map(as_text, missing[:MAX_NAMED]))}"
+        )

@@ -1,0 +1,293 @@
+"""The user's own images: folders, or lists of files -> splits, classes, what is held out."""
+
+import dataclasses
+import functools
+import os
+import pathlib
+from collections.abc import Callable
+
+import numpy as np
+from absl import logging
+
+from tf_simclr.data import (
+    division,
+    file_list,
+    folder_messages,
+    image_folder,
+    label_file,
+    layout,
+    scan_cache,
+    simple_layout,
+)
+from tf_simclr.data.layout import ALL
+from tf_simclr.data.source import UNLABELED, FolderFacts, as_text
+from tf_simclr.errors import UserError
+
+PREFIX = "folder:"
+NO_LABELS = "none"  # a value of --labels
+HINT = f"if not: --labels={NO_LABELS}, or --labels=FILE.csv"
+
+
+@dataclasses.dataclass(frozen=True)
+class FolderSplit:
+    """The images of a split.
+
+    Attributes:
+        class_names: of all splits.
+        names: of the images, for the user.
+        paths: of the images.
+        labels: int64 [N], -1 where unknown.
+        facts: how the folders were understood; None with `--folder_layout=simple`.
+    """
+
+    class_names: tuple[str, ...]
+    names: tuple[str, ...]
+    paths: tuple[str, ...]
+    labels: np.ndarray
+    facts: FolderFacts | None = None
+
+
+class Splits(dict):
+    """{split: function -> `FolderSplit`}; a split also goes by its other names, such as val."""
+
+    def __missing__(self, name):
+        usual_name = layout.SPLIT_NAMES.get(name, name)
+        if usual_name == name or usual_name not in self:
+            raise KeyError(name)
+        return self[usual_name]
+
+    def mapped(self, function: Callable) -> "Splits":
+        """The same splits, each a function without arguments that calls `function`.
+
+        Args:
+            function: of a split and of the function that it has here.
+        """
+        return Splits({split: functools.partial(function, split, self[split]) for split in self})
+
+
+@dataclasses.dataclass(frozen=True)
+class Images:
+    """All images of a data set, before anything is known of them.
+
+    Attributes:
+        folders: that they are in.
+        paths: {name: path}.
+        groups: {folder: {name relative to it: name}}.
+        labels: {name: class}, of lists of files that have labels.
+        notes: what was ignored, a line each.
+    """
+
+    folders: list[str]
+    paths: dict[str, str]
+    groups: dict[str, dict[str, str]]
+    labels: dict[str, str]
+    notes: list[str]
+
+
+def paths_of(dataset: str) -> list[str]:
+    """The folders and lists that `folder:A,folder:B` names."""
+    return dataset.removeprefix(PREFIX).split(f",{PREFIX}")
+
+
+def scan(
+    dataset: str, labels: str = "", moved: dict[str, bool] | None = None, is_simple: bool = False
+) -> Splits:
+    """The splits of folders of images.
+
+    Args:
+        dataset: folder:PATH, several of them with commas between.
+        labels: as --labels.
+        moved: the exceptions of the division that a run has saved, see `division`; None: none.
+        is_simple: whether --folder_layout=simple.
+
+    Raises:
+        UserError: not a folder, or no image in it.
+    """
+    roots = paths_of(dataset)
+    for root in roots:
+        _check_exists(root)
+    if is_simple:
+        return _simple_splits(roots, labels)
+    images = _collect(roots)
+    splits, lines = _assign(images, labels)
+    if set(splits) == {ALL}:
+        return _divided(dataset, images, splits[ALL], lines, moved)
+    return _given_splits(dataset, images, splits, lines)
+
+
+def _check_exists(root):
+    path = pathlib.Path(root)
+    if path.is_dir() or (path.is_file() and not root.lower().endswith(image_folder.SUFFIXES)):
+        return
+    reason = "it is not a folder" if path.exists() else "no such folder"
+    raise UserError(f"--dataset=folder:{root}: {reason}; give a folder of images")
+
+
+def _simple_splits(roots, labels):
+    (root, *others) = roots
+    if others or not os.path.isdir(root) or labels not in ("", NO_LABELS):
+        raise UserError(
+            "--folder_layout=simple: it is of one folder, without --labels; leave it out"
+        )
+    return Splits(
+        {
+            split: functools.partial(_simple_split, root, find_files)
+            for split, find_files in simple_layout.scan(root).items()
+        }
+    )
+
+
+def _simple_split(root, find_files):
+    class_names, names, labels = find_files()
+    paths = tuple(os.path.join(root, name) for name in names)
+    return FolderSplit(tuple(map(as_text, class_names)), tuple(names), paths, labels)
+
+
+def _collect(roots):
+    """All images of folders and lists."""
+    images = Images([], {}, {}, {}, [])
+    for root, prefix in zip(roots, _prefixes(roots)):
+        if os.path.isdir(root):
+            folder = root
+            files = image_folder.image_files(root)
+            relative = {os.path.relpath(path, root): path for path in files}
+            if not relative:
+                raise image_folder.no_images(root, root)
+        else:
+            folder = os.path.dirname(root) or "."
+            listed = file_list.read(root)
+            relative = listed.paths
+            images.notes.extend(listed.notes)
+            images.labels.update({prefix + name: label for name, label in listed.labels.items()})
+        images.folders.append(folder)
+        images.groups[root] = {name: prefix + name for name in relative}
+        images.paths.update({prefix + name: path for name, path in relative.items()})
+    return images
+
+
+def _prefixes(roots):
+    """What is put before the names of images, so that those of several folders differ."""
+    if len(roots) == 1:
+        return [""]
+    components = [pathlib.PurePath(os.path.abspath(root)).parts for root in roots]
+    for count in range(1, max(map(len, components)) + 1):
+        prefixes = ["/".join(parts[-count:]) + "/" for parts in components]
+        if len(set(prefixes)) == len(roots):
+            return prefixes
+    raise UserError(f"--dataset=folder:{roots[0]},...: a folder is given twice; give each once")
+
+
+def _assign(images, labels):
+    """({split: {name: class or None}}, lines for the user)."""
+    splits, texts, unused = {}, [], []
+    for group in images.groups.values():
+        group_layout = layout.recognize(sorted(group))
+        texts.append(group_layout.text)
+        unused += [group[name] for name in group_layout.unused]
+        for split, classes in group_layout.splits.items():
+            named = {group[name]: class_name for name, class_name in classes.items()}
+            splits.setdefault(split, {}).update(named)
+    if len(splits) > 1 and ALL in splits:  # folders with splits beside others without
+        splits.setdefault("train", {}).update(splits.pop(ALL))
+    lines = list(images.notes)
+    source = "; ".join(dict.fromkeys(texts))
+    hint = HINT
+    if labels:
+        splits, source, notes = _relabeled(images, splits, labels)
+        lines += notes
+        hint = ""
+    elif images.labels:
+        splits = _with_classes(splits, images.labels)
+        source, hint = "labels of the list", ""
+    lines.insert(0, folder_messages.summary(splits, source, hint))
+    lines += folder_messages.unused(unused)
+    lines += folder_messages.odd_classes(splits)
+    if not labels:
+        lines += folder_messages.nested_folders(splits)
+        lines += folder_messages.tables(images.folders)
+    return splits, lines
+
+
+def _relabeled(images, splits, labels):
+    """(splits with the classes that --labels gives, where they are from, notes)."""
+    if labels == NO_LABELS:
+        return _with_classes(splits, {}), f"--labels={NO_LABELS}", ()
+    table = label_file.read(labels, images.folders, images.paths)
+    if table.splits is not None:
+        splits = {}
+        for name in images.paths:
+            splits.setdefault(table.splits.get(name, "train"), {})[name] = None
+    return _with_classes(splits, table.classes), f"--labels={labels}", table.notes
+
+
+def _with_classes(splits, classes):
+    return {split: {name: classes.get(name) for name in names} for split, names in splits.items()}
+
+
+def _readable(images, names):
+    """{image: hash of its content} of those of `names` that can be decoded."""
+    digests = {}
+    for root, group in images.groups.items():
+        folder = root if os.path.isdir(root) else os.path.dirname(root)
+        relative = tuple(short for short, name in group.items() if name in names)
+        if not relative:
+            continue
+        good = [relative[index] for index in image_folder.readable(folder, relative)]
+        paths = [os.path.join(folder, short) for short in good]
+        for short, digest in zip(good, scan_cache.digests(folder, paths)):
+            digests[group[short]] = digest
+    return dict(sorted(digests.items()))
+
+
+def _divided(dataset, images, classes, lines, moved):
+    """The splits of folders that have none of their own."""
+    digests = _readable(images, classes)
+    names = list(digests)
+    divided = division.divide(list(digests.values()), [classes[name] for name in names], moved)
+    sides = {"train": ~divided.is_held_out, "validation": divided.is_held_out}
+    splits = {}
+    for split, mask in sides.items():
+        chosen = [names[index] for index in np.flatnonzero(mask)]
+        if chosen:
+            splits[split] = {name: classes[name] for name in chosen}
+    lines += folder_messages.copies(digests, classes)
+    lines += folder_messages.held_out(splits)
+    return _given_splits(dataset, images, splits, lines, divided.moved)
+
+
+def _given_splits(dataset, images, splits, lines, moved=None):
+    """Functions that read each split."""
+    class_names = tuple(sorted(folder_messages.class_counts({"train": splits.get("train", {})})))
+    facts = FolderFacts(tuple(lines), folder_messages.class_counts(splits), moved)
+    _log(dataset, facts.lines)
+    return Splits(
+        {
+            split: functools.partial(_read_split, images, split, classes, class_names, facts)
+            for split, classes in sorted(splits.items(), key=lambda item: item[0] != "train")
+        }
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def _log(dataset, lines):
+    """Says how folders were understood, once for all splits."""
+    for line in lines:
+        logging.info("%s: %s", as_text(dataset), as_text(line))
+
+
+def _read_split(images, split, classes, class_names, facts):
+    label_of = {name: label for label, name in enumerate(class_names)}
+    unknown = sorted({name for name in classes.values() if name is not None} - set(class_names))
+    if unknown:
+        example = next(name for name, class_name in classes.items() if class_name == unknown[0])
+        folder = example.split("/")[0]
+        raise UserError(
+            f"--dataset=folder:{','.join(images.groups)}: the class '{unknown[0]}' of "
+            f"{folder if layout.split_name(folder) else split} is not a class of train "
+            f"({', '.join(class_names)})"
+        )
+    names = tuple(_readable(images, classes))
+    labels = [label_of.get(classes[name], UNLABELED) for name in names]
+    paths = tuple(images.paths[name] for name in names)
+    texts = tuple(map(as_text, class_names))
+    return FolderSplit(texts, names, paths, np.array(labels, np.int64), facts)

@@ -1,0 +1,296 @@
+"""Labels from a table (CSV) beside the images, see --labels."""
+
+import collections
+import csv
+import dataclasses
+import io
+import os
+import re
+
+from tf_simclr.data.layout import split_name
+from tf_simclr.errors import UserError, did_you_mean
+
+# Usual names of columns, in lower case without spaces, _ and -; the first that there is counts.
+COLUMN_NAMES = {
+    "file": (
+        *("file", "filename", "filepath", "path", "image", "imagefile", "imagename", "imagepath"),
+        *("imageid", "img", "imgpath", "imgname", "photo", "picture", "id", "name", "uuid"),
+    ),
+    "label": (
+        *("label", "labels", "class", "classname", "classid", "labelname", "category", "species"),
+        *("target", "breed", "diagnosis", "tag", "annotation", "y"),
+    ),
+    "split": ("split", "set", "subset", "partition"),
+}
+SUFFIXES = (".csv", ".tsv")
+DELIMITERS = (",", ";", "\t")
+ENCODINGS = ("utf-8-sig", "utf-16", "cp1252", "latin-1")  # the first that fits
+SYNTAX = "--labels=FILE:file=COLUMN,label=COLUMN"
+COLUMN_OPTIONS = re.compile(r"(.+?):((?:file|label|split)=.+)")
+
+
+@dataclasses.dataclass(frozen=True)
+class Labels:
+    """What a table says of images.
+
+    Attributes:
+        classes: {image: class}.
+        splits: {image: split}; None: the table has no such column.
+        notes: what was ignored or guessed, a line each.
+    """
+
+    classes: dict[str, str]
+    splits: dict[str, str] | None
+    notes: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A table as it was read.
+
+    Attributes:
+        flag: how it was named, for messages.
+        path: of the file.
+        header: names of the columns; empty: it has none.
+        lines: the cells of each line.
+    """
+
+    flag: str
+    path: str
+    header: tuple[str, ...]
+    lines: list[list[str]]
+
+
+def read(value: str, folders: list[str], images: dict[str, str]) -> Labels:
+    """The labels of images.
+
+    Args:
+        value: of --labels: the file, relative to the folder of the images or to the working
+            directory; columns that are given as in SYNTAX.
+        folders: of the images.
+        images: {name: path} of all images.
+
+    Raises:
+        UserError: no such file, no table, columns that are not recognized, or no image in it.
+    """
+    match = COLUMN_OPTIONS.fullmatch(value)
+    name, options = match.groups() if match else (value, "")
+    given = dict(option.split("=", 1) for option in options.split(",") if "=" in option)
+    path = _find(value, name, folders)
+    resolve = _Resolver(images, [*folders, os.path.dirname(path)])
+    table = _parse(f"--labels={value}", path, resolve)
+    columns = _columns(table, given)
+    return _labels(table, columns, resolve, "split" in given)
+
+
+def unused_tables(folder: str) -> list[str]:
+    """The names of tables that lie in a folder of images."""
+    return sorted(name for name in os.listdir(folder) if name.lower().endswith(SUFFIXES))
+
+
+class _Resolver:
+    """Finds the image that a cell means: by its path, else its name, else that without ending.
+
+    Args:
+        images: {name: path} of all images.
+        folders: that paths may be relative to.
+    """
+
+    def __init__(self, images, folders):
+        self._folders = folders
+        self._by_path = {os.path.abspath(path): name for name, path in images.items()}
+        self._tables = [
+            {name: name for name in images},
+            _unique((os.path.basename(name), name) for name in images),
+            _unique((_stem(name), name) for name in images),
+        ]
+
+    def __call__(self, cell: str) -> str | None:
+        cell = cell.strip().replace("\\", "/").removeprefix("./")
+        if not cell:
+            return None
+        for folder in self._folders:
+            name = self._by_path.get(os.path.abspath(os.path.join(folder, cell)))
+            if name is not None:
+                return name
+        exact, by_name, by_stem = self._tables
+        if "/" in cell:
+            return exact.get(cell)
+        return by_name.get(cell) or by_stem.get(cell)
+
+
+def _stem(name):
+    return os.path.splitext(os.path.basename(name))[0]
+
+
+def _unique(pairs):
+    """{key: value} of the keys that occur once."""
+    values = {}
+    for key, value in pairs:
+        values.setdefault(key, []).append(value)
+    return {key: names[0] for key, names in values.items() if len(names) == 1}
+
+
+def _find(value, name, folders):
+    candidates = [os.path.join(folder, name) for folder in folders] + [name]
+    for path in candidates:
+        if os.path.isfile(path):
+            return path
+    names = [table for folder in folders for table in unused_tables(folder)]
+    raise UserError(
+        f"--labels={value}: no such file in {' or '.join(folders)} or the working directory; "
+        f"accepted are a CSV file, none, or nothing.{did_you_mean(name, names)}"
+    )
+
+
+def _parse(flag, path, resolve):
+    text = _decode(flag, path)
+    first_line = text.partition("\n")[0]
+    delimiter = max(DELIMITERS, key=first_line.count)
+    try:
+        lines = [cells for cells in csv.reader(io.StringIO(text), delimiter=delimiter) if cells]
+    except csv.Error as error:
+        raise UserError(f"{flag}: {path} can't be read as a table: {error}") from None
+    if not lines:
+        raise UserError(f"{flag}: {path} is empty; give a table with a line for each image")
+    if any(resolve(cell) for cell in lines[0]):
+        return Table(flag, path, (), lines)
+    header = tuple(cell.strip() for cell in lines[0])
+    return Table(flag, path, header, lines[1:])
+
+
+def _decode(flag, path):
+    try:
+        with open(path, "rb") as file:
+            content = file.read()
+    except OSError as error:
+        raise UserError(f"{flag}: {path} can't be read ({error.strerror})") from None
+    if b"\0" in content and not content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise UserError(f"{flag}: {path} is no text; give a CSV file")
+    for encoding in ENCODINGS:
+        is_marked = content.startswith((b"\xff\xfe", b"\xfe\xff"))
+        if (encoding == "utf-16") != is_marked:
+            continue
+        try:
+            return content.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    raise UserError(f"{flag}: {path} is in no known encoding; save it as UTF-8")
+
+
+def _columns(table, given):
+    """{"file", "label" and perhaps "split": number of the column}."""
+    if not table.header:
+        return {"file": 0, "label": 1}
+    names = [re.sub(r"[\s_-]", "", name.lower()) for name in table.header]
+    columns = {}
+    for role, usual in COLUMN_NAMES.items():
+        if role in given:
+            columns[role] = _given_column(table, role, given[role])
+        else:
+            known = [names.index(name) for name in usual if name in names]
+            free = [column for column in known if column not in columns.values()]
+            columns.update({role: free[0]} if free else {})
+    missing = [role for role in ("file", "label") if role not in columns]
+    if missing:
+        raise UserError(
+            f"{table.flag}: which column has the {missing[0]} is not known of "
+            f"{', '.join(table.header)}; say it as {SYNTAX}"
+        )
+    return columns
+
+
+def _given_column(table, role, name):
+    if name not in table.header:
+        raise UserError(
+            f"{table.flag}: no column {name} for the {role}, only {', '.join(table.header)}."
+            f"{did_you_mean(name, table.header)}"
+        )
+    return table.header.index(name)
+
+
+def _labels(table, columns, resolve, split_is_given):
+    spellings, splits = {}, {}  # of each image
+    unknown, odd_splits = [], []
+    for cells in table.lines:
+        cell = _cell(cells, columns["file"])
+        image = resolve(cell)
+        if image is None:
+            unknown.append(cell)
+            continue
+        label = _cell(cells, columns["label"])
+        if label.strip():
+            spellings.setdefault(image, []).append(label)
+        split = _cell(cells, columns.get("split"))
+        if split_name(split.strip()):
+            splits[image] = split_name(split.strip())
+        elif split.strip():
+            odd_splits.append(split.strip())
+    if not spellings:
+        raise UserError(_no_label(table, columns, unknown))
+    classes, notes = _unite_spellings(spellings)
+    classes, conflicts = _without_conflicts(classes)
+    if unknown:
+        notes.append(f"{len(unknown)} files of it are not there, e.g. {unknown[0]}")
+    notes += conflicts
+    if odd_splits:
+        message = f"{len(odd_splits)} splits are none of train, val and test, e.g. {odd_splits[0]}"
+        if split_is_given:
+            raise UserError(f"{table.flag}: {message}")
+        notes.append(message)
+    notes = tuple(f"{table.flag}: {note}" for note in notes)
+    return Labels(classes, splits if splits and not odd_splits else None, notes)
+
+
+def _cell(cells, column):
+    return cells[column] if column is not None and column < len(cells) else ""
+
+
+def _no_label(table, columns, unknown):
+    name = table.header[columns["file"]] if table.header else "first"
+    if unknown and len(unknown) == len(table.lines):
+        return (
+            f"{table.flag}: none of its {len(unknown)} files is there, e.g. {unknown[0]} (column "
+            f"{name}); give paths relative to the folder of the images, or names; {SYNTAX} says "
+            "which column has them"
+        )
+    return f"{table.flag}: it has no labels for any image; {SYNTAX} says which column has them"
+
+
+def _unite_spellings(spellings):
+    """({image: its classes}, notes): what differs in case or spaces alone is one class."""
+    counts = collections.Counter(label for labels in spellings.values() for label in labels)
+    variants = {}
+    for label in counts:
+        variants.setdefault(" ".join(label.split()).casefold(), []).append(label)
+    names, notes = {}, []
+    for labels in variants.values():
+        most_frequent = max(labels, key=counts.__getitem__)
+        name = " ".join(most_frequent.split())
+        names.update(dict.fromkeys(labels, name))
+        others = [label for label in labels if label != most_frequent]
+        if others:
+            number = sum(counts[label] for label in others)
+            texts = ", ".join(map(repr, others))
+            notes.append(f"{number} labels {texts} are taken as another spelling of '{name}'")
+    united = {image: {names[label] for label in labels} for image, labels in spellings.items()}
+    return united, _summarized(notes)
+
+
+def _summarized(notes):
+    """One line for all spellings."""
+    if len(notes) < 2:
+        return notes
+    return [f"{notes[0]}; so are the spellings of {len(notes) - 1} more classes"]
+
+
+def _without_conflicts(classes):
+    """({image: class}, notes): an image with several classes has none."""
+    unique = {image: min(names) for image, names in classes.items() if len(names) == 1}
+    conflicts = [image for image, names in classes.items() if len(names) > 1]
+    if not conflicts:
+        return unique, []
+    example = conflicts[0]
+    names = " and ".join(sorted(classes[example]))
+    note = f"{len(conflicts)} images are in it with different labels and get none, e.g. {example}"
+    return unique, [f"{note} ({names})"]

@@ -1,0 +1,128 @@
+"""What is known of image files that were read before, by path, size and time of change.
+
+It is kept in the user's cache, a file for each folder, and may be deleted at any time.
+"""
+
+import concurrent.futures
+import hashlib
+import json
+import os
+import pathlib
+import time
+
+from absl import logging
+
+from tf_simclr.console import Progress
+
+VERSION = 1  # to be raised when files that were readable are not any more
+DIGEST_BYTES = 16
+# A file may change once more without another time of change: clocks of file systems are coarse.
+SETTLED_SECONDS = 2
+
+
+def digests(root: str, paths: list[str]) -> list[str]:
+    """Hashes of the contents of files; those that have not changed since are not read again.
+
+    Args:
+        root: the folder that they belong to.
+        paths: of the files, all of which can be read.
+
+    Returns:
+        Hexadecimal texts; empty for a file that is gone.
+    """
+    known = _load(root)
+    keys = {path: _key(root, path) for path in paths}
+    states = {path: _state(path) for path in keys}
+    new = [path for path, key in keys.items() if not _is_known(known, key, states[path])]
+    if new:
+        entries = _read(new, states)
+        known.update({keys[path]: entry for path, entry in entries.items()})
+        _save(root, known)
+    return [known[keys[path]][-1] for path in paths]
+
+
+def unchanged(root: str, paths: list[str]) -> set[str]:
+    """The files that could be read before, and have not changed since."""
+    known = _load(root)
+    return {path for path in paths if _is_known(known, _key(root, path), _state(path))}
+
+
+def content_digest(content: bytes) -> str:
+    """The hash of a file's content."""
+    return hashlib.blake2b(content, digest_size=DIGEST_BYTES).hexdigest()
+
+
+def _key(root, path):
+    """The path relative to the folder, in which it may be named in several ways."""
+    return path.removeprefix(os.path.join(root, ""))
+
+
+def _state(path):
+    """[size in bytes, time of change in ns] of a file; None: it is gone."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _is_known(known, key, state):
+    return state is not None and known.get(key, [])[:-1] == state
+
+
+def _read(paths, states):
+    """{path: [size, time, digest]}."""
+    entries = {}
+    with (
+        concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool,
+        Progress("looking for copies", len(paths)) as progress,
+    ):
+        for path, digest in zip(paths, pool.map(_digest, paths)):
+            entries[path] = [*(states[path] or (0, 0)), digest]
+            progress.update(1)
+    return entries
+
+
+def _digest(path):
+    try:
+        with open(path, "rb") as file:
+            return content_digest(file.read())
+    except OSError:
+        return ""
+
+
+def _file_of(root):
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    name = content_digest(os.fsencode(os.path.realpath(root)))
+    return pathlib.Path(base, "tf_simclr", "scans", f"{name}.json")
+
+
+def _load(root):
+    """{key: [size, time, digest]}, empty where nothing usable is saved."""
+    try:
+        saved = json.loads(_file_of(root).read_text(encoding="utf-8"))
+        if saved["version"] != VERSION:
+            return {}
+        return {key: list(entry) for key, entry in saved["files"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _save(root, known):
+    newest = time.time_ns() - SETTLED_SECONDS * 10**9
+    settled = {
+        key: entry
+        for key, entry in known.items()
+        if entry[-1] and entry[1] < newest and os.path.exists(os.path.join(root, key))
+    }
+    if not settled:
+        return
+    path = _file_of(root)
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps({"version": VERSION, "files": settled}), encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        logging.info("%s: not written (%s), so the next start reads all images again", path, error)
+        partial.unlink(missing_ok=True)
