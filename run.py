@@ -7,7 +7,7 @@ from absl import logging
 
 from tf_simclr import console
 from tf_simclr.commands import run as commands
-from tf_simclr.config import command_line
+from tf_simclr.config import command_line, origins
 from tf_simclr.errors import UserError, environment_failure
 
 HELP = ("-h", "--help", "--helpfull")
@@ -34,7 +34,7 @@ def main(argv: list[str]) -> int:
             logging.info("%s", note)
         commands.run(stages)
     except UserError as error:
-        return _end(error, error.status)
+        return _end(origins.explain(str(error), argv), error.status)
     except KeyboardInterrupt:
         message = "interrupted; the last checkpoint is kept, run the same command again to resume"
         return _end(message, STATUS_OF_INTERRUPT)

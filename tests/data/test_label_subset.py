@@ -37,9 +37,16 @@ def test_so_many_of_each_class():
     np.testing.assert_array_equal(np.bincount(LABELS[chosen]), [3, 3, 3])
 
 
-def test_more_than_a_class_has():
-    with pytest.raises(UserError, match="class 2 has only 3 labeled examples"):
-        label_subset.choose(LABELS, 1.0, 4, seed=0)
+def test_more_than_a_class_has(log):
+    """All that it has are used, and the class is named."""
+    chosen = label_subset.choose(LABELS, 1.0, 5, seed=0)
+    np.testing.assert_array_equal(np.bincount(LABELS[chosen]), [5, 5, 3])
+    records = np.zeros((len(LABELS), 1))
+    source = Indexed("s", "train", ("ant", "bee", "cow"), None, records, LABELS)
+    restricted, subset = label_subset.restrict(source, data(labels_per_class=5), 0)
+    assert restricted.num_labeled == len(subset["ids"]) == 13
+    assert "1 classes have fewer than --labels_per_class=5 labels" in log.text
+    assert "all of them are used: cow (3)" in log.text
 
 
 def test_the_seed_decides():

@@ -11,7 +11,7 @@ from etils import epath
 
 from tf_simclr.checkpoints import google_simclr, storage
 from tf_simclr.checkpoints.storage import UNREADABLE, first_line
-from tf_simclr.config.stages import CHECKPOINT_FORMS
+from tf_simclr.config.stages import CHECKPOINT_FORMS, foreign_weights
 from tf_simclr.errors import UserError
 from tf_simclr.runs import files as run_files
 
@@ -52,6 +52,8 @@ def newest_checkpoint(path: str, flag: str = "checkpoint") -> str:
         return location
     if not tf.io.gfile.exists(location):
         reason = "no such file or directory"
+    elif foreign_weights(location):
+        reason = f"it is {foreign_weights(location)}, which is not read"
     else:
         reason = "there is no checkpoint in it"
         runs = _runs_inside(location)

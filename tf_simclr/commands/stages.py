@@ -13,6 +13,7 @@ from tf_simclr.config.stages import (
     CHECKPOINT_FLAGS,
     CHECKPOINT_FORMS,
     combined_flags,
+    foreign_weights,
     stage_names,
 )
 from tf_simclr.errors import UserError
@@ -63,10 +64,8 @@ class Stages:
             return
         for flag in CHECKPOINT_FLAGS:
             path = settings.flat()[flag]
-            if path and self._stage_at(path, number) is None and not _exists(path):
-                raise UserError(
-                    f"--{flag}={path}: no such file or directory; give {CHECKPOINT_FORMS}"
-                )
+            if path and self._stage_at(path, number) is None:
+                _check_weights(flag, path)
         if settings.objective.checkpoint and settings.mode.trains:
             self._check_head(settings, number)
 
@@ -188,6 +187,17 @@ class Stages:
 def _is_chain(flags):
     """Whether saved flags are those of several stages."""
     return "," in flags.get("train_mode", "")
+
+
+def _check_weights(flag, path):
+    """A path of weights has to exist, and not to be of a kind that can't be read."""
+    reason = None
+    if not _exists(path):
+        reason = "no such file or directory"
+    elif foreign_weights(path) and not epath.Path(path).is_dir():
+        reason = f"it is {foreign_weights(path)}, which is not read"
+    if reason:
+        raise UserError(f"--{flag}={path}: {reason}; give {CHECKPOINT_FORMS}")
 
 
 def _exists(path):

@@ -20,6 +20,8 @@ from tf_simclr.config.sections import (
 )
 from tf_simclr.errors import UserError, did_you_mean
 
+DATA_SET_FLAGS = ("dataset", "unlabeled_dataset", "transfer_datasets")
+
 
 @dataclasses.dataclass(frozen=True)
 class Config:
@@ -142,10 +144,15 @@ def coerce(name: str, value):
     """
     field = fields()[name]
     try:
-        return values.convert(value, field.type)
+        converted = values.convert(value, field.type)
     except (ValueError, TypeError, KeyError, OverflowError):
         expected = values.EXPECTED[field.type]
         example = values.as_text(field.default)
         raise UserError(
             f"--{name}={value}: {expected} is expected, e.g. --{name}={example}"
         ) from None
+    if name not in DATA_SET_FLAGS:
+        return converted
+    if isinstance(converted, tuple):
+        return tuple(map(values.data_set, converted))
+    return values.data_set(converted)

@@ -6,6 +6,7 @@ import os
 from tf_simclr.errors import UserError, did_you_mean
 
 SMALLEST_POSITIVE = 1e-12  # the lower bound of what has to be above zero
+FOLDER = "folder:"  # before the path of a folder, among names of data sets
 MAX_INT32 = 2**31 - 1  # what TensorFlow takes as an int32
 BOOLEANS = {
     "true": True,
@@ -89,11 +90,18 @@ CONVERTERS = {
 
 
 def _expand_home(text):
-    """Replaces `~` in a path, also after `folder:`, where no shell sees it."""
-    kind, colon, path = text.partition(":")
-    if kind == "folder" and colon:
-        return f"folder:{os.path.expanduser(path)}"
-    return os.path.expanduser(text)
+    """Replaces `~` in a path, also after each `folder:`, where no shell sees it."""
+    first, *others = text.split(FOLDER)
+    return FOLDER.join(map(os.path.expanduser, (first, *others)))
+
+
+def data_set(text: str) -> str:
+    """The name of a data set, where the path of a folder means `folder:PATH`.
+
+    A name without a slash may be that of a data set: `datasets` looks which it is.
+    """
+    is_path = text.startswith((".", "/")) or ("/" in text and os.path.isdir(text))
+    return f"{FOLDER}{text}" if is_path else text
 
 
 def as_text(value) -> str:

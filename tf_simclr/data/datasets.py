@@ -228,7 +228,7 @@ def splits(
     """
     name = data.dataset.split(":")[0]
     make = SOURCES.get(name, tfds)
-    if make is folder:
+    if make is folder or (make is tfds and _is_folder_here(data.dataset)):
         return folder(data, moved)
     if data.labels not in ("", folders.NO_LABELS):
         raise UserError(
@@ -236,6 +236,15 @@ def splits(
             f"--labels={folders.NO_LABELS}"
         )
     return make(data)
+
+
+def _is_folder_here(name):
+    """Whether it is a folder in the working directory, and no data set."""
+    if not os.path.isdir(name):
+        return False
+    import tensorflow_datasets
+
+    return name not in tensorflow_datasets.list_builders()
 
 
 def load(

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 from absl import logging
 
+from tf_simclr.config.values import FOLDER
 from tf_simclr.data import (
     division,
     file_list,
@@ -23,7 +24,6 @@ from tf_simclr.data.layout import ALL
 from tf_simclr.data.source import UNLABELED, FolderFacts, as_text
 from tf_simclr.errors import UserError
 
-PREFIX = "folder:"
 NO_LABELS = "none"  # a value of --labels
 HINT = f"if not: --labels={NO_LABELS}, or --labels=FILE.csv"
 
@@ -86,7 +86,7 @@ class Images:
 
 def paths_of(dataset: str) -> list[str]:
     """The folders and lists that `folder:A,folder:B` names."""
-    return dataset.removeprefix(PREFIX).split(f",{PREFIX}")
+    return dataset.removeprefix(FOLDER).split(f",{FOLDER}")
 
 
 def scan(

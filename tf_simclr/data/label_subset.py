@@ -7,6 +7,8 @@ from tf_simclr.config.sections import DataConfig
 from tf_simclr.data.source import Source
 from tf_simclr.errors import UserError
 
+MAX_NAMED = 10  # classes that are named in a line
+
 
 def choose(labels: np.ndarray, fraction: float, per_class: int, seed: int) -> np.ndarray:
     """Chooses the labeled examples to keep.
@@ -14,24 +16,16 @@ def choose(labels: np.ndarray, fraction: float, per_class: int, seed: int) -> np
     Args:
         labels: int64 [N], -1 for unlabeled.
         fraction: share of each class, at least one example.
-        per_class: that many of each class instead, if > 0.
+        per_class: that many of each class instead, if > 0, or all that it has.
         seed: of the draws.
 
     Returns:
         Their indices, ascending.
-
-    Raises:
-        UserError: a class has fewer than `per_class` examples.
     """
     chosen = []
     for label in np.unique(labels[labels >= 0]):
         members = np.flatnonzero(labels == label)
         count = per_class or max(1, round(fraction * len(members)))
-        if count > len(members):
-            raise UserError(
-                f"--labels_per_class={per_class}: class {label} has only {len(members)} labeled "
-                "examples; at most that many are possible"
-            )
         rng = np.random.default_rng([seed, int(label)])
         chosen.append(rng.permutation(members)[:count])
     return np.sort(np.concatenate(chosen)) if chosen else np.array([], np.int64)
@@ -52,7 +46,7 @@ def restrict(
         (the source, the subset as a dict for JSON, or None where all labels are used).
 
     Raises:
-        UserError: there are no labels, or too few.
+        UserError: there are no labels.
     """
     if data.label_fraction >= 1 and not data.labels_per_class:
         return source, None
@@ -78,6 +72,7 @@ def restrict(
             )
         names, labels = source.example_ids()
         index = choose(labels, data.label_fraction, data.labels_per_class, seed)
+        _warn_of_small_classes(source, labels, data.labels_per_class)
         subset = {**question, "seed": seed, "ids": names[index].tolist()}
     logging.info(
         "%s, split %s: %d of %d labels are used",
@@ -87,6 +82,21 @@ def restrict(
         source.num_labeled,
     )
     return source.with_labels_of(subset["ids"]), subset
+
+
+def _warn_of_small_classes(source, labels, per_class):
+    """Classes that have fewer labels than are to be kept of each."""
+    counts = np.bincount(labels[labels >= 0], minlength=source.num_classes)
+    small = [f"{source.class_names[i]} ({counts[i]})" for i in np.flatnonzero(counts < per_class)]
+    if small:
+        logging.warning(
+            "%d classes have fewer than --labels_per_class=%d labels, and all of them are used: "
+            "%s%s",
+            len(small),
+            per_class,
+            ", ".join(small[:MAX_NAMED]),
+            ", ..." if len(small) > MAX_NAMED else "",
+        )
 
 
 def _matching(saved, question):

@@ -139,8 +139,8 @@ def _without_path(dataset):
     """The name of a data set; of a folder its last component alone."""
     if not dataset.startswith("folder:"):
         return dataset
-    path = dataset.removeprefix("folder:")
-    return path.rstrip("/").split("/")[-1]
+    paths = dataset.removeprefix("folder:").split(",folder:")
+    return ", ".join(path.rstrip("/").split("/")[-1] for path in paths)
 
 
 def _metrics_table(metrics):
@@ -177,6 +177,8 @@ def _configuration(settings):
         is_shown = fields[name].fixed and name not in HIDDEN_FLAGS
         if is_shown and value != defaults[name]:
             flags[name] = value
+    if "labels" in flags:
+        flags["labels"] = flags["labels"].split("/")[-1]
     if flags.get("dataset", "").startswith("folder:"):
         flags["dataset"] = f"folder:{_without_path(flags['dataset'])}"
     return json.dumps(flags, indent=2)

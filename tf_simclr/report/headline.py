@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from tf_simclr.config.splits import overlap
 from tf_simclr.report.metric_names import (
     BASELINES,
     HEADLINE_METRICS,
@@ -77,7 +78,10 @@ def _evaluated_images(facts):
     if "evaluated_examples" not in facts:
         return "the evaluated images"
     split = facts.get("eval_split", "")
-    return f"{facts['evaluated_examples']:,} {split} images".replace("  ", " ")
+    images = f"{facts['evaluated_examples']:,} {split} images".replace("  ", " ")
+    if split and overlap(facts.get("train_split", ""), split):
+        return f"{images} (it was trained on them)"
+    return images
 
 
 def _compared(baselines):

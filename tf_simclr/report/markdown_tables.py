@@ -1,6 +1,7 @@
 """Results -> Markdown tables."""
 
 from tf_simclr.config.registry import ENCODER_LAYERS
+from tf_simclr.config.splits import overlap
 from tf_simclr.report.metric_names import (
     LAYER_METRICS,
     NETWORKS,
@@ -20,6 +21,7 @@ LAYER_COLUMNS = {
 }
 TASK_COLUMNS = ("own task", "its loss (at chance)")
 NO_LABELS = "no labels, so no accuracies"
+ON_TRAINING_IMAGES = "evaluated on the images that were trained on: better than on any others"
 TEXT_RULE = "---|"
 NUMBER_RULE = "--:|"
 
@@ -34,6 +36,9 @@ def results_table(document: dict) -> str:
     columns = [metrics_of(document, network, *layers) for network in NETWORKS]
     names = in_table_order(name for column in columns for name in column)
     blocks = []
+    facts = document["run"]
+    if overlap(facts.get("train_split", "train"), facts.get("eval_split", "")):
+        blocks.append(ON_TRAINING_IMAGES)
     if not any(metric(name).needs_labels for name in names):
         blocks.append(NO_LABELS)
     if names:

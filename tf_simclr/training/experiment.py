@@ -24,12 +24,12 @@ from tf_simclr.objectives.base import Objective
 from tf_simclr.runs import files as run_files
 from tf_simclr.runs.directory import RunDirectory
 from tf_simclr.training import optimizers
+from tf_simclr.training.eval_data import load_eval_source
 from tf_simclr.training.optimizers import CombinedOptimizer, WarmupCosine
 from tf_simclr.training.prior_networks import load_imported, load_teacher, num_classes
 from tf_simclr.training.training_data import (
     TrainingData,
     check_numbered,
-    load_eval_source,
     load_training_data,
 )
 

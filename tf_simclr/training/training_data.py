@@ -198,22 +198,3 @@ def check_numbered(data: TrainingData, settings: Config, directory: RunDirectory
             f"({data.num_available}) are not those that the run began with ({saved['images']}); "
             "bring them back, or give a new --model_dir"
         )
-
-
-def load_eval_source(settings: Config, train_source: Source) -> Source:
-    """The evaluation split.
-
-    Raises:
-        UserError: it has other classes than the training split.
-    """
-    data = settings.data
-    moved = train_source.facts.moved if train_source.facts else None
-    source = datasets.load(data, data.eval_split, moved=moved)
-    if source.class_names != train_source.class_names:
-        eval_classes = ", ".join(source.class_names) or "none"
-        train_classes = ", ".join(train_source.class_names) or "none"
-        raise UserError(
-            f"--eval_split={data.eval_split}: its classes ({eval_classes}) are not those of "
-            f"{data.train_split} ({train_classes})"
-        )
-    return source

@@ -1,0 +1,89 @@
+"""Labels from a table: columns, delimiters, encodings, and what is odd in it."""
+
+import pytest
+
+from tf_simclr.data import label_file
+from tf_simclr.errors import UserError
+
+NAMES = ("a.png", "b.png", "deep/c.png", "deep/d.jpg")
+
+
+@pytest.fixture
+def read(tmp_path):
+    """A function: content of a table, value of --labels -> labels of the images NAMES."""
+
+    def read(content, value="labels.csv"):
+        data = content if isinstance(content, bytes) else content.encode()
+        (tmp_path / "labels.csv").write_bytes(data)
+        images = {name: str(tmp_path / name) for name in NAMES}
+        return label_file.read(value, [str(tmp_path)], images)
+
+    return read
+
+
+EXPECTED = {"a.png": "cat", "deep/c.png": "dog"}
+
+
+@pytest.mark.parametrize(
+    ("content", "columns"),
+    [
+        ("file,label\na.png,cat\ndeep/c.png,dog\n", ""),
+        ("id;x;Class Name\na;1;cat\nc;2;dog\n", ""),
+        ("image_path\tspecies\nsome/other/a.png\tcat\ndeep/c.png\tdog\n", None),
+        ("\ufefffilename,category\n./a.png,cat\nc.png,dog\n", ""),
+        ('"Label","Image"\n"cat","a.png"\n"dog","deep\\c.png"\n', ""),
+        ("a.png,cat\ndeep/c.png,dog\n", ""),
+        ("where,what\na.png,cat\nc.png,dog\n", ":file=where,label=what"),
+        ("file,label\na.png,cat\nb.png,\ndeep/c.png,dog\n", ""),
+        ("file,label\na.png,cat\ndeep/c.png,dog\n".encode("utf-16"), ""),
+    ],
+)
+def test_kinds_of_tables(read, content, columns):
+    if columns is None:  # a path that is not there
+        assert read(content).classes == {"deep/c.png": "dog"}
+        return
+    labels = read(content, f"labels.csv{columns}")
+    assert labels.classes == EXPECTED and labels.splits is None and labels.notes == ()
+
+
+def test_a_name_in_another_encoding(read):
+    assert read("file,label\na.png,Bär\n".encode("latin-1")).classes == {"a.png": "Bär"}
+
+
+def test_splits_of_a_table(read):
+    labels = read("file,label,split\na.png,cat,train\nb.png,cat,valid\nc.png,dog,Test\n")
+    assert labels.splits == {"a.png": "train", "b.png": "validation", "deep/c.png": "test"}
+    odd = "file,label,set\na.png,cat,blue\n"
+    labels = read(odd)
+    assert labels.splits is None and "1 splits are none of train, val and test" in labels.notes[0]
+    with pytest.raises(UserError, match="are none of train, val and test"):
+        read(odd, "labels.csv:split=set")
+
+
+def test_what_is_odd_is_one_line_each(read):
+    lines = ["file,label", "gone.png,cat", "a.png,Cat", "b.png,cat ", "c.png,Cat", "d,dog"]
+    labels = read("\n".join([*lines, "a.png,dog", "gone2.png,dog"]))
+    assert labels.classes == {"b.png": "Cat", "deep/c.png": "Cat", "deep/d.jpg": "dog"}
+    spelling, unknown, conflicts = labels.notes
+    assert "2 labels 'cat', 'cat ' are taken" not in spelling  # 'cat' is of no image
+    assert spelling.endswith("1 labels 'cat ' are taken as another spelling of 'Cat'")
+    assert unknown.endswith("2 files of it are not there, e.g. gone.png")
+    message = "1 images are in it with different labels and get none, e.g. a.png (Cat and dog)"
+    assert conflicts.endswith(message)
+
+
+@pytest.mark.parametrize(
+    ("content", "value", "message"),
+    [
+        ("file,label\nx.png,cat\n", "labels.csv", "none of its 1 files is there, e.g. x.png"),
+        ("file,label\na.png,\n", "labels.csv", "it has no labels for any image"),
+        ("what,label\nx.png,cat\n", "labels.csv", "which column has the file is not known of what"),
+        ("file,x\na.png,cat\n", "labels.csv:label=y", "no column y for the label, only file, x"),
+        ("", "labels.csv", "is empty"),
+        (b"\x89PNG\0\0", "labels.csv", "is no text"),
+        ("file,label\n", "lables.csv", r"no such file in .* Did you mean 'labels.csv'"),
+    ],
+)
+def test_tables_that_are_refused(read, content, value, message):
+    with pytest.raises(UserError, match=f"^--labels={value}: .*{message}"):
+        read(content, value)

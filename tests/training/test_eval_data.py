@@ -1,0 +1,167 @@
+"""What is evaluated: splits that are missing, copies, missing classes, images of the training."""
+
+import shutil
+
+import pytest
+
+from tests.data.test_folders import make_images
+from tf_simclr.config.splits import overlap
+from tf_simclr.errors import UserError
+from tf_simclr.report import markdown_tables
+from tf_simclr.training.eval_data import load_eval_source
+from tf_simclr.training.training_data import load_training_data
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "images"
+
+
+@pytest.fixture
+def sources(settings, folder):
+    """A function: flags -> (what is trained on, what is evaluated)."""
+
+    def sources(directory, moved=None, **flags):
+        options = settings(dataset=f"folder:{folder}", **flags)
+        data = load_training_data(
+            options, directory=directory, related=[], later=[], num_replicas=1
+        )
+        return data, load_eval_source(options, data.train_source)
+
+    return sources
+
+
+@pytest.fixture
+def directory(settings):
+    from tf_simclr.runs.directory import RunDirectory
+
+    return RunDirectory(settings().train.model_dir)
+
+
+def test_copies_and_classes_that_are_missing(sources, directory, folder, log):
+    make_images(folder, "train/cat/1.png", "train/dog/2.png", "train/cow/3.png", "test/cat/4.png")
+    shutil.copy(folder / "train/dog/2.png", folder / "test/cat/same.png")
+    sources(directory, eval_split="test")
+    message = "1 of 2 images of split test are exact copies of images that are trained on"
+    assert message in log.text and "e.g. test/cat/same.png of train/dog/2.png" in log.text
+    message = "2 of 3 classes never occur in split test, so nothing is known of them: cow, dog"
+    assert message in log.text
+
+
+def test_evaluation_on_images_of_the_training_is_said(sources, directory, folder, log):
+    make_images(folder, "train/cat/1.png", "train/dog/2.png")
+    sources(directory, eval_split="train")
+    assert "split train is trained on and evaluated (--eval_split=train)" in log.text
+    document = {"run": {"train_split": "train", "eval_split": "train"}, "figures": {}}
+    document["left_out"] = []
+    assert markdown_tables.ON_TRAINING_IMAGES in markdown_tables.results_table(document)
+    document["run"]["eval_split"] = "test"
+    assert markdown_tables.ON_TRAINING_IMAGES not in markdown_tables.results_table(document)
+
+
+@pytest.mark.parametrize(
+    ("train", "evaluated", "expected"),
+    [
+        ("train", "train", True),
+        ("train", "train[:10%]", True),
+        ("train[:90%]", "train[90%:]", False),
+        ("train", "training", False),
+        ("train", "", False),
+    ],
+)
+def test_splits_that_overlap(train, evaluated, expected):
+    assert overlap(train, evaluated) == expected
+
+
+def test_a_run_keeps_its_division(sources, directory, folder):
+    """The image that stands for its class stays held out, also if one with a lower hash comes."""
+    make_images(folder, *[f"class{label}/{i}.png" for label in range(6) for i in range(2)])
+    data, evaluated = sources(directory, eval_split="validation")
+    assert evaluated.num_examples >= 6 - list(data.division["moved"].values()).count(False)
+    directory.create()
+    directory.write("division.json", data.division)
+    make_images(folder, *[f"class{label}/more{i}.png" for label in range(6) for i in range(5)])
+    later, evaluated_later = sources(directory, eval_split="validation")
+    assert later.division == data.division
+    assert not {*data.train_source.example_names} & {*evaluated_later.example_names}
+    assert {*evaluated.example_names} <= {*evaluated_later.example_names}
+
+
+def test_pretraining_needs_no_evaluation_split(settings, directory, folder):
+    make_images(folder, "1.png")
+    options = settings(dataset=f"folder:{folder}", eval_split="validation", mode="train")
+    data = load_training_data(options, directory=directory, related=[], later=[], num_replicas=1)
+    assert data.num_images == 1
+    with pytest.raises(UserError, match="so there is nothing to evaluate on: add images"):
+        load_eval_source(options, data.train_source)
+
+
+COMMAND = ("--mode=train_then_eval", "--image_size=16", "--train_steps=1")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--eval_split=valid",), "--eval_split=valid: folder:"),
+        (("--eval_split=test", "--finetune.eval_split=dev"), "--eval_split=dev: folder:"),
+        ((), "has no such split as validation, only train, test"),
+    ],
+)
+def test_a_split_that_is_missing_is_said_before_the_training(main, folder, flags, message):
+    make_images(folder, "train/cat/1.png", "train/dog/2.png", "test/cat/3.png")
+    model_dir = folder.parent / "run"
+    start = (*COMMAND, "--train_mode=pretrain,finetune", f"--model_dir={model_dir}")
+    status, stderr = main(*start, f"--dataset={folder}", *flags)
+    assert status == 2
+    if flags:
+        assert message in stderr and "has no such split, only train, test" in stderr
+    else:
+        assert "--eval_split=validation: folder:" in stderr
+        assert "(--eval_split has its default)" in stderr
+    assert not (model_dir / "pretrain" / "flags.json").exists()
+
+
+def test_a_flag_of_a_recipe_is_not_blamed_on_the_user(main, folder):
+    make_images(folder, "train/cat/1.png", "val/cat/2.png")
+    status, stderr = main(
+        "--config=digits_quickstart",
+        f"--dataset=folder:{folder}",
+        "--mode=train_then_eval",
+        f"--model_dir={folder.parent / 'run'}",
+    )
+    assert status == 2
+    assert "--eval_split=test: " in stderr
+    assert "(--eval_split is as in --config=digits_quickstart)" in stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("a.h5", "Keras (HDF5)"), ("a.keras", "Keras"), ("a.pth", "PyTorch"), ("a.safetensors", "a")],
+)
+@pytest.mark.parametrize("flag", ["checkpoint", "teacher_checkpoint"])
+def test_weights_of_other_programs(main, tmp_path, name, kind, flag):
+    (tmp_path / name).write_bytes(b"weights")
+    mode = {"checkpoint": "finetune", "teacher_checkpoint": "distill"}[flag]
+    status, stderr = main(
+        "--dataset=digits",
+        "--eval_split=test",
+        f"--train_mode={mode}",
+        f"--{flag}={tmp_path / name}",
+        f"--model_dir={tmp_path / 'run'}",
+    )
+    assert status == 2
+    assert f"--{flag}={tmp_path / name}: it is a" in stderr and kind in stderr
+    assert "which is not read; give a run directory" in stderr
+
+
+def test_the_path_of_a_folder_names_a_data_set(tmp_path, monkeypatch, settings):
+    make_images(tmp_path / "photos", "1.png")
+    monkeypatch.chdir(tmp_path)
+    path = str(tmp_path / "photos")
+    assert settings(dataset=path).data.dataset == f"folder:{path}"
+    assert settings(dataset="./photos").data.dataset == "folder:./photos"
+    assert settings(transfer_datasets=f"digits,{path}").eval.transfer_datasets[1][:7] == "folder:"
+    from tf_simclr.data import datasets
+
+    source = datasets.load(settings(dataset="photos").data, "train")
+    assert source.example_names == ("1.png",)

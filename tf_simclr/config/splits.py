@@ -1,0 +1,14 @@
+"""Names of splits."""
+
+
+def overlap(train_split: str, eval_split: str) -> bool:
+    """Whether images of the training are surely among those that are evaluated.
+
+    Args:
+        train_split: a name, or a slice as in train[:90%].
+        eval_split: likewise; two different slices of a split are taken for disjoint.
+    """
+    if train_split == eval_split:
+        return True
+    first, second = sorted((train_split, eval_split), key=len)
+    return second.startswith(f"{first}[")
