@@ -11,7 +11,8 @@ from etils import epath
 
 from tf_simclr.checkpoints import google_simclr, storage
 from tf_simclr.checkpoints.storage import UNREADABLE, first_line
-from tf_simclr.config.stages import CHECKPOINT_FORMS, foreign_weights
+from tf_simclr.config.registry import foreign_weights
+from tf_simclr.config.stages import CHECKPOINT_FORMS
 from tf_simclr.errors import UserError
 from tf_simclr.runs import files as run_files
 

@@ -8,12 +8,12 @@ from etils import epath
 
 from tf_simclr import config, report
 from tf_simclr.config import Config
+from tf_simclr.config.registry import foreign_weights
 from tf_simclr.config.rules import head_layers
 from tf_simclr.config.stages import (
     CHECKPOINT_FLAGS,
     CHECKPOINT_FORMS,
     combined_flags,
-    foreign_weights,
     stage_names,
 )
 from tf_simclr.errors import UserError

@@ -1,6 +1,7 @@
 """What is chosen by name: modes, training modes, pretext tasks, evaluations, layers."""
 
 import dataclasses
+import os
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,3 +63,21 @@ EVALUATIONS = (
 ENCODER_LAYERS = ("block_group1", "block_group2", "block_group3", "final_avg_pool")
 
 EXPORT_FORMATS = ("saved_model", "tflite", "onnx")
+
+FOREIGN_WEIGHTS = {  # by ending, what other programs write and is not read
+    ".h5": "a file of Keras (HDF5)",
+    ".hdf5": "a file of Keras (HDF5)",
+    ".keras": "a file of Keras",
+    ".pt": "a file of PyTorch",
+    ".pth": "a file of PyTorch",
+    ".safetensors": "a safetensors file",
+    ".onnx": "an ONNX file",
+    ".tflite": "a TFLite file",
+    ".npz": "a file of NumPy arrays",
+    ".pkl": "a pickle",
+}
+
+
+def foreign_weights(path: str) -> str | None:
+    """What kind of weights a file has that can't be read; None: nothing speaks against it."""
+    return FOREIGN_WEIGHTS.get(os.path.splitext(path)[1].lower())

@@ -29,18 +29,6 @@ CHECKPOINT_FORMS = (
     "a run directory, a directory of checkpoints, a checkpoint's prefix (…/ckpt-100) or a "
     "SavedModel"
 )
-FOREIGN_WEIGHTS = {  # by ending, what other programs write and is not read
-    ".h5": "a file of Keras (HDF5)",
-    ".hdf5": "a file of Keras (HDF5)",
-    ".keras": "a file of Keras",
-    ".pt": "a file of PyTorch",
-    ".pth": "a file of PyTorch",
-    ".safetensors": "a safetensors file",
-    ".onnx": "an ONNX file",
-    ".tflite": "a TFLite file",
-    ".npz": "a file of NumPy arrays",
-    ".pkl": "a pickle",
-}
 # Besides the whole section hardware: one process has one of them.
 SHARED_FLAGS = ("train_mode", "mode", "model_dir", "deterministic")
 BEST_DIRECTORY = "best"  # in a run directory: the checkpoint that did best on held-out images
@@ -221,11 +209,6 @@ def _resolve(flag, stage, value, directories):
             f"it; give a path, e.g. --{stage}.{flag}="
         )
     return path
-
-
-def foreign_weights(path: str) -> str | None:
-    """What kind of weights a file has that can't be read; None: nothing speaks against it."""
-    return FOREIGN_WEIGHTS.get(os.path.splitext(path)[1].lower())
 
 
 def sibling_runs(values: dict) -> dict[str, str]:

@@ -323,8 +323,12 @@ def train_and_test(data: DataConfig, dataset: str) -> tuple[str, str]:
     return "train", tests[0]
 
 
-def load_unlabeled(data: DataConfig) -> Source | None:
+def load_unlabeled(data: DataConfig, moved: dict[str, bool] | None = None) -> Source | None:
     """The source of `data.unlabeled_dataset` without its labels; None if there is none.
+
+    Args:
+        data: the data section of the configuration.
+        moved: see `folders.scan`; of `data.dataset`.
 
     Raises:
         UserError: as `load`.
@@ -333,6 +337,7 @@ def load_unlabeled(data: DataConfig) -> Source | None:
         return None
     options = dataclasses.replace(data, dataset=data.unlabeled_dataset, labels="")
     try:
-        return load(options, data.unlabeled_split, "unlabeled_split").without_labels()
+        same = moved if data.unlabeled_dataset == data.dataset else None
+        return load(options, data.unlabeled_split, "unlabeled_split", same).without_labels()
     except UserError as error:
         raise UserError(str(error).replace("--dataset=", "--unlabeled_dataset=")) from None

@@ -252,13 +252,21 @@ def _divided(dataset, images, classes, lines, moved):
             splits[split] = {name: classes[name] for name in chosen}
     lines += folder_messages.copies(digests, classes)
     lines += folder_messages.held_out(splits)
-    return _given_splits(dataset, images, splits, lines, divided.moved)
+    counts = folder_messages.class_counts(splits)
+    facts = FolderFacts(tuple(lines), counts, divided.moved)
+    _log(dataset, facts.lines)
+    return Splits(
+        {
+            split: functools.partial(_make_split, images, split_classes, tuple(counts), facts)
+            for split, split_classes in splits.items()
+        }
+    )
 
 
-def _given_splits(dataset, images, splits, lines, moved=None):
-    """Functions that read each split."""
-    class_names = tuple(sorted(folder_messages.class_counts({"train": splits.get("train", {})})))
-    facts = FolderFacts(tuple(lines), folder_messages.class_counts(splits), moved)
+def _given_splits(dataset, images, splits, lines):
+    """The splits of folders that have their own, which are read when they are needed."""
+    class_names = tuple(folder_messages.class_counts({"train": splits.get("train", {})}))
+    facts = FolderFacts(tuple(lines), folder_messages.class_counts(splits))
     _log(dataset, facts.lines)
     return Splits(
         {
@@ -276,7 +284,6 @@ def _log(dataset, lines):
 
 
 def _read_split(images, split, classes, class_names, facts):
-    label_of = {name: label for label, name in enumerate(class_names)}
     unknown = sorted({name for name in classes.values() if name is not None} - set(class_names))
     if unknown:
         example = next(name for name, class_name in classes.items() if class_name == unknown[0])
@@ -286,8 +293,13 @@ def _read_split(images, split, classes, class_names, facts):
             f"{folder if layout.split_name(folder) else split} is not a class of train "
             f"({', '.join(class_names)})"
         )
-    names = tuple(_readable(images, classes))
-    labels = [label_of.get(classes[name], UNLABELED) for name in names]
-    paths = tuple(images.paths[name] for name in names)
+    readable = {name: classes[name] for name in _readable(images, classes)}
+    return _make_split(images, readable, class_names, facts)
+
+
+def _make_split(images, classes, class_names, facts):
+    label_of = {name: label for label, name in enumerate(class_names)}
+    labels = [label_of.get(class_name, UNLABELED) for class_name in classes.values()]
+    paths = tuple(images.paths[name] for name in classes)
     texts = tuple(map(as_text, class_names))
-    return FolderSplit(texts, names, paths, np.array(labels, np.int64), facts)
+    return FolderSplit(texts, tuple(classes), paths, np.array(labels, np.int64), facts)

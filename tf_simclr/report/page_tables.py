@@ -5,7 +5,6 @@ import json
 import shlex
 
 from tf_simclr.config import Config
-from tf_simclr.config.splits import overlap
 from tf_simclr.report.metric_names import (
     BASELINES,
     HEADLINE_METRICS,
@@ -95,13 +94,6 @@ def _training(run):
     return train_mode
 
 
-def _evaluated_on(run):
-    train_split, eval_split = run.facts.get("train_split"), run.facts.get("eval_split")
-    if train_split and eval_split and overlap(train_split, eval_split):
-        return f"{eval_split}, the images that were trained on"
-    return eval_split
-
-
 def _best_step(run):
     best = run.get("best")
     return best and f"{best['step']:,} ({best['criterion']}: {best['value']:.4g})"
@@ -116,7 +108,7 @@ ABOUT = {  # {label: run -> value}
     "training": _training,
     "data": lambda run: run.facts.get("dataset"),
     "trained on": lambda run: run.facts.get("train_split"),
-    "evaluated on": _evaluated_on,
+    "evaluated on": lambda run: run.evaluated_on,
     "step": _step,
     "images": lambda run: run.facts.get("images"),
     "labels": lambda run: run.facts.get("labels"),

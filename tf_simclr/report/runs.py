@@ -6,6 +6,7 @@ import hashlib
 
 from etils import epath
 
+from tf_simclr.config.splits import overlap
 from tf_simclr.errors import UserError
 from tf_simclr.report import schema, training_curves
 from tf_simclr.report.metric_names import CLASSIFIER, MISSING
@@ -74,6 +75,14 @@ class Run:
     def facts(self) -> dict:
         """What results.json says of the run itself."""
         return self.document["run"]
+
+    @property
+    def evaluated_on(self) -> str | None:
+        """The split that was evaluated, and whether it was trained on; None if it is not known."""
+        split = self.facts.get("eval_split")
+        if split and overlap(self.facts.get("train_split", ""), split):
+            return f"{split}, the images that were trained on"
+        return split
 
     def details(self, layer: str, name: str, network: str = "trained"):
         """One of the details of an evaluation, None if there is none."""

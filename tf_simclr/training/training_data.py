@@ -150,7 +150,8 @@ def _make_batch_parts(source, settings, num_replicas):
     if kind.labeled_only(settings):
         labeled = source.labeled()
         return [BatchPart(labeled, batch_size)], labeled.num_examples
-    unlabeled = datasets.load_unlabeled(settings.data)
+    moved = source.facts.moved if source.facts else None
+    unlabeled = datasets.load_unlabeled(settings.data, moved)
     num_available = source.num_examples
     chosen_unlabeled = None
     if unlabeled is not None:
