@@ -118,7 +118,6 @@ def test_wrong_input_before_tensorflow(tmp_path, main, arguments, said):
         (["--dataset=digit"], "digits"),
         (["--train_split=trian"], "'train'"),
         (["--eval_split=tset", "--mode=train_then_eval"], "'test'"),
-        (["--labels_per_class=1000"], "at most that many"),
         (["--model_dir={tmp}/file"], "it is a file"),
         (["--model_dir={tmp}/file/run"], "--model_dir="),
         (["--mode=eval"], "no checkpoint to evaluate"),

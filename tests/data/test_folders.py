@@ -44,14 +44,14 @@ def test_the_layout_is_said_in_one_line(tmp_path, lines):
     text = "\n".join(lines())
     summary = "2 classes: 2019 (3), 2020 (3); 2 images without a label (each folder is a class; "
     assert f"folder:{tmp_path}: {summary}if not: --labels=none, or --labels=FILE.csv)" in text
-    assert "1 images are in folders inside a class folder and count to that class: 2020/05" in text
-    assert "1 tables are not used, e.g. --labels=labels.csv takes its labels" in text
+    assert "1 image in folders inside a class folder, of the same class: 2020/05" in text
+    assert "1 table of labels not used; --labels=labels.csv takes the labels of" in text
 
 
 def test_what_no_split_uses_is_counted(tmp_path, lines):
     make_images(tmp_path, "train/a/1.png", "train/b/2.png", "val/a/3.png", "masks/4.png", "5.png")
     load(tmp_path)
-    assert any("2 images are in no split and not used: 5.png (1), masks (1)" in s for s in lines())
+    assert any("2 images in no split, and not used: 5.png (1), masks (1)" in s for s in lines())
 
 
 def test_a_class_called_train(tmp_path):
@@ -94,8 +94,8 @@ def test_at_least_one_of_each_class_is_held_out(tmp_path, lines):
         assert np.all(counts[:12] >= 1)
     assert splits["train"]["single/1.png"] == 12
     text = "\n".join(lines())
-    assert "of 61 images are held out as split validation: class00 (" in text
-    assert "1 classes have none to hold out and are trained on alone" in text
+    assert "of 61 images held out as split validation: class00 (" in text
+    assert "1 class trained on and not evaluated" in text
     assert ": single" in text
     # What was held out for the sake of its class stays so, as the run has saved it.
     moved = sources["train"].facts.moved
@@ -135,8 +135,8 @@ def test_copies_stay_together(tmp_path, lines):
     for labels in splits.values():
         originals = {name.replace("copy_", "") for name in labels if name.startswith("cat/")}
         assert all(name in labels for name in originals)
-    assert any("31 images are exact copies of others" in line for line in lines())
-    assert any("1 images are in several classes" in line for line in lines())
+    assert any("31 exact copies of other images" in line for line in lines())
+    assert any("1 image in several classes" in line for line in lines())
 
 
 def test_linked_folders_are_followed_but_not_in_circles(tmp_path):

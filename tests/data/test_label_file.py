@@ -55,8 +55,8 @@ def test_splits_of_a_table(read):
     assert labels.splits == {"a.png": "train", "b.png": "validation", "deep/c.png": "test"}
     odd = "file,label,set\na.png,cat,blue\n"
     labels = read(odd)
-    assert labels.splits is None and "1 splits are none of train, val and test" in labels.notes[0]
-    with pytest.raises(UserError, match="are none of train, val and test"):
+    assert labels.splits is None and "1 split other than train, val and test" in labels.notes[0]
+    with pytest.raises(UserError, match="1 split other than train, val and test"):
         read(odd, "labels.csv:split=set")
 
 
@@ -65,10 +65,10 @@ def test_what_is_odd_is_one_line_each(read):
     labels = read("\n".join([*lines, "a.png,dog", "gone2.png,dog"]))
     assert labels.classes == {"b.png": "Cat", "deep/c.png": "Cat", "deep/d.jpg": "dog"}
     spelling, unknown, conflicts = labels.notes
-    assert "2 labels 'cat', 'cat ' are taken" not in spelling  # 'cat' is of no image
-    assert spelling.endswith("1 labels 'cat ' are taken as another spelling of 'Cat'")
-    assert unknown.endswith("2 files of it are not there, e.g. gone.png")
-    message = "1 images are in it with different labels and get none, e.g. a.png (Cat and dog)"
+    assert "2 labels" not in spelling  # 'cat' is of no image
+    assert spelling.endswith("1 label 'cat ' taken as another spelling of 'Cat'")
+    assert unknown.endswith("2 files of it not there, e.g. gone.png")
+    message = "1 image with different labels in it, which get none, e.g. a.png (Cat and dog)"
     assert conflicts.endswith(message)
 
 

@@ -45,8 +45,8 @@ def test_more_than_a_class_has(log):
     source = Indexed("s", "train", ("ant", "bee", "cow"), None, records, LABELS)
     restricted, subset = label_subset.restrict(source, data(labels_per_class=5), 0)
     assert restricted.num_labeled == len(subset["ids"]) == 13
-    assert "1 classes have fewer than --labels_per_class=5 labels" in log.text
-    assert "all of them are used: cow (3)" in log.text
+    assert "1 class with fewer than --labels_per_class=5 labels" in log.text
+    assert "of which all are used: cow (3)" in log.text
 
 
 def test_the_seed_decides():

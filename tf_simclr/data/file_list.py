@@ -4,9 +4,10 @@ import dataclasses
 import os
 import re
 
-from tf_simclr.data.image_folder import SUFFIXES
+from tf_simclr.data import image_folder
 from tf_simclr.errors import UserError
 
+SUFFIXES = (".txt", ".lst")  # of lists
 LABEL_BEHIND = re.compile(r"(.+?)[\s,;]+(\S+)")  # a path and a label, as in `a.jpg 3`
 
 
@@ -52,7 +53,7 @@ def read(path: str) -> FileList:
         raise UserError(
             f"--dataset=folder:{path}: none of its {len(lines)} lines is the path of an image that "
             f"is there{example}; give a folder, or a text file with a path a line, relative to "
-            f"it; accepted are {', '.join(SUFFIXES)}"
+            f"it; accepted are {', '.join(image_folder.SUFFIXES)}"
         )
     notes = ()
     if missing:
@@ -84,5 +85,5 @@ def _file_and_label(folder, line):
 
 def _image(folder, text):
     path = os.path.join(folder, text)
-    is_image = text.lower().endswith(SUFFIXES) and os.path.isfile(path)
+    is_image = text.lower().endswith(image_folder.SUFFIXES) and os.path.isfile(path)
     return path if is_image else None

@@ -4,7 +4,7 @@ import collections
 import os
 
 from tf_simclr.data import label_file
-from tf_simclr.data.source import as_text
+from tf_simclr.data.source import as_text, counted
 
 MAX_NAMED = 12  # classes that are named in a line
 
@@ -22,10 +22,9 @@ def summary(splits: dict, source: str, hint: str) -> str:
     num_unlabeled = total - sum(counts.values())
     explanation = "; ".join(filter(None, (source, hint if counts else "")))
     if not counts:
-        return f"{total} images without labels ({explanation})"
-    plural = "es" if len(counts) > 1 else ""
-    unlabeled = f"; {num_unlabeled} images without a label" if num_unlabeled else ""
-    return f"{len(counts)} class{plural}: {_listed(counts)}{unlabeled} ({explanation})"
+        return f"{counted(total, 'image')} without labels ({explanation})"
+    unlabeled = f"; {counted(num_unlabeled, 'image')} without a label" if num_unlabeled else ""
+    return f"{counted(len(counts), 'class')}: {_listed(counts)}{unlabeled} ({explanation})"
 
 
 def class_counts(splits: dict) -> dict[str, int]:
@@ -47,7 +46,7 @@ def unused(names: list[str]):
     """Yields how many images are in no split."""
     if names:
         folders = collections.Counter(name.split("/")[0] for name in names)
-        yield f"{len(names)} images are in no split and not used: {_listed(folders)}"
+        yield f"{counted(len(names), 'image')} in no split, and not used: {_listed(folders)}"
 
 
 def odd_classes(splits: dict):
@@ -62,7 +61,7 @@ def odd_classes(splits: dict):
     spellings = collections.Counter(name.strip().casefold() for name in counts)
     similar = [name for name in counts if spellings[name.strip().casefold()] > 1]
     if similar:
-        yield f"{len(similar)} classes differ in case or spaces alone: {', '.join(similar)}"
+        yield f"{len(similar)} classes that differ in case or spaces alone: {', '.join(similar)}"
 
 
 def nested_folders(splits: dict):
@@ -72,8 +71,8 @@ def nested_folders(splits: dict):
         nested.update(_nested_folders(classes))
     if nested:
         yield (
-            f"{sum(nested.values())} images are in folders inside a class folder and count to that "
-            f"class: {_listed(nested)}"
+            f"{counted(sum(nested.values()), 'image')} in folders inside a class folder, of the "
+            f"same class: {_listed(nested)}"
         )
 
 
@@ -82,7 +81,8 @@ def tables(folders: list[str]):
     for folder in folders:
         names = label_file.unused_tables(folder)
         if names:
-            yield f"{len(names)} tables are not used, e.g. --labels={names[0]} takes its labels"
+            text = counted(len(names), "table")
+            yield f"{text} of labels not used; --labels={names[0]} takes the labels of {names[0]}"
 
 
 def _nested_folders(classes):
@@ -109,10 +109,10 @@ def copies(digests: dict[str, str], classes: dict):
     number = sum(len(names) - 1 for names in copies)
     first, second, *_ = copies[0]
     doubtful = [names for names in copies if len({classes[name] for name in names} - {None}) > 1]
-    text = f"; {len(doubtful)} images are in several classes" if doubtful else ""
+    text = f"; {counted(len(doubtful), 'image')} in several classes" if doubtful else ""
     yield (
-        f"{number} images are exact copies of others and stay on one side with them, e.g. {second} "
-        f"of {first}{text}"
+        f"{counted(number, 'exact copy')} of other images, on the same side of the split as they, "
+        f"e.g. {second} of {first}{text}"
     )
 
 
@@ -122,10 +122,9 @@ def held_out(splits: dict):
     total = sum(map(len, splits.values()))
     counts = class_counts({"validation": validation})
     listed = f": {_listed(counts)}" if counts else ""
-    yield f"{len(validation)} of {total} images are held out as split validation{listed}"
+    yield f"{len(validation)} of {counted(total, 'image')} held out as split validation{listed}"
     missing = [name for name in class_counts(splits) if name not in counts]
     if missing:
-        yield (
-            f"{len(missing)} classes have none to hold out and are trained on alone, since one "
-            f"image stays for training: {', '.join(map(as_text, missing[:MAX_NAMED]))}"
-        )
+        names = ", ".join(map(as_text, missing[:MAX_NAMED]))
+        number = counted(len(missing), "class")
+        yield f"{number} trained on and not evaluated, without a second image to hold out: {names}"

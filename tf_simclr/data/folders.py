@@ -117,10 +117,14 @@ def scan(
 
 def _check_exists(root):
     path = pathlib.Path(root)
-    if path.is_dir() or (path.is_file() and not root.lower().endswith(image_folder.SUFFIXES)):
+    if path.is_dir() or (path.is_file() and root.lower().endswith(file_list.SUFFIXES)):
         return
     reason = "it is not a folder" if path.exists() else "no such folder"
-    raise UserError(f"--dataset=folder:{root}: {reason}; give a folder of images")
+    accepted = " or ".join(file_list.SUFFIXES)
+    raise UserError(
+        f"--dataset=folder:{root}: {reason}; give a folder of images, or a list of files that ends "
+        f"in {accepted}"
+    )
 
 
 def _simple_splits(roots, labels):

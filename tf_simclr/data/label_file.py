@@ -8,6 +8,7 @@ import os
 import re
 
 from tf_simclr.data.layout import split_name
+from tf_simclr.data.source import counted
 from tf_simclr.errors import UserError, did_you_mean
 
 # Usual names of columns, in lower case without spaces, _ and -; the first that there is counts.
@@ -231,10 +232,11 @@ def _labels(table, columns, resolve, split_is_given):
     classes, notes = _unite_spellings(spellings)
     classes, conflicts = _without_conflicts(classes)
     if unknown:
-        notes.append(f"{len(unknown)} files of it are not there, e.g. {unknown[0]}")
+        notes.append(f"{counted(len(unknown), 'file')} of it not there, e.g. {unknown[0]}")
     notes += conflicts
     if odd_splits:
-        message = f"{len(odd_splits)} splits are none of train, val and test, e.g. {odd_splits[0]}"
+        number = counted(len(odd_splits), "split")
+        message = f"{number} other than train, val and test, e.g. {odd_splits[0]}"
         if split_is_given:
             raise UserError(f"{table.flag}: {message}")
         notes.append(message)
@@ -272,7 +274,8 @@ def _unite_spellings(spellings):
         if others:
             number = sum(counts[label] for label in others)
             texts = ", ".join(map(repr, others))
-            notes.append(f"{number} labels {texts} are taken as another spelling of '{name}'")
+            text = counted(number, "label")
+            notes.append(f"{text} {texts} taken as another spelling of '{name}'")
     united = {image: {names[label] for label in labels} for image, labels in spellings.items()}
     return united, _summarized(notes)
 
@@ -292,5 +295,6 @@ def _without_conflicts(classes):
         return unique, []
     example = conflicts[0]
     names = " and ".join(sorted(classes[example]))
-    note = f"{len(conflicts)} images are in it with different labels and get none, e.g. {example}"
+    number = counted(len(conflicts), "image")
+    note = f"{number} with different labels in it, which get none, e.g. {example}"
     return unique, [f"{note} ({names})"]

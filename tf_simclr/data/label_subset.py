@@ -4,7 +4,7 @@ import numpy as np
 from absl import logging
 
 from tf_simclr.config.sections import DataConfig
-from tf_simclr.data.source import Source
+from tf_simclr.data.source import Source, counted
 from tf_simclr.errors import UserError
 
 MAX_NAMED = 10  # classes that are named in a line
@@ -90,9 +90,8 @@ def _warn_of_small_classes(source, labels, per_class):
     small = [f"{source.class_names[i]} ({counts[i]})" for i in np.flatnonzero(counts < per_class)]
     if small:
         logging.warning(
-            "%d classes have fewer than --labels_per_class=%d labels, and all of them are used: "
-            "%s%s",
-            len(small),
+            "%s with fewer than --labels_per_class=%d labels, of which all are used: %s%s",
+            counted(len(small), "class"),
             per_class,
             ", ".join(small[:MAX_NAMED]),
             ", ..." if len(small) > MAX_NAMED else "",

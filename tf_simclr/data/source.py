@@ -23,6 +23,15 @@ def as_text(name) -> str:
     return str(name).encode("utf-8", "backslashreplace").decode()
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: "1 class", "2 classes", "3 images"."""
+    if number == 1:
+        return f"1 {noun}"
+    if noun.endswith("y"):
+        return f"{number} {noun[:-1]}ies"
+    return f"{number} {noun}{'es' if noun.endswith('s') else 's'}"
+
+
 @dataclasses.dataclass(frozen=True)
 class FolderFacts:
     """How folders of images were understood.
