@@ -170,7 +170,7 @@ def test_images_without_a_number(settings, monkeypatch):
     options = settings()
     monkeypatch.setattr(objective_class(options), "needs_index", True)
     stream = Streamed("films", "train", (), None, None, 10, 0)
-    monkeypatch.setattr(datasets, "load", lambda data, split: stream)
+    monkeypatch.setattr(datasets, "load", lambda data, split, **options: stream)
     message = "--pretext=simclr: each image is a class of its own, and films is read as a stream"
     with pytest.raises(UserError, match=message):
         build_experiment(options)

@@ -9,6 +9,7 @@ from tf_simclr.config.splits import overlap
 from tf_simclr.errors import UserError
 from tf_simclr.report import markdown_tables
 from tf_simclr.training.eval_data import load_eval_source
+from tf_simclr.training.experiment import build_experiment
 from tf_simclr.training.training_data import load_training_data
 
 
@@ -73,18 +74,23 @@ def test_splits_that_overlap(train, evaluated, expected):
     assert overlap(train, evaluated) == expected
 
 
-def test_a_run_keeps_its_division(sources, directory, folder):
+def test_a_run_keeps_its_division(settings, folder, eager, shallow):
     """The image that stands for its class stays held out, also if one with a lower hash comes."""
+    options = settings(dataset=f"folder:{folder}", eval_split="validation", mode="train_then_eval")
     make_images(folder, *[f"class{label}/{i}.png" for label in range(6) for i in range(2)])
-    data, evaluated = sources(directory, eval_split="validation")
-    assert evaluated.num_examples >= 6 - list(data.division["moved"].values()).count(False)
-    directory.create()
-    directory.write("division.json", data.division)
+    first = build_experiment(options)
+    assert first.eval_source.num_examples == 6
+    first.lock_directory()
+    first.commit_directory()
     make_images(folder, *[f"class{label}/more{i}.png" for label in range(6) for i in range(5)])
-    later, evaluated_later = sources(directory, eval_split="validation")
-    assert later.division == data.division
-    assert not {*data.train_source.example_names} & {*evaluated_later.example_names}
-    assert {*evaluated.example_names} <= {*evaluated_later.example_names}
+    later = build_experiment(options)
+    assert later.data.division == first.data.division
+    evaluated = {*later.eval_source.example_names}
+    assert not {*first.data.train_source.example_names} & evaluated
+    assert {*first.eval_source.example_names} <= evaluated
+    elsewhere = {"model_dir": f"{options.train.model_dir}_ft", "train_mode": "finetune"}
+    start = options.replace(**elsewhere, checkpoint=options.train.model_dir)
+    assert build_experiment(start).data.division == first.data.division
 
 
 def test_pretraining_needs_no_evaluation_split(settings, directory, folder):

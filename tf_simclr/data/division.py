@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 HELD_OUT_SHARE = 0.1  # of each class
+MOST_HELD_OUT = 0.2  # of each class; and one, where it has two or more
 HEX_DIGITS = 13  # of a digest that decide: as many as a float holds
 
 
@@ -13,8 +14,9 @@ class Division:
     """The sides of images.
 
     An image is held out if the hash of its content is among the lowest tenth of all values. So its
-    side depends on nothing else, and copies have the same. `moved` are the exceptions, made for
-    classes that would be without images on one side. A run saves them: later it makes no others.
+    side depends on nothing else, and copies have the same. `moved` are the exceptions: where chance
+    holds out no image of a class, or more than a fifth, the next ones change sides. A run saves
+    them, and makes no others later.
 
     Attributes:
         is_held_out: bool [N].
@@ -60,16 +62,14 @@ def _side(digest, moved):
 
 
 def _exceptions(digests, moved):
-    """{digest: side} for a class that would be without images on one side, else empty.
+    """{digest: side} of what a class needs so that it has enough images on both sides.
 
     Args:
         digests: of the class, ascending, each once.
         moved: exceptions that were made for other classes.
     """
-    sides = {_side(digest, moved) for digest in digests}
-    free = [digest for digest in digests if digest not in moved]
-    if len(sides) > 1 or not free:
-        return {}
-    if sides == {True}:
-        return {free[-1]: False}  # to train on comes first
-    return {free[0]: True} if len(digests) > 1 else {}
+    held_out = [digest for digest in digests if _side(digest, moved)]
+    if not held_out and len(digests) > 1:
+        return {digest: True for digest in digests[:1] if digest not in moved}
+    most = max(1, int(MOST_HELD_OUT * len(digests))) if len(digests) > 1 else 0
+    return {digest: False for digest in held_out[most:] if digest not in moved}
