@@ -9,7 +9,7 @@ from PIL import Image
 
 from tests.data.test_image_folder import fill, labels_of, load
 from tf_simclr import config
-from tf_simclr.data import datasets, division, image_folder, scan_cache
+from tf_simclr.data import copies, datasets, division, holdout, image_folder, scan_cache
 from tf_simclr.errors import UserError
 
 
@@ -138,6 +138,15 @@ def test_copies_stay_together(tmp_path, lines):
         assert all(name in labels for name in originals)
     assert any("31 exact copies of other images" in line for line in lines())
     assert any("1 image in several classes" in line for line in lines())
+
+
+def test_no_copy_of_what_is_held_out_while_training_is_trained_on(tmp_path):
+    make_images(tmp_path / "train", *[f"cat/{i}.png" for i in range(20)])
+    for i in range(20):
+        shutil.copy(tmp_path / f"train/cat/{i}.png", tmp_path / f"train/cat/copy_{i}.png")
+    make_images(tmp_path / "train", *[f"dog/{i}.png" for i in range(20)])
+    rest, held_out = holdout.split(load(tmp_path), 0.5, 0)
+    assert held_out.num_examples >= 10 and copies.between(rest, held_out) == []
 
 
 def test_linked_folders_are_followed_but_not_in_circles(tmp_path):

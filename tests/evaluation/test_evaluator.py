@@ -160,7 +160,9 @@ def test_features_are_computed_once(make_experiment, monkeypatch):
 def test_without_labels(make_experiment, monkeypatch):
     """What needs none is evaluated, the others say so."""
     load = datasets.load
-    monkeypatch.setattr(datasets, "load", lambda *arguments: load(*arguments).without_labels())
+    monkeypatch.setattr(
+        datasets, "load", lambda *arguments, **options: load(*arguments, **options).without_labels()
+    )
     experiment = make_experiment(labels_per_class=0)
     measured = measure(experiment)
     results = measured.results

@@ -193,7 +193,7 @@ def _slug(values):
     dataset = str(values.get("dataset", defaults["dataset"]))
     stages = stage_names(str(values.get("train_mode", defaults["train_mode"])))
     last_folder = dataset.rstrip("/").replace("folder:", "").split("/")[-1]
-    return f"{last_folder or 'folder'}_{'_'.join(stages)}"
+    return f"{last_folder.strip('.') or 'folder'}_{'_'.join(stages)}"
 
 
 def help_text() -> str:

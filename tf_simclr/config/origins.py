@@ -23,7 +23,7 @@ def explain(message: str, argv: list[str]) -> str:
     name = match[1]
     value = message[match.end() :]
     recipe = _value_of("config", argv)
-    if recipe and any(value.startswith(as_text(text)) for text in _values_in(recipe, name)):
+    if recipe and any(value.startswith(f"{as_text(text)}: ") for text in _values_in(recipe, name)):
         return f"{message} (--{name} is as in --config={recipe})"
     if not recipe and value.startswith(f"{as_text(config.fields()[name].default)}: "):
         return f"{message} (--{name} has its default)"

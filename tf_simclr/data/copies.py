@@ -2,6 +2,8 @@
 
 import os
 
+import numpy as np
+
 from tf_simclr.data import scan_cache
 from tf_simclr.data.folders import paths_of
 from tf_simclr.data.source import Indexed
@@ -25,6 +27,21 @@ def between(first: Indexed, second: Indexed) -> list[tuple[str, str]]:
         if digest and digest in name_of:
             pairs.append((str(name_of[digest]), str(name)))
     return pairs
+
+
+def without_copies_in_the_rest(source: Indexed, index: np.ndarray) -> np.ndarray:
+    """Those of the images `index` (int64 [n]) of which no copy is among the others.
+
+    Args:
+        source: of folders; images of other data sets are taken as they are.
+        index: of the images.
+    """
+    if source.facts is None:
+        return index
+    digests = _digests(source)
+    rest = np.setdiff1d(np.arange(source.num_examples), index)
+    others = {digests[i] for i in rest}
+    return np.array([i for i in index if digests[i] not in others], np.int64)
 
 
 def _digests(source):

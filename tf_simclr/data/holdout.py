@@ -3,6 +3,7 @@
 import numpy as np
 from absl import logging
 
+from tf_simclr.data import copies
 from tf_simclr.data.source import UNLABELED, Indexed, Source
 from tf_simclr.errors import UserError
 
@@ -59,10 +60,11 @@ def split(source: Source, fraction: float, seed: int) -> tuple[Indexed, Indexed]
             "--train_split=train[:10%], or leave --eval_every_epochs out"
         )
     chosen = choose(source.labels, fraction, seed)
+    chosen = copies.without_copies_in_the_rest(source, chosen)
     if not len(chosen):
         raise UserError(
             f"--eval_every_epochs: none of the {source.num_examples} images of {name}, can be held "
-            "out, since every class keeps one; give more images, or leave it out"
+            "out, since every class keeps one, and all copies; give more images, or leave it out"
         )
     held_out = source.take(chosen)
     logging.info(

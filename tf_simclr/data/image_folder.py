@@ -77,7 +77,7 @@ def readable(root: str, files: tuple[str, ...]) -> np.ndarray:
     paths = [os.path.join(root, file) for file in files]
     unchanged = scan_cache.unchanged(root, paths)
     new = [path for path in paths if path not in unchanged]
-    reasons = dict(zip(new, problems_of(new, "checking images")))
+    reasons = dict(zip(new, problems_of(new, "checking images"))) if new else {}
     problems = [reasons.get(path) for path in paths]
     bad = [index for index, problem in enumerate(problems) if problem]
     if bad:
