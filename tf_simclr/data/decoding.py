@@ -1,4 +1,4 @@
-"""Encoded images (JPEG, PNG, BMP, GIF) from anywhere -> pixels.
+"""Encoded images (JPEG, PNG, BMP, GIF, WebP) from anywhere -> pixels, upright.
 
 What an image says of itself is looked at before it is decoded. All of it is in TensorFlow's own
 operations, so that it can be part of an exported model.
@@ -8,7 +8,10 @@ import re
 
 import tensorflow as tf
 
-ACCEPTED = "JPEG, PNG, BMP and GIF are accepted"
+from tf_simclr.data import orientation
+from tf_simclr.data.file_bytes import number, starts_with
+
+ACCEPTED = "JPEG, PNG, BMP, GIF and WebP are accepted"
 PALETTE = (
     "a BMP file with a color palette, which TensorFlow would read as grayscale; convert it to PNG"
 )
@@ -16,9 +19,12 @@ PALETTE = (
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
 BMP_SIGNATURE = b"BM"
 GIF_SIGNATURE = b"GIF8"
+WEBP_SIGNATURE = b"WEBP"
+WEBP_SIGNATURE_START = 8  # bytes, behind RIFF and the size of the file
+ANIMATED = "an animated WebP file, which TensorFlow can't read; save its first frame alone"
+ANIMATION_BIT = 2  # of the flags of an extended WebP
 # Blocks of a GIF before the end of its first frame; it takes a second or two to walk over so many.
 MAX_BLOCKS = 2**17
-HEADER_SIZE = 64  # bytes of a file that hold what is read here
 BMP_FILE_HEADER = 14  # bytes
 GIF_HEADER = 13
 GIF_EXTENSION = 0x21
@@ -27,7 +33,9 @@ GIF_TRAILER = b"\x3b"
 
 
 def decode(contents: tf.Tensor) -> tf.Tensor:
-    """Decodes an image (JPEG, PNG, BMP, the first frame of a GIF; gray, RGB or with alpha).
+    """Decodes an image (JPEG, PNG, BMP, WebP, the first frame of a GIF; gray, RGB or with alpha).
+
+    It is turned upright by its EXIF orientation.
 
     Args:
         contents: scalar string.
@@ -35,9 +43,14 @@ def decode(contents: tf.Tensor) -> tf.Tensor:
     Returns:
         uint8 [H, W, 3].
     """
+    return orientation.turn_upright(decode_stored(contents), orientation.exif_orientation(contents))
+
+
+def decode_stored(contents: tf.Tensor) -> tf.Tensor:
+    """As `decode`, in the orientation in which the image is stored."""
 
     def decode_other():
-        is_gif = _starts_with(contents, GIF_SIGNATURE)
+        is_gif = starts_with(contents, GIF_SIGNATURE)
         single = tf.cond(is_gif, lambda: _first_frame(contents)[0], lambda: contents)
         image = tf.io.decode_image(single, expand_animations=False)  # [H, W, 1 to 4]
         is_gray = tf.shape(image)[-1] < 3
@@ -57,12 +70,14 @@ def checked(contents: tf.Tensor, max_pixels: int) -> tf.Tensor:
         max_pixels: of the image.
 
     Raises:
-        InvalidArgumentError: none of the formats, more than `max_pixels` pixels, or a palette that
-            TensorFlow would read as grayscale.
+        InvalidArgumentError: none of the formats, more than `max_pixels` pixels, a palette that
+            TensorFlow would read as grayscale, or an animated WebP, which would end the process.
     """
-    is_bmp = _starts_with(contents, BMP_SIGNATURE)
-    is_gif = _starts_with(contents, GIF_SIGNATURE)
-    is_known = tf.io.is_jpeg(contents) | _starts_with(contents, PNG_SIGNATURE) | is_bmp | is_gif
+    is_bmp = starts_with(contents, BMP_SIGNATURE)
+    is_gif = starts_with(contents, GIF_SIGNATURE)
+    is_png = starts_with(contents, PNG_SIGNATURE)
+    is_webp = starts_with(contents, WEBP_SIGNATURE, WEBP_SIGNATURE_START)
+    is_known = tf.io.is_jpeg(contents) | is_png | is_bmp | is_gif | is_webp
     message = "the input is not an image that can be read: " + ACCEPTED
     with _require(is_known, message):
         contents = tf.identity(contents)
@@ -73,6 +88,8 @@ def checked(contents: tf.Tensor, max_pixels: int) -> tf.Tensor:
     pixels = _num_pixels(contents, frame_pixels)
     message = f"the image has too many pixels, or none: at most {max_pixels} are accepted, got"
     with _require((pixels > 0) & (pixels <= max_pixels), message, pixels):
+        contents = tf.identity(contents)
+    with _require(~(is_webp & _is_animated_webp(contents)), ANIMATED):
         contents = tf.identity(contents)
     has_palette = tf.cond(is_bmp, lambda: has_color_palette(contents), lambda: tf.constant(False))
     with _require(~has_palette, PALETTE):
@@ -86,31 +103,58 @@ def _num_pixels(contents, frame_pixels):
         contents: scalar string.
         frame_pixels: of a GIF, those of its first frame; 0 without one.
     """
-    header = _header(contents)
 
     def jpeg_pixels():
         shape = tf.image.extract_jpeg_shape(contents)
         return tf.reduce_prod(tf.cast(shape, tf.int64)[:2])
 
     def png_pixels():
-        width = _number(header, 16, 4, is_big_endian=True)
-        return width * _number(header, 20, 4, is_big_endian=True)
+        width = number(contents, 16, 4, is_big_endian=True)
+        return width * number(contents, 20, 4, is_big_endian=True)
 
     def bmp_pixels():
-        return _magnitude(_number(header, 18, 4)) * _magnitude(_number(header, 22, 4))
+        return _magnitude(number(contents, 18, 4)) * _magnitude(number(contents, 22, 4))
 
     def gif_pixels():
-        screen = _number(header, 6, 2) * _number(header, 8, 2)
+        screen = number(contents, 6, 2) * number(contents, 8, 2)
         return tf.where(frame_pixels > 0, tf.maximum(frame_pixels, screen), 0)
 
     return tf.case(
         [
             (tf.io.is_jpeg(contents), jpeg_pixels),
-            (_starts_with(contents, PNG_SIGNATURE), png_pixels),
-            (_starts_with(contents, BMP_SIGNATURE), bmp_pixels),
+            (starts_with(contents, PNG_SIGNATURE), png_pixels),
+            (starts_with(contents, BMP_SIGNATURE), bmp_pixels),
+            (starts_with(contents, GIF_SIGNATURE), gif_pixels),
         ],
-        default=gif_pixels,
+        default=lambda: _webp_pixels(contents),
     )
+
+
+def _webp_pixels(contents):
+    """Pixels of a WebP by the header of its first chunk: extended, lossless or lossy."""
+
+    def extended():
+        return (1 + number(contents, 24, 3)) * (1 + number(contents, 27, 3))
+
+    def lossless():
+        bits = number(contents, 21, 4)
+        return (1 + bits % 2**14) * (1 + bits // 2**14 % 2**14)
+
+    def lossy():
+        return number(contents, 26, 2) % 2**14 * (number(contents, 28, 2) % 2**14)
+
+    return tf.case(
+        [
+            (starts_with(contents, b"VP8X", 12), extended),
+            (starts_with(contents, b"VP8L", 12), lossless),
+        ],
+        default=lossy,
+    )
+
+
+def _is_animated_webp(contents):
+    flags = number(contents, 20, 1)
+    return starts_with(contents, b"VP8X", 12) & (flags // ANIMATION_BIT % 2 == 1)
 
 
 def reason(error: BaseException) -> str:
@@ -124,9 +168,8 @@ def reason(error: BaseException) -> str:
 
 def has_color_palette(contents: tf.Tensor) -> tf.Tensor:
     """Whether it is an 8-bit BMP whose palette is not the gray scale; a bool scalar."""
-    header = _header(contents)
-    start = BMP_FILE_HEADER + _number(header, 14, 4)
-    end = _number(header, 10, 4)
+    start = BMP_FILE_HEADER + number(contents, 14, 4)
+    end = number(contents, 10, 4)
     padded = tf.strings.join([contents, b"\0"])  # a start behind the end would raise
     length = tf.cast(tf.strings.length(padded), tf.int64)
     start = tf.minimum(start, length - 1)
@@ -136,7 +179,7 @@ def has_color_palette(contents: tf.Tensor) -> tf.Tensor:
     entries = tf.reshape(tf.io.decode_raw(palette, tf.uint8), [-1, 4])  # [N, 4]
     colors = entries[:, :3]
     gray_scale = tf.cast(tf.range(tf.shape(colors)[0])[:, None], tf.uint8)
-    is_8_bit = _starts_with(contents, BMP_SIGNATURE) & (_number(header, 28, 2) == 8)
+    is_8_bit = starts_with(contents, BMP_SIGNATURE) & (number(contents, 28, 2) == 8)
     return is_8_bit & tf.reduce_any(colors != gray_scale)
 
 
@@ -208,27 +251,9 @@ def _color_table_size(flags):
     return tf.where(flags & 0x80 > 0, 3 * 2 ** ((flags & 7) + 1), 0)
 
 
-def _header(contents):
-    """The first bytes of a file, filled up if there are fewer."""
-    return tf.strings.substr(tf.strings.join([contents, b"\0" * HEADER_SIZE]), 0, HEADER_SIZE)
-
-
-def _starts_with(contents, signature):
-    return tf.strings.substr(_header(contents), 0, len(signature)) == signature
-
-
-def _number(header, start, width, is_big_endian=False):
-    """An unsigned number of a file's header, int64."""
-    digits = tf.io.decode_raw(tf.strings.substr(header, start, width), tf.uint8)
-    digits = tf.cast(digits, tf.int64)
-    if is_big_endian:
-        digits = digits[::-1]
-    return tf.reduce_sum(digits * 256 ** tf.range(width, dtype=tf.int64))
-
-
-def _magnitude(number):
+def _magnitude(stored):
     """The absolute value of what was stored as a signed number of 32 bits."""
-    return tf.where(number < 2**31, number, 2**32 - number)
+    return tf.where(stored < 2**31, stored, 2**32 - stored)
 
 
 def _require(condition, message, *values):

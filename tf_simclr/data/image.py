@@ -5,7 +5,7 @@ An encoded image is decoded no further than that needs.
 
 import tensorflow as tf
 
-from tf_simclr.data import decoding
+from tf_simclr.data import decoding, orientation
 
 
 class DecodedImage:
@@ -43,7 +43,7 @@ class EncodedImage:
 
     Of a JPEG one rectangle is decoded that holds all crops: its bits can only be read from the
     first to the last, so one reading for all costs less than one for each. Other formats are
-    decoded whole, once.
+    decoded whole, once. The image is upright, whatever its orientation in the file.
 
     Args:
         contents: scalar string.
@@ -52,6 +52,7 @@ class EncodedImage:
     def __init__(self, contents: tf.Tensor):
         self._contents = contents
         self._is_jpeg = tf.io.is_jpeg(contents)
+        self._orientation = orientation.exif_orientation(contents)
         blank = tf.zeros([0, 0, 3], tf.uint8)
         other = tf.cond(self._is_jpeg, lambda: blank, lambda: decoding.decode(contents))
         self._other = tf.ensure_shape(other, [None, None, 3])  # image of another format
@@ -60,7 +61,8 @@ class EncodedImage:
         """int32 [3]: height, width, 3."""
 
         def jpeg_shape():
-            return tf.concat([tf.image.extract_jpeg_shape(self._contents)[:2], [3]], 0)
+            stored_size = tf.image.extract_jpeg_shape(self._contents)[:2]
+            return tf.concat([orientation.upright_size(stored_size, self._orientation), [3]], 0)
 
         return tf.cond(self._is_jpeg, jpeg_shape, lambda: tf.shape(self._other))
 
@@ -76,8 +78,14 @@ class EncodedImage:
         window = tf.concat([begin[:2], extent[:2]], 0)
         image = tf.cond(
             self._is_jpeg,
-            lambda: tf.io.decode_and_crop_jpeg(self._contents, window, channels=3),
+            lambda: self._jpeg_window(window),
             lambda: tf.slice(self._other, begin, extent),
         )
         image = DecodedImage(tf.ensure_shape(image, [None, None, 3]))
         return image.crops([(corner - begin, size) for corner, size in boxes])
+
+    def _jpeg_window(self, window):
+        """A rectangle (row, column, height, width) of the upright image, uint8 [h, w, 3]."""
+        stored = orientation.stored_window(window, self.shape()[:2], self._orientation)
+        image = tf.io.decode_and_crop_jpeg(self._contents, stored, channels=3)
+        return orientation.turn_upright(image, self._orientation)

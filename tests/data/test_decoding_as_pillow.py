@@ -1,0 +1,175 @@
+"""The decoder against Pillow: files of all kinds and orientations give the same picture."""
+
+import io
+import itertools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image, ImageOps
+
+from tf_simclr.data import decoding, orientation
+from tf_simclr.data.image import EncodedImage
+
+ORIENTATIONS = range(1, 9)
+ORIENTATION_TAG = 0x0112
+SIZES = ((40, 56), (57, 33))  # width and height, even and odd
+JPEG_TOLERANCE = 6  # the greatest difference of two decoders' rounding
+
+
+def picture(size, seed=0):
+    """A smooth picture in which no two corners are alike, RGB."""
+    width, height = size
+    y, x = np.mgrid[:height, :width] / np.array([[[height]], [[width]]])
+    rng = np.random.default_rng(seed)
+    waves = [np.sin(6 * (a * x + b * y)) for a, b in rng.uniform(-1, 1, (3, 2))]
+    pixels = np.stack(waves, -1) * 60 + 128 + 60 * (x * y)[..., None]
+    return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+
+
+def exif_of(number, is_big_endian):
+    """EXIF data with an orientation behind another tag, as cameras write it."""
+    order = "big" if is_big_endian else "little"
+
+    def tag(code, value):
+        value_bytes = value.to_bytes(2, order) + b"\0\0"
+        return (
+            code.to_bytes(2, order) + (3).to_bytes(2, order) + (1).to_bytes(4, order) + value_bytes
+        )
+
+    start = b"MM\0*" if is_big_endian else b"II*\0"
+    tags = tag(0x0100, 7) + tag(ORIENTATION_TAG, number)
+    table = (2).to_bytes(2, order) + tags + bytes(4)
+    return b"Exif\0\0" + start + (8).to_bytes(4, order) + table
+
+
+def write(image, kind, **options):
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def with_alpha(image):
+    alpha = Image.fromarray(np.array(image)[..., 0])
+    image.putalpha(alpha)
+    return image
+
+
+# {kind: (function of an RGB picture and of options -> the file, greatest difference)}
+KINDS = {
+    "jpeg": (lambda image, **o: write(image, "JPEG", **o), JPEG_TOLERANCE),
+    "progressive jpeg": (
+        lambda image, **o: write(image, "JPEG", progressive=True, **o),
+        JPEG_TOLERANCE,
+    ),
+    "cmyk jpeg": (lambda image, **o: write(image.convert("CMYK"), "JPEG", **o), JPEG_TOLERANCE),
+    "gray jpeg": (lambda image, **o: write(image.convert("L"), "JPEG", **o), JPEG_TOLERANCE),
+    "png": (lambda image, **o: write(image, "PNG", **o), 0),
+    "gray png": (lambda image, **o: write(image.convert("L"), "PNG", **o), 0),
+    "1 bit png": (lambda image, **o: write(image.convert("1"), "PNG", **o), 0),
+    "palette png": (lambda image, **o: write(image.convert("P"), "PNG", **o), 0),
+    "alpha png": (lambda image, **o: write(with_alpha(image), "PNG", **o), 0),
+    "lossless webp": (lambda image, **o: write(image, "WEBP", lossless=True, **o), 0),
+    "webp": (lambda image, **o: write(image, "WEBP", **o), JPEG_TOLERANCE),
+    "alpha webp": (
+        lambda image, **o: write(with_alpha(image), "WEBP", lossless=True, exact=True, **o),
+        0,
+    ),
+}
+WITHOUT_EXIF = {
+    "gif": (lambda image: write(image.convert("P"), "GIF"), 0),
+    "bmp": (lambda image: write(image, "BMP"), 0),
+    "gray bmp": (lambda image: write(image.convert("L"), "BMP"), 0),
+}
+
+
+@tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
+def decode(contents):
+    """As the signatures of an export."""
+    return decoding.decode(decoding.checked(contents, 10**8))
+
+
+@tf.function(
+    input_signature=[tf.TensorSpec([], tf.string), tf.TensorSpec([2, 2, 3], tf.int32)],
+    autograph=False,
+)
+def crops(contents, boxes):
+    """As the training: (crops of an image that is not decoded whole, its shape)."""
+    encoded = EncodedImage(contents)
+    boxes = [tf.unstack(box) for box in tf.unstack(boxes)]
+    return encoded.crops(boxes), encoded.shape()
+
+
+def as_pillow(contents):
+    image = ImageOps.exif_transpose(Image.open(io.BytesIO(contents)))
+    return np.array(image.convert("RGB"))
+
+
+def assert_same(actual, expected, tolerance, description):
+    assert actual.shape == expected.shape, description
+    difference = np.abs(actual.numpy().astype(int) - expected)
+    assert difference.max() <= tolerance, description
+
+
+def test_all_kinds_and_orientations():
+    """In one test, since the decoder is compiled anew in each."""
+    for kind, (make, tolerance) in KINDS.items():
+        for size, number in itertools.product(SIZES, ORIENTATIONS):
+            contents = make(picture(size), exif=exif_of(number, is_big_endian=number % 2 == 0))
+            assert_same(decode(contents), as_pillow(contents), tolerance, (kind, size, number))
+    for kind, (make, tolerance) in WITHOUT_EXIF.items():
+        for size in SIZES:
+            contents = make(picture(size))
+            assert_same(decode(contents), as_pillow(contents), tolerance, (kind, size))
+
+
+def test_crops_of_turned_images():
+    """A crop is of the upright image, whether its rectangle alone is decoded or all."""
+    for kind, number in itertools.product(["jpeg", "png"], ORIENTATIONS):
+        contents = KINDS[kind][0](picture((48, 64)), exif=exif_of(number, is_big_endian=True))
+        check_crops(contents, (kind, number))
+
+
+def check_crops(contents, description):
+    whole = decode(contents).numpy()
+    boxes = np.array([[[8, 16, 0], [16, 24, 3]], [[0, 8, 0], [24, 16, 3]]])
+    pieces, shape = crops(contents, boxes)
+    assert tuple(shape.numpy()) == whole.shape, description
+    for piece, (begin, extent) in zip(pieces, boxes):
+        row, column, _ = begin
+        height, width, _ = extent
+        expected = whole[row : row + height, column : column + width].astype(int)
+        # At its border a rectangle of a JPEG lacks the neighbors that colors are smoothed by.
+        difference = np.abs(piece.numpy()[1:-1, 1:-1] - expected[1:-1, 1:-1])
+        assert difference.max() <= JPEG_TOLERANCE, description
+
+
+def broken_exif():
+    """Files whose EXIF data are cut off, lie, or lead in a circle."""
+    good = exif_of(6, is_big_endian=True)
+    for data in (good[:9], good[:20], b"Exif\0\0", b"Exif\0\0MM\0*\xff\xff\xff\xff"):
+        yield write(picture((40, 56)), "JPEG", exif=data)
+    yield write(picture((40, 56)), "JPEG", exif=exif_of(9, is_big_endian=True))
+    whole = write(picture((40, 56)), "JPEG", exif=good)
+    yield whole[:4] + b"\0\0" + whole[6:]  # the segment before it has a length of 0
+
+
+def test_broken_exif_is_no_error():
+    cut_off = (b"", b"\xff\xd8", b"\x89PNG", b"RIFF\0\0\0\0WEBP", b"text")
+    for contents in (*broken_exif(), *cut_off):
+        assert orientation.exif_orientation(contents) == orientation.UPRIGHT
+
+
+def test_animated_webp_is_refused():
+    frames = [picture((20, 20), seed) for seed in (1, 2)]
+    contents = write(picture((20, 20)), "WEBP", save_all=True, append_images=frames)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="animated WebP"):
+        decode(contents)
+
+
+def test_pixels_of_a_webp_are_counted_before_it_is_decoded():
+    for options in ({}, {"lossless": True}, {"exif": exif_of(3, is_big_endian=True)}):
+        contents = write(picture((33, 47)), "WEBP", **options)
+        assert decoding.checked(contents, 33 * 47) == contents
+        with pytest.raises(tf.errors.InvalidArgumentError, match="too many pixels"):
+            decoding.checked(contents, 33 * 47 - 1)
