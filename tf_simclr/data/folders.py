@@ -107,6 +107,7 @@ def scan(
     for root in roots:
         _check_exists(root)
     if is_simple:
+        _log(dataset, ("each folder is a class (--folder_layout=simple)",))
         return _simple_splits(roots, labels)
     images = _collect(roots)
     splits, lines = _assign(images, labels)
@@ -175,7 +176,7 @@ def _prefixes(roots):
         return [""]
     components = [pathlib.PurePath(os.path.abspath(root)).parts for root in roots]
     for count in range(1, max(map(len, components)) + 1):
-        prefixes = ["/".join(parts[-count:]) + "/" for parts in components]
+        prefixes = ["/".join(names[-count:]) + "/" for names in components]
         if len(set(prefixes)) == len(roots):
             return prefixes
     raise UserError(f"--dataset=folder:{roots[0]},...: a folder is given twice; give each once")

@@ -76,12 +76,12 @@ def read(value: str, folders: list[str], images: dict[str, str]) -> Labels:
     """
     match = COLUMN_OPTIONS.fullmatch(value)
     name, options = match.groups() if match else (value, "")
-    given = dict(option.split("=", 1) for option in options.split(",") if "=" in option)
+    named_columns = dict(option.split("=", 1) for option in options.split(",") if "=" in option)
     path = _find(value, name, folders)
     resolve = _Resolver(images, [*folders, os.path.dirname(path)])
     table = _parse(f"--labels={value}", path, resolve)
-    columns = _columns(table, given)
-    return _labels(table, columns, resolve, "split" in given)
+    columns = _columns(table, named_columns)
+    return _labels(table, columns, resolve, "split" in named_columns)
 
 
 def unused_tables(folder: str) -> list[str]:
@@ -179,15 +179,15 @@ def _decode(flag, path):
     raise UserError(f"{flag}: {path} is in no known encoding; save it as UTF-8")
 
 
-def _columns(table, given):
+def _columns(table, named_columns):
     """{"file", "label" and perhaps "split": number of the column}."""
     if not table.header:
         return {"file": 0, "label": 1}
     names = [re.sub(r"[\s_-]", "", name.lower()) for name in table.header]
     columns = {}
     for role, usual in COLUMN_NAMES.items():
-        if role in given:
-            columns[role] = _given_column(table, role, given[role])
+        if role in named_columns:
+            columns[role] = _given_column(table, role, named_columns[role])
         else:
             known = [names.index(name) for name in usual if name in names]
             free = [column for column in known if column not in columns.values()]
