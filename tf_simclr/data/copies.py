@@ -5,7 +5,7 @@ import os
 import numpy as np
 
 from tf_simclr.data import scan_cache
-from tf_simclr.data.folders import paths_of
+from tf_simclr.data.folder_images import paths_of
 from tf_simclr.data.source import Indexed
 
 

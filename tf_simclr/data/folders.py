@@ -3,16 +3,14 @@
 import dataclasses
 import functools
 import os
-import pathlib
 from collections.abc import Callable
 
 import numpy as np
 from absl import logging
 
-from tf_simclr.config.values import FOLDER
 from tf_simclr.data import (
     division,
-    file_list,
+    folder_images,
     folder_messages,
     image_folder,
     label_file,
@@ -65,30 +63,6 @@ class Splits(dict):
         return Splits({split: functools.partial(function, split, self[split]) for split in self})
 
 
-@dataclasses.dataclass(frozen=True)
-class Images:
-    """All images of a data set, before anything is known of them.
-
-    Attributes:
-        folders: that they are in.
-        paths: {name: path}.
-        groups: {folder: {name relative to it: name}}.
-        labels: {name: class}, of lists of files that have labels.
-        notes: what was ignored, a line each.
-    """
-
-    folders: list[str]
-    paths: dict[str, str]
-    groups: dict[str, dict[str, str]]
-    labels: dict[str, str]
-    notes: list[str]
-
-
-def paths_of(dataset: str) -> list[str]:
-    """The folders and lists that `folder:A,folder:B` names."""
-    return dataset.removeprefix(FOLDER).split(f",{FOLDER}")
-
-
 def scan(
     dataset: str, labels: str = "", moved: dict[str, bool] | None = None, is_simple: bool = False
 ) -> Splits:
@@ -103,29 +77,17 @@ def scan(
     Raises:
         UserError: not a folder, or no image in it.
     """
-    roots = paths_of(dataset)
+    roots = folder_images.paths_of(dataset)
     for root in roots:
-        _check_exists(root)
+        folder_images.check_exists(root)
     if is_simple:
         _log(dataset, ("each folder is a class (--folder_layout=simple)",))
         return _simple_splits(roots, labels)
-    images = _collect(roots)
+    images = folder_images.collect(roots)
     splits, lines = _assign(images, labels)
     if set(splits) == {ALL}:
         return _divided(dataset, images, splits[ALL], lines, moved)
     return _given_splits(dataset, images, splits, lines)
-
-
-def _check_exists(root):
-    path = pathlib.Path(root)
-    if path.is_dir() or (path.is_file() and root.lower().endswith(file_list.SUFFIXES)):
-        return
-    reason = "it is not a folder" if path.exists() else "no such folder"
-    accepted = " or ".join(file_list.SUFFIXES)
-    raise UserError(
-        f"--dataset=folder:{root}: {reason}; give a folder of images, or a list of files that ends "
-        f"in {accepted}"
-    )
 
 
 def _simple_splits(roots, labels):
@@ -146,40 +108,6 @@ def _simple_split(root, find_files):
     class_names, names, labels = find_files()
     paths = tuple(os.path.join(root, name) for name in names)
     return FolderSplit(tuple(map(as_text, class_names)), tuple(names), paths, labels)
-
-
-def _collect(roots):
-    """All images of folders and lists."""
-    images = Images([], {}, {}, {}, [])
-    for root, prefix in zip(roots, _prefixes(roots)):
-        if os.path.isdir(root):
-            folder = root
-            files = image_folder.image_files(root)
-            relative = {os.path.relpath(path, root): path for path in files}
-            if not relative:
-                raise image_folder.no_images(root, root)
-        else:
-            folder = os.path.dirname(root) or "."
-            listed = file_list.read(root)
-            relative = listed.paths
-            images.notes.extend(listed.notes)
-            images.labels.update({prefix + name: label for name, label in listed.labels.items()})
-        images.folders.append(folder)
-        images.groups[root] = {name: prefix + name for name in relative}
-        images.paths.update({prefix + name: path for name, path in relative.items()})
-    return images
-
-
-def _prefixes(roots):
-    """What is put before the names of images, so that those of several folders differ."""
-    if len(roots) == 1:
-        return [""]
-    components = [pathlib.PurePath(os.path.abspath(root)).parts for root in roots]
-    for count in range(1, max(map(len, components)) + 1):
-        prefixes = ["/".join(names[-count:]) + "/" for names in components]
-        if len(set(prefixes)) == len(roots):
-            return prefixes
-    raise UserError(f"--dataset=folder:{roots[0]},...: a folder is given twice; give each once")
 
 
 def _assign(images, labels):

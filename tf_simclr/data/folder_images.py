@@ -1,0 +1,88 @@
+"""The images of a data set: those in its folders, or in lists of files."""
+
+import dataclasses
+import os
+import pathlib
+
+from tf_simclr.config.values import FOLDER
+from tf_simclr.data import file_list, image_folder
+from tf_simclr.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Images:
+    """All images of a data set, before anything is known of them.
+
+    Attributes:
+        folders: that they are in.
+        paths: {name: path}.
+        groups: {folder: {name relative to it: name}}.
+        labels: {name: class}, of lists of files that have labels.
+        notes: what was ignored, a line each.
+    """
+
+    folders: list[str]
+    paths: dict[str, str]
+    groups: dict[str, dict[str, str]]
+    labels: dict[str, str]
+    notes: list[str]
+
+
+def paths_of(dataset: str) -> list[str]:
+    """The folders and lists that `folder:A,folder:B` names."""
+    return dataset.removeprefix(FOLDER).split(f",{FOLDER}")
+
+
+def check_exists(root: str):
+    """Checks that there is such a folder or list.
+
+    Raises:
+        UserError: there is none.
+    """
+    path = pathlib.Path(root)
+    if path.is_dir() or (path.is_file() and root.lower().endswith(file_list.SUFFIXES)):
+        return
+    reason = "it is not a folder" if path.exists() else "no such folder"
+    accepted = " or ".join(file_list.SUFFIXES)
+    raise UserError(
+        f"--dataset=folder:{root}: {reason}; give a folder of images, or a list of files that ends "
+        f"in {accepted}"
+    )
+
+
+def collect(roots: list[str]) -> Images:
+    """All images of folders and lists.
+
+    Raises:
+        UserError: no image in one of them, or one that is given twice.
+    """
+    images = Images([], {}, {}, {}, [])
+    for root, prefix in zip(roots, _prefixes(roots)):
+        if os.path.isdir(root):
+            folder = root
+            files = image_folder.image_files(root)
+            relative = {os.path.relpath(path, root): path for path in files}
+            if not relative:
+                raise image_folder.no_images(root, root)
+        else:
+            folder = os.path.dirname(root) or "."
+            listed = file_list.read(root)
+            relative = listed.paths
+            images.notes.extend(listed.notes)
+            images.labels.update({prefix + name: label for name, label in listed.labels.items()})
+        images.folders.append(folder)
+        images.groups[root] = {name: prefix + name for name in relative}
+        images.paths.update({prefix + name: path for name, path in relative.items()})
+    return images
+
+
+def _prefixes(roots):
+    """What is put before the names of images, so that those of several folders differ."""
+    if len(roots) == 1:
+        return [""]
+    components = [pathlib.PurePath(os.path.abspath(root)).parts for root in roots]
+    for count in range(1, max(map(len, components)) + 1):
+        prefixes = ["/".join(names[-count:]) + "/" for names in components]
+        if len(set(prefixes)) == len(roots):
+            return prefixes
+    raise UserError(f"--dataset=folder:{roots[0]},...: a folder is given twice; give each once")
