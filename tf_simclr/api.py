@@ -8,7 +8,7 @@ from etils import epath
 
 from tf_simclr.checkpoints import pretrained
 from tf_simclr.checkpoints.weights import SAVED_MODEL_FILE
-from tf_simclr.data import augment, decoding
+from tf_simclr.data import augment, decoding, foreign_images
 from tf_simclr.errors import UserError
 from tf_simclr.models.network import with_predictions
 from tf_simclr.runs import files as run_files
@@ -172,11 +172,15 @@ def _decode(image):
     """An image file, or its content, as uint8 [H, W, 3]."""
     is_content = isinstance(image, bytes)
     try:
-        contents = tf.constant(image) if is_content else tf.io.read_file(os.fspath(image))
+        if is_content:
+            contents = tf.constant(image)
+        else:
+            contents = tf.io.read_file(foreign_images.usable_path(os.fspath(image)))
         return decoding.decode(decoding.checked(contents, MAX_PIXELS))
-    except tf.errors.OpError as error:
+    except (UserError, OSError, tf.errors.OpError) as error:
         name = "these bytes" if is_content else os.fspath(image)
-        reason = decoding.reason(error)
+        is_of_decoder = isinstance(error, tf.errors.OpError)
+        reason = decoding.reason(error) if is_of_decoder else error
         raise ValueError(
             f"{name}: not an image that can be read ({reason}); {decoding.ACCEPTED}"
         ) from None

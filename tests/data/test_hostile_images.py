@@ -50,9 +50,9 @@ def sixteen_bit():
     return Image.fromarray(np.arange(600, dtype=np.uint16).reshape(20, 30) * 100)
 
 
-def animated():
+def animated(kind):
     frames = [noise(mode="P", seed=seed) for seed in range(3)]
-    return encoded(noise(mode="P"), "GIF", save_all=True, append_images=frames)
+    return encoded(noise(mode="P"), kind, save_all=True, append_images=frames)
 
 
 GOOD = {
@@ -60,7 +60,8 @@ GOOD = {
     "cmyk.jpg": lambda: encoded(noise(mode="CMYK"), "JPEG"),
     "progressive.jpg": lambda: encoded(noise(), "JPEG", progressive=True),
     "16_bit.png": lambda: encoded(sixteen_bit(), "PNG"),
-    "animated.gif": animated,
+    "webp_in_truth.png": lambda: encoded(noise(), "WEBP"),
+    "animated.gif": lambda: animated("GIF"),
     "1x1.png": lambda: encoded(noise(1, 1), "PNG"),
     "1x20000.png": lambda: encoded(noise(1, 20000), "PNG"),
     "20000x1.jpg": lambda: encoded(noise(20000, 1), "JPEG"),
@@ -72,7 +73,7 @@ GOOD = {
 BAD = {
     "empty.png": lambda: b"",
     "text.jpg": lambda: b"<script>alert(1)</script>",
-    "webp.png": lambda: encoded(noise(), "WEBP"),
+    "animated.webp": lambda: animated("WEBP"),
     "half.jpg": lambda: encoded(noise(200, 200), "JPEG")[:3000],
     "half.png": lambda: encoded(noise(200, 200), "PNG")[:3000],
     "bomb.png": lambda: bomb(20000, 20000),
@@ -106,7 +107,7 @@ def test_hostile_images(tmp_path, monkeypatch, log, in_memory):
     assert source.by_path != in_memory
     assert source.num_examples == len(GOOD) + 1
     assert source.class_names == ("a", "b", "single")
-    assert "9 of 22 images can't be read" in log.text
+    assert "9 of 23 images can't be read" in log.text
     for name in (*BAD, "loop.png", "dangling.png"):
         assert f"train/b/{name}: " in log.text
     message = "too many pixels, or none: at most 100000000 are accepted, got 400000000"

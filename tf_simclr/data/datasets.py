@@ -14,7 +14,7 @@ import tensorflow as tf
 from absl import logging
 
 from tf_simclr.config.sections import DataConfig
-from tf_simclr.data import folders, tfds_features
+from tf_simclr.data import folders, foreign_images, tfds_features
 from tf_simclr.data.image import DecodedImage, EncodedImage
 from tf_simclr.data.source import UNLABELED, Indexed, Source
 from tf_simclr.data.streamed_source import Streamed
@@ -59,7 +59,7 @@ def folder(data: DataConfig, moved: dict[str, bool] | None = None) -> folders.Sp
 
 def _folder_source(data, split, find_images):
     images = find_images()
-    paths = np.array(images.paths)
+    paths = np.array([foreign_images.usable_path(path) for path in images.paths])
     num_bytes = sum(map(os.path.getsize, paths))
     if data.cache_dataset or num_bytes <= MEMORY_LIMIT:
         contents = [tf.io.read_file(os.fsencode(path)).numpy() for path in paths]

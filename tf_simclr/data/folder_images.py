@@ -5,7 +5,7 @@ import os
 import pathlib
 
 from tf_simclr.config.values import FOLDER
-from tf_simclr.data import file_list, image_folder
+from tf_simclr.data import file_list, foreign_images, image_folder, label_file
 from tf_simclr.errors import UserError
 
 
@@ -60,7 +60,7 @@ def collect(roots: list[str]) -> Images:
     for root, prefix in zip(roots, _prefixes(roots)):
         if os.path.isdir(root):
             folder = root
-            files = image_folder.image_files(root)
+            files = _image_files(root, images.notes)
             relative = {os.path.relpath(path, root): path for path in files}
             if not relative:
                 raise image_folder.no_images(root, root)
@@ -70,10 +70,23 @@ def collect(roots: list[str]) -> Images:
             relative = listed.paths
             images.notes.extend(listed.notes)
             images.labels.update({prefix + name: label for name, label in listed.labels.items()})
+        images.notes.extend(filter(None, [foreign_images.converted_line(list(relative.values()))]))
         images.folders.append(folder)
         images.groups[root] = {name: prefix + name for name in relative}
         images.paths.update({prefix + name: path for name, path in relative.items()})
     return images
+
+
+def _image_files(folder, notes):
+    """The images below a folder; `notes` gets how many other files there are."""
+    files = image_folder.files_below(folder)
+    others = [
+        file
+        for file in files
+        if not foreign_images.is_image(file) and not file.lower().endswith(label_file.SUFFIXES)
+    ]
+    notes.extend(filter(None, [foreign_images.left_out_line(others)]))
+    return [file for file in files if foreign_images.is_image(file)]
 
 
 def _prefixes(roots):

@@ -9,17 +9,16 @@ import tensorflow as tf
 from absl import logging
 
 from tf_simclr.console import Progress
-from tf_simclr.data import decoding, scan_cache
+from tf_simclr.data import decoding, foreign_images, scan_cache
 from tf_simclr.errors import UserError
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 MAX_PIXELS = 10**8  # of an image; decoded it takes 300 MB
 MAX_LOGGED = 10  # files that can't be read and are named in the log
 CHECK_RATIO = 8  # a JPEG is checked at an eighth of its size, which takes less time
 
 
-def image_files(folder: str, follow_links: bool = True) -> list[str]:
-    """All image files below a folder, sorted; hidden ones are left out.
+def files_below(folder: str, follow_links: bool = True) -> list[str]:
+    """All files below a folder, sorted; hidden ones are left out.
 
     Args:
         folder: its path.
@@ -43,7 +42,7 @@ def image_files(folder: str, follow_links: bool = True) -> list[str]:
             ancestors[inner] = (*ancestors[path], target)
         folders[:] = entered
         for name in names:
-            if name.lower().endswith(SUFFIXES) and not name.startswith("."):
+            if not name.startswith("."):
                 files.append(os.path.join(path, name))
     return sorted(files)
 
@@ -56,7 +55,7 @@ def no_images(root: str, folder: str) -> UserError:
         folder: that is searched.
     """
     return UserError(
-        f"--dataset=folder:{root}: no image in {folder}; accepted are {', '.join(SUFFIXES)}"
+        f"--dataset=folder:{root}: no image in {folder}; accepted are {foreign_images.accepted()}"
     )
 
 
@@ -115,11 +114,13 @@ def problems_of(paths: list[str], what: str) -> list[str | None]:
 
 def _problem(path):
     try:
-        contents = _checked(tf.io.read_file(os.fsencode(path)))
+        contents = _checked(tf.io.read_file(os.fsencode(foreign_images.usable_path(path))))
         if tf.io.is_jpeg(contents):
             tf.io.decode_jpeg(contents, channels=3, ratio=CHECK_RATIO)
         else:
             decoding.decode(contents)
+    except (UserError, OSError) as error:
+        return str(error)
     except (tf.errors.OpError, ValueError) as error:
         return decoding.reason(error)
     return None

@@ -16,6 +16,7 @@ from tf_simclr.data.source import UNLABELED
 from tf_simclr.errors import UserError
 
 OLD_SPLIT_NAMES = ("train", "val", "valid", "validation", "test")
+OLD_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 
 
 def scan(root: str) -> dict:
@@ -63,9 +64,14 @@ def _divided(path):
     return {split: functools.partial(select, mask) for split, mask in masks.items() if mask.any()}
 
 
+def _image_files(path):
+    files = image_folder.files_below(path, follow_links=False)
+    return [file for file in files if file.lower().endswith(OLD_SUFFIXES)]
+
+
 def _class_names(path):
     names = set()
-    for file in image_folder.image_files(path, follow_links=False):
+    for file in _image_files(path):
         folders = pathlib.PurePath(file).relative_to(path).parts[:-1]
         names.update(folders[:1])
     return tuple(sorted(names))
@@ -73,7 +79,7 @@ def _class_names(path):
 
 def _files_of_split(root, split_folder, class_names):
     """(class names, readable files relative to `root`, labels int64 [N]) of a split."""
-    paths = image_folder.image_files(root / split_folder, follow_links=False)
+    paths = _image_files(root / split_folder)
     files = [str(pathlib.PurePath(path).relative_to(root)) for path in paths]
     if not files:
         raise image_folder.no_images(root, root / split_folder)

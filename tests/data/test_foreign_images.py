@@ -1,0 +1,110 @@
+"""Files that TensorFlow can't read: converted once by Pillow, or counted by kind."""
+
+import io
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from tf_simclr import config
+from tf_simclr.data import datasets, foreign_images
+from tf_simclr.errors import UserError
+
+
+def picture(seed=0):
+    pixels = np.random.default_rng(seed).integers(0, 256, (12, 16, 3), np.uint8)
+    return Image.fromarray(pixels)
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Two classes: one of WebP files, one of TIFF and PNG; and files that are none."""
+    for folder in ("ant", "bee"):
+        (tmp_path / folder).mkdir()
+    for number in range(3):
+        picture(number).save(tmp_path / "ant" / f"{number}.webp", lossless=True)
+        picture(10 + number).save(tmp_path / "bee" / f"{number}.tif")
+    picture(20).save(tmp_path / "bee" / "3.PNG")
+    (tmp_path / "bee" / "4.NEF").write_bytes(b"raw")
+    (tmp_path / "ant" / "notes.txt").write_text("of the afternoon")
+    (tmp_path / "ant" / "notes.xml").write_text("<a/>")
+    return tmp_path
+
+
+def test_no_image_is_left_out_silently(photos, log):
+    data = config.build({"dataset": f"folder:{photos}"}).data
+    pixels = {}
+    for split in datasets.splits(data):
+        source = datasets.load(data, split)
+        assert source.class_names == ("ant", "bee")
+        for name, record in zip(source.example_names, source.records):
+            pixels[name] = source.decode(tf.constant(record)).numpy()
+    assert len(pixels) == 7
+    for number in range(3):
+        np.testing.assert_array_equal(pixels[f"ant/{number}.webp"], picture(number))
+        np.testing.assert_array_equal(pixels[f"bee/{number}.tif"], picture(10 + number))
+    assert "3 of 7 images are converted to PNG once (TIFF 3)" in log.text
+    assert "1 images of kinds that can't be read (camera raw 1)" in log.text
+    assert "2 files that are no images (.txt 1, .xml 1)" in log.text
+
+
+def test_converted_once(tmp_path, monkeypatch):
+    path = str(tmp_path / "a.tiff")
+    picture(1).save(path)
+    usable = foreign_images.usable_path(path)
+    monkeypatch.setattr(foreign_images, "_read", None)  # nothing is read again
+    assert foreign_images.usable_path(path) == usable
+    np.testing.assert_array_equal(Image.open(usable), picture(1))
+
+
+def test_what_a_png_keeps(tmp_path):
+    """16 bits of gray, alpha and orientation are not lost on the way."""
+    gray = Image.fromarray(np.arange(192, dtype=np.uint16).reshape(12, 16) * 300)
+    gray.save(tmp_path / "gray.tif")
+    converted = Image.open(foreign_images.usable_path(str(tmp_path / "gray.tif")))
+    np.testing.assert_array_equal(np.array(converted), np.array(gray))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture().save(tmp_path / "turned.avif", quality=100, subsampling="4:4:4", exif=exif)
+    converted = Image.open(foreign_images.usable_path(str(tmp_path / "turned.avif")))
+    expected = np.array(picture().transpose(Image.Transpose.ROTATE_270)).astype(int)
+    assert np.abs(np.array(converted).astype(int) - expected).max() < 40
+
+
+def four_bands():
+    """A TIFF of red, green, blue and infrared."""
+    stream = io.BytesIO()
+    Image.merge("CMYK", [*picture().split(), picture(1).split()[0]]).save(stream, "TIFF")
+    content = bytearray(stream.getvalue())
+    position = content.index((262).to_bytes(2, "little"))  # the tag of what the channels are
+    content[position + 8 : position + 10] = (2).to_bytes(2, "little")  # RGB
+    return bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (four_bands, "4 channels, which the file does not call"),
+        (lambda: b"II*\0 nothing", "Pillow does not know|cannot|not"),
+    ],
+)
+def test_what_can_not_be_converted(tmp_path, make, message):
+    path = tmp_path / "odd.tif"
+    path.write_bytes(make())
+    with pytest.raises(UserError, match=message):
+        foreign_images.usable_path(str(path))
+
+
+def test_32_bits_are_refused(tmp_path):
+    Image.fromarray(np.ones((4, 4), np.float32)).save(tmp_path / "float.tif")
+    with pytest.raises(UserError, match="values of 32 bits"):
+        foreign_images.usable_path(str(tmp_path / "float.tif"))
+
+
+def test_heic_without_its_package(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    (tmp_path / "a.heic").write_bytes(b"anything")
+    with pytest.raises(UserError, match="pip install pillow-heif"):
+        foreign_images.usable_path(str(tmp_path / "a.heic"))

@@ -1,0 +1,179 @@
+"""Image files that TensorFlow can't read: which Pillow reads and are converted once, which not.
+
+A converted image is a PNG in the user's cache, by path, size and time of change of its file. It may
+be deleted at any time.
+"""
+
+import collections
+import hashlib
+import os
+import pathlib
+
+from absl import logging
+
+from tf_simclr.errors import UserError
+
+# What TensorFlow reads.
+SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp")
+# {ending: name of the kind} of what Pillow reads; HEIC with the package pillow-heif.
+CONVERTED = {
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".avif": "AVIF",
+    ".jp2": "JPEG 2000",
+    ".ppm": "PPM",
+    ".pgm": "PPM",
+    ".pnm": "PPM",
+    ".tga": "TGA",
+    ".heic": "HEIC",
+    ".heif": "HEIC",
+}
+# {ending: name of the kind} of images that are left out.
+UNREAD = {
+    **dict.fromkeys((".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".rw2", ".raf"), "camera raw"),
+    ".svg": "SVG",
+    ".psd": "PSD",
+    ".jxl": "JPEG XL",
+    ".exr": "OpenEXR",
+    ".dcm": "DICOM",
+    **dict.fromkeys((".nii", ".gz"), "NIfTI"),
+    **dict.fromkeys((".mp4", ".mov", ".avi"), "video"),
+}
+HEIC_PACKAGE = "pillow-heif"
+# {mode of Pillow: mode that it is written in}; other modes become RGB.
+WRITTEN_MODES = {"L": "L", "1": "L", "I;16": "I;16", "I;16L": "I;16", "I;16B": "I;16"}
+MANY_VALUED_MODES = ("I", "F")  # 32 bits a value
+TIFF_BITS_PER_SAMPLE = 258  # number of a tag
+TIFF_EXTRA_SAMPLES = 338
+TIFF_ALPHA = (1, 2)  # values of it that mean alpha
+MAX_NAMED = 4  # endings of files that are no images
+
+
+def is_image(name: str) -> bool:
+    """Whether a file can be read by its ending, perhaps after it was converted."""
+    return name.lower().endswith((*SUFFIXES, *CONVERTED))
+
+
+def is_foreign(path: str) -> bool:
+    """Whether a file has to be converted, by its ending."""
+    return path.lower().endswith(tuple(CONVERTED))
+
+
+def accepted() -> str:
+    """The endings that are accepted, for messages."""
+    return ", ".join((*SUFFIXES, *CONVERTED))
+
+
+def usable_path(path: str) -> str:
+    """The path of a file that TensorFlow can read: this one, or the PNG that it is converted to.
+
+    Args:
+        path: of an image file, with any name.
+
+    Raises:
+        UserError: it can't be converted; the message is the reason.
+    """
+    if not is_foreign(path):
+        return path
+    status = os.stat(path)
+    identity = f"{os.path.realpath(path)}\n{status.st_size}\n{status.st_mtime_ns}"
+    digest = hashlib.sha256(os.fsencode(identity)).hexdigest()
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    target = pathlib.Path(base, "tf_simclr", "converted", digest[:2], f"{digest}.png")
+    if not target.exists():
+        image = _read(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_suffix(f".{os.getpid()}.partial")
+        image.save(partial, "PNG", compress_level=1)
+        partial.replace(target)
+    return str(target)
+
+
+def _read(path):
+    """The first picture of a file, upright, in a mode that a PNG keeps."""
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    if _kind(path) == "HEIC":
+        _register_heic()
+    try:
+        image = Image.open(path)
+        image.load()
+    except UnidentifiedImageError:
+        raise UserError(
+            "its number of channels or its compression is not known to Pillow"
+        ) from None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UserError(" ".join(str(error).split())) from None
+    _check_channels(image)
+    num_pictures = getattr(image, "n_frames", 1)
+    if num_pictures > 1:
+        logging.warning("%s: the first of its %d pictures is used", path, num_pictures)
+    return ImageOps.exif_transpose(image).convert(WRITTEN_MODES.get(image.mode, "RGB"))
+
+
+def _check_channels(image):
+    """Refuses what 8 bits of red, green, blue and alpha, or 16 bits of gray, do not hold."""
+    bands = image.getbands()
+    if image.mode in MANY_VALUED_MODES:
+        raise UserError("values of 32 bits; save 8 or 16 bits for each value")
+    tags = getattr(image, "tag_v2", None)
+    is_alpha = tags is None or tags.get(TIFF_EXTRA_SAMPLES, (0,))[0] in TIFF_ALPHA
+    if image.mode in ("RGBX", "LAB", "HSV") or (image.mode == "RGBA" and not is_alpha):
+        raise UserError(
+            f"{len(bands)} channels, which the file does not call red, green, blue and alpha; "
+            "save three of them as an RGB image"
+        )
+    tags = tags or {}
+    value_bits = tags.get(TIFF_BITS_PER_SAMPLE, (8,))
+    if len(bands) > 1 and max(value_bits) > 8:  # Pillow would keep the upper 8 bits
+        raise UserError(
+            f"{max(value_bits)} bits for each of {len(bands)} channels; save it as PNG, or with 8"
+        )
+
+
+def _register_heic():
+    try:
+        import pillow_heif
+    except ImportError:
+        raise UserError(
+            f"it takes the package {HEIC_PACKAGE}: pip install {HEIC_PACKAGE}"
+        ) from None
+    pillow_heif.register_heif_opener()
+
+
+def _kind(path):
+    return CONVERTED[os.path.splitext(path)[1].lower()]
+
+
+def converted_line(paths: list[str]) -> str:
+    """How many of the files are converted, in words; empty if none is."""
+    counts = collections.Counter(_kind(path) for path in paths if is_foreign(path))
+    if not counts:
+        return ""
+    number = sum(counts.values())
+    return f"{number} of {len(paths)} images are converted to PNG once ({_listed(counts)})"
+
+
+def left_out_line(names: list[str]) -> str:
+    """How many files are left out since they are no images that can be read; empty if none is.
+
+    Args:
+        names: of all files that are not accepted.
+    """
+    endings = [os.path.splitext(name)[1].lower() for name in names]
+    unread = collections.Counter(UNREAD[ending] for ending in endings if ending in UNREAD)
+    others = collections.Counter(ending for ending in endings if ending not in UNREAD)
+    texts = []
+    if unread:
+        number = sum(unread.values())
+        texts.append(f"{number} images of kinds that can't be read ({_listed(unread)})")
+    if others:
+        listed = collections.Counter()
+        for ending, count in others.most_common(MAX_NAMED):
+            listed[ending or "no ending"] = count
+        texts.append(f"{sum(others.values())} files that are no images ({_listed(listed)})")
+    return f"left out: {', '.join(texts)}" if texts else ""
+
+
+def _listed(counts):
+    return ", ".join(f"{name} {count}" for name, count in counts.most_common())
