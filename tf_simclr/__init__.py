@@ -44,6 +44,7 @@ def resnet(
     sk_ratio: float = 0.0,
     se_ratio: float = 0.0,
     image_size: int = 224,
+    stem: str = "auto",
 ):
     """A ResNet encoder as a plain `keras.Model`, see `tf_simclr.models.resnet.build`.
 
@@ -52,11 +53,13 @@ def resnet(
         width: factor on all numbers of channels.
         sk_ratio: selective-kernel ratio; 0: off.
         se_ratio: squeeze-and-excite ratio; 0: off.
-        image_size: height and width of the images; up to 32 the CIFAR stem is used.
+        image_size: height and width of the images.
+        stem: cifar (keeps the resolution), imagenet (a quarter of it), or auto: cifar for images
+            of up to 32 pixels.
 
     Returns:
         A model: images float32 [B, H, W, 3] in [0, 1] -> features [B, C].
     """
     from tf_simclr.models import resnet
 
-    return resnet.build(depth, width, sk_ratio, se_ratio, image_size)
+    return resnet.build(depth, width, sk_ratio, se_ratio, image_size, stem)

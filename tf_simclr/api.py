@@ -6,8 +6,10 @@ import numpy as np
 import tensorflow as tf
 from etils import epath
 
+from tf_simclr import config
 from tf_simclr.checkpoints import pretrained
 from tf_simclr.checkpoints.weights import SAVED_MODEL_FILE
+from tf_simclr.config.automatic import Preprocessing
 from tf_simclr.data import augment, decoding, foreign_images
 from tf_simclr.errors import UserError
 from tf_simclr.models.network import with_predictions
@@ -15,8 +17,8 @@ from tf_simclr.runs import files as run_files
 
 BATCH_SIZE = 32  # images that go through the network at once
 MAX_PIXELS = 2**30
-# Image size of the published SavedModels of the original SimCLR release, which do not say it.
-PUBLISHED_IMAGE_SIZE = 224
+# Of the published SavedModels of the original SimCLR release, which do not say it.
+PUBLISHED_PREPROCESSING = Preprocessing(224, "centre", "original")
 
 
 def load(path: str, image_size: int | None = None) -> "Model":
@@ -27,14 +29,24 @@ def load(path: str, image_size: int | None = None) -> "Model":
         trained = pretrained.load(path, "path")
     except UserError as error:
         raise UserError(str(error).removeprefix("--path=")) from None
-    size = image_size or trained.settings.data.image_size
-    return Model(trained.network.predictions, size, lambda num_classes: trained.class_names)
+    return Model(
+        trained.network.predictions,
+        _with_size(trained.settings.preprocessing, image_size),
+        lambda num_classes: trained.class_names,
+    )
+
+
+def _with_size(preprocessing, image_size):
+    return preprocessing._replace(size=image_size) if image_size else preprocessing
 
 
 def _load_saved_model(path, image_size):
     assets = epath.Path(path) / run_files.ASSETS
-    saved = run_files.read_json(assets / run_files.CONFIG) or {}
-    size = image_size or saved.get("image_size", PUBLISHED_IMAGE_SIZE)
+    saved = run_files.read_json(assets / run_files.CONFIG)
+    preprocessing = PUBLISHED_PREPROCESSING
+    if saved is not None:
+        preprocessing = config.build(config.completed(saved)).preprocessing
+    preprocessing = _with_size(preprocessing, image_size)
     with pretrained.expect_saved_model(str(path), "final_avg_pool"):
         module = tf.saved_model.load(str(path))
 
@@ -45,7 +57,7 @@ def _load_saved_model(path, image_size):
             saved_names = pretrained.saved_class_names(assets)
             return pretrained.class_names_or_numbers(num_classes, saved_names)
 
-        return Model(network, size, class_names)
+        return Model(network, preprocessing, class_names)
 
 
 class Model:
@@ -60,7 +72,7 @@ class Model:
 
     Args:
         network: a function of images float32 [B, H, W, 3] -> {name: float32 [B, ...]}.
-        image_size: height and width in pixels that images are brought to.
+        preprocessing: what is done to images that are not float32.
         class_names: a function of the number of classes -> their names.
 
     Attributes:
@@ -68,9 +80,10 @@ class Model:
         class_names: names of the classes, empty if it predicts none.
     """
 
-    def __init__(self, network, image_size: int, class_names):
+    def __init__(self, network, preprocessing: Preprocessing, class_names):
         spec = tf.TensorSpec([None, None, None, 3], tf.float32)
-        self.image_size = image_size
+        self._preprocessing = preprocessing
+        self.image_size = preprocessing.size
         self._network = tf.function(network, input_signature=[spec], autograph=False)
         outputs = self._network.get_concrete_function().structured_outputs
         self.class_names = ()
@@ -155,7 +168,7 @@ class Model:
         return _checked_floats(np.asarray(images, np.float32))
 
     def _resize(self, image):
-        return augment.eval_image(tf.convert_to_tensor(image), self.image_size).numpy()
+        return augment.eval_image(tf.convert_to_tensor(image), *self._preprocessing).numpy()
 
 
 def _checked_floats(images):

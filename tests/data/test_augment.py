@@ -418,9 +418,9 @@ def test_rotation_tells_nothing_about_the_crop(monkeypatch):
         angles.append(float(u[0]))
         return image
 
-    def record(image, size):
+    def record(image, size, resizing):
         aspects.append(image.shape[1] / image.shape[0])
-        return resize(image, size)
+        return resize(image, size, resizing)
 
     monkeypatch.setattr(augment, "random_affine", affine)
     monkeypatch.setattr(augment, "resize", record)

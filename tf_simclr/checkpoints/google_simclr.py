@@ -11,7 +11,7 @@ import re
 
 from tensorflow.core.protobuf import trackable_object_graph_pb2
 
-from tf_simclr.models.resnet import FAMILY, BottleneckBlock
+from tf_simclr.models.resnet import FAMILY, BottleneckBlock, Stem
 
 ATTRIBUTES = ("kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance")
 # {first component of a variable's name, or attribute in the model: our layer}
@@ -150,14 +150,30 @@ def describe(layers: dict) -> str:
     counts = collections.Counter(layer.group for layer in convolutions)
     if not counts[0]:
         return "a network without stem"
-    stem_shape = _kernel_shape(convolutions[counts[0] - 1])  # the last convolution of the stem
+    stem_shape = _kernel_shape(convolutions[counts[0] - 1])  # of its last convolution
     flags = [f"--width_multiplier={stem_shape[-1] / WIDTH_OF_STEM:g}"]
     flags += _depth_flags([counts[group] for group in range(1, 5)])
-    is_cifar_stem = counts[0] == 1 and stem_shape[0] == 3
-    flags.append(f"--image_size={'32 (or less)' if is_cifar_stem else '224 (any above 32)'}")
+    flags.append(f"--stem={stem(layers)}")
     head = layers.get(("projection_head", "dense"), [])
     flags.append(f"--num_proj_layers={len(head)}" if head else "--proj_head_mode=none")
     return "a network of other flags: " + " ".join(flags)
+
+
+def stem(layers: dict) -> str:
+    """Which stem it has, as a value of --stem."""
+    convolutions = layers.get(("encoder", "convolution"), [])
+    kernels = [_kernel_shape(layer) for layer in convolutions if layer.group == 0]
+    return stem_of_kernels(kernels)
+
+
+def stem_of_kernels(shapes: list) -> str:
+    """Which stem has these kernels, as a value of --stem.
+
+    Args:
+        shapes: [height, width, ...] of each.
+    """
+    is_single = len(shapes) == 1
+    return "cifar" if is_single and shapes[0][0] == Stem.CIFAR[0].kernel_size else "imagenet"
 
 
 def _depth_flags(counts):

@@ -6,6 +6,7 @@ import dataclasses
 import keras
 import numpy as np
 import tensorflow as tf
+from absl import logging
 from etils import epath
 
 from tf_simclr import config
@@ -23,6 +24,7 @@ NETWORK_FLAGS = (
     "width_multiplier",
     "sk_ratio",
     "se_ratio",
+    "stem",
     "proj_head_mode",
     "num_proj_layers",
     "ft_proj_selector",
@@ -57,15 +59,15 @@ def load(path: str, flag: str = "checkpoint", settings: Config | None = None) ->
     Args:
         path: see `weights.newest_checkpoint`.
         flag: whose value it is, for messages.
-        settings: which network it is, for weights of the original SimCLR release; those of this
-            package say it themselves.
+        settings: the preprocessing, and for weights of the original SimCLR release which network
+            it is; None: both as the weights of this package say it themselves.
 
     Raises:
         UserError: there are no weights, they are of another network than it should be, or nothing
             says of which.
     """
     weights = Weights(path, flag)
-    settings = _saved_settings(weights) or settings
+    settings = _settings_of(weights, settings)
     if settings is None:
         raise UserError(
             f"--{flag}={path}: there is no {run_files.CONFIG} beside the weights, so what network "
@@ -77,6 +79,34 @@ def load(path: str, flag: str = "checkpoint", settings: Config | None = None) ->
     saved_names = saved_class_names(weights.directory)
     class_names = class_names_or_numbers(weights.num_classes, saved_names)
     return Pretrained(network, settings, class_names, weights.step, weights.directory)
+
+
+def _settings_of(weights, settings):
+    """The configuration of a network with the preprocessing that `settings` ask for."""
+    saved = _saved_settings(weights)
+    if saved is None or settings is None:
+        return saved or settings
+    preprocessing, trained_with = settings.preprocessing, saved.preprocessing
+    if preprocessing == trained_with:
+        return saved
+    logging.warning(
+        "--%s=%s was trained with %s, and is used with %s here",
+        weights.flag,
+        weights.path,
+        _in_words(trained_with),
+        _in_words(preprocessing),
+    )
+    return saved.replace(
+        stem=saved.resolved()["stem"],  # which may follow from the image size
+        image_size=preprocessing.size,
+        eval_crop=preprocessing.eval_crop,
+        resizing=preprocessing.resizing,
+    )
+
+
+def _in_words(preprocessing):
+    size, eval_crop, resizing = preprocessing
+    return f"--image_size={size} --eval_crop={eval_crop} --resizing={resizing}"
 
 
 def restore(weights: Weights, network: Network, variables: list):
@@ -137,8 +167,8 @@ def check_same_network(weights: Weights, settings: Config):
     Raises:
         UserError: they are of another one.
     """
-    saved = (_saved_settings(weights) or settings).flat()
-    flags = settings.flat()
+    saved = (_saved_settings(weights) or settings).resolved()
+    flags = settings.resolved()
     different = [f"--{name}={saved[name]}" for name in NETWORK_FLAGS if saved[name] != flags[name]]
     if different:
         raise UserError(
@@ -156,7 +186,7 @@ def _saved_settings(weights):
     if saved is None:
         return None
     try:
-        return config.build(saved)
+        return config.build(config.completed(saved))
     except (UserError, AttributeError) as error:
         raise UserError(f"{path}: it is not the configuration of a run ({error})") from None
 

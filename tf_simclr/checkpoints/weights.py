@@ -11,6 +11,7 @@ from etils import epath
 
 from tf_simclr.checkpoints import google_simclr, storage
 from tf_simclr.checkpoints.storage import UNREADABLE, first_line
+from tf_simclr.config.inheritance import SAVED_MODEL_FILE
 from tf_simclr.config.registry import foreign_weights
 from tf_simclr.config.stages import CHECKPOINT_FORMS
 from tf_simclr.errors import UserError
@@ -18,10 +19,10 @@ from tf_simclr.runs import files as run_files
 
 VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 MODEL_PREFIX = "model/"
+STEM_KERNEL = "model/encoder/stem/conv{}/kernel"  # path, by the number of the convolution
 ESCAPED_SLASH = ".S"  # how TensorFlow writes a slash in a key of a dict
 MUST_AGREE = "network and checkpoint must agree in depth, width, SK, SE and heads"
 VARIABLES = os.path.join("variables", "variables")  # prefix of the checkpoint in a SavedModel
-SAVED_MODEL_FILE = "saved_model.pb"
 
 
 def variable_key(kind: str, path: str) -> str:
@@ -144,6 +145,16 @@ class Weights:
         bias_key = variable_key("model", "model/supervised_head/bias")
         return self._shapes.get(bias_key, [0])[0]
 
+    @property
+    def stem(self) -> str | None:
+        """Which stem it has, as a value of --stem; None without one."""
+        if self._google_layers is not None:
+            return google_simclr.stem(self._google_layers)
+        kernels = []
+        while (key := variable_key("model", STEM_KERNEL.format(len(kernels)))) in self._shapes:
+            kernels.append(self._shapes[key])
+        return google_simclr.stem_of_kernels(kernels) if kernels else None
+
     def restore(self, network, variables: list):
         """Gives variables the values that they have in the checkpoint.
 
@@ -156,10 +167,19 @@ class Weights:
                 of the encoder that the network does not have.
         """
         try:
+            self._check_stem(network.settings)
             keys = self._keys(network)
             assign_values(self._reader, {v.path: (keys.get(v.path), v) for v in variables})
         except UNREADABLE as error:
             raise self._unusable(error) from None
+
+    def _check_stem(self, settings):
+        stem = settings.resolved()["stem"]
+        if self.stem not in (None, stem):
+            raise ValueError(
+                f"the stem is {self.stem} there and {stem} here "
+                f"(--image_size={settings.data.image_size}); give --stem={self.stem}"
+            )
 
     def _keys(self, network):
         """{variable path: checkpoint key}."""

@@ -7,7 +7,7 @@ from etils import epath
 from tf_simclr import distribute
 from tf_simclr.checkpoints import pretrained
 from tf_simclr.config import Config
-from tf_simclr.data import augment, datasets
+from tf_simclr.data import augment, crop_check, datasets
 from tf_simclr.data.source import Source, as_text
 from tf_simclr.errors import UserError, write_error
 from tf_simclr.evaluation import features
@@ -66,10 +66,10 @@ def _write_error(output, error):
 
 def _compute_columns(model, settings, strategy):
     """The columns but for the neighbors: {name: array [N, ...]} over all splits."""
-    image_size = model.settings.data.image_size
+    preprocessing = model.settings.preprocessing
 
     def example(image, label):
-        return {"image": augment.eval_image(image, image_size), "label": label}
+        return {"image": augment.eval_image(image, *preprocessing), "label": label}
 
     compute = features.feature_mapper(
         features.layer_features(model.network, LAYERS),
@@ -83,6 +83,7 @@ def _compute_columns(model, settings, strategy):
     columns_of_splits = []
     for split in splits:
         source = datasets.load(settings.data, split, "embed_split")
+        crop_check.warn_of_cropping(source, preprocessing)
         arrays = compute(source, f"embedding, {split}")
         columns_of_splits.append(_columns_of_split(source, split, arrays, model.class_names))
     names = columns_of_splits[0]

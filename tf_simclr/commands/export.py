@@ -26,7 +26,7 @@ def export_run(settings: Config, alone: bool = True):
     strategy = distribute.get_strategy(settings.hardware)
     path, flag = pretrained.weights_path(settings, alone)
     is_imported = flag == "checkpoint"
-    directory = RunDirectory(settings.train.model_dir, settings if is_imported else None)
+    directory = RunDirectory(settings.train.model_dir, settings)
     model = pretrained.load(path, flag, settings)
     step = 0 if is_imported else model.step
     if distribute.is_chief(strategy):

@@ -87,7 +87,7 @@ class Stages:
             saved = run_files.read_json(epath.Path(path) / run_files.CONFIG)
             if not saved or _is_chain(saved):
                 return  # what is wrong with these shows where they are loaded
-            flags = {**config.Config().flat(), **saved}
+            flags = config.completed(saved)
         num_needed = head_layers(settings.flat())
         num_saved = head_layers(flags)
         if num_needed > num_saved:

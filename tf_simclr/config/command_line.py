@@ -8,10 +8,10 @@ from absl import flags as absl_flags
 from etils import epath
 
 from tf_simclr import config
-from tf_simclr.config import recipes
+from tf_simclr.config import inheritance, recipes
 from tf_simclr.config.config import Config, Field
-from tf_simclr.config.registry import MODES
-from tf_simclr.config.stages import relocated, separate_sections, stage_configs, stage_names
+from tf_simclr.config.registry import MODES, Mode
+from tf_simclr.config.stages import relocated, separate_sections, stage_names, stage_values
 from tf_simclr.config.values import as_text
 from tf_simclr.errors import UserError, did_you_mean
 
@@ -92,7 +92,9 @@ def parse(argv: list[str], flag_values: absl_flags.FlagValues) -> tuple[list[Con
     ]
     if base.note:
         notes.append(base.note)
-    return stage_configs(common, sections, flags, stage_flags), notes
+    stages = stage_values(common, sections, flags, stage_flags)
+    configs, inherited = inheritance.inherit(stages)
+    return configs, notes + inherited
 
 
 def _split_off_stage_flags(argv):
@@ -138,12 +140,41 @@ class _Base:
 
 
 def _choose_base(config_name, flags):
+    mode = MODES.get(flags.get("mode"), Mode())
+    names_data = "dataset" in flags
     if config_name:
         path = recipes.find(config_name)
-        return _Base(recipes.read(path), path.stem)
-    if "dataset" in flags:
+        base = _Base(recipes.read(path), path.stem)
+    elif names_data and not mode.of_a_run:
         return _Base()
-    return _saved_configuration(flags) or _base_of_mode(flags)
+    else:
+        saved = _saved_configuration(flags)
+        if saved is not None:
+            return saved
+        base = _Base() if names_data else _base_of_mode(flags)
+    if mode.of_a_run and flags.get("checkpoint"):
+        with_data = not (config_name or names_data)
+        return _of_checkpoint(base, str(flags["checkpoint"]), with_data)
+    return base
+
+
+def _of_checkpoint(base, checkpoint, with_data):
+    """Under what is said, what the run is whose weights are evaluated, exported or embedded with.
+
+    Args:
+        base: what is said besides flags.
+        checkpoint: its weights.
+        with_data: whether its data are meant, too.
+    """
+    of_run = inheritance.of_a_run(checkpoint, with_data)
+    if not of_run:
+        return base
+    note = (
+        f"--checkpoint={checkpoint}: what is not given is as there: {of_run['image_size']} pixels, "
+        f"eval_crop {of_run['eval_crop']}, resizing {of_run['resizing']}, "
+        f"ResNet-{of_run['resnet_depth']} with the {of_run['stem']} stem"
+    )
+    return dataclasses.replace(base, values={**of_run, **base.values}, note=note)
 
 
 def _saved_configuration(flags):
@@ -154,11 +185,9 @@ def _saved_configuration(flags):
     path = epath.Path(os.path.expanduser(model_dir), recipes.CONFIG_FILE)
     if not recipes.is_file(path):
         return None
-    note = (
-        f"neither --config nor --dataset is given: continuing with the configuration of this run, "
-        f"{path}"
-    )
-    return _Base(relocated(recipes.read(path), model_dir), note=note)
+    note = f"what is not given is as in the configuration of this run, {path}"
+    saved = config.completed(recipes.read(path))
+    return _Base(relocated(saved, model_dir), note=note)
 
 
 def _base_of_mode(flags):

@@ -2,7 +2,8 @@
 
 import dataclasses
 
-from tf_simclr.config import rules, values
+from tf_simclr.config import automatic, rules, values
+from tf_simclr.config.automatic import Preprocessing
 from tf_simclr.config.pretext_section import PretextConfig
 from tf_simclr.config.registry import MODES, Mode
 from tf_simclr.config.sections import (
@@ -57,6 +58,16 @@ class Config:
         return {
             name: getattr(getattr(self, field.section), name) for name, field in fields().items()
         }
+
+    def resolved(self) -> dict:
+        """As `flat`, with what `auto` means instead of it, see `automatic`."""
+        return automatic.resolve(self.flat())
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What is done to an image before the network sees it in evaluation."""
+        flags = self.resolved()
+        return Preprocessing(flags["image_size"], flags["eval_crop"], flags["resizing"])
 
     def replace(self, **flags) -> "Config":
         """The same configuration with these flags changed."""
@@ -134,6 +145,20 @@ def build(flags: dict) -> Config:
         section[name] = coerce(name, value)
     types = {section.name: section.type for section in dataclasses.fields(Config)}
     return Config(**{name: types[name](**section) for name, section in sections.items()})
+
+
+def completed(saved: dict) -> dict:
+    """The flags of a run, with what it had of those that did not exist yet when it was saved.
+
+    Everything that reads saved flags goes through here.
+
+    Args:
+        saved: {flag name: value, or name of a stage: {flag name: value}}.
+    """
+    sections = [value for value in saved.values() if isinstance(value, dict)]
+    known = set(saved).union(*sections)
+    before = {name: field.before for name, field in fields().items() if name not in known}
+    return {**before, **saved}
 
 
 def coerce(name: str, value):

@@ -81,7 +81,8 @@ def _linear_head_starts_one_way(flags):
 
 
 def _supervised_starts_from_random_weights(flags):
-    if flags["train_mode"] == "supervised" and flags["checkpoint"]:
+    is_supervised = flags["train_mode"] == "supervised"
+    if is_supervised and flags["checkpoint"] and MODES[flags["mode"]].trains:
         raise UserError(
             f"--checkpoint={flags['checkpoint']}: --train_mode=supervised starts from random "
             "weights; leave it out, or use --train_mode=finetune"

@@ -67,8 +67,25 @@ class DataConfig:
     )
     image_size: int = setting(
         224,
-        "height and width of the network's input in pixels; up to 32 the CIFAR stem is used",
+        "height and width of the network's input in pixels",
         low=8,
+    )
+    eval_crop: str = setting(
+        "auto",
+        "what evaluation, embedding and exports see of an image; centre: the central crop of 0.875 "
+        "of the shorter side (all of it up to 32 pixels); whole: all of it, the aspect ratio "
+        "changes; pad: all of it, with gray beside it; auto: that of the run or the checkpoint, "
+        "else centre with use_crop and whole without",
+        choices=("auto", "centre", "whole", "pad"),
+        before="centre",
+    )
+    resizing: str = setting(
+        "auto",
+        "antialias: bicubic, antialiased where an image is reduced, as in Pillow; original: "
+        "bicubic without antialiasing, as in the original SimCLR release; auto: that of the run or "
+        "the checkpoint, else antialias",
+        choices=("auto", "antialias", "original"),
+        before="original",
     )
 
 
@@ -117,6 +134,12 @@ class ModelConfig:
         0.0, "selective-kernel ratio, 0.0625 recommended (0: off)", low=0.0, high=1.0
     )
     se_ratio: float = setting(0.0, "squeeze-and-excite ratio (0: off)", low=0.0, high=1.0)
+    stem: str = setting(
+        "auto",
+        "first layers; cifar: a 3x3 convolution that keeps the resolution; imagenet: a quarter of "
+        "it; auto: that of the run or the checkpoint, else cifar up to 32 pixels of image_size",
+        choices=("auto", "cifar", "imagenet"),
+    )
     batch_norm_decay: float = setting(
         0.9, "momentum of the batch norm statistics", low=0.0, high=1.0
     )

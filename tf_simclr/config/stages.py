@@ -107,7 +107,15 @@ def _is_shared(name):
 def stage_configs(
     common: dict, sections: dict, flags: dict | None = None, stage_flags: dict | None = None
 ) -> list[Config]:
-    """A configuration for each stage of `train_mode`, in order.
+    """A configuration for each stage; arguments and errors as those of `stage_values`."""
+    stages = stage_values(common, sections, flags, stage_flags)
+    return [config.build(values) for values in stages]
+
+
+def stage_values(
+    common: dict, sections: dict, flags: dict | None = None, stage_flags: dict | None = None
+) -> list[dict]:
+    """The flags of each stage of `train_mode`, in order: {flag name: value} of what is said.
 
     One stage alone has the run directory for itself; several have a directory in it each.
 
@@ -128,7 +136,7 @@ def stage_configs(
     root = str(shared.get("model_dir", "")).rstrip("/")
     is_chain = len(names) > 1
     directories = {}
-    configs = []
+    stages = []
     for stage in names:
         section = _section_of(stage, sections)
         own_flags = _section_of(stage, stage_flags)
@@ -140,9 +148,9 @@ def stage_configs(
         if is_chain:
             values["model_dir"] = f"{root}/{stage}"
         directories[stage] = values.get("model_dir")
-        configs.append(config.build(values))
-    _check_checkpoints_are_used(shared, configs, names)
-    return configs
+        stages.append(values)
+    _check_checkpoints_are_used(shared, stages, names)
+    return stages
 
 
 def _section_of(stage, sections):
@@ -160,12 +168,12 @@ def _check_stages_exist(stage_flags, names):
             )
 
 
-def _check_checkpoints_are_used(shared, configs, names):
+def _check_checkpoints_are_used(shared, stages, names):
     for flag in CHECKPOINT_FLAGS:
         if not shared.get(flag):
             continue
         value = config.coerce(flag, shared[flag])
-        if not any(settings.flat()[flag] == value for settings in configs):
+        if not any(config.coerce(flag, values[flag]) == value for values in stages):
             raise UserError(
                 f"--{flag}={shared[flag]}: no stage of --train_mode={','.join(names)} takes it; "
                 f"give it to one of them, e.g. --{names[-1]}.{flag}="

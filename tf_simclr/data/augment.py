@@ -9,27 +9,47 @@ import math
 
 import tensorflow as tf
 
+from tf_simclr.config.automatic import is_small
 from tf_simclr.config.sections import AugmentConfig
 from tf_simclr.data import color
 from tf_simclr.data.image import DecodedImage
 
 CROP_PROPORTION = 0.875  # side of the central crop of evaluation
-UNCROPPED_SIZE = 32  # up to this size evaluation does not crop
+PAD_VALUE = 128  # gray, of 255
 MAX_CROP_ATTEMPTS = 100
 NUM_GEOMETRY = 3  # random numbers of a view: angle, shear, flip
 
 
-def resize(image: tf.Tensor, size: int) -> tf.Tensor:
+def _bicubic(image, shape):
+    return tf.image.resize(image, shape, tf.image.ResizeMethod.BICUBIC)
+
+
+def _antialiased_bicubic(image, shape):
+    """Equal to Pillow's; an image that is only enlarged has nothing to antialias."""
+
+    def reduced():
+        return tf.image.resize(image, shape, tf.image.ResizeMethod.BICUBIC, antialias=True)
+
+    is_reduced = tf.reduce_any(tf.shape(image)[:2] > shape)
+    return tf.cond(is_reduced, reduced, lambda: _bicubic(image, shape))
+
+
+# {--resizing: function of image and shape}, both with the kernel of Keys (1981), a = -0.5.
+RESIZINGS = {"antialias": _antialiased_bicubic, "original": _bicubic}
+
+
+def resize(image: tf.Tensor, size: int, resizing: str = "antialias") -> tf.Tensor:
     """Bicubic, in the image's range (it may overshoot a little).
 
     Args:
         image: uint8 or float [H, W, 3].
         size: height and width of the result.
+        resizing: a key of `RESIZINGS`.
 
     Returns:
         float32 [size, size, 3].
     """
-    return tf.image.resize(image, [size, size], tf.image.ResizeMethod.BICUBIC)
+    return RESIZINGS[resizing](image, [size, size])
 
 
 def crop_box(shape, seed, area, aspect) -> tuple[tf.Tensor, tf.Tensor]:
@@ -96,7 +116,9 @@ def random_flip(image, u) -> tf.Tensor:
     return tf.cond(u < 0.5, lambda: tf.reverse(image, [1]), lambda: image)
 
 
-def crop_and_flip(picture, seeds: list, size: int, options: AugmentConfig) -> tf.Tensor:
+def crop_and_flip(
+    picture, seeds: list, size: int, options: AugmentConfig, resizing: str = "antialias"
+) -> tf.Tensor:
     """The geometry of training views of one image: affine, crop, flip.
 
     Fine-tuning uses it alone.
@@ -106,6 +128,7 @@ def crop_and_flip(picture, seeds: list, size: int, options: AugmentConfig) -> tf
         seeds: int32 or int64 [2], one for each view.
         size: height and width of a view.
         options: the augment section of the configuration.
+        resizing: a key of `RESIZINGS`.
 
     Returns:
         uint8 [V, size, size, 3].
@@ -124,7 +147,7 @@ def crop_and_flip(picture, seeds: list, size: int, options: AugmentConfig) -> tf
         images = _affine_crops(picture.whole(), u, boxes, options)
     else:
         images = picture.crops(boxes)
-    views = [_as_uint8(resize(image, size)) for image in images]
+    views = [_as_uint8(resize(image, size, resizing)) for image in images]
     if options.use_flip:
         views = [random_flip(view, view_u[2]) for view, view_u in zip(views, u)]
     return tf.ensure_shape(tf.stack(views), [len(seeds), size, size, 3])
@@ -147,7 +170,9 @@ def is_random(options: AugmentConfig) -> bool:
     return bool(options.use_crop or options.use_flip or options.max_rotation or options.max_shear)
 
 
-def pretrain_views(picture, seed, size: int, options: AugmentConfig) -> dict:
+def pretrain_views(
+    picture, seed, size: int, options: AugmentConfig, resizing: str = "antialias"
+) -> dict:
     """Two augmented views for contrastive learning (SimCLR appendix A).
 
     Their colors are still to be distorted, see `color.network_input`.
@@ -157,6 +182,7 @@ def pretrain_views(picture, seed, size: int, options: AugmentConfig) -> dict:
         seed: int32 or int64 [2].
         size: height and width of a view.
         options: the augment section of the configuration.
+        resizing: a key of `RESIZINGS`.
 
     Returns:
         {"views": uint8 [2, size, size, 3], "numbers": float32 [2, 12] in [0, 1), the random numbers
@@ -167,7 +193,7 @@ def pretrain_views(picture, seed, size: int, options: AugmentConfig) -> dict:
         geometry, colors = tf.unstack(tf.random.experimental.stateless_split(view_seed, 2))
         geometry_seeds.append(geometry)
         color_seeds.append(colors)
-    example = {"views": crop_and_flip(picture, geometry_seeds, size, options)}
+    example = {"views": crop_and_flip(picture, geometry_seeds, size, options, resizing)}
     if color.is_active(options):
         numbers = [
             tf.random.stateless_uniform([color.NUM_NUMBERS], color_seed)
@@ -177,28 +203,63 @@ def pretrain_views(picture, seed, size: int, options: AugmentConfig) -> dict:
     return example
 
 
-def eval_image(image, size: int) -> tf.Tensor:
-    """The image as evaluation sees it.
+def _whole(image, size, resizing):
+    """The whole image; nothing is resized where it has the size already."""
+    has_size = tf.reduce_all(tf.shape(image)[:2] == size)
+    return tf.cond(
+        has_size, lambda: tf.cast(image, tf.float32), lambda: resize(image, size, resizing)
+    )
 
-    A central crop of 0.875 of the side, with the shape of the result, then a bicubic resize. Up to
-    32 pixels there is no crop, and no resize where the image has the size already.
+
+def _centre(image, size, resizing):
+    """A central square of 0.875 of the shorter side; up to 32 pixels the whole image."""
+    if is_small(size):
+        return _whole(image, size, resizing)
+    shape = tf.shape(image)
+    shorter = tf.cast(tf.minimum(shape[0], shape[1]), tf.float32)
+    side = tf.cast(tf.math.rint(CROP_PROPORTION * shorter), tf.int32)
+    side = tf.maximum(side, 1)
+    begin = (shape[:2] - side + 1) // 2
+    return _whole(tf.slice(image, [begin[0], begin[1], 0], [side, side, 3]), size, resizing)
+
+
+def _pad(image, size, resizing):
+    """The whole image with its aspect ratio, and gray beside it."""
+    shape = tf.shape(image)[:2]
+    longer = tf.reduce_max(shape)
+    # Rounded in whole numbers, so that anyone gets the same.
+    inner = tf.maximum((2 * size * shape + longer) // (2 * longer), 1)
+    has_size = tf.reduce_all(inner == shape)
+    image = tf.cond(
+        has_size,
+        lambda: tf.cast(image, tf.float32),
+        lambda: RESIZINGS[resizing](image, inner),
+    )
+    before = (size - inner) // 2
+    after = size - inner - before
+    paddings = [[before[0], after[0]], [before[1], after[1]], [0, 0]]
+    return tf.pad(image, paddings, constant_values=PAD_VALUE)
+
+
+# {--eval_crop: function of image, size and resizing}.
+EVAL_CROPS = {"centre": _centre, "whole": _whole, "pad": _pad}
+
+
+def eval_image(
+    image, size: int, eval_crop: str = "centre", resizing: str = "antialias"
+) -> tf.Tensor:
+    """The image as evaluation, embedding and exports see it.
 
     Args:
         image: uint8 [H, W, 3].
         size: height and width of the result.
+        eval_crop: a key of `EVAL_CROPS`.
+        resizing: a key of `RESIZINGS`.
 
     Returns:
         float32 [size, size, 3] in [0, 1].
     """
-    shape = tf.shape(image)
-    if size > UNCROPPED_SIZE:
-        shorter = tf.cast(tf.minimum(shape[0], shape[1]), tf.float32)
-        side = tf.cast(tf.math.rint(CROP_PROPORTION * shorter), tf.int32)
-        side = tf.maximum(side, 1)
-        begin = (shape[:2] - side + 1) // 2
-        image = tf.slice(image, [begin[0], begin[1], 0], [side, side, 3])
-    has_size = tf.reduce_all(tf.shape(image)[:2] == size)
-    image = tf.cond(has_size, lambda: tf.cast(image, tf.float32), lambda: resize(image, size))
+    image = EVAL_CROPS[eval_crop](image, size, resizing)
     image = tf.ensure_shape(image, [size, size, 3])
     # Not a division: compiled graphs make a product of it, pipelines of tf.data do not, and exports
     # are to see the same bits as evaluation.

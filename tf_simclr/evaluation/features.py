@@ -146,7 +146,11 @@ def two_views(settings: Config) -> Callable:
         sum_of_pixels = tf.reduce_sum(tf.cast(image, tf.int64))
         seed = tf.stack([sum_of_pixels, tf.cast(tf.size(image), tf.int64)])
         views = augment.pretrain_views(
-            DecodedImage(image), seed, settings.data.image_size, settings.augment
+            DecodedImage(image),
+            seed,
+            settings.data.image_size,
+            settings.augment,
+            settings.preprocessing.resizing,
         )
         return {"image": views, "label": label}
 

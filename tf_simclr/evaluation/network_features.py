@@ -226,7 +226,7 @@ def _dependencies(objective, data, settings, layers):
             __version__,
             _fingerprint_of_weights(objective),
             data.fingerprint,
-            str(settings.data.image_size),
+            str(settings.preprocessing),
             settings.model.precision,
             str(settings.augment),
             str(layers),

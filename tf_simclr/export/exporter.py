@@ -59,7 +59,7 @@ def export(
     if make_images is not None:
         images = make_images()
     else:
-        images = sample_images(description.settings.data.image_size)
+        images = sample_images(*description.settings.preprocessing)
     for name in others:
         write = functools.partial(formats.write, name, network, path, images)
         _replace(directory / name, step, keep, write)
@@ -105,8 +105,8 @@ def _remove_old(directory, newest, keep):
         path.rmtree()
 
 
-def sample_images(size: int) -> np.ndarray:
-    """Pieces of the two photographs that scikit-learn has.
+def sample_images(size: int, eval_crop: str = "centre", resizing: str = "antialias") -> np.ndarray:
+    """Pieces of the two photographs that scikit-learn has; arguments as of `augment.eval_image`.
 
     Returns:
         float32 [NUM_IMAGES, size, size, 3] in [0, 1].
@@ -122,5 +122,5 @@ def sample_images(size: int) -> np.ndarray:
         top = int(rng.integers(0, photo.shape[0] - side))
         left = int(rng.integers(0, photo.shape[1] - side))
         piece = photo[top : top + side, left : left + side]
-        images.append(augment.eval_image(piece, size).numpy())
+        images.append(augment.eval_image(piece, size, eval_crop, resizing).numpy())
     return np.stack(images)

@@ -38,7 +38,7 @@ def write(network, class_names: tuple[str, ...], path, max_pixels: int):
     module.head_variables = [v.value for layer in layers[1:] for v in layer.trainable_variables]
     module.regularization_losses = regularization_losses(network)
     signatures = _Signatures(
-        endpoints[False], network.settings.data.image_size, class_names, max_pixels
+        endpoints[False], network.settings.preprocessing, class_names, max_pixels
     )
     tf.saved_model.save(module, str(path), signatures=signatures.functions())
 
@@ -95,9 +95,9 @@ def regularization_losses(network) -> list:
 class _Signatures:
     """The functions that a served model answers requests with."""
 
-    def __init__(self, endpoints, image_size, class_names, max_pixels):
+    def __init__(self, endpoints, preprocessing, class_names, max_pixels):
         self._endpoints = endpoints
-        self._image_size = image_size
+        self._preprocessing = preprocessing
         self._class_names = class_names
         self._max_pixels = max_pixels
         preprocess = tf.function(self._preprocess, input_signature=[IMAGE_BYTES], autograph=False)
@@ -159,11 +159,12 @@ class _Signatures:
         return self._resize(decoding.decode(checked))
 
     def _resize(self, image):
-        return augment.eval_image(image, self._image_size)
+        return augment.eval_image(image, *self._preprocessing)
 
     def _for_each(self, function, elements):
         """float32 [B, S, S, 3]: what `function` makes of each element."""
-        spec = tf.TensorSpec([self._image_size, self._image_size, 3], tf.float32)
+        size = self._preprocessing.size
+        spec = tf.TensorSpec([size, size, 3], tf.float32)
         return tf.map_fn(
             function, elements, fn_output_signature=spec, parallel_iterations=PARALLEL_DECODES
         )

@@ -19,6 +19,7 @@ def make_encoder(settings: Config, name: str = "encoder") -> ResNet:
         sk_ratio=model.sk_ratio,
         se_ratio=model.se_ratio,
         image_size=settings.data.image_size,
+        stem=model.stem,
         batch_norm_decay=model.batch_norm_decay,
         global_bn=model.global_bn,
         rematerialize=settings.train.rematerialize == "block",

@@ -11,10 +11,10 @@ import functools
 import keras
 import tensorflow as tf
 
+from tf_simclr.config.automatic import AUTO, resolve_stem
 from tf_simclr.models.layers import BatchNorm, Composite, Conv, repeated_pass
 
 BASE_CHANNELS = 64  # channels of stem and first group at width 1
-CIFAR_SIZE = 32  # up to this image size the first convolution keeps the resolution
 MIN_SQUEEZED_CHANNELS = 32  # of a selective kernel
 
 
@@ -280,11 +280,13 @@ class ResNet(keras.Model):
         width: factor on all channels.
         sk_ratio: selective-kernel ratio; 0: none.
         se_ratio: squeeze-and-excite ratio; 0: none.
-        image_size: up to 32 pixels the CIFAR stem is built (3x3, stride 1, no pooling).
+        image_size: height and width of the images.
         batch_norm_decay: momentum, see `layers.BatchNorm`.
         global_bn: statistics over all replicas, see `layers.BatchNorm`.
         rematerialize: keep only the input of each block for the gradient, and compute the rest
             again (Chen et al. 2016).
+        stem: cifar (3x3, stride 1, no pooling), imagenet, or auto: cifar for images of up to 32
+            pixels.
 
     Attributes:
         feature_dim: C.
@@ -300,6 +302,7 @@ class ResNet(keras.Model):
         batch_norm_decay: float = 0.9,
         global_bn: bool = True,
         rematerialize: bool = False,
+        stem: str = AUTO,
         name: str = "encoder",
         **kwargs,
     ):
@@ -313,11 +316,12 @@ class ResNet(keras.Model):
             "batch_norm_decay": batch_norm_decay,
             "global_bn": global_bn,
             "rematerialize": rematerialize,
+            "stem": stem,
             "name": name,
         }
         self._rematerialize = rematerialize
         norm = functools.partial(BatchNorm, batch_norm_decay, global_bn)
-        self.stem = _make_stem(width, sk_ratio, image_size, norm)
+        self.stem = _make_stem(width, sk_ratio, resolve_stem(stem, image_size), norm)
         block, num_blocks = FAMILY[depth]
         groups = []
         for index, count in enumerate(num_blocks):
@@ -358,12 +362,12 @@ class ResNet(keras.Model):
                 block.trainable = False
 
 
-def _make_stem(width, sk_ratio, image_size, norm):
-    is_small = image_size <= CIFAR_SIZE
+def _make_stem(width, sk_ratio, stem, norm):
+    keeps_resolution = stem == "cifar"
     convs = Stem.SELECTIVE if sk_ratio > 0 else Stem.STANDARD
-    if is_small:
+    if keeps_resolution:
         convs = Stem.CIFAR
-    return Stem(BASE_CHANNELS * width, convs, not is_small, norm, name="stem")
+    return Stem(BASE_CHANNELS * width, convs, not keeps_resolution, norm, name="stem")
 
 
 def _make_group(make_block, index, count):
@@ -398,6 +402,7 @@ def build(
     sk_ratio: float = 0.0,
     se_ratio: float = 0.0,
     image_size: int = 224,
+    stem: str = AUTO,
 ) -> keras.Model:
     """The encoder as a plain keras.Model, for anyone's `model.fit`.
 
@@ -407,6 +412,7 @@ def build(
         sk_ratio: selective-kernel ratio; 0: none.
         se_ratio: squeeze-and-excite ratio; 0: none.
         image_size: height and width in pixels.
+        stem: see `ResNet`.
 
     Returns:
         Images [B, H, W, 3] in [0, 1] -> features h [B, C].
@@ -418,5 +424,6 @@ def build(
         accepted = ", ".join(map(str, FAMILY))
         raise ValueError(f"depth={depth}: accepted are {accepted}")
     images = keras.Input((image_size, image_size, 3), name="images")
-    features = ResNet(depth, width, sk_ratio, se_ratio, image_size)(images)["final_avg_pool"]
+    encoder = ResNet(depth, width, sk_ratio, se_ratio, image_size, stem=stem)
+    features = encoder(images)["final_avg_pool"]
     return keras.Model(images, features, name=f"resnet{depth}")

@@ -69,10 +69,13 @@ class Objective(Network):
         Returns:
             {name: tensor}, with "label".
         """
-        views = augment.crop_and_flip(
-            picture, [seed], self.settings.data.image_size, self.settings.augment
-        )
-        return {"image": views[0], "label": label}
+        size = self.settings.data.image_size
+        return {"image": self.random_crop(picture, seed, size), "label": label}
+
+    def random_crop(self, picture, seed, size: int) -> tf.Tensor:
+        """A random crop, mirrored or not, uint8 [size, size, 3]; arguments as of `example`."""
+        options, resizing = self.settings.augment, self.settings.preprocessing.resizing
+        return augment.crop_and_flip(picture, [seed], size, options, resizing)[0]
 
     def eval_example(self, image, label) -> dict:
         """One example for evaluation.
@@ -84,7 +87,7 @@ class Objective(Network):
         Returns:
             {"image": float32 [S, S, 3] in [0, 1], "label"}.
         """
-        image = augment.eval_image(image, self.settings.data.image_size)
+        image = augment.eval_image(image, *self.settings.preprocessing)
         return {"image": image, "label": label}
 
     def constant_function(self):

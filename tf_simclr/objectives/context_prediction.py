@@ -6,7 +6,7 @@
 import tensorflow as tf
 
 from tf_simclr.config import Config
-from tf_simclr.data import augment, patches
+from tf_simclr.data import patches
 from tf_simclr.models.heads import PatchesHead
 from tf_simclr.objectives.pretext import Pretext
 
@@ -52,7 +52,7 @@ class ContextPrediction(Pretext):
         seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 5))
         crop_seed, target_seed, move_seed, *guard_seeds = seeds
         canvas_size = 2 * self.pitch + self.size + 2 * self.jitter
-        canvas = augment.crop_and_flip(picture, [crop_seed], canvas_size, self.settings.augment)[0]
+        canvas = self.random_crop(picture, crop_seed, canvas_size)
         target = tf.random.stateless_uniform([], target_seed, 0, len(NEIGHBORS), tf.int32)
         cells = tf.stack([tf.constant(CENTER), tf.constant(NEIGHBORS)[target]])  # [2, 2]
         moves = patches.offsets(move_seed, [2, 2], -self.jitter, self.jitter)

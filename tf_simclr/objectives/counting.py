@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tf_simclr import distribute
 from tf_simclr.config import Config
-from tf_simclr.data import augment, patches
+from tf_simclr.data import patches
 from tf_simclr.models.heads import TaskHead
 from tf_simclr.models.layers import relu
 from tf_simclr.objectives.pretext import Pretext
@@ -57,9 +57,7 @@ class Counting(Pretext):
         options = self.settings.pretext
         seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 3))
         geometry_seed, gray_seed, method_seed = seeds
-        image = augment.crop_and_flip(
-            picture, [geometry_seed], 2 * self.tile, self.settings.augment
-        )[0]
+        image = self.random_crop(picture, geometry_seed, 2 * self.tile)
         num_methods = len(METHODS) if options.random_downsampling else 1
         method = tf.random.stateless_uniform([], method_seed, 0, num_methods, tf.int32)
         image, _ = patches.sometimes_gray(

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_simclr.config import Config
-from tf_simclr.data import augment, patches
+from tf_simclr.data import patches
 from tf_simclr.data.color import LUMA
 from tf_simclr.models.heads import PatchesHead
 from tf_simclr.objectives.pretext import Pretext
@@ -70,9 +70,7 @@ class Jigsaw(Pretext):
         options = self.settings.pretext
         seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 5))
         crop_seed, corner_seed, shift_seed, gray_seed, target_seed = seeds
-        canvas = augment.crop_and_flip(
-            picture, [crop_seed], GRID * self.cell, self.settings.augment
-        )[0]
+        canvas = self.random_crop(picture, crop_seed, GRID * self.cell)
         canvas, is_gray = patches.sometimes_gray(canvas, gray_seed, options.grey_probability, LUMA)
         cells = self.cell * tf.constant(list(itertools.product(range(GRID), repeat=2)))  # [9, 2]
         corners = cells + patches.offsets(corner_seed, [NUM_TILES, 2], 0, self.cell - self.size)

@@ -50,7 +50,11 @@ class SimCLR(Objective):
 
     def example(self, picture, label, seed, index=0, constant=None):
         views = augment.pretrain_views(
-            picture, seed, self.settings.data.image_size, self.settings.augment
+            picture,
+            seed,
+            self.settings.data.image_size,
+            self.settings.augment,
+            self.settings.preprocessing.resizing,
         )
         return {**views, "label": label}
 

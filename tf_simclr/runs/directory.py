@@ -46,15 +46,15 @@ class RunDirectory:
             self._check_same_configuration()
 
     def _check_same_configuration(self):
-        saved = _with_relative_siblings(recipes.read(self.path / files.CONFIG))
-        current = _with_relative_siblings(self._settings.flat())
+        saved = config.completed(recipes.read(self.path / files.CONFIG))
+        saved = _with_relative_siblings(config.build(saved).resolved())
+        current = _with_relative_siblings(self._settings.resolved())
         differences = []
         for name, field in sorted(config.fields().items()):
             if not field.fixed:
                 continue
-            saved_value = config.coerce(name, saved.get(name, field.before))
-            if saved_value != current[name]:
-                differences.append(f"{name} is {saved_value} there, {current[name]} here")
+            if saved[name] != current[name]:
+                differences.append(f"{name} is {saved[name]} there, {current[name]} here")
         if differences:
             raise UserError(
                 f"--model_dir={self.path}: it holds a run with another configuration "
@@ -64,7 +64,7 @@ class RunDirectory:
 
     def commit(self):
         """Makes the locked directory this configuration's own."""
-        self.write(files.CONFIG, self._settings.flat())
+        self.write(files.CONFIG, self._settings.resolved())
         self.exists = True
 
     def read(self, name: str):

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 
+from tf_simclr.config import inheritance
 from tf_simclr.config.recipes import CONFIG_FILE
 from tf_simclr.config.stages import BEST_DIRECTORY
 from tf_simclr.errors import UserError
@@ -17,7 +18,7 @@ LOCK = "training.lock"  # held by the process that trains
 
 # Checkpoints; <step> follows the prefix.
 CHECKPOINT_PREFIX = "ckpt"
-CHECKPOINT_INDEX = ".index"
+CHECKPOINT_INDEX = inheritance.CHECKPOINT_INDEX
 CHECKPOINT_MANIFEST = ".sha256.json"  # checksums of the files of a checkpoint
 CHECKPOINT_LIST = "checkpoint"  # read by tf.train.latest_checkpoint
 PARTIAL = "partial"  # directory where a checkpoint is written before it is moved to its place
@@ -45,7 +46,7 @@ PROJECTOR_METADATA = "examples.tsv"
 
 # Exports: a directory each, with one for each step.
 SAVED_MODEL = "saved_model"
-ASSETS = "assets"  # in a SavedModel
+ASSETS = inheritance.ASSETS  # in a SavedModel
 CLASS_NAMES = "class_names.txt"  # in ASSETS, a line for each class
 MODEL_CARD = "model_card.md"  # in ASSETS
 

@@ -14,7 +14,7 @@ from tf_simclr.checkpoints.checkpointer import Checkpointer
 from tf_simclr.checkpoints.teacher import Teacher
 from tf_simclr.checkpoints.weights import Weights
 from tf_simclr.config import Config
-from tf_simclr.data import datasets
+from tf_simclr.data import crop_check, datasets
 from tf_simclr.data.source import Source
 from tf_simclr.data.unreadable import find_unreadable
 from tf_simclr.errors import UserError
@@ -77,14 +77,20 @@ class Experiment:
         return optimizers.total_steps(self.settings.train, self.data.num_images)
 
     @property
+    def num_classes(self) -> int:
+        """Outputs of the linear head; 0: no head."""
+        head = self.objective.supervised_head
+        return head.units if head is not None else 0
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """The names of the linear head's outputs."""
-        head = self.objective.supervised_head
-        return pretrained.class_names_or_numbers(
-            head.units if head is not None else 0,
-            self.data.train_source.class_names,
-            self.teacher.class_names if self.teacher else (),
-        )
+        names = [self.data.train_source.class_names]
+        if self.teacher:
+            names.append(self.teacher.class_names)
+        if self.imported:
+            names.append(pretrained.saved_class_names(self.imported.directory))
+        return pretrained.class_names_or_numbers(self.num_classes, *names)
 
     @property
     def data_description(self) -> dict:
@@ -104,7 +110,7 @@ class Experiment:
         """The objective with the weights that it had before any training."""
         return make_objective(
             self.settings,
-            num_classes=num_classes(self.teacher or self.imported, self.data.train_source),
+            num_classes=self.num_classes,
             num_images=self.data.num_images,
             strategy=self.strategy,
         )
@@ -194,11 +200,17 @@ def build_experiment(
     eval_source = _load_evaluation_data(settings, data) if settings.mode.evaluates else None
     check_numbered(data, settings, directory)
     _warn_of_odd_settings(settings, data)
-    imported = load_imported(settings, directory, data.train_source) if alone else None
-    teacher = load_teacher(settings, data.train_source, strategy)
+    crop_check.warn_of_cropping(
+        eval_source or data.held_out or data.train_source, settings.preprocessing
+    )
+    imported = load_imported(settings, directory) if alone else None
+    teacher = None
+    if imported is None:
+        teacher = load_teacher(settings, data.train_source, strategy)
+    classes = num_classes(imported, teacher, data.train_source)
     objective = make_objective(
         settings,
-        num_classes=num_classes(teacher or imported, data.train_source),
+        num_classes=classes,
         num_images=data.num_images,
         strategy=strategy,
     )

@@ -1,6 +1,7 @@
 """Networks that exist before a run begins: weights that are evaluated only, and the teacher."""
 
 import tensorflow as tf
+from absl import logging
 
 from tf_simclr.checkpoints import pretrained, teacher
 from tf_simclr.checkpoints.teacher import Teacher
@@ -14,18 +15,15 @@ from tf_simclr.runs import files as run_files
 from tf_simclr.runs.directory import RunDirectory
 
 
-def load_imported(
-    settings: Config, directory: RunDirectory, train_source: Source
-) -> Weights | None:
+def load_imported(settings: Config, directory: RunDirectory) -> Weights | None:
     """The weights that --mode=eval evaluates where the run has none of its own, else None.
 
     Args:
         settings: the whole configuration, whose --checkpoint they are.
         directory: of the run.
-        train_source: the data, whose classes have to be those of the weights.
 
     Raises:
-        UserError: they are of another network, or of other classes.
+        UserError: they are of another network.
     """
     if settings.mode.trains or not settings.objective.checkpoint:
         return None
@@ -37,8 +35,6 @@ def load_imported(
         return None
     imported = Weights(settings.objective.checkpoint)
     pretrained.check_same_network(imported, settings)
-    class_names = pretrained.saved_class_names(imported.directory)
-    _check_classes("checkpoint", settings, train_source, imported.num_classes, class_names)
     return imported
 
 
@@ -62,40 +58,48 @@ def load_teacher(
         return None
     with strategy.scope():
         network = teacher.load(settings.objective.teacher_checkpoint, settings.data.image_size)
-    _check_classes(
-        "teacher_checkpoint", settings, train_source, network.num_classes, network.class_names
-    )
+    flag = "teacher_checkpoint"
+    difference = _other_classes(network.num_classes, network.class_names, train_source)
+    if difference:
+        raise UserError(f"--{flag}={settings.flat()[flag]}: {difference}; they must agree")
     return network
 
 
-def _check_classes(flag, settings, source, num_classes, class_names):
-    """Raises UserError if what `flag` names knows other classes than the data have."""
+def _other_classes(num_classes, class_names, source):
+    """In words, how the classes of a network are not those of a source; empty if they are."""
     if not source.num_labeled or not num_classes:
-        return
-    prefix = f"--{flag}={settings.flat()[flag]}"
+        return ""
     if num_classes != source.num_classes:
-        raise UserError(
-            f"{prefix}: it knows {num_classes} classes and {source.name} has "
-            f"{source.num_classes}; they must agree"
-        )
+        return f"it knows {num_classes} classes and {source.name} has {source.num_classes}"
     has_names = class_names != pretrained.numbered_names(num_classes)
     if len(class_names) != num_classes or not has_names:
-        return
+        return ""
     for index, (name, expected) in enumerate(zip(class_names, source.class_names)):
         if name != expected:
-            raise UserError(
-                f"{prefix}: its class {index} is {name}, that of {source.name} is {expected}; "
-                "they must agree"
-            )
+            return f"its class {index} is {name}, that of {source.name} is {expected}"
+    return ""
 
 
-def num_classes(known: Teacher | Weights | None, source: Source) -> int:
+def num_classes(imported: Weights | None, teacher: Teacher | None, source: Source) -> int:
     """Outputs of the linear head; 0: no head.
 
+    The head of imported weights is left out where it knows other classes than the data have.
+
     Args:
-        known: teacher or imported weights, which know how many classes there are, or None.
+        imported: weights from elsewhere, or None.
+        teacher: what distillation learns from, or None.
         source: what is trained on.
     """
-    if known is not None:
-        return known.num_classes
+    if imported is not None:
+        class_names = pretrained.saved_class_names(imported.directory)
+        difference = _other_classes(imported.num_classes, class_names, source)
+        if difference:
+            logging.warning(
+                "--checkpoint=%s: %s; its features are evaluated, its linear head is left out",
+                imported.path,
+                difference,
+            )
+        return 0 if difference else imported.num_classes
+    if teacher is not None:
+        return teacher.num_classes
     return source.num_classes if source.num_labeled else 0

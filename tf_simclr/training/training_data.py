@@ -135,7 +135,7 @@ def _saved_division(dataset, directories):
 def _check_no_labels_are_needed(source, settings, later):
     same_data = [other for other in later if other.data == settings.data]
     for stage in (settings, *same_data):
-        if objective_class(stage).labeled_only(stage):
+        if stage.mode.trains and objective_class(stage).labeled_only(stage):
             raise UserError(
                 f"--train_mode={stage.objective.train_mode}: {source.name}, split {source.split}, "
                 "has no labels; only pretraining and distillation work without"
@@ -147,7 +147,7 @@ def _make_batch_parts(source, settings, num_replicas):
     """(what every batch is made of, how many images there are to choose from)."""
     kind = objective_class(settings)
     batch_size = settings.train.train_batch_size
-    if kind.labeled_only(settings):
+    if kind.labeled_only(settings) and source.num_labeled:
         labeled = source.labeled()
         return [BatchPart(labeled, batch_size)], labeled.num_examples
     moved = source.facts.moved if source.facts else None

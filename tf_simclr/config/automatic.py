@@ -1,0 +1,59 @@
+"""Flags whose value `auto` follows from other flags: the preprocessing and the stem."""
+
+from typing import NamedTuple
+
+AUTO = "auto"
+SMALL_SIZE = 32  # up to this image size the CIFAR stem is used, and evaluation crops nothing
+
+
+class Preprocessing(NamedTuple):
+    """What is done to an image before the network sees it in evaluation.
+
+    Attributes:
+        size: height and width of the network's input in pixels.
+        eval_crop: a key of `data.augment.EVAL_CROPS`.
+        resizing: a key of `data.augment.RESIZINGS`.
+    """
+
+    size: int
+    eval_crop: str
+    resizing: str
+
+
+def is_small(image_size: int) -> bool:
+    """Whether images of this height and width count as small."""
+    return image_size <= SMALL_SIZE
+
+
+def resolve_stem(stem: str, image_size: int) -> str:
+    """The stem that `stem` means for images of this height and width: "cifar" or "imagenet"."""
+    if stem != AUTO:
+        return stem
+    return "cifar" if is_small(image_size) else "imagenet"
+
+
+def _eval_crop(flags):
+    return "centre" if flags["use_crop"] else "whole"
+
+
+def _resizing(flags):
+    return "antialias"
+
+
+def _stem(flags):
+    return resolve_stem(AUTO, flags["image_size"])
+
+
+# {flag: function of all flags -> what `auto` means}. Before this the run that is continued, then
+# the weights that are started from decide, see `inheritance`.
+AUTOMATIC = {"eval_crop": _eval_crop, "resizing": _resizing, "stem": _stem}
+
+
+def resolve(flags: dict) -> dict:
+    """The flags, of which none is `auto` where that follows from others.
+
+    Args:
+        flags: {flag name: value} of all flags.
+    """
+    derived = {name: derive(flags) for name, derive in AUTOMATIC.items() if flags[name] == AUTO}
+    return {**flags, **derived}

@@ -1,0 +1,134 @@
+"""What a configuration takes over from runs on disk and from the stages before. No TensorFlow."""
+
+import json
+
+from etils import epath
+
+from tf_simclr import config
+from tf_simclr.config.automatic import AUTO, AUTOMATIC
+from tf_simclr.config.config import Config
+from tf_simclr.config.recipes import CONFIG_FILE
+from tf_simclr.config.registry import TRAIN_MODES
+from tf_simclr.config.stages import BEST_DIRECTORY
+
+SAVED_MODEL_FILE = "saved_model.pb"
+ASSETS = "assets"  # in a SavedModel
+CHECKPOINT_INDEX = ".index"
+# What a network is besides its architecture; and what data a run is of.
+NETWORK_SECTIONS = ("model", "augment", "pretext")
+NETWORK_FLAGS = ("image_size", "eval_crop", "resizing", "train_mode")
+DATA_SECTIONS = ("data",)
+DATA_FLAGS = ("seed",)  # which also draws the labels that are used
+
+
+def saved_flags(path: str) -> dict | None:
+    """The flags beside weights, completed by what the run had of flags that are newer.
+
+    Args:
+        path: a run directory, a checkpoint's prefix or a SavedModel.
+
+    Returns:
+        {flag name: value}; None where there are none of this package.
+    """
+    try:
+        saved = json.loads((_folder_of(path) / CONFIG_FILE).read_text())
+        return config.build(config.completed(saved)).resolved()
+    except Exception:  # of a file or a bucket; what is wrong shows where the weights are read
+        return None
+
+
+def _folder_of(path):
+    """The folder in which the flags of weights lie."""
+    path = epath.Path(path)
+    if (path / SAVED_MODEL_FILE).exists():
+        return path / ASSETS
+    return path if path.is_dir() else path.parent
+
+
+def _is_of_original_release(path):
+    """Whether there are weights which have nothing of this package beside them."""
+    if saved_flags(path) is not None:
+        return False
+    try:
+        is_chain = any((epath.Path(path) / mode / CONFIG_FILE).exists() for mode in TRAIN_MODES)
+        exists = epath.Path(path).exists() or epath.Path(path + CHECKPOINT_INDEX).exists()
+        return exists and not is_chain
+    except Exception:  # of a bucket
+        return False
+
+
+def of_a_run(path: str, with_data: bool) -> dict:
+    """What a run is: its network, image size and preprocessing.
+
+    Args:
+        path: of its weights.
+        with_data: whether its data are meant, too.
+
+    Returns:
+        {flag name: value}, empty where nothing is known.
+    """
+    saved = saved_flags(path)
+    if saved is None:
+        return {}
+    sections = NETWORK_SECTIONS + (DATA_SECTIONS if with_data else ())
+    names = NETWORK_FLAGS + (DATA_FLAGS if with_data else ())
+    return {
+        name: saved[name]
+        for name, field in config.fields().items()
+        if field.section in sections or name in names
+    }
+
+
+def inherit(stages: list[dict]) -> tuple[list[Config], list[str]]:
+    """The configurations of stages, where `auto` is decided by a run if one decides it.
+
+    That is the run in model_dir, else what a stage starts from.
+
+    Args:
+        stages: {flag name: value} of each stage, in order, as said by the user.
+
+    Returns:
+        (a configuration for each stage, what was decided as lines to log).
+
+    Raises:
+        UserError: as `config.build`.
+    """
+    known = {}  # {run directory: flags} of the stages before
+    configs, notes = [], []
+    for values in stages:
+        new = config.build(values)
+        checkpoint = new.objective.checkpoint
+        # A run that is continued stays what it is, also if its start is gone by now.
+        own = saved_flags(new.train.model_dir) if new.train.model_dir else None
+        decided = own
+        if own is None:
+            decided = _flags_of_start(checkpoint, known) if checkpoint else {}
+        flags = _inherited(new, decided)
+        settings = new.replace(**flags)
+        configs.append(settings)
+        known[settings.train.model_dir] = settings.resolved()
+        if own is None and flags:
+            texts = ", ".join(f"--{name}={value}" for name, value in flags.items())
+            notes.append(f"{texts}, as --checkpoint={checkpoint} was trained")
+    return configs, notes
+
+
+def _inherited(settings, decided):
+    """{flag name: value} of what is `auto` and decided in another way than it would be else."""
+    said, alone = settings.flat(), settings.resolved()
+    inherited = {}
+    for name in AUTOMATIC:
+        if said[name] == AUTO and decided.get(name, alone[name]) != alone[name]:
+            inherited[name] = decided[name]
+    return inherited
+
+
+def _flags_of_start(checkpoint, known):
+    """What is known of the flags of what a stage starts from."""
+    stage = known.get(checkpoint.removesuffix(f"/{BEST_DIRECTORY}"))
+    if stage is not None:
+        return stage
+    saved = saved_flags(checkpoint)
+    if saved is not None:
+        return saved
+    return {"resizing": "original"} if _is_of_original_release(checkpoint) else {}
