@@ -5,12 +5,13 @@ import json
 
 from tf_simclr import config
 from tf_simclr.config import Config
+from tf_simclr.export import preprocessing_code
 from tf_simclr.runs import files as run_files
 
 # Paths of the machine it was trained on.
 HIDDEN_FLAGS = ("model_dir", "data_dir", "checkpoint", "teacher_checkpoint")
 # Flags outside the model section without which the network can't be built again.
-NETWORK_FLAGS = ("image_size", "train_mode", "pretext")
+NETWORK_FLAGS = ("image_size", "eval_crop", "resizing", "train_mode", "pretext")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,11 +59,10 @@ curl -d "{\"instances\": [{\"b64\": \"$(base64 -w0 image.jpg)\"}]}" \
 
 def asset_files(description: ModelDescription) -> dict[str, str]:
     """{name: text} of the files in the assets of an export."""
-    fields = config.fields()
+    resolved = description.settings.resolved()
     network_flags = {
-        name: value
-        for name, value in description.settings.flat().items()
-        if fields[name].section == "model" or name in NETWORK_FLAGS
+        **dataclasses.asdict(description.settings.model),
+        **{name: resolved[name] for name in NETWORK_FLAGS},
     }
     contents = {
         run_files.CONFIG: network_flags,
@@ -98,9 +98,8 @@ This model {purpose}. {_origin(description)}
 ## Input and output
 
 - Signature `serving_default`: `image_bytes`, string [B], encoded images of any size (JPEG, PNG,
-  BMP, GIF). They are decoded, {_cropping(size)}
-  resized to {size} x {size} pixels (bicubic) and scaled to [0, 1] inside. Output: `embedding`
-  float32 [B, C]{_outputs(num_classes)}.
+  BMP, GIF). They are decoded and preprocessed inside, see below. Output: `embedding` float32
+  [B, C]{_outputs(num_classes)}.
 - `images`: float32 [B, {size}, {size}, 3] in [0, 1], RGB, as `preprocess` makes them of encoded
   images; the same outputs.
 - `images_uint8`: uint8 [B, H, W, 3], RGB, preprocessed inside; the same outputs. `embed`: as
@@ -109,6 +108,15 @@ This model {purpose}. {_origin(description)}
 - The model itself, `m(images)`: the embedding; `m(images, trainable=False)`: all endpoints by name.
   `training=True` or `trainable=True` moves the statistics of batch norm. `m.trainable_variables`
   are the encoder's, `m.head_variables` those of the heads, `m.variables` all.
+
+## Preprocessing
+
+Images are {preprocessing_code.words(settings.preprocessing)}.
+In PIL and NumPy, for programs that call the model with images of their own:
+
+```python
+{preprocessing_code.code(settings.preprocessing)}
+```
 
 {LOADING}
 
@@ -151,14 +159,6 @@ def _metrics_table(metrics):
     return "\n".join(lines) if len(lines) > 2 else "Not evaluated."
 
 
-def _cropping(size):
-    from tf_simclr.data import augment  # late: this module needs no TensorFlow otherwise
-
-    if size > augment.UNCROPPED_SIZE:
-        return f"cut to the central {augment.CROP_PROPORTION:g} of the shorter side,"
-    return "not cropped,"
-
-
 def _outputs(num_classes):
     if not num_classes:
         return ""
@@ -173,7 +173,7 @@ def _configuration(settings):
     defaults = Config().flat()
     fields = config.fields()
     flags = {}
-    for name, value in settings.flat().items():
+    for name, value in settings.resolved().items():
         is_shown = fields[name].fixed and name not in HIDDEN_FLAGS
         if is_shown and value != defaults[name]:
             flags[name] = value
