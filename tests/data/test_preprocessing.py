@@ -40,6 +40,13 @@ def test_reduced_images_are_those_of_pillow(height, width):
     np.testing.assert_allclose(resized, by_pillow(image, 32, 32), atol=0.02)
 
 
+@pytest.mark.parametrize(("height", "width"), SIZES)
+def test_both_axes_in_turn_are_the_bits_of_one_call(height, width):
+    image = tf.constant(picture(height, width))
+    expected = tf.image.resize(image, [32, 32], "bicubic", antialias=True)
+    np.testing.assert_array_equal(augment.resize(image, 32), expected)
+
+
 @pytest.mark.parametrize("side", [8, 15, 28, 32])
 def test_enlarged_images_keep_their_bits(side):
     """Digits and CIFAR at their size or above: as before there was antialiasing."""

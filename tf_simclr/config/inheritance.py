@@ -99,15 +99,15 @@ def inherit(stages: list[dict]) -> tuple[list[Config], list[str]]:
         new = config.build(values)
         checkpoint = new.objective.checkpoint
         # A run that is continued stays what it is, also if its start is gone by now.
-        own = saved_flags(new.train.model_dir) if new.train.model_dir else None
-        decided = own
-        if own is None:
+        continued = saved_flags(new.train.model_dir) if new.train.model_dir else None
+        decided = continued
+        if continued is None:
             decided = _flags_of_start(checkpoint, known) if checkpoint else {}
         flags = _inherited(new, decided)
         settings = new.replace(**flags)
         configs.append(settings)
         known[settings.train.model_dir] = settings.resolved()
-        if own is None and flags:
+        if continued is None and flags:
             texts = ", ".join(f"--{name}={value}" for name, value in flags.items())
             notes.append(f"{texts}, as --checkpoint={checkpoint} was trained")
     return configs, notes
@@ -115,10 +115,10 @@ def inherit(stages: list[dict]) -> tuple[list[Config], list[str]]:
 
 def _inherited(settings, decided):
     """{flag name: value} of what is `auto` and decided in another way than it would be else."""
-    said, alone = settings.flat(), settings.resolved()
+    flags, derived = settings.flat(), settings.resolved()
     inherited = {}
     for name in AUTOMATIC:
-        if said[name] == AUTO and decided.get(name, alone[name]) != alone[name]:
+        if flags[name] == AUTO and decided.get(name, derived[name]) != derived[name]:
             inherited[name] = decided[name]
     return inherited
 
