@@ -176,3 +176,13 @@ def test_a_file_that_is_no_configuration_is_none(tmp_path, text):
     (tmp_path / "flags.json").write_text(text)
     assert inheritance.saved_flags(str(tmp_path)) is None
     assert inheritance.of_a_run(str(tmp_path), with_data=True) == {}
+
+
+@pytest.mark.parametrize(("dataset", "expected"), [("folder:A", "simple"), ("folder:B", "auto")])
+def test_the_layout_of_folders_comes_from_runs_of_the_same_data_set(tmp_path, dataset, expected):
+    """Runs from before the flag keep their division; other folders are understood anew."""
+    saved = {"dataset": "folder:A"}
+    (tmp_path / "flags.json").write_text(json.dumps(saved))
+    start = {"train_mode": "finetune", "checkpoint": str(tmp_path), "dataset": dataset}
+    (settings,), _ = inheritance.inherit([start])
+    assert settings.data.folder_layout == expected

@@ -1,4 +1,4 @@
-"""Flags whose value `auto` follows from other flags: the preprocessing and the stem."""
+"""Flags whose value `auto` follows from others, or from runs: preprocessing, stem, folders."""
 
 from typing import NamedTuple
 
@@ -44,9 +44,19 @@ def _stem(flags):
     return resolve_stem(AUTO, flags["image_size"])
 
 
+def _folder_layout(flags):
+    return "recognized"
+
+
 # {flag: function of all flags -> what `auto` means}. Before this the run that is continued, then
 # the weights that are started from decide, see `inheritance`.
-AUTOMATIC = {"eval_crop": _eval_crop, "resizing": _resizing, "stem": _stem}
+AUTOMATIC = {
+    "eval_crop": _eval_crop,
+    "resizing": _resizing,
+    "stem": _stem,
+    "folder_layout": _folder_layout,
+}
+OF_A_DATASET = ("folder_layout",)  # decided only by runs with the same data set
 
 
 def resolve(flags: dict) -> dict:

@@ -5,7 +5,7 @@ import json
 from etils import epath
 
 from tf_simclr import config
-from tf_simclr.config.automatic import AUTO, AUTOMATIC
+from tf_simclr.config.automatic import AUTO, AUTOMATIC, OF_A_DATASET
 from tf_simclr.config.config import Config
 from tf_simclr.config.recipes import CONFIG_FILE
 from tf_simclr.config.registry import TRAIN_MODES
@@ -116,8 +116,11 @@ def inherit(stages: list[dict]) -> tuple[list[Config], list[str]]:
 def _inherited(settings, decided):
     """{flag name: value} of what is `auto` and decided in another way than it would be else."""
     flags, derived = settings.flat(), settings.resolved()
+    is_same_dataset = decided.get("dataset") == flags["dataset"]
     inherited = {}
     for name in AUTOMATIC:
+        if name in OF_A_DATASET and not is_same_dataset:
+            continue
         if flags[name] == AUTO and decided.get(name, derived[name]) != derived[name]:
             inherited[name] = decided[name]
     return inherited
