@@ -33,6 +33,7 @@ def load(path: str, image_size: int | None = None) -> "Model":
         trained.network.predictions,
         _with_size(trained.settings.preprocessing, image_size),
         lambda num_classes: trained.class_names,
+        trained.settings.value_range,
     )
 
 
@@ -43,9 +44,10 @@ def _with_size(preprocessing, image_size):
 def _load_saved_model(path, image_size):
     assets = epath.Path(path) / run_files.ASSETS
     saved = run_files.read_json(assets / run_files.CONFIG)
-    preprocessing = PUBLISHED_PREPROCESSING
+    preprocessing, value_range = PUBLISHED_PREPROCESSING, None
     if saved is not None:
-        preprocessing = config.build(config.completed(saved)).preprocessing
+        settings = config.build(config.completed(saved))
+        preprocessing, value_range = settings.preprocessing, settings.value_range
     preprocessing = _with_size(preprocessing, image_size)
     with pretrained.expect_saved_model(str(path), "final_avg_pool"):
         module = tf.saved_model.load(str(path))
@@ -57,7 +59,7 @@ def _load_saved_model(path, image_size):
             saved_names = pretrained.saved_class_names(assets)
             return pretrained.class_names_or_numbers(num_classes, saved_names)
 
-        return Model(network, preprocessing, class_names)
+        return Model(network, preprocessing, class_names, value_range)
 
 
 class Model:
@@ -74,15 +76,23 @@ class Model:
         network: a function of images float32 [B, H, W, 3] -> {name: float32 [B, ...]}.
         preprocessing: what is done to images that are not float32.
         class_names: a function of the number of classes -> their names.
+        value_range: of image files with 16 bits, see `data.decoding.decode`.
 
     Attributes:
         image_size: height and width in pixels that images are brought to.
         class_names: names of the classes, empty if it predicts none.
     """
 
-    def __init__(self, network, preprocessing: Preprocessing, class_names):
+    def __init__(
+        self,
+        network,
+        preprocessing: Preprocessing,
+        class_names,
+        value_range: tuple[float, float] | None,
+    ):
         spec = tf.TensorSpec([None, None, None, 3], tf.float32)
         self._preprocessing = preprocessing
+        self._value_range = value_range
         self.image_size = preprocessing.size
         self._network = tf.function(network, input_signature=[spec], autograph=False)
         outputs = self._network.get_concrete_function().structured_outputs
@@ -149,7 +159,7 @@ class Model:
         if not len(images):
             raise ValueError("there are no images")
         if isinstance(images[0], (str, bytes, os.PathLike)):
-            return np.stack([self._resize(_decode(image)) for image in images])
+            return np.stack([self._resize(_decode(image, self._value_range)) for image in images])
         shapes = {np.shape(image) for image in images}
         if any(len(shape) != 3 or shape[-1] != 3 for shape in shapes):
             raise ValueError(
@@ -181,7 +191,7 @@ def _checked_floats(images):
     return images
 
 
-def _decode(image):
+def _decode(image, value_range):
     """An image file, or its content, as uint8 [H, W, 3]."""
     is_content = isinstance(image, bytes)
     try:
@@ -189,7 +199,7 @@ def _decode(image):
             contents = tf.constant(image)
         else:
             contents = tf.io.read_file(foreign_images.usable_path(os.fspath(image)))
-        return decoding.decode(decoding.checked(contents, MAX_PIXELS))
+        return decoding.decode(decoding.checked(contents, MAX_PIXELS), value_range)
     except (UserError, OSError, tf.errors.OpError) as error:
         name = "these bytes" if is_content else os.fspath(image)
         is_of_decoder = isinstance(error, tf.errors.OpError)

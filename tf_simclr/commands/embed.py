@@ -1,5 +1,7 @@
 """Embeds images with a trained network: features, predictions and nearest neighbors in a file."""
 
+import dataclasses
+
 import numpy as np
 from absl import logging
 from etils import epath
@@ -67,6 +69,8 @@ def _write_error(output, error):
 def _compute_columns(model, settings, strategy):
     """The columns but for the neighbors: {name: array [N, ...]} over all splits."""
     preprocessing = model.settings.preprocessing
+    value_range = model.settings.data.value_range
+    data = dataclasses.replace(settings.data, value_range=value_range)
 
     def example(image, label):
         return {"image": augment.eval_image(image, *preprocessing), "label": label}
@@ -79,10 +83,10 @@ def _compute_columns(model, settings, strategy):
     )
     splits = [settings.embed.embed_split]
     if not settings.embed.embed_split:
-        splits = datasets.splits(settings.data)
+        splits = datasets.splits(data)
     columns_of_splits = []
     for split in splits:
-        source = datasets.load(settings.data, split, "embed_split")
+        source = datasets.load(data, split, "embed_split")
         crop_check.warn_of_cropping(source, preprocessing)
         arrays = compute(source, f"embedding, {split}")
         columns_of_splits.append(_columns_of_split(source, split, arrays, model.class_names))

@@ -3,6 +3,9 @@
 from typing import NamedTuple
 
 AUTO = "auto"
+FULL_RANGE = "0,65535"
+TOP_BYTE = "top_byte"
+MAX_UINT16 = 2**16 - 1
 SMALL_SIZE = 32  # up to this image size the CIFAR stem is used, and evaluation crops nothing
 
 
@@ -18,6 +21,20 @@ class Preprocessing(NamedTuple):
     size: int
     eval_crop: str
     resizing: str
+
+
+def limits_of(value_range: str) -> tuple[float, float] | None:
+    """The numbers of --value_range; None where the upper 8 bits are taken.
+
+    Raises:
+        ValueError: it is none of the values that the flag accepts.
+    """
+    if value_range == TOP_BYTE:
+        return None
+    low, high = map(float, (FULL_RANGE if value_range == AUTO else value_range).split(","))
+    if not 0 <= low < high <= MAX_UINT16:
+        raise ValueError
+    return low, high
 
 
 def is_small(image_size: int) -> bool:
@@ -44,6 +61,10 @@ def _stem(flags):
     return resolve_stem(AUTO, flags["image_size"])
 
 
+def _value_range(flags):
+    return FULL_RANGE
+
+
 def _folder_layout(flags):
     return "recognized"
 
@@ -55,6 +76,7 @@ AUTOMATIC = {
     "resizing": _resizing,
     "stem": _stem,
     "folder_layout": _folder_layout,
+    "value_range": _value_range,
 }
 OF_A_DATASET = ("folder_layout",)  # decided only by runs with the same data set
 

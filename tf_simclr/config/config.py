@@ -69,6 +69,11 @@ class Config:
         flags = self.resolved()
         return Preprocessing(flags["image_size"], flags["eval_crop"], flags["resizing"])
 
+    @property
+    def value_range(self) -> tuple[float, float] | None:
+        """Of images with 16 bits, the values that become 0 and 255, see `decoding.decode`."""
+        return automatic.limits_of(self.data.value_range)
+
     def replace(self, **flags) -> "Config":
         """The same configuration with these flags changed."""
         return build({**self.flat(), **flags})

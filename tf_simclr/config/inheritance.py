@@ -16,7 +16,7 @@ ASSETS = "assets"  # in a SavedModel
 CHECKPOINT_INDEX = ".index"
 # What a network is besides its architecture; and what data a run is of.
 NETWORK_SECTIONS = ("model", "augment", "pretext")
-NETWORK_FLAGS = ("image_size", "eval_crop", "resizing", "train_mode")
+NETWORK_FLAGS = ("image_size", "eval_crop", "resizing", "value_range", "train_mode")
 DATA_SECTIONS = ("data",)
 DATA_FLAGS = ("seed",)  # which also draws the labels that are used
 

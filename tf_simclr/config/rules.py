@@ -4,6 +4,7 @@ Flags come as a dict {flag name: value}, since those that are saved with a run h
 same rules as those of a `Config`.
 """
 
+from tf_simclr.config.automatic import AUTO, TOP_BYTE, limits_of
 from tf_simclr.config.registry import ENCODER_LAYERS, MODES
 from tf_simclr.config.values import as_text
 from tf_simclr.errors import UserError, did_you_mean
@@ -133,7 +134,18 @@ def _selected_head_layer_exists(flags):
         )
 
 
+def _value_range_is_a_range(flags):
+    try:
+        limits_of(flags["value_range"])
+    except ValueError:
+        raise UserError(
+            f"--value_range={flags['value_range']}: two numbers from 0 to 65535 are expected, the "
+            f"smaller one first, e.g. --value_range=0,4095; or {AUTO} or {TOP_BYTE}"
+        ) from None
+
+
 RULES = (
+    _value_range_is_a_range,
     _ranges_ascend,
     _labels_are_chosen_one_way,
     _linear_head_starts_one_way,

@@ -36,6 +36,13 @@ class DataConfig:
         choices=("auto", "recognized", "simple"),
         before="simple",
     )
+    value_range: str = setting(
+        "auto",
+        "of images with 16 bits a value LOW,HIGH, which become black and white; top_byte: their "
+        "upper 8 bits, as before this flag existed; auto: as the run or the checkpoint, else the "
+        "range of the training images",
+        before="top_byte",
+    )
     train_split: str = setting("train", "split to train on")
     eval_split: str = setting("validation", "split to evaluate on; never trained on", fixed=False)
     cache_dataset: bool = setting(

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from tf_simclr.config.automatic import limits_of
 from tf_simclr.config.sections import DataConfig
 from tf_simclr.data import folders, foreign_images, tfds_features
 from tf_simclr.data.image import DecodedImage, EncodedImage
@@ -78,8 +79,8 @@ def _folder_source(data, split, find_images):
     )
 
 
-def _open_file(path):
-    return EncodedImage(tf.io.read_file(path))
+def _open_file(path, value_range=None):
+    return EncodedImage(tf.io.read_file(path), value_range)
 
 
 class _Splits(dict):
@@ -262,6 +263,8 @@ def load(
         UserError: an unknown data set or split, no readable image, nothing to download from.
     """
     source = require_split(data, split, splits(data, moved), flag)()
+    if source.open is not DecodedImage:
+        source = source.with_value_range(limits_of(data.value_range))
     if data.labels == folders.NO_LABELS:
         source = dataclasses.replace(source.without_labels(), class_names=())
     logging.info(

@@ -17,6 +17,8 @@ PALETTE = (
 )
 # With what has to come first in it, else a reader may find another size than is read here.
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
+PNG_BIT_DEPTH = 24  # position of the number of bits of a value
+PNG_16_BIT_START = PNG_BIT_DEPTH + 1  # so many bytes tell a PNG of 16 bits
 BMP_SIGNATURE = b"BM"
 GIF_SIGNATURE = b"GIF8"
 WEBP_SIGNATURE = b"WEBP"
@@ -32,27 +34,37 @@ GIF_FRAME = 0x2C
 GIF_TRAILER = b"\x3b"
 
 
-def decode(contents: tf.Tensor) -> tf.Tensor:
+def decode(contents: tf.Tensor, value_range: tuple[float, float] | None = None) -> tf.Tensor:
     """Decodes an image (JPEG, PNG, BMP, WebP, the first frame of a GIF; gray, RGB or with alpha).
 
     It is turned upright by its EXIF orientation.
 
     Args:
         contents: scalar string.
+        value_range: of images with 16 bits a value, those that become 0 and 255; None: the upper 8
+            bits are taken.
 
     Returns:
         uint8 [H, W, 3].
     """
-    return orientation.turn_upright(decode_stored(contents), orientation.exif_orientation(contents))
+    image = _decode_stored(contents, value_range)
+    return orientation.turn_upright(image, orientation.exif_orientation(contents))
 
 
-def decode_stored(contents: tf.Tensor) -> tf.Tensor:
+def _decode_stored(contents, value_range):
     """As `decode`, in the orientation in which the image is stored."""
 
-    def decode_other():
+    def decode_8_bit():
         is_gif = starts_with(contents, GIF_SIGNATURE)
         single = tf.cond(is_gif, lambda: _first_frame(contents)[0], lambda: contents)
-        image = tf.io.decode_image(single, expand_animations=False)  # [H, W, 1 to 4]
+        return tf.io.decode_image(single, expand_animations=False)  # [H, W, 1 to 4]
+
+    def decode_other():
+        image = tf.cond(
+            _is_16_bit_png(contents) & (value_range is not None),
+            lambda: _decode_16_bit(contents, value_range or (0, 1)),
+            decode_8_bit,
+        )
         is_gray = tf.shape(image)[-1] < 3
         return tf.cond(is_gray, lambda: tf.repeat(image[..., :1], 3, -1), lambda: image[..., :3])
 
@@ -60,6 +72,19 @@ def decode_stored(contents: tf.Tensor) -> tf.Tensor:
         tf.io.is_jpeg(contents), lambda: tf.io.decode_jpeg(contents, channels=3), decode_other
     )
     return tf.ensure_shape(image, [None, None, 3])
+
+
+def _is_16_bit_png(contents):
+    has_16_bits = number(contents, PNG_BIT_DEPTH, 1) == 16
+    return starts_with(contents, PNG_SIGNATURE) & has_16_bits
+
+
+def _decode_16_bit(contents, value_range):
+    """uint8 [H, W, 1 to 4] of a PNG of 16 bits, whose values are scaled and cut off."""
+    low, high = value_range
+    values = tf.cast(tf.io.decode_png(contents, dtype=tf.uint16), tf.float32)
+    scaled = (values - low) * (255 / (high - low))
+    return tf.cast(tf.clip_by_value(tf.math.rint(scaled), 0.0, 255.0), tf.uint8)
 
 
 def checked(contents: tf.Tensor, max_pixels: int) -> tf.Tensor:

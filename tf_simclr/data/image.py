@@ -47,14 +47,16 @@ class EncodedImage:
 
     Args:
         contents: scalar string.
+        value_range: see `decoding.decode`.
     """
 
-    def __init__(self, contents: tf.Tensor):
+    def __init__(self, contents: tf.Tensor, value_range: tuple[float, float] | None = None):
         self._contents = contents
+        self._value_range = value_range
         self._is_jpeg = tf.io.is_jpeg(contents)
         self._orientation = orientation.exif_orientation(contents)
         blank = tf.zeros([0, 0, 3], tf.uint8)
-        other = tf.cond(self._is_jpeg, lambda: blank, lambda: decoding.decode(contents))
+        other = tf.cond(self._is_jpeg, lambda: blank, self.whole)
         self._other = tf.ensure_shape(other, [None, None, 3])  # image of another format
 
     def shape(self) -> tf.Tensor:
@@ -68,7 +70,7 @@ class EncodedImage:
 
     def whole(self) -> tf.Tensor:
         """The image, uint8 [H, W, 3]."""
-        return decoding.decode(self._contents)
+        return decoding.decode(self._contents, self._value_range)
 
     def crops(self, boxes: list) -> list[tf.Tensor]:
         """Crops of the image; arguments and result as those of `DecodedImage.crops`."""

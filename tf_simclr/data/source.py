@@ -6,6 +6,7 @@ memory through a shuffle buffer.
 """
 
 import dataclasses
+import functools
 import hashlib
 import os
 from collections.abc import Callable
@@ -78,6 +79,10 @@ class Source:
     def decode(self, record) -> tf.Tensor:
         """The whole image of a record, uint8 [H, W, 3]."""
         return self.open(record).whole()
+
+    def with_value_range(self, value_range: tuple[float, float] | None) -> "Source":
+        """The same examples, with images of 16 bits scaled by a range, see `decoding.decode`."""
+        return dataclasses.replace(self, open=functools.partial(self.open, value_range=value_range))
 
     def names_of(self, index: np.ndarray) -> list[str]:
         """What the user knows the examples `index` (int64 [n]) by."""

@@ -11,7 +11,7 @@ from tf_simclr.runs import files as run_files
 # Paths of the machine it was trained on.
 HIDDEN_FLAGS = ("model_dir", "data_dir", "checkpoint", "teacher_checkpoint")
 # Flags outside the model section without which the network can't be built again.
-NETWORK_FLAGS = ("image_size", "eval_crop", "resizing", "train_mode", "pretext")
+NETWORK_FLAGS = ("image_size", "eval_crop", "resizing", "value_range", "train_mode", "pretext")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,6 +112,7 @@ This model {purpose}. {_origin(description)}
 ## Preprocessing
 
 Images are {preprocessing_code.words(settings.preprocessing)}.
+{_sixteen_bits(settings)}
 In PIL and NumPy, for programs that call the model with images of their own:
 
 ```python
@@ -128,6 +129,16 @@ Flags that differ from their defaults:
 {_configuration(settings)}
 ```
 """
+
+
+def _sixteen_bits(settings):
+    """What becomes of images with 16 bits a value, in words."""
+    if settings.value_range is None:
+        return "Of files with 16 bits a value the upper 8 are taken."
+    low, high = settings.value_range
+    return (
+        f"Of files with 16 bits a value {low:g} is black and {high:g} white; the rest is cut off."
+    )
 
 
 def _origin(description):

@@ -37,9 +37,7 @@ def write(network, class_names: tuple[str, ...], path, max_pixels: int):
     module.trainable_variables = [v.value for v in network.encoder.trainable_variables]
     module.head_variables = [v.value for layer in layers[1:] for v in layer.trainable_variables]
     module.regularization_losses = regularization_losses(network)
-    signatures = _Signatures(
-        endpoints[False], network.settings.preprocessing, class_names, max_pixels
-    )
+    signatures = _Signatures(endpoints[False], network.settings, class_names, max_pixels)
     tf.saved_model.save(module, str(path), signatures=signatures.functions())
 
 
@@ -95,9 +93,10 @@ def regularization_losses(network) -> list:
 class _Signatures:
     """The functions that a served model answers requests with."""
 
-    def __init__(self, endpoints, preprocessing, class_names, max_pixels):
+    def __init__(self, endpoints, settings, class_names, max_pixels):
         self._endpoints = endpoints
-        self._preprocessing = preprocessing
+        self._preprocessing = settings.preprocessing
+        self._value_range = settings.value_range
         self._class_names = class_names
         self._max_pixels = max_pixels
         preprocess = tf.function(self._preprocess, input_signature=[IMAGE_BYTES], autograph=False)
@@ -156,7 +155,7 @@ class _Signatures:
 
     def _decode(self, contents):
         checked = decoding.checked(contents, self._max_pixels)
-        return self._resize(decoding.decode(checked))
+        return self._resize(decoding.decode(checked, self._value_range))
 
     def _resize(self, image):
         return augment.eval_image(image, *self._preprocessing)

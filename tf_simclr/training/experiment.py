@@ -197,6 +197,9 @@ def build_experiment(
         later=later,
         num_replicas=strategy.num_replicas_in_sync,
     )
+    if data.value_range != settings.data.value_range:
+        settings = settings.replace(value_range=data.value_range)
+        directory = RunDirectory(settings.train.model_dir, settings)
     eval_source = _load_evaluation_data(settings, data) if settings.mode.evaluates else None
     check_numbered(data, settings, directory)
     _warn_of_odd_settings(settings, data)

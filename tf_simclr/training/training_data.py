@@ -9,7 +9,8 @@ from absl import logging
 from etils import epath
 
 from tf_simclr.config import Config
-from tf_simclr.data import datasets, holdout, label_subset, mixture
+from tf_simclr.config.automatic import FULL_RANGE
+from tf_simclr.data import datasets, holdout, label_subset, mixture, value_range
 from tf_simclr.data.mixture import BatchPart
 from tf_simclr.data.source import Indexed, Source
 from tf_simclr.errors import UserError
@@ -28,6 +29,7 @@ class TrainingData:
         batch_parts: what every batch is made of.
         num_available: images that there are; a run may train on a draw of them.
         label_subset: which labels are used, for `labels.json`; None where all are.
+        value_range: what --value_range means for these images.
     """
 
     train_source: Source
@@ -35,6 +37,7 @@ class TrainingData:
     batch_parts: list[BatchPart]
     num_available: int
     label_subset: dict | None
+    value_range: str
 
     @property
     def division(self) -> dict | None:
@@ -84,6 +87,11 @@ def load_training_data(
     directories = _earlier_directories(settings, directory, related)
     moved = _saved_division(settings.data.dataset, directories)
     source = datasets.load(settings.data, settings.data.train_split, moved=moved)
+    settled = value_range.settle(settings.data.value_range, source)
+    if settled != settings.data.value_range:
+        settings = settings.replace(value_range=settled)
+        if settled != FULL_RANGE:
+            source = source.with_value_range(settings.value_range)
     saved = _saved(run_files.LABELS, directories)
     source, subset = label_subset.restrict(source, settings.data, settings.train.seed, saved)
     if not source.num_labeled:
@@ -94,7 +102,7 @@ def load_training_data(
         fraction = settings.eval.holdout_fraction
         source, held_out = holdout.split(source, fraction, settings.train.seed)
     batch_parts, num_available = _make_batch_parts(source, settings, num_replicas)
-    return TrainingData(source, held_out, batch_parts, num_available, subset)
+    return TrainingData(source, held_out, batch_parts, num_available, subset, settled)
 
 
 def _check_splits(settings, later):

@@ -1,0 +1,93 @@
+"""Images of 16 bits a value: which of their values become black and white.
+
+Microscopes, X-ray and depth cameras write 10 to 14 bits into 16, so that the upper 8 are nearly
+black. Values are scaled by the range that the training images have.
+"""
+
+import itertools
+import os
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from tf_simclr.config.automatic import AUTO, FULL_RANGE
+from tf_simclr.data.decoding import PNG_16_BIT_START, PNG_BIT_DEPTH, PNG_SIGNATURE
+from tf_simclr.data.source import Indexed, Source
+
+MAX_IMAGES = 1000  # that the range is taken from; of more a seeded draw
+MAX_STREAMED = 200  # the first ones of a stream, whose files are in random order
+
+
+def settle(value_range: str, source: Source) -> str:
+    """What `--value_range` means for the training images; the log says what was measured.
+
+    Args:
+        value_range: the flag.
+        source: the training images.
+
+    Returns:
+        The flag's value without "auto".
+    """
+    if value_range != AUTO:
+        return value_range
+    contents = _contents_of_16_bit_images(source)
+    ranges = [_range_of(content) for content in contents]
+    ranges = [limits for limits in ranges if limits is not None]
+    if not ranges:
+        return FULL_RANGE
+    lows, highs = zip(*ranges)
+    low, high = min(lows), max(highs)
+    if low == high:
+        return FULL_RANGE
+    logging.warning(
+        "%s: images with 16 bits a value: %d (black) to %d (white), the range of %d of them; it is "
+        "kept with the run and its exports. --value_range=LOW,HIGH gives another",
+        source.name,
+        low,
+        high,
+        len(ranges),
+    )
+    return f"{low},{high}"
+
+
+def _contents_of_16_bit_images(source):
+    """The contents of some of a source's PNG files of 16 bits."""
+    if not isinstance(source, Indexed):
+        records = source.read(None).take(MAX_STREAMED).as_numpy_iterator()
+        return [record for _, record, _ in records if _is_16_bit(record)]
+    if source.records.dtype.kind not in "OU":  # decoded images
+        return []
+    order = np.random.default_rng(0).permutation(source.num_examples)
+    is_chosen = (index for index in order if _is_16_bit(_header(source, index)))
+    return [_content(source, index) for index in itertools.islice(is_chosen, MAX_IMAGES)]
+
+
+def _header(source, index):
+    return _content(source, index, PNG_16_BIT_START)
+
+
+def _content(source, index, size=-1):
+    """The first `size` bytes of an image file, or all; none of a file that is gone."""
+    record = source.records[index]
+    if not source.by_path:
+        return record if size < 0 else record[:size]
+    try:
+        with open(os.fsencode(record), "rb") as file:
+            return file.read(size)
+    except OSError:
+        return b""
+
+
+def _is_16_bit(content):
+    is_png = content.startswith(PNG_SIGNATURE)
+    return is_png and content[PNG_BIT_DEPTH:PNG_16_BIT_START] == b"\x10"
+
+
+def _range_of(content):
+    """(least, greatest) value of a PNG of 16 bits; None if it can't be decoded."""
+    try:
+        values = tf.io.decode_png(content, dtype=tf.uint16).numpy()
+    except tf.errors.OpError:
+        return None
+    return int(values.min()), int(values.max())
