@@ -205,8 +205,10 @@ def write_mutated(folder, number, chance):
 
 
 def decodable(folder):
-    """How many images can be decoded whole and have at most 10^8 pixels."""
+    """How many images can be decoded whole and do not have too many pixels."""
     import tensorflow as tf
+
+    from tf_simclr.data.decoding import JPEG_ALLOWANCE, MAX_PIXELS
 
     good = 0
     for file in sorted(folder.rglob("*.*")):
@@ -215,7 +217,9 @@ def decodable(folder):
             continue
         with contextlib.suppress(tf.errors.OpError, ValueError):
             image = tf.io.decode_image(content, channels=3, expand_animations=False)
-            good += int(tf.size(image)) <= 3 * 10**8
+            is_jpeg = content.startswith(b"\xff\xd8")
+            limit = MAX_PIXELS * (JPEG_ALLOWANCE if is_jpeg else 1)
+            good += int(tf.size(image)) <= 3 * limit
     return good
 
 

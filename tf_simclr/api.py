@@ -16,7 +16,6 @@ from tf_simclr.models.network import with_predictions
 from tf_simclr.runs import files as run_files
 
 BATCH_SIZE = 32  # images that go through the network at once
-MAX_PIXELS = 2**30
 # Of the published SavedModels of the original SimCLR release, which do not say it.
 PUBLISHED_PREPROCESSING = Preprocessing(224, "centre", "original")
 
@@ -199,7 +198,7 @@ def _decode(image, value_range):
             contents = tf.constant(image)
         else:
             contents = tf.io.read_file(foreign_images.usable_path(os.fspath(image)))
-        return decoding.decode(decoding.checked(contents, MAX_PIXELS), value_range)
+        return decoding.decode(decoding.checked(contents), value_range=value_range)
     except (UserError, OSError, tf.errors.OpError) as error:
         name = "these bytes" if is_content else os.fspath(image)
         is_of_decoder = isinstance(error, tf.errors.OpError)

@@ -58,11 +58,13 @@ def test_digits_have_no_range():
 def test_values_are_scaled_and_cut_off():
     for values in (twelve_bit(0), twelve_bit(0, 60000)):
         contents = tf.io.encode_png(values[..., None])
-        image = decoding.decode(contents, (LOW, HIGH))
+        image = decoding.decode(contents, value_range=(LOW, HIGH))
         np.testing.assert_array_equal(image, np.repeat(scaled(values)[..., None], 3, -1))
         np.testing.assert_array_equal(decoding.decode(contents)[..., 0], values // 256)
     eight_bit = tf.io.encode_png(np.full((4, 4, 3), 77, np.uint8))
-    np.testing.assert_array_equal(decoding.decode(eight_bit, (LOW, HIGH)), np.full((4, 4, 3), 77))
+    np.testing.assert_array_equal(
+        decoding.decode(eight_bit, value_range=(LOW, HIGH)), np.full((4, 4, 3), 77)
+    )
 
 
 @pytest.mark.usefixtures("shallow")

@@ -379,9 +379,9 @@ class ExportConfig:
         1, "newest exports kept of each format (0: all)", low=0, fixed=False
     )
     serving_max_pixels: int = setting(
-        2**24,
+        2**25,
         "images with more pixels are refused by the signatures of the SavedModel before they are "
-        "decoded",
+        "decoded; JPEGs of up to three times as many are decoded at half their size or less",
         low=1,
         fixed=False,
     )

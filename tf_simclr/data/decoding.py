@@ -8,9 +8,14 @@ import re
 
 import tensorflow as tf
 
-from tf_simclr.data import orientation
+from tf_simclr.data import jpeg, orientation
 from tf_simclr.data.file_bytes import number, starts_with
 
+# Of an image, in training and in serving. Decoded it takes 100 MB, and as float32 400 MB.
+MAX_PIXELS = 2**25
+# A JPEG may have so many times as many pixels, and is then decoded reduced. A progressive one takes
+# up to 8 bytes for each of them while it is decoded.
+JPEG_ALLOWANCE = 3
 ACCEPTED = "JPEG, PNG, BMP, GIF and WebP are accepted"
 PALETTE = (
     "a BMP file with a color palette, which TensorFlow would read as grayscale; convert it to PNG"
@@ -34,29 +39,40 @@ GIF_FRAME = 0x2C
 GIF_TRAILER = b"\x3b"
 
 
-def decode(contents: tf.Tensor, value_range: tuple[float, float] | None = None) -> tf.Tensor:
+def decode(
+    contents: tf.Tensor,
+    max_pixels: int = MAX_PIXELS,
+    value_range: tuple[float, float] | None = None,
+) -> tf.Tensor:
     """Decodes an image (JPEG, PNG, BMP, WebP, the first frame of a GIF; gray, RGB or with alpha).
 
     It is turned upright by its EXIF orientation.
 
     Args:
         contents: scalar string.
+        max_pixels: of the result; a JPEG that has more is reduced by 2, 4 or 8.
         value_range: of images with 16 bits a value, those that become 0 and 255; None: the upper 8
             bits are taken.
 
     Returns:
         uint8 [H, W, 3].
     """
-    image = _decode_stored(contents, value_range)
+    image = _decode_stored(contents, max_pixels, value_range)
     return orientation.turn_upright(image, orientation.exif_orientation(contents))
 
 
-def _decode_stored(contents, value_range):
+def _decode_stored(contents, max_pixels, value_range):
     """As `decode`, in the orientation in which the image is stored."""
+
+    def decode_jpeg():
+        ratio = jpeg.ratio_within(jpeg.stored_size(contents), max_pixels)
+        return jpeg.decode(contents, ratio)
 
     def decode_8_bit():
         is_gif = starts_with(contents, GIF_SIGNATURE)
         single = tf.cond(is_gif, lambda: _first_frame(contents)[0], lambda: contents)
+        with _require(~_is_animated_webp(contents), ANIMATED):  # it would end the process
+            single = tf.identity(single)
         return tf.io.decode_image(single, expand_animations=False)  # [H, W, 1 to 4]
 
     def decode_other():
@@ -68,9 +84,7 @@ def _decode_stored(contents, value_range):
         is_gray = tf.shape(image)[-1] < 3
         return tf.cond(is_gray, lambda: tf.repeat(image[..., :1], 3, -1), lambda: image[..., :3])
 
-    image = tf.cond(
-        tf.io.is_jpeg(contents), lambda: tf.io.decode_jpeg(contents, channels=3), decode_other
-    )
+    image = tf.cond(tf.io.is_jpeg(contents), decode_jpeg, decode_other)
     return tf.ensure_shape(image, [None, None, 3])
 
 
@@ -87,16 +101,16 @@ def _decode_16_bit(contents, value_range):
     return tf.cast(tf.clip_by_value(tf.math.rint(scaled), 0.0, 255.0), tf.uint8)
 
 
-def checked(contents: tf.Tensor, max_pixels: int) -> tf.Tensor:
+def checked(contents: tf.Tensor, max_pixels: int = MAX_PIXELS) -> tf.Tensor:
     """`contents`, which `decode` may have; a GIF is cut behind its first frame.
 
     Args:
         contents: scalar string.
-        max_pixels: of the image.
+        max_pixels: of the image; a JPEG may have JPEG_ALLOWANCE times as many.
 
     Raises:
         InvalidArgumentError: none of the formats, more than `max_pixels` pixels, a palette that
-            TensorFlow would read as grayscale, or an animated WebP, which would end the process.
+            TensorFlow would read as grayscale.
     """
     is_bmp = starts_with(contents, BMP_SIGNATURE)
     is_gif = starts_with(contents, GIF_SIGNATURE)
@@ -111,10 +125,13 @@ def checked(contents: tf.Tensor, max_pixels: int) -> tf.Tensor:
         is_gif, lambda: _first_frame(contents), lambda: (contents, no_frame)
     )
     pixels = _num_pixels(contents, frame_pixels)
-    message = f"the image has too many pixels, or none: at most {max_pixels} are accepted, got"
-    with _require((pixels > 0) & (pixels <= max_pixels), message, pixels):
-        contents = tf.identity(contents)
-    with _require(~(is_webp & _is_animated_webp(contents)), ANIMATED):
+    max_jpeg_pixels = JPEG_ALLOWANCE * max_pixels
+    limit = tf.where(tf.io.is_jpeg(contents), max_jpeg_pixels, max_pixels)
+    message = (
+        f"the image has too many pixels, or none: of a JPEG at most {max_jpeg_pixels}, else at "
+        f"most {max_pixels} are accepted, got"
+    )
+    with _require((pixels > 0) & (pixels <= tf.cast(limit, tf.int64)), message, pixels):
         contents = tf.identity(contents)
     has_palette = tf.cond(is_bmp, lambda: has_color_palette(contents), lambda: tf.constant(False))
     with _require(~has_palette, PALETTE):
@@ -179,7 +196,8 @@ def _webp_pixels(contents):
 
 def _is_animated_webp(contents):
     flags = number(contents, 20, 1)
-    return starts_with(contents, b"VP8X", 12) & (flags // ANIMATION_BIT % 2 == 1)
+    is_webp = starts_with(contents, WEBP_SIGNATURE, WEBP_SIGNATURE_START)
+    return is_webp & starts_with(contents, b"VP8X", 12) & (flags // ANIMATION_BIT % 2 == 1)
 
 
 def reason(error: BaseException) -> str:

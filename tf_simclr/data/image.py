@@ -5,7 +5,7 @@ An encoded image is decoded no further than that needs.
 
 import tensorflow as tf
 
-from tf_simclr.data import decoding, orientation
+from tf_simclr.data import decoding, jpeg, orientation
 
 
 class DecodedImage:
@@ -26,11 +26,13 @@ class DecodedImage:
         """The image [H, W, 3]."""
         return self._image
 
-    def crops(self, boxes: list) -> list[tf.Tensor]:
+    def crops(self, boxes: list, size: int | None = None) -> list[tf.Tensor]:
         """Crops of the image.
 
         Args:
             boxes: pairs (begin, extent), each int32 [3]: row, column, channel.
+            size: height and width in pixels that the crops will be resized to, antialiased; if it
+                is given, crops may be reduced already, to no less than that.
 
         Returns:
             [h, w, 3] for each box.
@@ -58,36 +60,63 @@ class EncodedImage:
         blank = tf.zeros([0, 0, 3], tf.uint8)
         other = tf.cond(self._is_jpeg, lambda: blank, self.whole)
         self._other = tf.ensure_shape(other, [None, None, 3])  # image of another format
+        stored_size = tf.cond(
+            self._is_jpeg, lambda: jpeg.stored_size(contents), lambda: tf.ones([2], tf.int32)
+        )
+        # Of a JPEG with very many pixels all that follows is of the reduced image.
+        self._ratio = jpeg.ratio_within(stored_size, decoding.MAX_PIXELS)
+        size = jpeg.reduced_size(stored_size, self._ratio)
+        self._jpeg_size = orientation.upright_size(size, self._orientation)
 
     def shape(self) -> tf.Tensor:
         """int32 [3]: height, width, 3."""
-
-        def jpeg_shape():
-            stored_size = tf.image.extract_jpeg_shape(self._contents)[:2]
-            return tf.concat([orientation.upright_size(stored_size, self._orientation), [3]], 0)
-
-        return tf.cond(self._is_jpeg, jpeg_shape, lambda: tf.shape(self._other))
+        jpeg_shape = tf.concat([self._jpeg_size, [3]], 0)
+        return tf.where(self._is_jpeg, jpeg_shape, tf.shape(self._other))
 
     def whole(self) -> tf.Tensor:
         """The image, uint8 [H, W, 3]."""
-        return decoding.decode(self._contents, self._value_range)
+        return decoding.decode(self._contents, value_range=self._value_range)
 
-    def crops(self, boxes: list) -> list[tf.Tensor]:
+    def crops(self, boxes: list, size: int | None = None) -> list[tf.Tensor]:
         """Crops of the image; arguments and result as those of `DecodedImage.crops`."""
+        reduction = tf.constant(1)
+        if size is not None:
+            reduction = self._reduction(boxes, size)
+            boxes = [_reduced_box(box, reduction) for box in boxes]
         begin = tf.reduce_min([corner for corner, _ in boxes], 0)
-        end = tf.reduce_max([corner + size for corner, size in boxes], 0)
+        end = tf.reduce_max([corner + extent for corner, extent in boxes], 0)
         extent = end - begin
         window = tf.concat([begin[:2], extent[:2]], 0)
         image = tf.cond(
             self._is_jpeg,
-            lambda: self._jpeg_window(window),
+            lambda: self._jpeg_window(window, reduction),
             lambda: tf.slice(self._other, begin, extent),
         )
         image = DecodedImage(tf.ensure_shape(image, [None, None, 3]))
-        return image.crops([(corner - begin, size) for corner, size in boxes])
+        return image.crops([(corner - begin, extent) for corner, extent in boxes])
 
-    def _jpeg_window(self, window):
-        """A rectangle (row, column, height, width) of the upright image, uint8 [h, w, 3]."""
-        stored = orientation.stored_window(window, self.shape()[:2], self._orientation)
-        image = tf.io.decode_and_crop_jpeg(self._contents, stored, channels=3)
+    def _reduction(self, boxes, size):
+        """By how much a JPEG is decoded smaller; 1 for other formats."""
+        max_reduction = tf.where(self._is_jpeg, jpeg.RATIOS[-1] // self._ratio, 1)
+        return jpeg.ratio_for_crops([extent[:2] for _, extent in boxes], size, max_reduction)
+
+    def _jpeg_window(self, window, reduction):
+        """A rectangle (row, column, height, width) of the upright image, uint8 [h, w, 3].
+
+        Args:
+            window: int32 [4], in pixels of the image reduced by `reduction`.
+            reduction: int32 scalar.
+        """
+        size = jpeg.reduced_size(self._jpeg_size, reduction)
+        stored = orientation.stored_window(window, size, self._orientation)
+        image = jpeg.decode_window(self._contents, stored, self._ratio * reduction)
         return orientation.turn_upright(image, self._orientation)
+
+
+def _reduced_box(box, reduction):
+    """A box of the reduced image, its borders rounded to whole pixels."""
+    begin, extent = box
+    scale = tf.stack([reduction, reduction, 1])
+    reduced_begin = (2 * begin + scale) // (2 * scale)
+    reduced_end = (2 * (begin + extent) + scale) // (2 * scale)
+    return reduced_begin, reduced_end - reduced_begin

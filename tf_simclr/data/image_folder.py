@@ -12,7 +12,6 @@ from tf_simclr.console import Progress
 from tf_simclr.data import decoding, foreign_images, scan_cache
 from tf_simclr.errors import UserError
 
-MAX_PIXELS = 10**8  # of an image; decoded it takes 300 MB
 MAX_LOGGED = 10  # files that can't be read and are named in the log
 CHECK_RATIO = 8  # a JPEG is checked at an eighth of its size, which takes less time
 
@@ -128,4 +127,4 @@ def _problem(path):
 
 @tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
 def _checked(contents):
-    return decoding.checked(contents, MAX_PIXELS)
+    return decoding.checked(contents)

@@ -155,7 +155,7 @@ class _Signatures:
 
     def _decode(self, contents):
         checked = decoding.checked(contents, self._max_pixels)
-        return self._resize(decoding.decode(checked, self._value_range))
+        return self._resize(decoding.decode(checked, self._max_pixels, self._value_range))
 
     def _resize(self, image):
         return augment.eval_image(image, *self._preprocessing)
