@@ -47,6 +47,10 @@ PRETEXTS = {
     "rotation": "tf_simclr.objectives.rotation.Rotation",
 }
 
+# Tasks that compare an image with others of its batch, over all replicas: those whose class
+# `couples_examples`.
+COMPARING_PRETEXTS = ("simclr", "counting")
+
 # Names of `tf_simclr.evaluation.metrics.EVALUATIONS`, where the functions are.
 EVALUATIONS = (
     "classifier",

@@ -5,7 +5,7 @@ same rules as those of a `Config`.
 """
 
 from tf_simclr.config.automatic import AUTO, TOP_BYTE, limits_of
-from tf_simclr.config.registry import ENCODER_LAYERS, MODES
+from tf_simclr.config.registry import COMPARING_PRETEXTS, ENCODER_LAYERS, MODES
 from tf_simclr.config.values import as_text
 from tf_simclr.errors import UserError, did_you_mean
 
@@ -99,11 +99,15 @@ def _adversary_needs_an_unscaled_loss(flags):
         )
 
 
-def _counting_compares_images(flags):
-    if solves_pretext(flags, "counting") and flags["train_batch_size"] < 2:
+def _has_images_to_compare_with(flags):
+    """The loss sees the batch of all replicas, and with --accumulate_steps all of its parts."""
+    compares = any(solves_pretext(flags, name) for name in COMPARING_PRETEXTS)
+    has_memory = solves_pretext(flags, "simclr") and flags["memory_size"]
+    trains = MODES[flags["mode"]].trains
+    if trains and compares and not has_memory and flags["train_batch_size"] < 2:
         raise UserError(
-            "--train_batch_size=1: --pretext=counting compares an image with another one of its "
-            "batch; give at least 2"
+            f"--train_batch_size=1: --pretext={flags['pretext']} compares an image with the others "
+            "of its batch, and there would be none; give at least 2"
         )
 
 
@@ -151,7 +155,7 @@ RULES = (
     _linear_head_starts_one_way,
     _supervised_starts_from_random_weights,
     _adversary_needs_an_unscaled_loss,
-    _counting_compares_images,
+    _has_images_to_compare_with,
     _evaluated_layers_exist,
     _held_out_images_stay_out,
     _selected_head_layer_exists,

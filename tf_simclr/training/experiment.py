@@ -29,6 +29,7 @@ from tf_simclr.training.optimizers import CombinedOptimizer, WarmupCosine
 from tf_simclr.training.prior_networks import load_imported, load_teacher, num_classes
 from tf_simclr.training.training_data import (
     TrainingData,
+    check_comparable,
     check_numbered,
     load_training_data,
 )
@@ -202,6 +203,8 @@ def build_experiment(
         directory = RunDirectory(settings.train.model_dir, settings)
     eval_source = _load_evaluation_data(settings, data) if settings.mode.evaluates else None
     check_numbered(data, settings, directory)
+    if settings.mode.trains:
+        check_comparable(data, settings)
     _warn_of_odd_settings(settings, data)
     crop_check.warn_of_cropping(
         eval_source or data.held_out or data.train_source, settings.preprocessing

@@ -207,3 +207,16 @@ def check_numbered(data: TrainingData, settings: Config, directory: RunDirectory
             f"({data.num_available}) are not those that the run began with ({saved['images']}); "
             "bring them back, or give a new --model_dir"
         )
+
+
+def check_comparable(data: TrainingData, settings: Config):
+    """Checks that an image has others to be compared with, where the loss does so.
+
+    Raises:
+        UserError: a single image.
+    """
+    if objective_class(settings).couples_examples and data.num_images < 2:
+        raise UserError(
+            f"--pretext={settings.pretext.pretext}: it compares images, and there is one to train "
+            f"on in {data.batch_parts[0].source.name}; at least 2 are needed"
+        )
