@@ -24,6 +24,7 @@ from tf_simclr.runs import files as run_files
 from tf_simclr.training import optimizers
 from tf_simclr.training.experiment import Experiment
 
+MAX_NAMED = 10  # classes that are named in a line
 SECONDS_BETWEEN_CHECKS = 5  # for a newer checkpoint
 
 
@@ -242,12 +243,26 @@ def write_report(experiment: Experiment, measurement: Measurement, images: dict)
         experiment.settings.data.eval_split,
         report.results_table(document),
     )
+    _warn_of_classes_never_predicted(measurement.results, document["run"]["class_names"])
     report.write([directory], directory / run_files.REPORT)
     logging.info(
         "report: %s; TensorBoard: tensorboard --logdir=%s",
         directory / run_files.REPORT,
         directory,
     )
+
+
+def _warn_of_classes_never_predicted(results, class_names):
+    details = results.details.get("trained", {}).get("classifier", {})
+    classes = details.get("never_predicted")
+    if classes:
+        names = [class_names[label] for label in classes[:MAX_NAMED]]
+        logging.warning(
+            "the classifier never predicts %d of the classes of the evaluated images: %s%s",
+            len(classes),
+            ", ".join(names),
+            ", ..." if len(classes) > MAX_NAMED else "",
+        )
 
 
 def export_weights(experiment: Experiment, measurement: Measurement):

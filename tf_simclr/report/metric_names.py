@@ -37,6 +37,13 @@ METRICS = {  # in the order of the tables; # stands for any number, called k in 
         "higher",
         "the right class is among the k likeliest of the network's own linear classifier",
     ),
+    "label_balanced_accuracy": MetricName(
+        "classifier, balanced",
+        PERCENT,
+        "higher",
+        "how often the network's own linear classifier is right about the images of a class, the "
+        "mean over classes",
+    ),
     "expected_calibration_error": MetricName(
         "calibration error",
         PERCENT,
@@ -73,6 +80,13 @@ METRICS = {  # in the order of the tables; # stands for any number, called k in 
         PERCENT,
         "higher",
         "accuracy of a logistic regression that is fitted to the frozen features",
+    ),
+    "linear_probe_balanced_accuracy": MetricName(
+        "linear probe, balanced",
+        PERCENT,
+        "higher",
+        "how often that logistic regression is right about the images of a class, the mean over "
+        "classes",
     ),
     "few_labels_#_accuracy": MetricName(
         "linear probe, # a class",

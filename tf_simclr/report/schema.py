@@ -42,6 +42,7 @@ KINDS = {
             "*": {
                 "confusion?": [[int]],
                 "per_class_accuracy?": [OPTIONAL_NUMBER],
+                "never_predicted?": [int],
                 "reliability?": [
                     {
                         "from": NUMBER,

@@ -90,3 +90,16 @@ def normalized(features: np.ndarray) -> np.ndarray:
     features = features / np.maximum(largest, tiny)  # the squares of large numbers are not finite
     length = np.linalg.norm(features, axis=-1, keepdims=True)
     return features / np.maximum(length, tiny)
+
+
+def balanced_accuracy(correct: np.ndarray, labels: np.ndarray) -> float:
+    """The mean recall over the classes that occur.
+
+    Args:
+        correct: bool [N].
+        labels: int64 [N], each at least 0.
+    """
+    counts = np.bincount(labels)
+    num_correct = np.bincount(labels, correct)
+    occurs = counts > 0
+    return float(np.mean(num_correct[occurs] / counts[occurs]))

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tf_simclr.evaluation.metrics.base import Detail, Metric
+from tf_simclr.evaluation.metrics.base import Detail, Metric, balanced_accuracy
 
 NUM_BINS = 15  # of the confidence (Guo et al. 2017)
 MAX_MISTAKES = 12  # that are kept
@@ -18,9 +18,11 @@ def evaluate(train, test, options):
         options: not used.
 
     Yields:
-        label_top_1_accuracy, label_top_5_accuracy; negative_log_likelihood (nats, mean);
+        label_top_1_accuracy, label_top_5_accuracy; label_balanced_accuracy, the mean recall over
+        the classes that occur; negative_log_likelihood (nats, mean);
         expected_calibration_error (Guo et al. 2017, equation 3); per_class_accuracy [C], None for
         a class that does not occur; confusion [C][C], a row for each true class, of up to 1,000;
+        never_predicted, the classes that occur and are never predicted;
         reliability, a dict for each bin of the confidence; mistakes, the most confident first.
     """
     logits = test.features.astype(np.float64)
@@ -31,6 +33,7 @@ def evaluate(train, test, options):
     correct = rank < 1
     yield Metric("label_top_1_accuracy", np.mean(correct))
     yield Metric("label_top_5_accuracy", np.mean(rank < 5))
+    yield Metric("label_balanced_accuracy", balanced_accuracy(correct, labels))
 
     log_probabilities = _log_softmax(logits)
     true_log_probabilities = np.take_along_axis(log_probabilities, labels[:, None], 1)
@@ -46,6 +49,7 @@ def evaluate(train, test, options):
         counts = np.bincount(pairs, minlength=num_classes * num_classes)
         yield Detail("confusion", counts.reshape(num_classes, num_classes).tolist())
     yield Detail("per_class_accuracy", _per_class_accuracy(correct, labels, num_classes))
+    yield Detail("never_predicted", np.setdiff1d(labels, predicted).tolist())
     yield Detail("mistakes", _mistakes(labels, predicted, confidence))
 
 

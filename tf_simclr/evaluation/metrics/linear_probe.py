@@ -10,7 +10,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from tf_simclr.evaluation.metrics import sgd_probe
-from tf_simclr.evaluation.metrics.base import Detail, Metric, NotPossible
+from tf_simclr.evaluation.metrics.base import Detail, Metric, NotPossible, balanced_accuracy
 
 # L2 strengths to choose from: strength/2 times the squared weights, beside the sum of the losses.
 STRENGTHS = (1e4, 1e3, 1e2, 1e1, 1.0, 0.1)
@@ -34,7 +34,7 @@ def evaluate(train, test, options):
     over ten draws of it.
 
     Yields:
-        linear_probe_accuracy, and probe: {"l2_strength", "solver"}.
+        linear_probe_accuracy, linear_probe_balanced_accuracy, and probe: {"l2_strength", "solver"}.
 
     Raises:
         NotPossible: labels of one class only.
@@ -49,7 +49,9 @@ def evaluate(train, test, options):
         strength = _choose_strength(train)
         probe = fit(train.features, train.labels, strength)
     yield Detail("probe", {"l2_strength": strength, "solver": solver})
-    yield Metric("linear_probe_accuracy", probe.score(test.features, test.labels))
+    correct = probe.predict(test.features) == test.labels
+    yield Metric("linear_probe_accuracy", np.mean(correct))
+    yield Metric("linear_probe_balanced_accuracy", balanced_accuracy(correct, test.labels))
 
 
 def few_labels(train, test, options):
