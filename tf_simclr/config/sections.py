@@ -208,6 +208,12 @@ class ObjectiveConfig:
         "train a linear classifier on the side, with pretext simclr; no gradient of it reaches "
         "the encoder",
     )
+    class_weights: str = setting(
+        "none",
+        "finetune, supervised; balanced: the loss of a label weighs the more the rarer its class "
+        "is among the labels that are used, 1 in the mean",
+        choices=("none", "balanced"),
+    )
     checkpoint: str = setting(
         "",
         "what to start from, or to evaluate, export or embed with: a run directory, a checkpoint "

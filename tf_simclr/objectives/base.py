@@ -27,6 +27,7 @@ class Objective(Network):
         needs_index: whether `example` has to know which of all images it gets, which a stream does
             not know.
         needs_teacher: whether `teacher` is set before the training.
+        class_weights: float32 [num_classes], see `supervised.balanced_weights`; None: all are 1.
         teacher: images [B, H, W, 3] -> logits [B, num_classes], or None.
     """
 
@@ -34,6 +35,7 @@ class Objective(Network):
     couples_examples = False
     needs_index = False
     needs_teacher = False
+    class_weights = None
     teacher = None
 
     def __init__(self, settings: Config, num_classes: int, num_images: int = 0):

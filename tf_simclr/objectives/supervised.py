@@ -3,6 +3,7 @@
 Source: SimCLRv2 section 2.
 """
 
+import numpy as np
 import tensorflow as tf
 
 from tf_simclr import distribute
@@ -14,12 +15,31 @@ from tf_simclr.objectives.base import Objective
 LAST_GROUP = 4  # `fine_tune_after_block` that freezes the whole encoder
 
 
-def classification_loss(logits: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, dict]:
+def balanced_weights(labels: np.ndarray, num_classes: int) -> np.ndarray:
+    """Weights of the classes by inverse frequency: n / (k n_c), with which n labels weigh n.
+
+    Args:
+        labels: int64 [N], -1 where unknown; n of them are known, n_c of class c, of k classes.
+        num_classes: C.
+
+    Returns:
+        float32 [C]; 0 for a class without labels.
+    """
+    counts = np.bincount(labels[labels != UNLABELED], minlength=num_classes)
+    num_present = np.count_nonzero(counts)
+    weights = counts.sum() / (num_present * np.maximum(counts, 1))
+    return np.where(counts > 0, weights, 0.0).astype(np.float32)
+
+
+def classification_loss(
+    logits: tf.Tensor, labels: tf.Tensor, class_weights: np.ndarray | None = None
+) -> tuple[tf.Tensor, dict]:
     """Cross-entropy and accuracy over the labeled examples of all replicas.
 
     Args:
         logits: float32 [B, C].
         labels: int64 [B], -1 where unknown; such examples do not count.
+        class_weights: float32 [C], factors on the losses of labels of a class; None: all are 1.
 
     Returns:
         (loss, {"supervised_loss", "supervised_acc"}), this replica's part of the global mean.
@@ -27,6 +47,8 @@ def classification_loss(logits: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor
     is_labeled = tf.cast(labels != UNLABELED, tf.float32)
     targets = tf.maximum(labels, 0)
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
+    if class_weights is not None:
+        losses *= tf.gather(class_weights, targets)
     loss = distribute.weighted_mean(losses, is_labeled)
     correct = tf.cast(tf.argmax(logits, -1) == targets, tf.float32)
     accuracy = distribute.weighted_mean(correct, is_labeled)
@@ -70,7 +92,7 @@ class Supervised(Objective):
         return {"logits": self.supervised_head(head_input)}
 
     def loss_of(self, outputs, labels, training):
-        return classification_loss(outputs["logits"], labels)
+        return classification_loss(outputs["logits"], labels, self.class_weights)
 
     def inherited(self):
         head_ids = {id(v) for v in self.supervised_head.variables}

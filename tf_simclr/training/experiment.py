@@ -21,6 +21,7 @@ from tf_simclr.errors import UserError
 from tf_simclr.export import formats
 from tf_simclr.objectives import objective_class
 from tf_simclr.objectives.base import Objective
+from tf_simclr.objectives.supervised import balanced_weights
 from tf_simclr.runs import files as run_files
 from tf_simclr.runs.directory import RunDirectory
 from tf_simclr.training import optimizers
@@ -221,6 +222,7 @@ def build_experiment(
         strategy=strategy,
     )
     objective.teacher = teacher
+    objective.class_weights = _class_weights(settings, data.train_source)
     learning_rate = optimizers.learning_rate_schedule(settings, data.num_images)
     with strategy.scope():
         optimizer = optimizers.make_optimizer(settings, objective, learning_rate)
@@ -277,6 +279,22 @@ def make_objective(
             "is neither a projection head nor a linear head with labels"
         )
     return objective
+
+
+def _class_weights(settings, train_source):
+    """float32 [C] for --class_weights=balanced of a training on labels, else None."""
+    learns_labels = settings.objective.train_mode in ("finetune", "supervised")
+    is_balanced = settings.objective.class_weights == "balanced"
+    if not (settings.mode.trains and learns_labels and is_balanced):
+        return None
+    _, labels = train_source.example_ids()
+    weights = balanced_weights(labels, train_source.num_classes)
+    logging.info(
+        "the losses of labels are weighted by --class_weights=balanced: from %.3g to %.3g a class",
+        weights[weights > 0].min(),
+        weights.max(),
+    )
+    return weights
 
 
 def _load_evaluation_data(settings, data):
