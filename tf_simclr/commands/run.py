@@ -1,5 +1,7 @@
 """Carries out what --mode asks for. TensorFlow is imported only where it is needed."""
 
+from absl import logging
+
 from tf_simclr import console
 from tf_simclr.commands.stages import Stages
 from tf_simclr.config import Config
@@ -24,15 +26,22 @@ def run_stages(configs: list[Config]):
     stages = Stages(configs)  # looks into all run directories: what is wrong should show now
     console.start_tensorflow()
     is_chief = True
+    is_planned = False
     for number in range(len(configs)):
         if not stages.skips(number):
-            is_chief = run_stage(stages, number)
+            is_chief = run_stage(stages, number, shows_plan=not is_planned)
+            is_planned = True
     if is_chief:
         stages.write_results()
 
 
-def run_stage(stages: Stages, number: int) -> bool:
+def run_stage(stages: Stages, number: int, shows_plan: bool) -> bool:
     """Carries out one stage; what it has built in memory is gone at its end.
+
+    Args:
+        stages: all of them.
+        number: of the stage.
+        shows_plan: whether the plan of this stage and those after it is in the log.
 
     Returns:
         Whether this process is the one that writes.
@@ -40,20 +49,23 @@ def run_stage(stages: Stages, number: int) -> bool:
     import tensorflow as tf
 
     from tf_simclr import distribute
-    from tf_simclr.commands import evaluate
+    from tf_simclr.commands import evaluate, plan
     from tf_simclr.training import loop
     from tf_simclr.training.experiment import build_experiment
 
     settings = stages.configs[number]
+    later = stages.configs[number + 1 :]
     experiment = build_experiment(
         settings,
         related=stages.directories_before(number),
-        later=stages.configs[number + 1 :],
+        later=later,
         alone=stages.root is None,
         on_commit=stages.commit,
     )
     try:
         if settings.mode.trains:
+            if shows_plan and distribute.is_chief(experiment.strategy):
+                logging.info("the plan:\n\n%s\n", plan.of_stages(experiment, later))
             loop.fit(experiment)
             if settings.mode.evaluates:
                 evaluate.evaluate_and_export(experiment)

@@ -182,6 +182,35 @@ def _make_batch_parts(source, settings, num_replicas):
     return batch_parts, num_available
 
 
+def num_images_of(settings: Config, known: Config, data: TrainingData) -> int | None:
+    """Images of an epoch of another stage.
+
+    Args:
+        settings: of that stage.
+        known: the configuration that `data` was loaded with.
+        data: of a stage with the same images.
+
+    Returns:
+        None where it is known only when its data is loaded.
+    """
+    if settings == known:
+        return data.num_images
+    if _what_images_depend_on(settings) != _what_images_depend_on(known):
+        return None
+    kind = objective_class(settings)
+    if kind.labeled_only(settings):
+        return data.train_source.num_labeled
+    if settings.data.unlabeled_dataset:
+        return None
+    return kind.select_images(settings, data.train_source).num_examples
+
+
+def _what_images_depend_on(settings):
+    is_held_out = bool(settings.eval.eval_every_epochs)
+    fraction = settings.eval.holdout_fraction if is_held_out else 0
+    return settings.data, settings.train.seed, fraction
+
+
 def check_numbered(data: TrainingData, settings: Config, directory: RunDirectory):
     """Checks images that are classes of their own, so that each is known by its number.
 
