@@ -92,7 +92,7 @@ def test_more_images_than_go_through_at_once(exported, rng):
         ([], "there are no images"),
         (np.zeros((1, 4, 4, 3), np.float32) - 1, r"in \[0, 1\], got -1 to -1"),
         (np.full((1, 4, 4, 3), 255.0), "divide by 255"),
-        (np.zeros((4, 4, 3), np.uint8), r"shape \[H, W, 3\]"),
+        (np.zeros((4, 4, 5), np.uint8), r"shape \[H, W, 3\]"),
         (np.zeros((1, 4, 4, 1), np.uint8), "grayscale ones as three equal channels"),
         (np.zeros((1, 4, 4, 3), np.int32), "got int32"),
         (np.full((1, 4, 4, 3), np.nan), "got nan"),

@@ -10,7 +10,7 @@ from tf_simclr import config
 from tf_simclr.checkpoints import pretrained
 from tf_simclr.checkpoints.weights import SAVED_MODEL_FILE
 from tf_simclr.config.automatic import Preprocessing
-from tf_simclr.data import augment, decoding, foreign_images
+from tf_simclr.data import augment, decoding, foreign_images, python_images
 from tf_simclr.errors import UserError
 from tf_simclr.models.network import with_predictions
 from tf_simclr.runs import files as run_files
@@ -65,11 +65,14 @@ class Model:
     """A trained network in inference mode.
 
     Wherever images are taken they may be
-    - paths of image files, or the encoded images themselves as bytes (JPEG, PNG, BMP, GIF), one or
-      a list;
-    - uint8 [B, H, W, 3], or a list of uint8 [H, W, 3] of any sizes;
-    - float32 [B, H, W, 3] in [0, 1], which go to the network as they are; all others are cropped
-      and resized as in evaluation.
+    - one image: the path of a file, the encoded image itself as bytes (JPEG, PNG, BMP, GIF), an
+      image of PIL, uint8 [H, W, 3] or [H, W] (gray);
+    - several: a list or any iterator of these, of any sizes; uint8 [B, H, W, 3];
+    - a folder: all images in it and below, sorted by their paths;
+    - float32 [H, W, 3] or [B, H, W, 3] in [0, 1], which go to the network as they are, all of one
+      size; all others are cropped and resized as in evaluation.
+
+    One image gives one row.
 
     Args:
         network: a function of images float32 [B, H, W, 3] -> {name: float32 [B, ...]}.
@@ -147,47 +150,28 @@ class Model:
         return np.concatenate([self._network(batch)[name] for batch in self._batches(images)])
 
     def _batches(self, images):
-        images = self._prepare(images)
-        starts = range(0, len(images), BATCH_SIZE)
-        return [images[start : start + BATCH_SIZE] for start in starts]
+        """Yields float32 [B, H, W, 3]; ValueError if they are none of what is accepted."""
+        size = None
+        for batch in python_images.batches(images, BATCH_SIZE):
+            prepared = [self._prepare(image) for image in batch]
+            sizes = {image.shape[:2] for image in prepared}
+            size = size or prepared[0].shape[:2]
+            if sizes != {size}:
+                texts = ", ".join(f"{height}x{width}" for height, width in sorted({size, *sizes}))
+                raise ValueError(
+                    "float images go to the network as they are, so they have to be of one size "
+                    f"(others are brought to {self.image_size}x{self.image_size}), got {texts}"
+                )
+            yield np.stack(prepared)
 
-    def _prepare(self, images):
-        """Images as float32 [B, H, W, 3]; ValueError if they are none of what is accepted."""
-        if isinstance(images, (str, bytes, os.PathLike)):
-            images = [images]
-        if not len(images):
-            raise ValueError("there are no images")
-        if isinstance(images[0], (str, bytes, os.PathLike)):
-            return np.stack([self._resize(_decode(image, self._value_range)) for image in images])
-        shapes = {np.shape(image) for image in images}
-        if any(len(shape) != 3 or shape[-1] != 3 for shape in shapes):
-            raise ValueError(
-                f"images of shape [H, W, 3] are expected, got {sorted(shapes)[0]}; "
-                "grayscale ones as three equal channels"
-            )
-        dtypes = {np.asarray(image).dtype for image in images}
-        if dtypes == {np.dtype(np.uint8)}:
-            return np.stack([self._resize(image) for image in images])
-        are_floats = all(np.issubdtype(dtype, np.floating) for dtype in dtypes)
-        if len(shapes) > 1 or not are_floats:
-            raise ValueError(
-                "uint8 images, or float32 ones of one size in [0, 1], are expected, got "
-                f"{', '.join(map(str, dtypes))}"
-            )
-        return _checked_floats(np.asarray(images, np.float32))
+    def _prepare(self, image):
+        """One image as float32 [H, W, 3]."""
+        if isinstance(image, (str, bytes, os.PathLike)):
+            return self._resize(_decode(image, self._value_range))
+        return image if image.dtype == np.float32 else self._resize(image)
 
     def _resize(self, image):
         return augment.eval_image(tf.convert_to_tensor(image), *self._preprocessing).numpy()
-
-
-def _checked_floats(images):
-    low, high = images.min(), images.max()
-    if not 0 <= low <= high <= 1:
-        raise ValueError(
-            f"float images have to be in [0, 1], got {low:g} to {high:g}; "
-            "divide by 255, or give uint8"
-        )
-    return images
 
 
 def _decode(image, value_range):

@@ -206,6 +206,11 @@ def reason(error: BaseException) -> str:
     failed = re.search(r"assertion failed: \[(.*?)\](?: \[(.*?)\])?", message)  # one of `checked`
     if failed:
         return " ".join(filter(None, failed.groups()))
+    eager = re.search(
+        r"Summarized data: b(['\"])(.*?)\1\n?(-?\d*)", message
+    )  # the same, not compiled
+    if eager:
+        return f"{eager[2]} {eager[3]}".strip()
     return message.splitlines()[0].split(" [Op:")[0].split("}} ")[-1]
 
 
