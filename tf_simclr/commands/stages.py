@@ -8,6 +8,7 @@ from etils import epath
 
 from tf_simclr import config, report
 from tf_simclr.config import Config
+from tf_simclr.config.length import check_not_shorter, training_length
 from tf_simclr.config.registry import foreign_weights
 from tf_simclr.config.rules import head_layers
 from tf_simclr.config.stages import (
@@ -49,6 +50,7 @@ class Stages:
             self._check_root()
         for number, settings in enumerate(configs):
             self._check_start(settings, number)
+            self._check_length(number)
 
     def _check_root(self):
         saved = self.root.read(run_files.CONFIG)
@@ -68,6 +70,36 @@ class Stages:
                 _check_weights(flag, path)
         if settings.objective.checkpoint and settings.mode.trains:
             self._check_head(settings, number)
+
+    def _check_length(self, number):
+        """A finished stage can't become shorter; the training finds out about unfinished ones."""
+        directory = self.directories[number]
+        saved = directory.other_length()
+        result = directory.read(run_files.RESULT)
+        if saved is None:
+            return
+        self._warn_of_later_stages(number)
+        length = training_length(self.configs[number].flat())
+        if result is None:
+            return
+        if length.flag == "train_steps":
+            check_not_shorter(length, result["global_step"], directory.path)
+        elif length.flag == saved.flag and _is_trained(result):
+            check_not_shorter(length, saved.value, directory.path)
+
+    def _warn_of_later_stages(self, number):
+        """Stages that started from weights of a stage do not start anew when it is continued."""
+        for later in range(number + 1, len(self.configs)):
+            flags = self.configs[later].flat()
+            starts = [flags[flag].removesuffix(f"/{run_files.BEST}") for flag in CHECKPOINT_FLAGS]
+            if self.directories[later].exists and self.configs[number].train.model_dir in starts:
+                logging.warning(
+                    "stage %s goes on, and stage %s keeps what it has learned from its earlier "
+                    "weights; under a new name such as %s-longer it starts from the new ones",
+                    self._name(number),
+                    self._name(later),
+                    flags["train_mode"],
+                )
 
     def _stage_at(self, path, number):
         """The configuration of the stage before stage `number` whose directory is at `path`."""
@@ -111,12 +143,12 @@ class Stages:
 
     def _is_finished(self, number):
         """Whether a stage was trained to its last step, evaluated and exported."""
-        result = self.directories[number].read(run_files.RESULT)
-        if result is None:
+        directory = self.directories[number]
+        result = directory.read(run_files.RESULT)
+        if result is None or directory.other_length() is not None:
             return False
-        is_trained = result["global_step"] == result.get("total_steps")
         evaluation_flags = self.configs[number].evaluation_flags
-        return is_trained and result.get("evaluated_with") == evaluation_flags
+        return _is_trained(result) and result.get("evaluated_with") == evaluation_flags
 
     def directories_before(self, number: int) -> list[epath.Path]:
         """The run directories of the stages before a stage."""
@@ -182,6 +214,11 @@ class Stages:
 
     def _name(self, number):
         return self.directories[number].path.name
+
+
+def _is_trained(result):
+    """Whether the content of a `result.json` is of the last step of the training."""
+    return result["global_step"] == result.get("total_steps")
 
 
 def _is_chain(flags):

@@ -268,7 +268,9 @@ class TrainConfig:
         fixed=False,
     )
     train_batch_size: int = setting(512, "images a step, over all replicas", low=1)
-    train_epochs: int = setting(100, "epochs to train", low=1)
+    train_epochs: int = setting(
+        100, "epochs to train; more of them than before train a run further", low=1
+    )
     train_steps: int = setting(0, "steps to train; overrides train_epochs (0: unused)", low=0)
     checkpoint_epochs: int = setting(1, "epochs between checkpoints", low=1, fixed=False)
     checkpoint_steps: int = setting(

@@ -46,6 +46,11 @@ def files_below(folder: str, follow_links: bool = True) -> list[str]:
     return sorted(files)
 
 
+def image_files(folder: str) -> list[str]:
+    """The files of `files_below` that can be read by their endings."""
+    return [file for file in files_below(folder) if foreign_images.is_image(file)]
+
+
 def no_images(root: str, folder: str) -> UserError:
     """The error for a folder without images.
 

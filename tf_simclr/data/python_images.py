@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from tf_simclr.data import image_folder
+from tf_simclr.data import foreign_images, image_folder
 
 TEXT_KINDS = "OSU"  # of NumPy's dtypes: paths or contents of files, not pixels
 ACCEPTED = (
@@ -72,8 +72,8 @@ def _is_pil(image):
 def _files(folder):
     files = image_folder.image_files(folder)
     if not files:
-        endings = ", ".join(image_folder.SUFFIXES)
-        raise ValueError(f"{folder}: no image in this folder; accepted are {endings}")
+        accepted = foreign_images.accepted()
+        raise ValueError(f"{folder}: no image in this folder; accepted are {accepted}")
     return files
 
 

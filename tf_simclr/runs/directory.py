@@ -8,6 +8,7 @@ from etils import epath
 
 from tf_simclr import config
 from tf_simclr.config import Config, recipes
+from tf_simclr.config.length import LENGTH_FLAGS, Length, training_length
 from tf_simclr.config.stages import sibling_runs
 from tf_simclr.errors import UserError, write_error
 from tf_simclr.runs import files
@@ -49,18 +50,40 @@ class RunDirectory:
         saved = config.completed(recipes.read(self.path / files.CONFIG))
         saved = _with_relative_siblings(config.build(saved).resolved())
         current = _with_relative_siblings(self._settings.resolved())
-        differences = []
+        differences = {}
         for name, field in sorted(config.fields().items()):
-            if not field.fixed:
-                continue
-            if saved[name] != current[name]:
-                differences.append(f"{name} is {saved[name]} there, {current[name]} here")
-        if differences:
+            if field.fixed and saved[name] != current[name]:
+                differences[name] = f"{name} is {saved[name]} there, {current[name]} here"
+        is_longer_or_shorter = self._settings.mode.trains and set(differences) <= set(LENGTH_FLAGS)
+        if differences and not is_longer_or_shorter:
             raise UserError(
                 f"--model_dir={self.path}: it holds a run with another configuration "
-                f"({'; '.join(differences)}); give another --model_dir, or the same flags to "
-                "resume that run"
+                f"({'; '.join(differences.values())}); {self._way_out(differences)}"
             )
+
+    def _way_out(self, names):
+        """What to do where the flags `names` are others than those of the run that is there."""
+        resume = "the same flags to resume that run"
+        sections = {config.fields()[name].section for name in names}
+        has_weights = (self.path / files.CHECKPOINT_LIST).exists()
+        # Another network could not start from these weights.
+        if not has_weights or "model" in sections or not self._settings.mode.trains:
+            return f"give another --model_dir, or {resume}"
+        train_mode = self._settings.objective.train_mode
+        if train_mode == "supervised":  # which starts from random weights
+            train_mode = "finetune"
+        return (
+            f"give {resume}, or start another one from its weights with "
+            f"--train_mode={train_mode} --checkpoint={self.path} --model_dir=NEW"
+        )
+
+    def other_length(self) -> Length | None:
+        """How long the training of the run that is there was to be; None if as long as now."""
+        if not self.exists:
+            return None
+        saved = config.completed(recipes.read(self.path / files.CONFIG))
+        length = training_length(saved)
+        return None if length == training_length(self._settings.flat()) else length
 
     def commit(self):
         """Makes the locked directory this configuration's own."""

@@ -136,10 +136,19 @@ class Experiment:
         """Makes the run directory this run's own."""
         if distribute.is_chief(self.strategy):
             self._warn_of_other_images()
+            self._write_new_length()
             self.write_description(self.directory)
             if self.on_commit is not None:
                 self.on_commit()
         distribute.barrier(self.strategy)
+
+    def _write_new_length(self):
+        """A run that is continued is not finished, though it was at its last evaluation."""
+        if self.directory.other_length() is None:
+            return
+        result = self.directory.read(run_files.RESULT)
+        if result is not None:
+            self.directory.write(run_files.RESULT, {**result, "total_steps": self.num_steps})
 
     def _warn_of_other_images(self):
         saved = self.directory.read(run_files.DATA) or {}

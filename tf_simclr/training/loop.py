@@ -7,7 +7,7 @@ from absl import logging
 from tf_simclr import distribute
 from tf_simclr.console import Progress
 from tf_simclr.errors import Failed, Interrupted
-from tf_simclr.training import divergence, initialization, precompute, summaries
+from tf_simclr.training import divergence, initialization, length_change, precompute, summaries
 from tf_simclr.training.batches import Batches, StepRunner
 from tf_simclr.training.experiment import Experiment
 from tf_simclr.training.interrupts import Interrupts
@@ -123,11 +123,15 @@ def restore_or_initialize(experiment: Experiment) -> int:
             strategy=experiment.strategy,
         )
     step = int(checkpoints.step)
+    saved_length = experiment.directory.other_length()  # on all workers, before one writes
     if not distribute.all_workers_agree(experiment.strategy, step):
         raise Failed(
             f"--model_dir={experiment.directory.path}: the workers do not see the same "
             f"checkpoints there (here step {step}); give a directory that all share"
         )
+    if saved_length is not None:
+        length_change.check(experiment, step)
+        length_change.log(experiment, step, saved_length)
     experiment.commit_directory()  # only now: a start that fails leaves no configuration behind
     return step
 
