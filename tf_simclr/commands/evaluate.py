@@ -147,6 +147,11 @@ def measure(experiment: Experiment) -> Measurement:
     """Evaluates the weights as they are."""
     settings, strategy, objective = experiment.settings, experiment.strategy, experiment.objective
     data = evaluator.evaluation_data(experiment.data.train_source, experiment.eval_source, settings)
+    logging.info(
+        "evaluating step %d: %s",
+        int(experiment.checkpoints.step),
+        ", ".join(settings.eval.evaluations),
+    )
     results, features = evaluator.evaluate(
         objective,
         data,
@@ -214,6 +219,7 @@ def write_events(experiment: Experiment, measurement: Measurement, images: dict)
 
 def write_report(experiment: Experiment, measurement: Measurement, images: dict):
     """Writes results.json and the report; the log has tables, and where to look further."""
+    logging.info("writing the report")
     directory = experiment.directory.path
     description = measurement.description
     run = {
@@ -267,6 +273,7 @@ def _warn_of_classes_never_predicted(results, class_names):
 
 def export_weights(experiment: Experiment, measurement: Measurement):
     """Exports the weights in all formats that are asked for."""
+    logging.info("exporting")
     description = model_card.ModelDescription(
         experiment.settings,
         experiment.class_names,

@@ -72,7 +72,7 @@ def describe(metrics: dict[str, float]) -> str:
     if "distill_loss" in metrics:
         agreement = metrics["teacher_agreement"]
         texts.append(f"loss {metrics['distill_loss']:.3f}, as the teacher {agreement:.0%}")
-    if "supervised_acc" in metrics:
+    if metrics.get("supervised_loss"):  # exactly 0 where no image of the batch has a label
         texts.append(f"label accuracy {metrics['supervised_acc']:.0%}")
     if not texts:
         texts.append(f"loss {metrics['total_loss']:.3f}")
