@@ -115,7 +115,7 @@ def test_the_orientation_of_a_pil_image(model, tmp_path):
             r"of one size \(others are brought to 8x8\), got 4x4, 8x8",
         ),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 def test_wrong_images(model, images, message):
     with pytest.raises(ValueError, match=message):

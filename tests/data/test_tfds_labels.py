@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from tests.data.test_datasets import TinyPictures, rows
+from tests.data.test_datasets import TinyPictures, examples
 from tf_simclr import config
 from tf_simclr.data import datasets
 
@@ -60,8 +60,8 @@ def test_numbers_are_labels(data_dir, monkeypatch, log, limit):
     source = load(data_dir, "tiny_integers")
     assert source.class_names == ("3", "7", "12")
     assert source.num_labeled == 6 and source.num_examples == 8
-    expected = [(1, 0, -1, 2)[number % 4] for number, _ in rows(source)]
-    assert [label for _, label in rows(source)] == expected
+    expected = [(1, 0, -1, 2)[number % 4] for number, _ in examples(source)]
+    assert [label for _, label in examples(source)] == expected
     assert load(data_dir, "tiny_integers", "test").class_names == source.class_names
     assert "tiny_integers: labels are label (3 classes)" in log.text
 

@@ -11,6 +11,7 @@ import pathlib
 
 from absl import logging
 
+from tf_simclr.data.source import counted
 from tf_simclr.errors import UserError
 
 # What TensorFlow reads.
@@ -166,12 +167,14 @@ def left_out_line(names: list[str]) -> str:
     texts = []
     if unread:
         number = sum(unread.values())
-        texts.append(f"{number} images of kinds that can't be read ({_listed(unread)})")
+        texts.append(f"{counted(number, 'image')} of kinds that can't be read ({_listed(unread)})")
     if others:
         listed = collections.Counter()
         for ending, count in others.most_common(MAX_NAMED):
             listed[ending or "no ending"] = count
-        texts.append(f"{sum(others.values())} files that are no images ({_listed(listed)})")
+        texts.append(
+            f"{counted(sum(others.values()), 'file')} that are no images ({_listed(listed)})"
+        )
     return f"left out: {', '.join(texts)}" if texts else ""
 
 
