@@ -26,6 +26,9 @@ def main(argv: list[str]) -> int:
     if any(argument in HELP for argument in argv[1:]):
         print(command_line.help_text())
         return 0
+    if "--version" in argv[1:]:
+        print(console.version_text())
+        return 0
     console.set_up_logging()
     try:
         command_line.define(absl_flags.FLAGS)

@@ -2,13 +2,19 @@
 
 import logging as std_logging
 import os
+import platform
 import sys
 import time
+from importlib import metadata
 
 import tqdm
 from absl import logging
 
+from tf_simclr.version import __version__
+
 SECONDS_BETWEEN_LINES = 20
+# In a narrow terminal the end is cut off, which says how the work goes.
+BAR = "{desc}: {percentage:3.0f}%|{bar:10}| {rate_noinv_fmt}, {remaining} left{postfix}"
 
 
 def set_up_logging():
@@ -28,6 +34,12 @@ def _is_for_the_user(record):
     if not is_of_a_library:
         return True
     return record.levelno >= std_logging.WARNING and "deprecated" not in record.getMessage()
+
+
+def version_text() -> str:
+    """What `run.py --version` prints."""
+    libraries = [f"{name} {metadata.version(name)}" for name in ("tensorflow", "keras")]
+    return f"tf_simclr {__version__}, {', '.join(libraries)}, Python {platform.python_version()}"
 
 
 def start_tensorflow():
@@ -71,6 +83,7 @@ class Progress:
                 total=total,
                 initial=start,
                 desc=description,
+                bar_format=BAR,
                 unit=" images",
                 unit_scale=True,
                 dynamic_ncols=True,

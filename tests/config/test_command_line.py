@@ -299,3 +299,16 @@ def test_home_folder(monkeypatch):
     )
     assert values["dataset"] == "folder:/home/me/pictures"
     assert (values["model_dir"], values["checkpoint"]) == ("/home/me/runs/x", "/home/me/runs/y")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], "cut"),
+        (["--warmup_epochs=5"], "keep"),
+        (["--warmup_epochs=5", "--long_warmup=cut"], "cut"),
+    ],
+)
+def test_a_warmup_that_was_named_is_not_cut(arguments, expected):
+    (settings,), _ = parse_command_line("--dataset=digits", *arguments)
+    assert settings.resolved()["long_warmup"] == expected

@@ -186,3 +186,14 @@ def test_the_layout_of_folders_comes_from_runs_of_the_same_data_set(tmp_path, da
     start = {"train_mode": "finetune", "checkpoint": str(tmp_path), "dataset": dataset}
     (settings,), _ = inheritance.inherit([start])
     assert settings.data.folder_layout == expected
+
+
+def test_a_run_keeps_its_warmup(save_run):
+    """A run from before the flag resumes with its schedule; what starts from it has its own."""
+    path = save_run()
+    (path / "flags.json").write_text(json.dumps({"dataset": "digits", "model_dir": str(path)}))
+    settings, _ = parse("--dataset=digits", f"--model_dir={path}")
+    assert settings.resolved()["long_warmup"] == "keep"
+    start = ["--train_mode=finetune", f"--checkpoint={path}", f"--model_dir={path}-new"]
+    settings, _ = parse("--dataset=digits", *start)
+    assert settings.resolved()["long_warmup"] == "cut"

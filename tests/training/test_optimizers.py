@@ -103,3 +103,17 @@ def test_schedule_scaling_and_steps():
     assert float(optimizers.learning_rate_schedule(options, 1000)(0)) == pytest.approx(2.0)
     assert optimizers.learning_rate_schedule(options, 1000).total == 251
     assert optimizers.learning_rate_schedule(options.replace(train_steps=7), 1000).total == 7
+
+
+@pytest.mark.parametrize(
+    ("flags", "warmup"),
+    [
+        ({"warmup_epochs": 10}, 1),  # a tenth of 11 steps
+        ({"warmup_epochs": 10, "long_warmup": "keep"}, 100),
+        ({"warmup_epochs": 0.5}, 5),
+    ],
+)
+def test_warmup_longer_than_the_training(settings, flags, warmup):
+    options = settings(train_batch_size=100, train_epochs=1, train_steps=0, **flags)
+    schedule = optimizers.learning_rate_schedule(options, 1000)
+    assert (schedule.warmup, schedule.total) == (warmup, 11)

@@ -66,7 +66,7 @@ def run_stage(stages: Stages, number: int, shows_plan: bool) -> bool:
         if settings.mode.trains:
             if shows_plan and distribute.is_chief(experiment.strategy):
                 logging.info("the plan:\n\n%s\n", plan.of_stages(experiment, later))
-            loop.fit(experiment)
+            loop.fit(experiment, stages.describe(number))
             if settings.mode.evaluates:
                 evaluate.evaluate_and_export(experiment)
         else:

@@ -129,6 +129,12 @@ class Stages:
                 f"--ft_proj_selector={num_saved}, or start from another run"
             )
 
+    def describe(self, number: int) -> str:
+        """What the progress of the training of a stage is called."""
+        if self.root is None:
+            return "training"
+        return f"{self._name(number)}, stage {number + 1} of {len(self.configs)}"
+
     def skips(self, number: int) -> bool:
         """Whether a stage is finished; the log says so, or which stage begins."""
         if self.root is None:

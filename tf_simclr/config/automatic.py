@@ -65,6 +65,10 @@ def _value_range(flags):
     return FULL_RANGE
 
 
+def _long_warmup(flags):
+    return "cut"
+
+
 def _folder_layout(flags):
     return "recognized"
 
@@ -77,7 +81,9 @@ AUTOMATIC = {
     "stem": _stem,
     "folder_layout": _folder_layout,
     "value_range": _value_range,
+    "long_warmup": _long_warmup,
 }
+OF_A_RUN = ("long_warmup",)  # decided only by the run that is continued
 OF_A_DATASET = ("folder_layout",)  # decided only by runs with the same data set
 
 

@@ -9,11 +9,12 @@ from etils import epath
 
 from tf_simclr import config
 from tf_simclr.config import inheritance, recipes
+from tf_simclr.config.aliases import flag_hint
 from tf_simclr.config.config import Config, Field
 from tf_simclr.config.registry import MODES, Mode
 from tf_simclr.config.stages import relocated, separate_sections, stage_names, stage_values
 from tf_simclr.config.values import as_text
-from tf_simclr.errors import UserError, did_you_mean
+from tf_simclr.errors import UserError
 
 # In published commands of the original SimCLR release, without effect there.
 RETIRED = ("variable_schema", "train_summary_steps")
@@ -81,6 +82,9 @@ def parse(argv: list[str], flag_values: absl_flags.FlagValues) -> tuple[list[Con
     separate_sections(stage_flags)
     _read_flags(arguments, flag_values)
     flags = {name: flag_values[name].value for name in config.fields() if flag_values[name].present}
+    for named_flags in (flags, *stage_flags.values()):
+        if "warmup_epochs" in named_flags:
+            named_flags.setdefault("long_warmup", "keep")
     base = _choose_base(flag_values["config"].value, flags)
     common, sections = separate_sections(base.values)
     if not flags.get("model_dir", common.get("model_dir")):
@@ -116,7 +120,7 @@ def _read_flags(arguments, flag_values):
         rest = flag_values(arguments)[1:]
     except absl_flags.UnrecognizedFlagError as error:
         name = error.flagname
-        hint = did_you_mean(name, ["config", *config.fields()])
+        hint = flag_hint(name, ["config", *config.fields()])
         raise UserError(f"unknown flag --{name}.{hint}") from None
     except (absl_flags.Error, ValueError) as error:
         raise UserError(f"{error}; write flags as --name=value") from None

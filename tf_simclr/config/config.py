@@ -3,6 +3,7 @@
 import dataclasses
 
 from tf_simclr.config import automatic, rules, values
+from tf_simclr.config.aliases import flag_hint
 from tf_simclr.config.automatic import Preprocessing
 from tf_simclr.config.pretext_section import PretextConfig
 from tf_simclr.config.registry import MODES, Mode
@@ -19,7 +20,7 @@ from tf_simclr.config.sections import (
     ReportConfig,
     TrainConfig,
 )
-from tf_simclr.errors import UserError, did_you_mean
+from tf_simclr.errors import UserError
 
 DATA_SET_FLAGS = ("dataset", "unlabeled_dataset", "transfer_datasets")
 
@@ -145,7 +146,7 @@ def build(flags: dict) -> Config:
     sections = {}
     for name, value in flags.items():
         if name not in fields():
-            raise UserError(f"unknown key '{name}'.{did_you_mean(name, fields())}")
+            raise UserError(f"unknown key '{name}'.{flag_hint(name, fields())}")
         section = sections.setdefault(fields()[name].section, {})
         section[name] = coerce(name, value)
     types = {section.name: section.type for section in dataclasses.fields(Config)}

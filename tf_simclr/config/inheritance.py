@@ -5,7 +5,7 @@ import json
 from etils import epath
 
 from tf_simclr import config
-from tf_simclr.config.automatic import AUTO, AUTOMATIC, OF_A_DATASET
+from tf_simclr.config.automatic import AUTO, AUTOMATIC, OF_A_DATASET, OF_A_RUN
 from tf_simclr.config.config import Config
 from tf_simclr.config.recipes import CONFIG_FILE
 from tf_simclr.config.registry import TRAIN_MODES
@@ -102,7 +102,8 @@ def inherit(stages: list[dict]) -> tuple[list[Config], list[str]]:
         continued = saved_flags(new.train.model_dir) if new.train.model_dir else None
         decided = continued
         if continued is None:
-            decided = _flags_of_start(checkpoint, known) if checkpoint else {}
+            start = _flags_of_start(checkpoint, known) if checkpoint else {}
+            decided = {name: start[name] for name in start if name not in OF_A_RUN}
         flags = _inherited(new, decided)
         settings = new.replace(**flags)
         configs.append(settings)

@@ -248,6 +248,13 @@ class OptimizerConfig:
         "linear", "linear: times batch/256; sqrt: times sqrt(batch)", choices=("linear", "sqrt")
     )
     warmup_epochs: float = setting(10.0, "epochs of linear warm-up", low=0.0)
+    long_warmup: str = setting(
+        "auto",
+        "of a warm-up that is as long as the training: cut it to a tenth of the training, or keep "
+        "it; auto: as the run began, else keep where warmup_epochs is given on the command line",
+        choices=("auto", "cut", "keep"),
+        before="keep",
+    )
     momentum: float = setting(0.9, "momentum of lars and momentum", low=0.0, high=1.0)
     weight_decay: float = setting(1e-6, "weight decay", low=0.0)
 

@@ -325,8 +325,28 @@ def _warn_of_odd_settings(settings, data):
             batch_size,
             data.num_images,
         )
+    _warn_of_long_warmup(settings, data.num_images)
     if settings.objective.train_mode == "finetune" and not settings.objective.checkpoint:
         logging.warning(
             "--train_mode=finetune without --checkpoint: the network starts from random weights, "
             "as with --train_mode=supervised"
         )
+
+
+def _warn_of_long_warmup(settings, num_images):
+    if not settings.mode.trains:
+        return
+    asked_for = optimizers.warmup_steps(settings, num_images)
+    schedule = optimizers.learning_rate_schedule(settings, num_images)
+    if asked_for < schedule.total:
+        return
+    outcome = f"it is cut to {schedule.warmup} steps"
+    if schedule.warmup == asked_for:
+        outcome = "the learning rate does not reach its peak; --long_warmup=cut cuts it to a tenth"
+    logging.warning(
+        "--warmup_epochs=%g: a warm-up of %d steps in a training of %d: %s",
+        settings.optimizer.warmup_epochs,
+        asked_for,
+        schedule.total,
+        outcome,
+    )

@@ -18,8 +18,12 @@ from tf_simclr.training.train_step import TrainStep
 STEPS_BETWEEN_SUMMARIES = 10
 
 
-def fit(experiment: Experiment):
+def fit(experiment: Experiment, description: str = "training"):
     """Trains until the last step, from the newest checkpoint of the run directory if it has one.
+
+    Args:
+        experiment: what is trained.
+        description: of the training, for its progress.
 
     Raises:
         Interrupted: SIGINT or SIGTERM arrived; a checkpoint was written.
@@ -36,7 +40,7 @@ def fit(experiment: Experiment):
     runner = _make_step_runner(experiment, start)
     with (
         Interrupts() as interrupts,
-        Progress("training", num_steps * batch_size, start * batch_size) as progress,
+        Progress(description, num_steps * batch_size, start * batch_size) as progress,
     ):
         for step, batch, step_metrics in _take_steps(experiment, runner, periodic_work, start):
             metrics = step_metrics[-1]

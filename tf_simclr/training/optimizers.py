@@ -13,6 +13,7 @@ from tf_simclr.config.sections import TrainConfig
 from tf_simclr.models.layers import batch_norm_variables
 from tf_simclr.objectives.base import Objective
 
+CUT_WARMUP = 10  # a warm-up that is too long becomes this part of the training
 LARS_ETA = 0.001  # trust coefficient
 DCGAN_MOMENTUM = 0.5  # beta_1 of a discriminator's Adam (Radford et al. 2016, section 4)
 # Keras would number the optimizers of a process, and checkpoints go by the names of variables.
@@ -56,8 +57,17 @@ def learning_rate_schedule(settings: Config, num_images: int) -> WarmupCosine:
     batch_size = settings.train.train_batch_size
     scales = {"linear": batch_size / 256, "sqrt": math.sqrt(batch_size)}
     peak = options.learning_rate * scales[options.learning_rate_scaling]
-    warmup = round(options.warmup_epochs * num_images // batch_size)
-    return WarmupCosine(peak, warmup, total_steps(settings.train, num_images))
+    warmup = warmup_steps(settings, num_images)
+    total = total_steps(settings.train, num_images)
+    if warmup >= total and settings.resolved()["long_warmup"] == "cut":
+        warmup = total // CUT_WARMUP
+    return WarmupCosine(peak, warmup, total)
+
+
+def warmup_steps(settings: Config, num_images: int) -> int:
+    """Steps of the warm-up as --warmup_epochs asks for them, which may be more than there are."""
+    batch_size = settings.train.train_batch_size
+    return round(settings.optimizer.warmup_epochs * num_images // batch_size)
 
 
 def lars_update(w, g, v, learning_rate, momentum, decay, eta=LARS_ETA):
