@@ -98,7 +98,7 @@ def test_more_images_than_go_through_at_once(exported, rng):
         (np.full((1, 4, 4, 3), np.nan), "got nan"),
         ([np.zeros((4, 4, 3)), np.zeros((5, 4, 3))], "of one size"),
         ("nowhere.png", "nowhere.png: not an image that can be read .*No such file"),
-        (b"text", "JPEG, PNG, BMP and GIF are accepted"),
+        (b"text", "JPEG, PNG, BMP, GIF and WebP are accepted"),
     ],
     ids=str,
 )

@@ -34,6 +34,6 @@ def test_batch_of_one_where_nothing_is_compared():
 def test_single_image(settings):
     options = settings()
     source = datasets.load(options.data, "train").at_most(1)
-    data = TrainingData(source, None, [BatchPart(source, 8)], 1, None)
+    data = TrainingData(source, None, [BatchPart(source, 8)], 1, None, "0,65535")
     with pytest.raises(UserError, match="--pretext=simclr: it compares images, and there is one"):
         check_comparable(data, options)

@@ -358,7 +358,7 @@ def animation(sizes):
     "content, message",
     [
         (b"", "not an image that can be read"),
-        (b"hello", "JPEG, PNG, BMP and GIF are accepted"),
+        (b"hello", "JPEG, PNG, BMP, GIF and WebP are accepted"),
         (b"\xff\xd8\xff", "Invalid JPEG"),
         (b"\x89PNG\r\n\x1a\n", "not an image that can be read"),
         (decoding.PNG_SIGNATURE, "too many pixels, or none"),

@@ -44,6 +44,8 @@ OUTPUTS = {
 LOG_LINE = re.compile(
     r"\d\d:\d\d:\d\d |[IWEF]\d{4} \d\d:|WARNING: (All log messages before absl|Logging before flag)"
 )
+# The plan of a training, which is a message of the log: two blocks of lines.
+PLAN = re.compile(r"(?<=the plan:\n)\n(.+\n)+\n(.+\n)+\n")
 SECONDS = 400  # after which a process hangs
 SECONDS_KEY = "seconds/.ATTRIBUTES/VARIABLE_VALUE"  # of a checkpoint: what the training took
 STARTED = []
@@ -82,7 +84,8 @@ def end_all():
 
 def messages(stderr):
     """The lines of stderr that neither the log nor TensorFlow's C++ has written."""
-    return [line for line in stderr.splitlines() if line and not LOG_LINE.match(line)]
+    lines = PLAN.sub("", stderr).splitlines()
+    return [line for line in lines if line and not LOG_LINE.match(line)]
 
 
 def the_message(stderr):

@@ -7,7 +7,7 @@ from absl import logging
 from etils import epath
 
 from tf_simclr import config
-from tf_simclr.config import Config, recipes
+from tf_simclr.config import Config, automatic, recipes
 from tf_simclr.config.length import LENGTH_FLAGS, Length, training_length
 from tf_simclr.config.stages import sibling_runs
 from tf_simclr.errors import UserError, write_error
@@ -47,8 +47,7 @@ class RunDirectory:
             self._check_same_configuration()
 
     def _check_same_configuration(self):
-        saved = config.completed(recipes.read(self.path / files.CONFIG))
-        saved = _with_relative_siblings(config.build(saved).resolved())
+        saved = _with_relative_siblings(self._saved_flags())
         current = _with_relative_siblings(self._settings.resolved())
         differences = {}
         for name, field in sorted(config.fields().items()):
@@ -60,6 +59,15 @@ class RunDirectory:
                 f"--model_dir={self.path}: it holds a run with another configuration "
                 f"({'; '.join(differences.values())}); {self._way_out(differences)}"
             )
+
+    def _saved_flags(self):
+        """All flags of the run that is there; of a chain those that its stages share."""
+        saved = config.completed(recipes.read(self.path / files.CONFIG))
+        flags = {
+            name: config.coerce(name, saved.get(name, field.before))
+            for name, field in config.fields().items()
+        }
+        return automatic.resolve(flags)
 
     def _way_out(self, names):
         """What to do where the flags `names` are others than those of the run that is there."""
