@@ -5,6 +5,7 @@ import tf_simclr  # noqa: F401  isort: skip  sets the environment before TensorF
 import gc
 import logging
 
+import hypothesis
 import keras
 import numpy as np
 import pytest
@@ -24,6 +25,10 @@ tf.config.set_logical_device_configuration(
 
 # Tracing makes many objects that live on, and each collection looks at all of them.
 gc.set_threshold(50_000, 20, 1000)
+
+# A busy machine takes longer for an example than Hypothesis allows by itself.
+hypothesis.settings.register_profile("without_deadline", deadline=None)
+hypothesis.settings.load_profile("without_deadline")
 
 LONGEST = (  # files, begun first
     "test_interruptions",
