@@ -142,11 +142,7 @@ def _one_line(error):
 
 def _tfds_source(builder, data, split):
     features = builder.info.features
-    image_key = tfds_features.image_key(features)
-    if image_key is None:
-        raise UserError(
-            f"--dataset={data.dataset}: it has no image feature, only {', '.join(features)}"
-        )
+    image_key = tfds_features.require_image(features, data.dataset)
     label = tfds_features.label_of(builder, data.dataset)
     try:
         info = builder.info.splits[split]

@@ -5,7 +5,12 @@ from typing import NamedTuple
 import numpy as np
 from absl import logging
 
+from tf_simclr.errors import UserError
+
 LABEL_NAMES = ("label", "labels", "class", "category", "target", "y", "digit")
+NUM_CHANNELS = (1, 3, None)  # of an image; None: its files say it
+IMAGE_TYPES = ("uint8", "uint16")
+WAY_OUT = "select three bands, save them as RGB images, and give --dataset=folder:PATH"
 MAX_CLASSES = 100_000  # more different numbers than that are no classes
 _NUMBERED = {}  # {(path of a data set, key): Label}, since each split asks for it
 
@@ -24,13 +29,41 @@ class Label(NamedTuple):
     numbers: tuple[int, ...] | None = None
 
 
-def image_key(features) -> str | None:
-    """The key of the image, None if there is none."""
+def require_image(features, name: str) -> str:
+    """The key of the image, which is gray or RGB, of 8 or 16 bits a value.
+
+    Args:
+        features: of the data set, by key.
+        name: of the data set, for messages.
+
+    Raises:
+        UserError: there is none, or it is of another kind.
+    """
     import tensorflow_datasets
 
     kind = tensorflow_datasets.features.Image
     images = [key for key, feature in features.items() if isinstance(feature, kind)]
-    return images[0] if images else None
+    if not images:
+        several = [_of_channels(key, feature) for key, feature in features.items()]
+        arrays = ", ".join(filter(None, several))
+        hint = f"; {arrays}: {WAY_OUT}" if arrays else ""
+        raise UserError(
+            f"--dataset={name}: it has no image feature, only {', '.join(features)}{hint}"
+        )
+    (key, *_) = images
+    num_channels, dtype = features[key].shape[-1], np.dtype(features[key].np_dtype)
+    if num_channels not in NUM_CHANNELS or dtype not in IMAGE_TYPES:
+        raise UserError(
+            f"--dataset={name}: its feature {key} has {num_channels} channels of {dtype}, accepted "
+            f"are 1 or 3 of {' or '.join(IMAGE_TYPES)}; {WAY_OUT}"
+        )
+    return key
+
+
+def _of_channels(key, feature):
+    """A text about an array that may be an image, e.g. of 13 bands; None for other features."""
+    shape = getattr(feature, "shape", None) or ()
+    return f"{key} has {shape[-1]} channels" if len(shape) == 3 else None
 
 
 def label_of(builder, name: str) -> Label:

@@ -60,14 +60,14 @@ def _contents_of_16_bit_images(source):
         return []
     order = np.random.default_rng(0).permutation(source.num_examples)
     is_chosen = (index for index in order if _is_16_bit(_header(source, index)))
-    return [_content(source, index) for index in itertools.islice(is_chosen, MAX_IMAGES)]
+    return [head_of(source, index) for index in itertools.islice(is_chosen, MAX_IMAGES)]
 
 
 def _header(source, index):
-    return _content(source, index, PNG_16_BIT_START)
+    return head_of(source, index, PNG_16_BIT_START)
 
 
-def _content(source, index, size=-1):
+def head_of(source: Indexed, index: int, size: int = -1) -> bytes:
     """The first `size` bytes of an image file, or all; none of a file that is gone."""
     record = source.records[index]
     if not source.by_path:
@@ -90,4 +90,7 @@ def _range_of(content):
         values = tf.io.decode_png(content, dtype=tf.uint16).numpy()
     except tf.errors.OpError:
         return None
-    return int(values.min()), int(values.max())
+    num_channels = values.shape[2]
+    has_alpha = num_channels % 2 == 0  # gray or RGB, and alpha
+    colors = values[..., : num_channels - has_alpha]
+    return int(colors.min()), int(colors.max())

@@ -10,7 +10,7 @@ from etils import epath
 
 from tf_simclr.config import Config
 from tf_simclr.config.automatic import FULL_RANGE
-from tf_simclr.data import datasets, holdout, label_subset, mixture, value_range
+from tf_simclr.data import datasets, holdout, label_subset, mixture, transparency, value_range
 from tf_simclr.data.mixture import BatchPart
 from tf_simclr.data.source import Indexed, Source
 from tf_simclr.errors import UserError
@@ -87,6 +87,7 @@ def load_training_data(
     directories = _earlier_directories(settings, directory, related)
     moved = _saved_division(settings.data.dataset, directories)
     source = datasets.load(settings.data, settings.data.train_split, moved=moved)
+    transparency.note(source)
     settled = value_range.settle(settings.data.value_range, source)
     if settled != settings.data.value_range:
         settings = settings.replace(value_range=settled)
