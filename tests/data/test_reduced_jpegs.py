@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageOps
 
-from tf_simclr.data import decoding, image_folder, jpeg
+from tf_simclr import config
+from tf_simclr.data import augment, decoding, image_folder, jpeg
 from tf_simclr.data.image import EncodedImage
 
 SIZE = (300, 200)  # width and height
@@ -134,3 +135,23 @@ def test_a_photo_of_48_megapixels_is_taken(tmp_path):
     decoded = decoding.decode(decoding.checked(path.read_bytes()))
     assert decoded.shape == (3000, 4000, 3)
     assert np.unique(decoded[::100, ::100]).tolist() == [99]
+
+
+def test_views_are_of_reduced_crops_unless_the_original_resizing_is_kept(monkeypatch):
+    ratios = []
+    decode_window = jpeg.decode_window
+
+    def recording(contents, window, ratio):
+        ratios.append(int(ratio))
+        return decode_window(contents, window, ratio)
+
+    monkeypatch.setattr(jpeg, "decode_window", recording)
+    options = config.build({"use_crop": False, "use_flip": False}).augment
+    image = EncodedImage(tf.constant(encoded(smooth_picture(), quality=95)))
+    views = {
+        resizing: augment.crop_and_flip(image, [tf.constant([1, 2])], SIDE, options, resizing)
+        for resizing in augment.RESIZINGS
+    }
+    assert dict(zip(views, ratios)) == {"antialias": 8, "original": 1}
+    expected = small(np.array(smooth_picture()))
+    assert np.abs(views["antialias"][0].numpy() - expected).mean() < 3

@@ -160,7 +160,8 @@ def crop_and_flip(
     if options.max_rotation or options.max_shear:
         images = _affine_crops(picture.whole(), u, boxes, options)
     else:
-        images = picture.crops(boxes)
+        # What the original release resizes it has decoded in full.
+        images = picture.crops(boxes, size if resizing == "antialias" else None)
     views = [_as_uint8(resize(image, size, resizing)) for image in images]
     if options.use_flip:
         views = [random_flip(view, view_u[2]) for view, view_u in zip(views, u)]
