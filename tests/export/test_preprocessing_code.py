@@ -46,6 +46,7 @@ def by_signature(paths, preprocessing):
     """What the signatures of an export make of files, without the time to trace them."""
     signatures = object.__new__(saved_model._Signatures)
     signatures._preprocessing, signatures._max_pixels = preprocessing, 2**20
+    signatures._value_range = None
     return np.stack([signatures._decode(tf.constant(path.read_bytes())) for path in paths])
 
 
@@ -80,7 +81,7 @@ def test_the_same_pixels_everywhere(photos, kind):
         objective = _WithSettings(settings)
         evaluated.append(example(objective, tf.constant(array), 0)["image"].numpy())
     identity = lambda images: {"embedding": images}
-    model = api.Model(identity, settings.preprocessing, lambda num_classes: ())
+    model = api.Model(identity, settings.preprocessing, lambda num_classes: (), value_range=None)
     for images in (list(map(str, photos)), [path.read_bytes() for path in photos], arrays):
         np.testing.assert_array_equal(model.embed(images), evaluated)
     np.testing.assert_array_equal(by_signature(photos, settings.preprocessing), evaluated)
