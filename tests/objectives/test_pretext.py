@@ -14,6 +14,7 @@ from tests.helpers.training import Training
 from tf_simclr.checkpoints import weights
 from tf_simclr.config.registry import PRETEXTS
 from tf_simclr.data import datasets
+from tf_simclr.data.image import EncodedImage
 from tf_simclr.data.streamed_source import Streamed
 from tf_simclr.errors import UserError
 from tf_simclr.objectives import objective_class, rotation
@@ -169,7 +170,9 @@ def test_images_without_a_number(settings, monkeypatch):
     """A stream does not know which image it gives."""
     options = settings()
     monkeypatch.setattr(objective_class(options), "needs_index", True)
-    stream = Streamed("films", "train", (), None, None, 10, 0)
+    frame = tf.io.encode_png(tf.zeros([8, 8, 3], tf.uint8))
+    frames = tf.data.Dataset.from_tensors(("1", frame, tf.constant(-1, tf.int64))).repeat(10)
+    stream = Streamed("films", "train", (), EncodedImage, lambda context: frames, 10, 0)
     monkeypatch.setattr(datasets, "load", lambda data, split, **options: stream)
     message = "--pretext=simclr: each image is a class of its own, and films is read as a stream"
     with pytest.raises(UserError, match=message):
