@@ -8,6 +8,7 @@ import tensorflow as tf
 from PIL import Image
 
 from tf_simclr.api import BATCH_SIZE, Model
+from tf_simclr.config.automatic import Preprocessing
 from tf_simclr.data import python_images
 
 SIZE = 8
@@ -21,7 +22,7 @@ def model():
         means = tf.reduce_mean(images, [1, 2])
         return {"embedding": means, "probabilities": means, "logits_sup": means}
 
-    return Model(network, SIZE, lambda number: tuple("abc"))
+    return Model(network, Preprocessing(SIZE, "centre", "antialias"), lambda number: tuple("abc"))
 
 
 @pytest.fixture

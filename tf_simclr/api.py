@@ -90,7 +90,7 @@ class Model:
         network,
         preprocessing: Preprocessing,
         class_names,
-        value_range: tuple[float, float] | None,
+        value_range: tuple[float, float] | None = None,
     ):
         spec = tf.TensorSpec([None, None, None, 3], tf.float32)
         self._preprocessing = preprocessing
