@@ -126,7 +126,7 @@ def test_sizes_are_read_of_the_files(folder):
 
 @pytest.mark.usefixtures("shallow")
 def test_it_is_printed_once_before_the_training(main, tmp_path, log, monkeypatch):
-    monkeypatch.setattr(loop, "fit", lambda experiment: None)
+    monkeypatch.setattr(loop, "fit", lambda experiment, description: None)
     flags = [f"--{name}={value}" for name, value in TINY.items() if name != "train_steps"]
     status, stderr = main(
         *flags,

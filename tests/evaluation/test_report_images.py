@@ -48,7 +48,7 @@ def test_results_json(results):
     )
     arguments = document["command"].replace("NEW", str(directory.path)).split()[2:]
     (stage,), _ = parse_command_line(*arguments)
-    repeated, original = stage.flat(), experiment.settings.flat()
+    repeated, original = stage.resolved(), experiment.settings.resolved()
     for name, field in config.fields().items():
         assert not field.fixed or repeated[name] == original[name], name
     views = document["views"]

@@ -81,7 +81,9 @@ def command(settings: Config, mode: str) -> str:
     """A command line that does the same again in a new run directory."""
     defaults = Config().flat()
     flags = []
-    for name, value in settings.flat().items():
+    # Said, since a warm-up that is given on a command line would be kept.
+    warmup = {"long_warmup": settings.resolved()["long_warmup"]}
+    for name, value in {**settings.flat(), **warmup}.items():
         if value != defaults[name] and name not in NOT_REPEATED:
             text = ",".join(map(str, value)) if isinstance(value, tuple) else value
             flags.append(f"--{name}={text}")
