@@ -143,8 +143,9 @@ def _value_range_is_a_range(flags):
         limits_of(flags["value_range"])
     except ValueError:
         raise UserError(
-            f"--value_range={flags['value_range']}: {AUTO}, {TOP_BYTE} or two numbers from 0 to 65535 "
-            "are expected, the smaller one first, e.g. --value_range=0,4095"
+            f"--value_range={flags['value_range']}: {AUTO}, {TOP_BYTE} or "
+            "two numbers from 0 to 65535 are expected, the smaller one first, "
+            "e.g. --value_range=0,4095"
         ) from None
 
 
