@@ -118,7 +118,7 @@ def problems_of(paths: list[str], what: str) -> list[str | None]:
 
 def _problem(path):
     try:
-        contents = _checked(tf.io.read_file(os.fsencode(foreign_images.usable_path(path))))
+        contents = decoding.checked(tf.io.read_file(os.fsencode(foreign_images.usable_path(path))))
         if tf.io.is_jpeg(contents):
             tf.io.decode_jpeg(contents, channels=3, ratio=CHECK_RATIO)
         else:
@@ -128,8 +128,3 @@ def _problem(path):
     except (tf.errors.OpError, ValueError) as error:
         return decoding.reason(error)
     return None
-
-
-@tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
-def _checked(contents):
-    return decoding.checked(contents)
