@@ -4,6 +4,7 @@ import tf_simclr  # noqa: F401  isort: skip  sets the environment before TensorF
 
 import gc
 import logging
+import random
 
 import hypothesis
 import keras
@@ -148,7 +149,15 @@ def rng():
     return np.random.default_rng(0)
 
 
-@pytest.fixture(autouse=True)
-def _float32():
-    keras.config.set_dtype_policy("float32")
+@pytest.fixture(autouse=True, scope="module")
+def _tensorflow_seed():
+    """Once a file: with each new seed TensorFlow prepares all functions anew."""
     keras.utils.set_random_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _float32_and_seeds():
+    """Keras draws the seeds of its layers with Python's generator."""
+    keras.config.set_dtype_policy("float32")
+    random.seed(0)
+    np.random.seed(0)
