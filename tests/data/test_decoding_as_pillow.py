@@ -2,13 +2,14 @@
 
 import io
 import itertools
+import pathlib
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image, ImageOps
 
-from tf_simclr.data import decoding, orientation
+from tf_simclr.data import decoding, foreign_images, orientation
 from tf_simclr.data.image import EncodedImage
 
 ORIENTATIONS = range(1, 9)
@@ -55,6 +56,12 @@ def with_alpha(image):
     return image
 
 
+def of_16_bits(image):
+    """A gray picture whose lower 8 bits are not 0."""
+    upper = np.array(image.convert("L"), np.uint16)
+    return Image.fromarray(256 * upper + 77)
+
+
 # {kind: (function of an RGB picture and of options -> the file, greatest difference)}
 KINDS = {
     "jpeg": (lambda image, **o: write(image, "JPEG", **o), JPEG_TOLERANCE),
@@ -67,6 +74,9 @@ KINDS = {
     "png": (lambda image, **o: write(image, "PNG", **o), 0),
     "gray png": (lambda image, **o: write(image.convert("L"), "PNG", **o), 0),
     "1 bit png": (lambda image, **o: write(image.convert("1"), "PNG", **o), 0),
+    "16 bit png": (lambda image, **o: write(of_16_bits(image), "PNG", **o), 0),
+    "2 bit png": (lambda image, **o: write(image.quantize(4), "PNG", bits=2, **o), 0),
+    "4 bit png": (lambda image, **o: write(image.quantize(16), "PNG", bits=4, **o), 0),
     "palette png": (lambda image, **o: write(image.convert("P"), "PNG", **o), 0),
     "alpha png": (lambda image, **o: write(with_alpha(image), "PNG", **o), 0),
     "lossless webp": (lambda image, **o: write(image, "WEBP", lossless=True, **o), 0),
@@ -80,6 +90,16 @@ WITHOUT_EXIF = {
     "gif": (lambda image: write(image.convert("P"), "GIF"), 0),
     "bmp": (lambda image: write(image, "BMP"), 0),
     "gray bmp": (lambda image: write(image.convert("L"), "BMP"), 0),
+}
+# Of files that are converted to PNG: {kind: function of an RGB picture and of options -> the file}.
+TIFF_KINDS = {
+    "tiff": lambda image, **o: write(image, "TIFF", **o),
+    "lzw tiff": lambda image, **o: write(image, "TIFF", compression="tiff_lzw", **o),
+    "gray tiff": lambda image, **o: write(image.convert("L"), "TIFF", **o),
+    "1 bit tiff": lambda image, **o: write(image.convert("1"), "TIFF", **o),
+    "16 bit tiff": lambda image, **o: write(of_16_bits(image), "TIFF", **o),
+    "palette tiff": lambda image, **o: write(image.convert("P"), "TIFF", **o),
+    "alpha tiff": lambda image, **o: write(with_alpha(image), "TIFF", **o),
 }
 
 
@@ -102,6 +122,8 @@ def crops(contents, boxes):
 
 def as_pillow(contents):
     image = ImageOps.exif_transpose(Image.open(io.BytesIO(contents)))
+    if image.mode.startswith("I;16"):  # Pillow would make all values above 255 white
+        image = Image.fromarray((np.array(image) >> 8).astype(np.uint8))
     return np.array(image.convert("RGB"))
 
 
@@ -121,6 +143,17 @@ def test_all_kinds_and_orientations():
         for size in SIZES:
             contents = make(picture(size))
             assert_same(decode(contents), as_pillow(contents), tolerance, (kind, size))
+
+
+def test_tiff_of_all_kinds_and_orientations(tmp_path):
+    for (kind, make), number in itertools.product(TIFF_KINDS.items(), ORIENTATIONS):
+        exif = Image.Exif()
+        exif[ORIENTATION_TAG] = number
+        path = tmp_path / f"{kind}-{number}.tif"
+        path.write_bytes(make(picture((40, 56)), exif=exif))
+        converted = pathlib.Path(foreign_images.usable_path(str(path)))
+        expected = as_pillow(path.read_bytes())
+        assert_same(decode(converted.read_bytes()), expected, 0, (kind, number))
 
 
 def test_crops_of_turned_images():

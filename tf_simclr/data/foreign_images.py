@@ -6,6 +6,7 @@ be deleted at any time.
 
 import collections
 import hashlib
+import io
 import os
 import pathlib
 
@@ -97,7 +98,8 @@ def _read(path):
     if _kind(path) == "HEIC":
         _register_heic()
     try:
-        image = Image.open(path)
+        # Of its contents: Pillow turns no TIFF upright that it maps into memory.
+        image = Image.open(io.BytesIO(pathlib.Path(path).read_bytes()))
         image.load()
     except UnidentifiedImageError:
         raise UserError(
