@@ -1,5 +1,6 @@
 """Embeddings of images in a file, with predictions and neighbors."""
 
+import hashlib
 import json
 
 import numpy as np
@@ -57,6 +58,22 @@ def slow_neighbors(embeddings, count):
 def embed_folder(settings, photos, path, output="", **flags):
     flags = {"dataset": f"folder:{photos}", "checkpoint": path, **flags}
     embed.embed(settings(embed_output=str(output), **flags))
+
+
+def test_the_split_is_that_of_the_run(settings, model, photos, tmp_path):
+    """Of five images in each class a run has held out others than would be held out by default."""
+    path = model(2)
+    digests = {
+        hashlib.sha256(file.read_bytes()).hexdigest(): file.name in ("0.png", "1.png")
+        for file in photos.glob("*/*.png")
+    }
+    run_directory = tmp_path / "exported"
+    content = {"dataset": f"folder:{photos}", "moved": digests}
+    (run_directory / "division.json").write_text(json.dumps(content))
+    embed_folder(settings, photos, path, tmp_path / "file.npz")
+    with np.load(tmp_path / "file.npz") as file:
+        held_out = file["name"][file["split"] == "validation"]
+    assert sorted(held_out) == ["cat/0.png", "cat/1.png", "dog/0.png", "dog/1.png"]
 
 
 def test_a_folder(settings, model, photos, tmp_path):

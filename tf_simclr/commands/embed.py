@@ -14,6 +14,7 @@ from tf_simclr.data.source import Source, as_text
 from tf_simclr.errors import UserError, write_error
 from tf_simclr.evaluation import features
 from tf_simclr.runs import files as run_files
+from tf_simclr.training.training_data import saved_division
 
 MAX_LOGGED = 5  # images whose neighbors are in the log
 LAYERS = ("final_avg_pool", "logits_sup")
@@ -44,11 +45,13 @@ def embed(settings: Config, alone: bool = True):
     path, flag = pretrained.weights_path(settings, alone)
     with strategy.scope():
         model = pretrained.load(path, flag, settings)
+    run_directories = [epath.Path(path), *epath.Path(path).parents[:2]]  # also that of an export
+    moved = saved_division(settings.data.dataset, run_directories)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)  # now, not after the work
     except OSError as error:
         raise _write_error(output, error) from None
-    columns = _compute_columns(model, settings, strategy)
+    columns = _compute_columns(model, settings, strategy, moved)
     if settings.embed.embed_neighbors:
         columns |= nearest_neighbors(columns["embedding"], settings.embed.embed_neighbors)
         logging.info("nearest neighbors:\n\n%s\n", _table(columns))
@@ -66,8 +69,11 @@ def _write_error(output, error):
     return write_error(f"--embed_output={output}: it can't be written ({reason})", error)
 
 
-def _compute_columns(model, settings, strategy):
-    """The columns but for the neighbors: {name: array [N, ...]} over all splits."""
+def _compute_columns(model, settings, strategy, moved):
+    """The columns but for the neighbors: {name: array [N, ...]} over all splits.
+
+    `moved` is the saved division of the images, see `datasets.load`.
+    """
     preprocessing = model.settings.preprocessing
     value_range = model.settings.data.value_range
     data = dataclasses.replace(settings.data, value_range=value_range)
@@ -83,10 +89,10 @@ def _compute_columns(model, settings, strategy):
     )
     splits = [settings.embed.embed_split]
     if not settings.embed.embed_split:
-        splits = datasets.splits(data)
+        splits = datasets.splits(data, moved)
     columns_of_splits = []
     for split in splits:
-        source = datasets.load(data, split, "embed_split")
+        source = datasets.load(data, split, "embed_split", moved)
         crop_check.warn_of_cropping(source, preprocessing)
         arrays = compute(source, f"embedding, {split}")
         columns_of_splits.append(_columns_of_split(source, split, arrays, model.class_names))
