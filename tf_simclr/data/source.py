@@ -169,6 +169,17 @@ class Indexed(Source):
         """Whether the records are the paths of files."""
         return self.records.dtype.kind == "U"
 
+    def contents(self, index: int, size: int = -1) -> bytes:
+        """The first `size` bytes of an encoded image, or all; none of a file that is gone."""
+        record = self.records[index]
+        if not self.by_path:
+            return record if size < 0 else record[:size]
+        try:
+            with open(os.fsencode(record), "rb") as file:
+                return file.read(size)
+        except OSError:
+            return b""
+
     def example_ids(self):
         return np.array(self.example_names or range(self.num_examples)), self.labels
 

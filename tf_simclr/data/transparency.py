@@ -4,7 +4,6 @@ from absl import logging
 
 from tf_simclr.data.decoding import PNG_SIGNATURE
 from tf_simclr.data.source import Indexed, Source
-from tf_simclr.data.value_range import head_of
 
 MAX_IMAGES = 1000  # that are looked at, a seeded draw
 HEAD_SIZE = 32  # bytes of a file
@@ -23,7 +22,7 @@ def note(source: Source):
     if not isinstance(source, Indexed) or source.records.dtype.kind not in "OU":
         return
     drawn = source.draw(MAX_IMAGES, 0)
-    count = sum(_has_alpha(head_of(source, index, HEAD_SIZE)) for index in drawn)
+    count = sum(_has_alpha(source.contents(index, HEAD_SIZE)) for index in drawn)
     if count:
         logging.warning(
             "%s: %d of %d images that were looked at have transparency, which is left out: what "

@@ -5,7 +5,6 @@ black. Values are scaled by the range that the training images have.
 """
 
 import itertools
-import os
 
 import numpy as np
 import tensorflow as tf
@@ -59,24 +58,8 @@ def _contents_of_16_bit_images(source):
     if source.records.dtype.kind not in "OU":  # decoded images
         return []
     order = np.random.default_rng(0).permutation(source.num_examples)
-    is_chosen = (index for index in order if _is_16_bit(_header(source, index)))
-    return [head_of(source, index) for index in itertools.islice(is_chosen, MAX_IMAGES)]
-
-
-def _header(source, index):
-    return head_of(source, index, PNG_16_BIT_START)
-
-
-def head_of(source: Indexed, index: int, size: int = -1) -> bytes:
-    """The first `size` bytes of an image file, or all; none of a file that is gone."""
-    record = source.records[index]
-    if not source.by_path:
-        return record if size < 0 else record[:size]
-    try:
-        with open(os.fsencode(record), "rb") as file:
-            return file.read(size)
-    except OSError:
-        return b""
+    is_chosen = (i for i in order if _is_16_bit(source.contents(i, PNG_16_BIT_START)))
+    return [source.contents(i) for i in itertools.islice(is_chosen, MAX_IMAGES)]
 
 
 def _is_16_bit(content):
