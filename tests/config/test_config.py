@@ -165,7 +165,7 @@ def test_coercion(name, received, expected):
         ("train_steps", "1.5", "whole number"),
         ("train_steps", math.inf, "whole number"),
         ("train_steps", 2**31, "2147483647"),
-        ("train_batch_size", 0, "--train_batch_size=512"),
+        ("train_batch_size", 0, "--train_batch_size=1"),
         ("image_size", "7", "--image_size=8"),
         ("use_blur", "maybe", "true or false"),
         ("use_blur", 2, "true or false"),

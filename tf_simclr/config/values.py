@@ -155,9 +155,7 @@ def _check_range(name, field, value):
 def _nearest_accepted(field, number, default):
     """`number` if the field accepts it, else an accepted number near it."""
     if field.low is not None and number < field.low:
-        # A batch of 1 is in the range, but most tasks compare images.
-        has_low = field.low != SMALLEST_POSITIVE and field.low != 1
-        return field.low if has_low else default
+        return default if field.low == SMALLEST_POSITIVE else field.low
     if field.high is not None and number > field.high:
         return field.high
     return number
