@@ -1,9 +1,11 @@
 """What the user sees in the terminal: the log, and the progress of long work."""
 
+import contextlib
 import logging as std_logging
 import os
 import platform
 import sys
+import threading
 import time
 from importlib import metadata
 
@@ -13,6 +15,7 @@ from absl import logging
 from tf_simclr.version import __version__
 
 SECONDS_BETWEEN_LINES = 20
+SECONDS_OF_SILENCE = 5  # before the log says what is being done
 # In a narrow terminal the end is cut off, which says how the work goes.
 BAR = "{desc}: {percentage:3.0f}%|{bar:10}| {rate_noinv_fmt}, {remaining} left{postfix}"
 
@@ -59,6 +62,23 @@ def start_tensorflow():
         os.dup2(stderr, 2)
         os.close(stderr)
         os.close(nowhere)
+
+
+@contextlib.contextmanager
+def announced_if_slow(work: str, seconds: float = SECONDS_OF_SILENCE):
+    """Around work whose end can't be foretold: once it is slow, the log says what is being done.
+
+    Args:
+        work: in words.
+        seconds: after which it is slow.
+    """
+    timer = threading.Timer(seconds, logging.info, ["still working: %s", work])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 class Progress:

@@ -1,6 +1,5 @@
 """Embeddings of images in a file, with predictions and neighbors."""
 
-import hashlib
 import json
 
 import numpy as np
@@ -12,6 +11,7 @@ from pyarrow import parquet
 import tf_simclr
 from tf_simclr.checkpoints import pretrained
 from tf_simclr.commands import embed
+from tf_simclr.data import scan_cache
 from tf_simclr.export import exporter, model_card
 from tf_simclr.models.network import Network
 
@@ -64,7 +64,7 @@ def test_the_split_is_that_of_the_run(settings, model, photos, tmp_path):
     """Of five images in each class a run has held out others than would be held out by default."""
     path = model(2)
     digests = {
-        hashlib.sha256(file.read_bytes()).hexdigest(): file.name in ("0.png", "1.png")
+        scan_cache.content_digest(file.read_bytes()): file.name in ("0.png", "1.png")
         for file in photos.glob("*/*.png")
     }
     run_directory = tmp_path / "exported"

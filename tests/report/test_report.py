@@ -199,6 +199,17 @@ def test_metrics_may_be_missing_or_not_finite(tmp_path):
     assert "new figure" in parsed.text and "nan" not in parsed.text and "None" not in parsed.text
 
 
+def test_classes_never_predicted_are_named(tmp_path):
+    content = report_runs.document()
+    content["details"]["trained"]["classifier"]["never_predicted"] = [1, 0]
+    parsed = page(
+        tmp_path / "report.html", report_runs.write(tmp_path / "run", content, events=False)
+    )
+    names = content["run"]["class_names"]
+    assert "classes never predicted" in parsed.text
+    assert f"{names[1]}, {names[0]}" in parsed.text
+
+
 def test_without_labels(tmp_path):
     content = report_runs.document()
     health = {name: report_runs.METRICS[name] for name in report_runs.NEED_NO_LABELS}

@@ -1,13 +1,11 @@
 """Puts the trained network, the untrained one and raw pixels through all evaluations."""
 
-import time
-
 import tensorflow as tf
-from absl import logging
 
 from tf_simclr import distribute
 from tf_simclr.config import Config
 from tf_simclr.config.sections import EvalConfig
+from tf_simclr.console import announced_if_slow
 from tf_simclr.data.source import Source
 from tf_simclr.evaluation import metrics
 from tf_simclr.evaluation.metrics import EVALUATIONS
@@ -32,7 +30,6 @@ IRRELEVANT_FLAGS = (
     "transfer_epochs",
 )
 CLASSIFIER = "classifier"  # the name of the logits among layers
-SLOW_SECONDS = 5  # after which an evaluation is in the log
 
 
 def evaluation_data(train_source: Source, test_source: Source, settings: Config) -> EvaluationData:
@@ -152,13 +149,10 @@ def _applies(name, layer, options):
 
 def _evaluate_layer(results, network, features, layer, name, options):
     layer_name = CLASSIFIER if layer == LOGITS else layer
-    start = time.monotonic()
     try:
         train, test = features.examples(layer)
-        values, details = metrics.run(name, train, test, options)
+        with announced_if_slow(f"{name} of the {network} network, {layer_name}"):
+            values, details = metrics.run(name, train, test, options)
         results.add(network, layer_name, values, details)
     except NotPossible as reason:
         results.leave_out(network, layer_name, name, str(reason))
-    seconds = time.monotonic() - start
-    if seconds > SLOW_SECONDS:
-        logging.info("%s network, %s: %s took %.0f s", network, layer_name, name, seconds)

@@ -7,6 +7,7 @@ import shlex
 from tf_simclr.config import Config
 from tf_simclr.report.metric_names import (
     BASELINES,
+    CLASSIFIER,
     HEADLINE_METRICS,
     LABEL_FREE_METRICS,
     MISSING,
@@ -29,6 +30,7 @@ CHOICE_LABELS = {
     "probe.l2_strength": "linear probe: L2 strength",
 }
 CHOOSING_EVALUATIONS = ("probe", "knn")
+MAX_NAMED = 5  # classes in a cell
 SPECIAL_VALUES = {"True": "true", "False": "false", "None": MISSING, "": "–"}
 
 
@@ -71,7 +73,7 @@ def comparison(runs: list[Run]) -> Table:
     rows = []
     for label, value_of in ABOUT.items():
         values = [value_of(run) for run in runs]
-        if any(value is not None for value in values):
+        if any(value not in (None, "") for value in values):
             rows.append(Row(label, tuple(map(_text, values))))
     columns = [metrics_of(run.document, "trained", *headline_layers(run.document)) for run in runs]
     for name in in_table_order(name for column in columns for name in column):
@@ -104,6 +106,14 @@ def _step(run):
     return step if total in (None, step) else f"{_text(step)} of {total:,}"
 
 
+def _never_predicted(run):
+    """Classes of the evaluated images that the classifier never predicts; only some are named."""
+    labels = run.details(CLASSIFIER, "never_predicted") or []
+    names = [run.class_name(label) for label in labels[:MAX_NAMED]]
+    more = len(labels) - len(names)
+    return ", ".join(names) + (f" and {more} more" if more else "")
+
+
 ABOUT = {  # {label: run -> value}
     "training": _training,
     "data": lambda run: run.facts.get("dataset"),
@@ -113,6 +123,7 @@ ABOUT = {  # {label: run -> value}
     "images": lambda run: run.facts.get("images"),
     "labels": lambda run: run.facts.get("labels"),
     "evaluated images": lambda run: run.facts.get("evaluated_examples"),
+    "classes never predicted": _never_predicted,
     "parameters": lambda run: run.facts.get("parameters"),
     "minutes of training": _minutes,
     "best step": _best_step,

@@ -35,6 +35,7 @@ def fit(experiment: Experiment, description: str = "training"):
         logging.info("training is complete: step %d of %d", start, num_steps)
         return
     batch_size = experiment.settings.train.train_batch_size
+    labels_per_batch = experiment.data.labels_per_batch
     events = _make_summaries(experiment)
     periodic_work = PeriodicWork(experiment, events)
     runner = _make_step_runner(experiment, start)
@@ -44,7 +45,8 @@ def fit(experiment: Experiment, description: str = "training"):
     ):
         for step, batch, step_metrics in _take_steps(experiment, runner, periodic_work, start):
             metrics = step_metrics[-1]
-            progress.update(batch_size * len(step_metrics), summaries.describe(metrics))
+            text = summaries.describe(metrics, labels_per_batch)
+            progress.update(batch_size * len(step_metrics), text)
             stop = distribute.any_worker(experiment.strategy, interrupts.received)
             is_last = step == num_steps or stop
             is_time = step % STEPS_BETWEEN_SUMMARIES == 1 or len(step_metrics) > 1

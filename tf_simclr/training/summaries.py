@@ -6,6 +6,7 @@ from tf_simclr import distribute
 
 MAX_IMAGES = 16  # augmented images that are written
 NOTICEABLE_WAIT = 0.02  # share of the time spent waiting for input that is worth a mention
+MIN_LABELS = 8  # of a batch on average, for an accuracy that says something
 
 
 class Summaries:
@@ -59,8 +60,13 @@ class Summaries:
             tf.summary.image("image", images, max_outputs=MAX_IMAGES)
 
 
-def describe(metrics: dict[str, float]) -> str:
-    """The few metrics worth watching, as text for the progress bar."""
+def describe(metrics: dict[str, float], labels_per_batch: float) -> str:
+    """The few metrics worth watching, as text for the progress bar.
+
+    Args:
+        metrics: of a step.
+        labels_per_batch: how many labels a batch has on average.
+    """
     texts = []
     if "contrast_loss" in metrics:
         loss = _loss_and_chance(metrics, "contrast")
@@ -72,7 +78,7 @@ def describe(metrics: dict[str, float]) -> str:
     if "distill_loss" in metrics:
         agreement = metrics["teacher_agreement"]
         texts.append(f"loss {metrics['distill_loss']:.3f}, as the teacher {agreement:.0%}")
-    if metrics.get("supervised_loss"):  # exactly 0 where no image of the batch has a label
+    if "supervised_acc" in metrics and labels_per_batch >= MIN_LABELS:
         texts.append(f"label accuracy {metrics['supervised_acc']:.0%}")
     if not texts:
         texts.append(f"loss {metrics['total_loss']:.3f}")

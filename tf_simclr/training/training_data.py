@@ -52,6 +52,14 @@ class TrainingData:
         """Images of an epoch."""
         return sum(part.source.num_examples for part in self.batch_parts)
 
+    @property
+    def labels_per_batch(self) -> float:
+        """Labels of a batch, on average."""
+        return sum(
+            part.batch_size * part.source.num_labeled / part.source.num_examples
+            for part in self.batch_parts
+        )
+
     @functools.cached_property
     def image_ids(self) -> str:
         """A text that changes if the images have other names, or another order."""
@@ -85,7 +93,7 @@ def load_training_data(
     """
     _check_splits(settings, later)
     directories = _earlier_directories(settings, directory, related)
-    moved = _saved_division(settings.data.dataset, directories)
+    moved = saved_division(settings.data.dataset, directories)
     source = datasets.load(settings.data, settings.data.train_split, moved=moved)
     transparency.note(source)
     settled = value_range.settle(settings.data.value_range, source)
@@ -133,8 +141,16 @@ def _saved(name, directories):
     return [content for content in contents if content]
 
 
-def _saved_division(dataset, directories):
-    """Which images a run before held out for the sake of their class; None: there is none."""
+def saved_division(dataset: str, directories: list[epath.Path]) -> dict[str, bool] | None:
+    """Which images a run held out, or did not, for the sake of their class; see `division`.
+
+    Args:
+        dataset: whose images.
+        directories: of runs; the first that has saved a division counts.
+
+    Returns:
+        {digest: whether it is held out}; None if no run has divided these images.
+    """
     for division in _saved(run_files.DIVISION, directories):
         if division["dataset"] == dataset:
             return division["moved"]
