@@ -25,11 +25,13 @@ from tf_simclr.objectives.base import Objective
 from tf_simclr.training.experiment import DTYPE_POLICIES, build_experiment
 
 MAX_PIXELS = 2**16
+MAX_BLOCKS = 2**12  # of a GIF
+PLAIN = {"resnet_depth": 18, "image_size": 16}
 NAMES = tuple(f"digit {i}" for i in range(10))
 VARIANTS = [
     {"resnet_depth": 18, "image_size": 16, "ft_proj_selector": 1},
-    {"image_size": 40, "sk_ratio": 0.0625, "num_proj_layers": 1},
-    {"image_size": 40, "se_ratio": 0.25, "proj_head_mode": "none"},
+    {"image_size": 40, "sk_ratio": 0.0625, "se_ratio": 0.25, "num_proj_layers": 1},
+    {"resnet_depth": 18, "image_size": 40, "proj_head_mode": "none"},
 ]
 
 
@@ -38,6 +40,17 @@ def _shallow(monkeypatch):
     """One block in all; in ResNet-50 a second one with a stride, where variants differ."""
     for depth, blocks in ((18, (1,)), (50, (1, 1))):
         monkeypatch.setitem(FAMILY, depth, (FAMILY[depth][0], blocks))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _few_blocks():
+    """An exported model walks over all blocks of a GIF that it accepts, some ten thousand a second.
+
+    No other file decodes with MAX_PIXELS, so none has compiled the decoder for it.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decoding, "MAX_BLOCKS", MAX_BLOCKS)
+        yield
 
 
 def network_of(num_classes=10, **flags):
@@ -107,6 +120,22 @@ def digits(tmp_path_factory):
     return network, module, folder, images["test"], test.labels
 
 
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """(network with a weight decay of 0.1, folder of its export)."""
+    folder = tmp_path_factory.mktemp("plain")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(FAMILY, 18, (FAMILY[18][0], (1,)))
+        network = network_of(**PLAIN, weight_decay=0.1)
+        export_of(network, folder)
+    return network, folder
+
+
+def loaded(folder):
+    """The SavedModel of an export, with variables of its own."""
+    return tf.saved_model.load(str(folder / "saved_model" / "3"))
+
+
 def file_of(image, kind="PNG", **options):
     file = io.BytesIO()
     Image.fromarray(image).save(file, kind, **options)
@@ -160,10 +189,10 @@ def test_all_faces_and_formats_equal_the_network(flags, tmp_path, rng):
         assert_close(run(tmp_path / path.format("classifier"), images), probabilities, 1e-4)
 
 
-def test_training_mode(tmp_path, rng):
+def test_training_mode(plain, rng):
     """Batch norm moves only when it is asked to, and every variable can be trained."""
-    network = network_of(resnet_depth=18, image_size=16)
-    module = export_of(network, tmp_path)
+    network, folder = plain
+    module = loaded(folder)
     assert len(module.variables) == len(network.variables)
     assert len(module.trainable_variables) + len(module.head_variables) == len(
         network.trainable_variables
@@ -195,25 +224,24 @@ def test_training_mode(tmp_path, rng):
     assert values() != moved
 
 
-def test_regularization_losses(tmp_path):
-    network = network_of(resnet_depth=18, image_size=16, weight_decay=0.1)
+def test_regularization_losses(plain):
+    network, folder = plain
     kernels = [v.numpy() for v in network.encoder.trainable_variables if v.path.endswith("kernel")]
-    module = export_of(network, tmp_path)  # it holds the variables
-    assert [float(loss()) for loss in module.regularization_losses] == [
-        pytest.approx(0.1 * sum((kernel**2).sum() / 2 for kernel in kernels), rel=1e-4)
-    ]
-    assert (
-        saved_model.regularization_losses(
-            network_of(resnet_depth=18, image_size=16, weight_decay=0.0)
-        )
-        == []
-    )
+    penalty = 0.1 * sum((kernel**2).sum() / 2 for kernel in kernels)
+    module = loaded(folder)  # it holds the variables
+    losses = [float(loss()) for loss in module.regularization_losses]
+    assert losses == [pytest.approx(penalty, rel=1e-4)]
+    without_decay = network_of(**PLAIN, weight_decay=0.0)
+    assert saved_model.regularization_losses(without_decay) == []
 
 
 @pytest.mark.parametrize("size", [16, 40])
-def test_preprocessing_is_that_of_the_evaluation(tmp_path, size, rng):
+def test_preprocessing_is_that_of_the_evaluation(plain, tmp_path, size, rng):
     """Bit for bit, in every format, of any size."""
-    module = export_of(network_of(resnet_depth=18, image_size=size), tmp_path)
+    if size == PLAIN["image_size"]:
+        module = loaded(plain[1])
+    else:
+        module = export_of(network_of(**PLAIN | {"image_size": size}), tmp_path)
     color = [
         rng.integers(0, 256, (h, w, 3), dtype=np.uint8)
         for h, w in ((8, 8), (size, size), (61, 33), (1, 90))
@@ -273,7 +301,7 @@ def test_answers_of_serving(digits, rng):
 
 def test_without_classes(tmp_path, rng):
     module = export_of(
-        network_of(0, resnet_depth=18, image_size=16),
+        network_of(0, **PLAIN),
         tmp_path,
         names=(),
         export_formats=("tflite",),
@@ -372,8 +400,8 @@ def animation(sizes):
         (header_of("PNG", 2**32 - 1, 2**32 - 1), "too many pixels"),
         (animation([(30000, 30000)]), r"at most 65536 .*900000000"),
         (chunk_before(header_of("PNG", 300, 300)), "not an image that can be read"),
-        (b"GIF89a\1\0\1\0\0\0\0" + b"!\xfe\0" * 2**18, "too many pixels, or none"),
-        (b"GIF89a\1\0\1\0\0\0\0!\xfe" + b"\1a" * 2**18, "too many pixels, or none"),
+        (b"GIF89a\1\0\1\0\0\0\0" + b"!\xfe\0" * 2 * MAX_BLOCKS, "too many pixels, or none"),
+        (b"GIF89a\1\0\1\0\0\0\0!\xfe" + b"\1a" * 2 * MAX_BLOCKS, "too many pixels, or none"),
         *(
             (file_of(np.zeros((99, 99, 3), np.uint8), kind)[:-60], "Invalid|size")
             for kind in ("PNG", "JPEG", "BMP")
@@ -490,7 +518,7 @@ def test_only_the_newest_exports_stay(tmp_path, settings, monkeypatch):
 
 
 def test_export_that_differs_is_not_kept(tmp_path, monkeypatch):
-    network = network_of(resnet_depth=18, image_size=16)
+    network = network_of(**PLAIN)
     (tmp_path / "tflite" / "3").mkdir(parents=True)
     (tmp_path / "tflite" / "3" / "classifier.tflite").write_bytes(b"an older one")
     zeros = lambda path, images: np.zeros((len(images), 10))
@@ -503,23 +531,23 @@ def test_export_that_differs_is_not_kept(tmp_path, monkeypatch):
     assert (tmp_path / "tflite" / "3" / "classifier.tflite").read_bytes() == b"an older one"
 
 
-def test_a_converter_that_fails(tmp_path, monkeypatch, settings):
+def test_a_converter_that_fails(plain, tmp_path, monkeypatch):
     def fail(function, path):
         raise RuntimeError("too large\nby far")
 
     failing = formats.Format(files={".onnx": formats.FileKind(fail, None)})
     monkeypatch.setattr(formats, "_output_function", lambda *arguments: None)
     monkeypatch.setitem(formats.FORMATS, "onnx", failing)
-    export_of(network_of(0, resnet_depth=18, image_size=16), tmp_path, names=())
+    _, folder = plain
     with pytest.raises(
         Failed,
-        match=r"embedding.onnx: the network can't be converted to onnx \(too large\); "
+        match=r"classifier.onnx: the network can't be converted to onnx \(too large\); "
         "the SavedModel is written",
     ):
         formats.write(
             "onnx",
             None,
-            tmp_path / "saved_model" / "3",
+            folder / "saved_model" / "3",
             np.zeros((1, 16, 16, 3), np.float32),
             tmp_path,
         )
