@@ -31,6 +31,13 @@ gc.set_threshold(50_000, 20, 1000)
 hypothesis.settings.register_profile("without_deadline", deadline=None)
 hypothesis.settings.load_profile("without_deadline")
 
+# Modules whose functions the fixture `eager` does not compile.
+UNCOMPILED = (
+    "tf_simclr.checkpoints",
+    "tf_simclr.distribute",
+    "tf_simclr.evaluation",
+    "tf_simclr.training",
+)
 LONGEST = (  # files, begun first
     "test_interruptions",
     "test_whole_run",
@@ -66,12 +73,37 @@ def four_groups(monkeypatch):
     monkeypatch.setitem(resnet.FAMILY, 18, (resnet.FAMILY[18][0], GROUPS))
 
 
+class _Uncompiled:
+    """A function in the place of a `tf.function`."""
+
+    def __init__(self, function):
+        self._function = function
+
+    def __call__(self, *arguments):
+        return self._function(*arguments)
+
+    def get_concrete_function(self, *arguments):
+        return self
+
+
 @pytest.fixture
-def eager():
-    """No function is compiled: a few steps of a small network are sooner done than traced."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
+def eager(monkeypatch):
+    """Steps of training and evaluation are not compiled, but for XLA.
+
+    A few of a small network are sooner done than traced. What every input goes through stays
+    compiled: it is traced once for all tests.
+    """
+    compiled = tf.function
+
+    def function(function_to_compile=None, **options):
+        if function_to_compile is None:
+            return lambda decorated: function(decorated, **options)
+        is_step = getattr(function_to_compile, "__module__", "").startswith(UNCOMPILED)
+        if is_step and not options.get("jit_compile"):
+            return _Uncompiled(function_to_compile)
+        return compiled(function_to_compile, **options)
+
+    monkeypatch.setattr(tf, "function", function)
 
 
 @pytest.fixture
