@@ -225,7 +225,9 @@ def test_held_out_images_that_vanish(make_experiment, eager, shallow, monkeypatc
     assert message in log.text
 
 
-def test_images_that_vanish_before_the_evaluation(main, by_path, shallow, monkeypatch, tmp_path):
+def test_images_that_vanish_before_the_evaluation(
+    main, by_path, eager, shallow, monkeypatch, tmp_path
+):
     """One line; the same command ends with those that are there."""
     removed, _ = LOST
     after_step(monkeypatch, 2, lambda: (by_path / removed).exists() and lose(by_path))
@@ -249,7 +251,9 @@ def test_images_that_vanish_before_the_evaluation(main, by_path, shallow, monkey
     assert "the run began with 24 images and there are 22 now" in stderr
 
 
-def test_images_that_vanish_in_a_loop_of_steps(make_experiment, by_path, shallow, monkeypatch):
+def test_images_that_vanish_in_a_loop_of_steps(
+    make_experiment, by_path, eager, shallow, monkeypatch
+):
     after_step(monkeypatch, 1, lambda: lose(by_path))
     message = r"--steps_per_loop=.: one of the steps after .* had no batch; run the same command"
     with pytest.raises(Failed, match=message):

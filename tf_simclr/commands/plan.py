@@ -1,12 +1,15 @@
 """The plan that is printed before a training: the images, and a row for each stage."""
 
 import dataclasses
+import io
 import textwrap
+import warnings
 
 import numpy as np
-import tensorflow as tf
+from PIL import ExifTags, Image
 
 from tf_simclr.config import Config
+from tf_simclr.data.orientation import TRANSPOSED
 from tf_simclr.data.source import UNLABELED, Indexed, Source, as_text, counted
 from tf_simclr.training import optimizers
 from tf_simclr.training.experiment import Experiment
@@ -220,14 +223,31 @@ def sizes_of(source: Source, seed: int) -> np.ndarray:
         int [N, 2]; files that can't be read are left out.
     """
     if isinstance(source, Indexed):
-        source = source.at_most(SAMPLE, seed)
-    examples = source.ordered().take(SAMPLE)
+        records = _records(source, source.draw(SAMPLE, seed))
+    else:
+        examples = source.read(None).take(SAMPLE).as_numpy_iterator()
+        records = (record for _, record, _ in examples)
+    sizes = [_size(record) for record in records]
+    return np.array([size for size in sizes if size is not None], int).reshape(-1, 2)
 
-    def size(record, label):
-        return source.open(record).shape()[:2]
 
-    sizes = examples.map(size, num_parallel_calls=tf.data.AUTOTUNE).ignore_errors()
-    return np.array(list(sizes.as_numpy_iterator()), int).reshape(-1, 2)
+def _records(source, drawn):
+    """Images, or the contents of files."""
+    return (source.contents(i) if source.by_path else source.records[i] for i in drawn)
+
+
+def _size(record):
+    """(height, width) of an image as it is seen; None if it can't be read."""
+    if isinstance(record, np.ndarray):
+        return record.shape[:2]
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of images with very many pixels
+            image = Image.open(io.BytesIO(record))
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None
+    width, height = image.size
+    return (width, height) if orientation in TRANSPOSED else (height, width)
 
 
 def of_stages(experiment: Experiment, later: list[Config]) -> str:
