@@ -241,7 +241,8 @@ def _size(record):
     if isinstance(record, np.ndarray):
         return record.shape[:2]
     try:
-        with warnings.catch_warnings(action="ignore"):  # of images with very many pixels
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of images with very many pixels
             image = Image.open(io.BytesIO(record))
         orientation = image.getexif().get(ExifTags.Base.Orientation)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):

@@ -77,9 +77,10 @@ def _decode_stored(contents, max_pixels, value_range):
     def decode_8_bit():
         is_gif = starts_with(contents, GIF_SIGNATURE)
         single = tf.cond(is_gif, lambda: _first_frame(contents)[0], lambda: contents)
-        with _require(~_is_animated_webp(contents), ANIMATED):  # it would end the process
-            single = tf.identity(single)
-        return tf.io.decode_image(single, expand_animations=False)  # [H, W, 1 to 4]
+        # An animated WebP would end the process. `checked` says so: an assertion here would be
+        # carried out for images whose pixels nobody asks for, and all that it depends on.
+        readable = tf.where(_is_animated_webp(contents), b"", single)
+        return tf.io.decode_image(readable, expand_animations=False)  # [H, W, 1 to 4]
 
     def decode_other():
         image = tf.cond(
@@ -115,8 +116,8 @@ def checked(contents: tf.Tensor, max_pixels: int = MAX_PIXELS) -> tf.Tensor:
         max_pixels: of the image; a JPEG may have JPEG_ALLOWANCE times as many.
 
     Raises:
-        InvalidArgumentError: none of the formats, more than `max_pixels` pixels, a palette that
-            TensorFlow would read as grayscale.
+        InvalidArgumentError: none of the formats, an animated WebP, more than `max_pixels` pixels,
+            a palette that TensorFlow would read as grayscale.
     """
     return _checked(tf.convert_to_tensor(contents), max_pixels)
 
@@ -146,6 +147,8 @@ def _checked(contents, max_pixels):
         contents = tf.identity(contents)
     has_palette = tf.cond(is_bmp, lambda: has_color_palette(contents), lambda: tf.constant(False))
     with _require(~has_palette, PALETTE):
+        contents = tf.identity(contents)
+    with _require(~_is_animated_webp(contents), ANIMATED):
         return tf.identity(contents)
 
 

@@ -3,6 +3,9 @@
 An encoded image is decoded no further than that needs.
 """
 
+import dataclasses
+import functools
+
 import tensorflow as tf
 
 from tf_simclr.data import decoding, jpeg, orientation
@@ -40,6 +43,25 @@ class DecodedImage:
         return [tf.slice(self._image, begin, extent) for begin, extent in boxes]
 
 
+@dataclasses.dataclass(frozen=True)
+class _Facts:
+    """Of an encoded image.
+
+    Attributes:
+        is_jpeg: whether rectangles of it can be decoded; bool scalar.
+        orientation: by EXIF; int32 scalar.
+        ratio: by which a JPEG with very many pixels is reduced; int32 scalar.
+        jpeg_size: height and width of an upright, reduced JPEG; int32 [2].
+        other: the image of another format, else nothing; uint8 [H, W, 3].
+    """
+
+    is_jpeg: tf.Tensor
+    orientation: tf.Tensor
+    ratio: tf.Tensor
+    jpeg_size: tf.Tensor
+    other: tf.Tensor
+
+
 class EncodedImage:
     """The contents of an image file, see `decoding.decode`.
 
@@ -55,23 +77,33 @@ class EncodedImage:
     def __init__(self, contents: tf.Tensor, value_range: tuple[float, float] | None = None):
         self._contents = contents
         self._value_range = value_range
-        self._is_jpeg = tf.io.is_jpeg(contents)
-        self._orientation = orientation.exif_orientation(contents)
+
+    @functools.cached_property
+    def _facts(self):
+        """What crops depend on; the whole image does not, and has a smaller graph."""
+        contents = self._contents
+        is_jpeg = tf.io.is_jpeg(contents)
         blank = tf.zeros([0, 0, 3], tf.uint8)
-        other = tf.cond(self._is_jpeg, lambda: blank, self.whole)
-        self._other = tf.ensure_shape(other, [None, None, 3])  # image of another format
+        other = tf.cond(is_jpeg, lambda: blank, self.whole)
         stored_size = tf.cond(
-            self._is_jpeg, lambda: jpeg.stored_size(contents), lambda: tf.ones([2], tf.int32)
+            is_jpeg, lambda: jpeg.stored_size(contents), lambda: tf.ones([2], tf.int32)
         )
-        # Of a JPEG with very many pixels all that follows is of the reduced image.
-        self._ratio = jpeg.ratio_within(stored_size, decoding.MAX_PIXELS)
-        size = jpeg.reduced_size(stored_size, self._ratio)
-        self._jpeg_size = orientation.upright_size(size, self._orientation)
+        ratio = jpeg.ratio_within(stored_size, decoding.MAX_PIXELS)
+        size = jpeg.reduced_size(stored_size, ratio)
+        image_orientation = orientation.exif_orientation(contents)
+        return _Facts(
+            is_jpeg=is_jpeg,
+            orientation=image_orientation,
+            ratio=ratio,
+            jpeg_size=orientation.upright_size(size, image_orientation),
+            other=tf.ensure_shape(other, [None, None, 3]),
+        )
 
     def shape(self) -> tf.Tensor:
         """int32 [3]: height, width, 3."""
-        jpeg_shape = tf.concat([self._jpeg_size, [3]], 0)
-        return tf.where(self._is_jpeg, jpeg_shape, tf.shape(self._other))
+        facts = self._facts
+        jpeg_shape = tf.concat([facts.jpeg_size, [3]], 0)
+        return tf.where(facts.is_jpeg, jpeg_shape, tf.shape(facts.other))
 
     def whole(self) -> tf.Tensor:
         """The image, uint8 [H, W, 3]."""
@@ -79,6 +111,7 @@ class EncodedImage:
 
     def crops(self, boxes: list, size: int | None = None) -> list[tf.Tensor]:
         """Crops of the image; arguments and result as those of `DecodedImage.crops`."""
+        facts = self._facts
         reduction = tf.constant(1)
         if size is not None:
             reduction = self._reduction(boxes, size)
@@ -88,16 +121,17 @@ class EncodedImage:
         extent = end - begin
         window = tf.concat([begin[:2], extent[:2]], 0)
         image = tf.cond(
-            self._is_jpeg,
+            facts.is_jpeg,
             lambda: self._jpeg_window(window, reduction),
-            lambda: tf.slice(self._other, begin, extent),
+            lambda: tf.slice(facts.other, begin, extent),
         )
         image = DecodedImage(tf.ensure_shape(image, [None, None, 3]))
         return image.crops([(corner - begin, extent) for corner, extent in boxes])
 
     def _reduction(self, boxes, size):
         """By how much a JPEG is decoded smaller; 1 for other formats."""
-        max_reduction = tf.where(self._is_jpeg, jpeg.RATIOS[-1] // self._ratio, 1)
+        facts = self._facts
+        max_reduction = tf.where(facts.is_jpeg, jpeg.RATIOS[-1] // facts.ratio, 1)
         return jpeg.ratio_for_crops([extent[:2] for _, extent in boxes], size, max_reduction)
 
     def _jpeg_window(self, window, reduction):
@@ -107,10 +141,11 @@ class EncodedImage:
             window: int32 [4], in pixels of the image reduced by `reduction`.
             reduction: int32 scalar.
         """
-        size = jpeg.reduced_size(self._jpeg_size, reduction)
-        stored = orientation.stored_window(window, size, self._orientation)
-        image = jpeg.decode_window(self._contents, stored, self._ratio * reduction)
-        return orientation.turn_upright(image, self._orientation)
+        facts = self._facts
+        size = jpeg.reduced_size(facts.jpeg_size, reduction)
+        stored = orientation.stored_window(window, size, facts.orientation)
+        image = jpeg.decode_window(self._contents, stored, facts.ratio * reduction)
+        return orientation.turn_upright(image, facts.orientation)
 
 
 def _reduced_box(box, reduction):
