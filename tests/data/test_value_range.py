@@ -69,7 +69,7 @@ def test_values_are_scaled_and_cut_off():
     )
 
 
-@pytest.mark.usefixtures("shallow")
+@pytest.mark.usefixtures("shallow", "eager")
 def test_a_run_keeps_its_range(photos, main, tmp_path):
     """Training, evaluation, Python API and signature see the same pixels."""
     run = tmp_path / "run"

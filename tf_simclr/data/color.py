@@ -6,6 +6,8 @@ fastest on a CPU: it stays in the cache, and only what was drawn for it is compu
 take all images at once, where everything is computed and chosen from.
 """
 
+import functools
+
 import tensorflow as tf
 
 from tf_simclr import distribute
@@ -55,7 +57,6 @@ def network_input(batch: dict, options: AugmentConfig) -> tf.Tensor | None:
     return distort(images, numbers, options, one_by_one=distribute.on_cpu())
 
 
-@tf.function(jit_compile=True, autograph=False)
 def distort(images, numbers, options: AugmentConfig, one_by_one: bool):
     """Color jitter, grayscale and blur, each of the images that were drawn for it.
 
@@ -68,14 +69,25 @@ def distort(images, numbers, options: AugmentConfig, one_by_one: bool):
     Returns:
         float32 [N, S, S, 3] in [0, 1].
     """
-    if not one_by_one:
-        return _distort(images, numbers, options)
-    return tf.map_fn(
-        lambda pair: _distort(*pair, options),
-        (images, numbers),
-        fn_output_signature=tf.float32,
-        parallel_iterations=1,
-    )
+    return _compiled(options, one_by_one)(images, numbers)
+
+
+@functools.cache
+def _compiled(options, one_by_one):
+    """`distort` compiled: once for equal options, since that takes seconds."""
+
+    @tf.function(jit_compile=True, autograph=False)
+    def distort_batch(images, numbers):
+        if not one_by_one:
+            return _distort(images, numbers, options)
+        return tf.map_fn(
+            lambda pair: _distort(*pair, options),
+            (images, numbers),
+            fn_output_signature=tf.float32,
+            parallel_iterations=1,
+        )
+
+    return distort_batch
 
 
 def _distort(images, u, options):
