@@ -7,8 +7,9 @@ import pytest
 import tensorflow as tf
 from sklearn.metrics.pairwise import cosine_similarity
 
-from tests.helpers.configurations import parse_command_line
+from tests.helpers.configurations import TINY, parse_command_line
 from tests.helpers.evaluation import (
+    QUICK,
     document_of,
     measure,
     thumbnails,
@@ -17,8 +18,10 @@ from tests.helpers.evaluation import (
 )
 from tf_simclr import config
 from tf_simclr.evaluation import report_images, tensorboard
+from tf_simclr.models import resnet
 from tf_simclr.report import schema
 from tf_simclr.runs import files as run_files
+from tf_simclr.training.experiment import build_experiment
 
 WITHOUT_BASELINES = {"untrained_baseline": False}
 
@@ -29,11 +32,18 @@ def positions_of(source, names):
     return [all_names.index(name) for name in names]
 
 
-@pytest.fixture
-def results(make_experiment):
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
     """(experiment, what was measured of it, content of results.json)."""
-    unchanged = {"use_crop": False, "use_flip": False}
-    experiment = make_experiment(train_mode="pretrain", **unchanged, **WITHOUT_BASELINES)
+    directory = tmp_path_factory.mktemp("run") / "run"
+    flags = {"train_mode": "pretrain", "use_crop": False, "use_flip": False}
+    settings = config.build(
+        {**TINY, **QUICK, **flags, **WITHOUT_BASELINES, "model_dir": str(directory)}
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(resnet.FAMILY, 18, (resnet.FAMILY[18][0], (1,)))
+        experiment = build_experiment(settings)
+    experiment.directory.create()
     measured = measure(experiment)
     return experiment, measured, document_of(experiment, measured)
 
