@@ -11,13 +11,12 @@ from tests.helpers.processes import (
     DIGITS,
     HERE,
     SECONDS_KEY,
-    SMALL,
     TINY,
+    Fork,
     end_all,
     finish,
     newest,
     signal_after,
-    start,
     the_line,
     variables,
 )
@@ -26,9 +25,10 @@ RUN = [
     *DIGITS,
     *TINY,
     "--mode=train_then_eval",
-    "--eval_batch_size=64",
+    "--eval_batch_size=16",
     "--eval_steps=1",
     "--untrained_baseline=False",
+    "--color_jitter_strength=0",  # colors take seconds to compile
 ]
 
 FEW_STEPS = ["--train_steps=3", "--learning_rate=0.003"]
@@ -51,7 +51,7 @@ def start_workers(*arguments, directories):
         task = {"type": "worker", "index": index}
         cluster = json.dumps({"cluster": {"worker": addresses}, "task": task})
         flags = ["--strategy=multi_worker", f"--model_dir={directory}"]
-        processes.append(start(*RUN, *arguments, *flags, program=SMALL, TF_CONFIG=cluster))
+        processes.append(Fork(*RUN, *arguments, *flags, TF_CONFIG=cluster))
     return processes
 
 
@@ -66,7 +66,7 @@ def directories(tmp_path_factory):
     return directories
 
 
-@pytest.mark.usefixtures("shallow")
+@pytest.mark.usefixtures("shallow", "eager")
 def test_two_workers_equal_one_process(directories, tmp_path, main):
     """Weights and metrics are those of one process; only the chief writes."""
     chief, other = directories
