@@ -17,13 +17,12 @@ from tests.helpers.processes import (
     HERE,
     OUTPUTS,
     SECONDS,
-    SMALL,
     TINY,
+    Fork,
     end_all,
     finish,
     newest,
     snapshot,
-    start,
 )
 from tf_simclr.report import schema
 
@@ -36,6 +35,9 @@ WHOLE = [
     "--mode=train_then_eval",
     f"--train_steps={STEPS}",
     "--num_cpu_devices=2",
+    "--eval_batch_size=64",
+    "--eval_steps=1",
+    "--color_jitter_strength=0",  # colors take seconds to compile
 ]
 TAGS = {
     "train/weight_decay",
@@ -51,7 +53,7 @@ TAGS = {
 
 
 def start_whole(*arguments):
-    return start(*arguments, program=SMALL, BLOCKS=",".join(map(str, GROUPS)))
+    return Fork(*arguments, blocks=GROUPS)
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +143,8 @@ def test_second_start_of_a_complete_run(whole, tmp_path, main):
     before = checkpoints()
     for step in (2, 10):
         (directory / "saved_model" / str(step)).mkdir(parents=True)
-    status, stderr = main(f"--model_dir={directory}", *HERE)
+    few = ["--evaluations=classifier", "--untrained_baseline=False"]
+    status, stderr = main(f"--model_dir={directory}", *HERE, *few)
     assert status == 0, stderr
     assert f"training is complete: step {STEPS} of {STEPS}" in stderr
     assert checkpoints() == before
