@@ -7,17 +7,17 @@ import pytest
 
 from tests.helpers.processes import DIGITS, HERE, SECONDS_KEY, TINY, newest, the_line, variables
 
-pytestmark = pytest.mark.usefixtures("shallow")
+pytestmark = pytest.mark.usefixtures("shallow", "eager")
 RUN = [
     *DIGITS,
     *TINY,
     *HERE,
-    "--mode=train_then_eval",
     "--train_steps=4",
     "--checkpoint_steps=2",
-    "--eval_batch_size=64",
+    "--eval_batch_size=8",
     "--eval_steps=1",
     "--untrained_baseline=False",
+    "--color_jitter_strength=0",
 ]
 
 
@@ -37,19 +37,22 @@ def undisturbed(tmp_path_factory):
     return tmp_path_factory.mktemp("undisturbed") / "run"
 
 
-@pytest.mark.parametrize("size", [500, 10_000, 25_000])
-def test_full_disk(main, undisturbed, tmp_path, size):
+@pytest.mark.parametrize(
+    ("size", "mode"), [(500, "train"), (10_000, "train"), (25_000, "train_then_eval")]
+)
+def test_full_disk(main, undisturbed, tmp_path, size, mode):
     """At the first small file, at the first checkpoint, at what comes after them."""
     if not undisturbed.exists():
         status, stderr = main(*RUN, f"--model_dir={undisturbed}", "--mode=train")
         assert status == 0, stderr
+    disturbed = [*RUN, f"--model_dir={tmp_path / 'run'}", f"--mode={mode}"]
     with no_file_over(size):
-        status, stderr = main(*RUN, f"--model_dir={tmp_path / 'run'}")
+        status, stderr = main(*disturbed)
     assert status == 1 and "Traceback" not in stderr, stderr
     line = the_line(stderr)
     assert "File too large" in line and line == stderr.splitlines()[-1], stderr
     saved = newest(tmp_path / "run")
-    status, stderr = main(*RUN, f"--model_dir={tmp_path / 'run'}")
+    status, stderr = main(*disturbed)
     assert status == 0, stderr
     assert not saved or f"ckpt-{saved}" in stderr or "training is complete" in stderr, stderr
     expected, values = variables(undisturbed), variables(tmp_path / "run")
