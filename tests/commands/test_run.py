@@ -32,7 +32,8 @@ from tf_simclr.models import resnet
 
 pytestmark = pytest.mark.usefixtures("shallow")
 STEPS = 3
-FEW = ["--eval_batch_size=64", "--eval_steps=1"]  # images to evaluate on
+PLAIN = ["--color_jitter_strength=0"]  # colors take seconds to compile
+FEW = [*PLAIN, "--eval_batch_size=16", "--eval_steps=1"]  # images to evaluate on
 
 
 @pytest.fixture(scope="module")
@@ -201,11 +202,13 @@ def test_folder_without_labels(tmp_path, main, images):
     }
 
 
+@pytest.mark.usefixtures("eager")
 def test_divergence_ends_the_run(tmp_path, main):
     status, stderr = main(
         *DIGITS,
         *TINY,
         *HERE,
+        *PLAIN,
         "--learning_rate=1e30",
         "--optimizer=momentum",
         "--train_steps=9",
@@ -437,6 +440,7 @@ def test_steps_without_a_word_to_the_host(tmp_path, main):
             *DIGITS,
             *TINY,
             *HERE,
+            *PLAIN,
             "--mode=train",
             "--train_steps=8",
             "--checkpoint_steps=3",

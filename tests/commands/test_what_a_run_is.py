@@ -23,6 +23,7 @@ NETWORK = [
     "--width_multiplier=0.07",
     "--proj_out_dim=8",
     "--use_blur=False",
+    "--color_jitter_strength=0",
     "--warmup_epochs=0",
 ]
 EVALUATION = [
@@ -111,7 +112,8 @@ def test_a_run_that_is_older_than_the_flags(old, photos, main):
     status, stderr = main(*data(photos), *TRAINING, f"--model_dir={old}")
     assert status == 0, stderr
     # What is not given comes from the run, also where its data are named.
-    status, stderr = main("--mode=eval", f"--model_dir={old}", *data(photos), *EVALUATION, *HERE)
+    quick = [*EVALUATION, "--evaluations=knn"]
+    status, stderr = main("--mode=eval", f"--model_dir={old}", *data(photos), *quick, *HERE)
     assert status == 0, stderr
     assert (flags_of(old)["eval_crop"], flags_of(old)["resizing"]) == ("centre", "original")
     forget_newer_flags(old)
@@ -158,7 +160,6 @@ def test_only_what_was_given_and_differs_is_named(trained, others, main):
     assert status == 2 and f"(image_size is {SIZE} there, 64 here)" in the_message(stderr)
 
 
-@pytest.mark.usefixtures("eager")
 def test_another_size_is_said(trained, photos, tmp_path, main):
     arguments = ["--mode=embed", f"--model_dir={trained}", f"--dataset=folder:{photos}", *HERE]
     status, stderr = main(*arguments, "--image_size=48", "--embed_split=validation")
@@ -167,7 +168,6 @@ def test_another_size_is_said(trained, photos, tmp_path, main):
     assert f"was trained with {trained_with}" in stderr and "--image_size=48" in stderr
 
 
-@pytest.mark.usefixtures("eager")
 def test_fine_tuning_at_another_size_keeps_the_stem(photos, tmp_path, main):
     small, large = tmp_path / "small", tmp_path / "large"
     pretraining = [*data(photos), *TRAINING, "--image_size=32", f"--model_dir={small}"]
