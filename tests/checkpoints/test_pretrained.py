@@ -60,6 +60,14 @@ def _short():
         yield
 
 
+@pytest.fixture
+def one_block(monkeypatch):
+    """ResNet-18 and ResNet-50 are one block in all, where nothing depends on the depth."""
+    for depth in (18, 50):
+        monkeypatch.setitem(resnet.FAMILY, depth, (resnet.FAMILY[depth][0], (1,)))
+        monkeypatch.setitem(reference_model.BLOCKS, depth, (1,))
+
+
 def original_network(name):
     return reference_model.ReferenceModel(
         **{"width": WIDTH, "num_classes": CLASSES, "proj_out_dim": 8, **NETWORKS[name][0]}
@@ -118,6 +126,7 @@ def test_whole_networks_have_the_original_blocks():
         assert counts == expected
 
 
+@pytest.mark.usefixtures("one_block")
 def test_exported_again(tmp_path, rng):
     model = original_network("18")
     reference_model.save_saved_model(model, tmp_path / "papers")
@@ -145,6 +154,7 @@ def test_fine_tuning_starts_from_the_original_weights(tmp_path, rng):
     np.testing.assert_array_equal(objective.supervised_head.kernel, before)
 
 
+@pytest.mark.usefixtures("one_block")
 def test_without_projection_head(tmp_path, rng):
     """As those of the first paper."""
     model = reference_model.ReferenceModel(
@@ -182,6 +192,7 @@ def test_of_another_network(path_of_18, flags, hint):
     assert path in str(error.value)
 
 
+@pytest.mark.usefixtures("one_block")
 def test_leftover_variables_are_an_error(tmp_path):
     model = original_network("18")
     model.extra = tf.Variable(1.0, name="resnet/block_group1/se_layer/conv2d/scale")
@@ -202,6 +213,7 @@ def test_names_whose_order_as_text_is_another_one():
             assert any(f"conv2d_{number}/" in name for name in names)
 
 
+@pytest.mark.usefixtures("one_block")
 def test_runs_and_exports_of_this_package(settings, tmp_path, rng):
     options = settings(train_mode="finetune", ft_proj_selector=1, proj_out_dim=9)
     network = Network(options, 10)
@@ -215,6 +227,7 @@ def test_runs_and_exports_of_this_package(settings, tmp_path, rng):
     assert_same(loaded.network(images), network(images))
 
 
+@pytest.mark.usefixtures("one_block")
 def test_from_which_layer_the_linear_head_reads(tmp_path):
     """The variables do not tell, the outputs of a SavedModel do."""
     model = original_network("50")
@@ -227,6 +240,7 @@ def test_from_which_layer_the_linear_head_reads(tmp_path):
     assert len(loaded.network.projection_head.norms) == 1
 
 
+@pytest.mark.usefixtures("one_block")
 @pytest.mark.parametrize("prefix", ["", "model/"])
 def test_lists_of_variables_beside_the_nested_ones(tmp_path, prefix):
     """As Keras 2 writes them: some variables are in a list first, the others where they are."""
@@ -241,6 +255,7 @@ def test_lists_of_variables_beside_the_nested_ones(tmp_path, prefix):
     assert_same(loaded.network(images), model(images))
 
 
+@pytest.mark.usefixtures("one_block")
 def test_flags_of_the_original_code_beside_its_checkpoint(tmp_path):
     """Its training writes a file of the same name, which is another one."""
     reference_model.save_checkpoint(original_network("18"), tmp_path)
@@ -248,6 +263,7 @@ def test_flags_of_the_original_code_beside_its_checkpoint(tmp_path):
     assert pretrained.load(tmp_path, settings=flags_of("18")).class_names == tuple("0123456")
 
 
+@pytest.mark.usefixtures("one_block")
 def test_evaluation_of_other_weights(settings, tmp_path, log):
     """They have to be of the same network; a stage is never taken for its start."""
     run = build_experiment(settings(model_dir=str(tmp_path / "start")))
@@ -271,6 +287,7 @@ def test_evaluation_of_other_weights(settings, tmp_path, log):
         build_experiment(settings(**flags))
 
 
+@pytest.mark.usefixtures("one_block")
 def test_wrong_checkpoints(tmp_path, settings):
     prefix = tf.train.Checkpoint(x=tf.Variable(1.0)).save(str(tmp_path / "other" / "ckpt"))
     with pytest.raises(UserError, match="what network they are of is not known"):
