@@ -1,9 +1,13 @@
 """Every objective builds, learns, saves, resumes, and gives the same on one replica and on two."""
 
+import functools
+import itertools
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.helpers.configurations import TINY
 from tests.helpers.training import (
     EACH,
     WITH_STATE,
@@ -12,6 +16,7 @@ from tests.helpers.training import (
     split_batch,
     values_of,
 )
+from tf_simclr import config
 from tf_simclr.checkpoints import checkpointer, weights
 from tf_simclr.data import datasets
 from tf_simclr.errors import UserError
@@ -22,15 +27,11 @@ HAVE_STATE = {flags["pretext"] for flags in WITH_STATE if "pretext" in flags}
 WITHOUT_STATE = [flags for flags in EACH if flags.get("pretext") not in HAVE_STATE]
 LOSSES = ("contrast_loss", "pretext_loss", "distill_loss", "supervised_loss")
 VARIANTS = EACH + [
-    {"memory_size": 20},
-    {"proj_head_mode": "linear"},
-    {"proj_head_mode": "none"},
-    {"sk_ratio": 0.0625, "resnet_depth": 50},
-    {"hidden_norm": False},
-    {"train_mode": "finetune", "ft_proj_selector": 1},
+    {"memory_size": 20, "proj_head_mode": "none"},
+    {"sk_ratio": 0.0625, "resnet_depth": 50, "hidden_norm": False},
+    {"lineareval_while_pretraining": False, "se_ratio": 0.25, "proj_head_mode": "linear"},
+    {"train_mode": "finetune", "ft_proj_selector": 1, "fine_tune_after_block": 4},
     {"train_mode": "finetune", "ft_proj_selector": -1},
-    {"train_mode": "finetune", "fine_tune_after_block": 4},
-    {"lineareval_while_pretraining": False, "se_ratio": 0.25},
     {
         "train_mode": "distill",
         "distill_alpha": 0.5,
@@ -38,34 +39,63 @@ VARIANTS = EACH + [
         "ft_proj_selector": 1,
     },
 ]
+LARS = {"optimizer": "lars", "weight_decay": 1e-3, "color_jitter_strength": 1.0}
+OTHERS = [flags for flags in WITHOUT_STATE if flags.get("pretext") not in ("simclr", "counting")]
+TRAINED_ALIKE = [
+    {"train_mode": "distill", "distill_alpha": 0.5},
+    *OTHERS,
+    {"pretext": "counting", "learning_rate": 0.01},
+    {**WITH_STATE[0], "learning_rate": 0.01},
+    *WITH_STATE[1:],
+]
+BATCHES = {}  # of `same_batches`
 
 
 @pytest.fixture(autouse=True)
 def _shallow(monkeypatch):
     """One block in all: less to trace, and nothing here depends on the depth."""
+    make_shallow(monkeypatch)
+
+
+def make_shallow(patch):
     for depth in (18, 50):
-        monkeypatch.setitem(resnet.FAMILY, depth, (resnet.FAMILY[depth][0], (1,)))
+        patch.setitem(resnet.FAMILY, depth, (resnet.FAMILY[depth][0], (1,)))
 
 
 def name_of(values):
     return "-".join(f"{name}={value}" for name, value in values.items())
 
 
+@functools.cache
+def eight_images():
+    return datasets.load(config.build(TINY).data, "train").take(np.arange(8))
+
+
+def same_batches(training, count):
+    """The first batches, which all trainings with the same examples share."""
+    options = training.settings
+    key = (type(training.objective).example, options.data, options.augment, options.pretext)
+    if len(BATCHES.get(key, [])) < count:
+        BATCHES[key] = list(itertools.islice(training.batches(), count))
+    return BATCHES[key][:count]
+
+
 @pytest.mark.parametrize("variant", VARIANTS, ids=name_of)
 def test_learns_eight_images(settings, variant):
     """The loss falls on eight images seen again and again."""
+    has_memory = "memory_size" in variant
     options = settings(
         train_steps=60,
         use_crop=False,
         use_flip=False,
-        color_jitter_strength=0.05,
+        color_jitter_strength=0.05 if variant == {"pretext": "simclr"} else 0,
         grayscale_probability=0,
+        decoder_width=8,
         **variant,
     )
-    digits = datasets.load(options.data, "train")
-    training = Training(options, source=digits.take(np.arange(8)))
-    has_memory = "memory_size" in variant
-    history = training.run(60 if has_memory else 30)
+    training = Training(options, source=eight_images())
+    batches = same_batches(training, 60 if has_memory else 30)
+    history = [training.step(batch) for batch in batches]
     for metrics in history:
         assert np.isfinite(list(metrics.values())).all()
     if has_memory:  # the number of negatives grows during the first steps, and the loss with it
@@ -75,36 +105,55 @@ def test_learns_eight_images(settings, variant):
     assert np.mean(losses[-3:]) < np.mean(losses[:3])
 
 
-@pytest.mark.parametrize(
-    "variant",
-    [
-        {"optimizer": "lars", "weight_decay": 1e-3},
-        {"train_mode": "finetune"},
-        {"train_mode": "distill", "distill_alpha": 0.5},
-        *(flags for flags in WITHOUT_STATE if flags.get("pretext") not in ("simclr", "counting")),
-        {"pretext": "counting", "learning_rate": 0.01},
-        {**WITH_STATE[0], "learning_rate": 0.01},
-        *WITH_STATE[1:],
-    ],
-    ids=name_of,
-)
-def test_two_replicas_equal_one(settings, two_replicas, request, variant):
-    """Three steps with the same global batch; SGD shows a gradient that is summed twice."""
-    uses_lars = variant.get("optimizer") == "lars"
-    has_own_optimizer = "adversarial_weight" in variant
-    if not (uses_lars or has_own_optimizer):  # a few steps are sooner done than traced
-        request.getfixturevalue("eager")
-    flags = {"optimizer": "momentum", "learning_rate": 0.05, "temperature": 0.5, **variant}
-    if uses_lars:
-        flags["color_jitter_strength"] = 1.0
-    single = Training(settings(**flags))
-    distributed = Training(settings(**flags), two_replicas)
-    expected_losses = [metrics["total_loss"] for metrics in single.run(3)]
-    losses = [metrics["total_loss"] for metrics in distributed.run(3)]
-    loss_tolerance = 3e-5 if "memory_size" in variant else 1e-5
-    np.testing.assert_allclose(losses, expected_losses, rtol=loss_tolerance)
+class Whole:
+    """Three steps of a training, which has saved itself after the first."""
+
+    def __init__(self, directory, variant):
+        flags = {"optimizer": "momentum", "learning_rate": 0.05, "temperature": 0.5}
+        flags = {**TINY, "color_jitter_strength": 0.0, "decoder_width": 8, **flags, **variant}
+        self.settings = config.build({**flags, "model_dir": str(directory / "run")})
+        self.directory = directory
+        self.is_compiled = variant == LARS
+        training = self.another()
+        saving = make_checkpointer(directory, training)
+        self.batches = same_batches(training, 3)
+        self.losses, self.values = [], []
+        for step, batch in enumerate(self.batches, 1):
+            self.losses.append(training.step(batch)["total_loss"])
+            self.values.append(values_of(training.objective))
+            if step == 1:
+                saving.step.assign(step)
+                saving.save()
+
+    def another(self, strategy=None):
+        return Training(self.settings, strategy)
+
+
+@pytest.fixture(scope="module")
+def whole(request, tmp_path_factory):
+    """A few steps are sooner done than traced, except where colors are to be compiled."""
+    with pytest.MonkeyPatch.context() as patch:
+        make_shallow(patch)
+        tf.config.run_functions_eagerly(request.param != LARS)
+        yield Whole(tmp_path_factory.mktemp("whole"), request.param)
+        tf.config.run_functions_eagerly(False)
+
+
+@pytest.mark.parametrize("whole", [LARS, *TRAINED_ALIKE], ids=name_of, indirect=True)
+def test_two_replicas_equal_one(whole, two_replicas):
+    """With the same global batch; SGD shows a gradient that is summed twice."""
+    distributed = whole.another(two_replicas)
+    has_memory = whole.settings.objective.memory_size > 0
+    steps = 3 if has_memory else 2  # the memory is full, and begins anew
+    if whole.is_compiled:
+        batches = itertools.islice(distributed.batches(), steps)
+    else:  # how the pipeline divides batches depends on no objective
+        batches = [split_batch(two_replicas, batch) for batch in whole.batches[:steps]]
+    losses = [distributed.step(batch)["total_loss"] for batch in batches]
+    loss_tolerance = 3e-5 if has_memory else 1e-5
+    np.testing.assert_allclose(losses, whole.losses[:steps], rtol=loss_tolerance)
     values = values_of(distributed.objective)
-    for path, expected in values_of(single.objective).items():
+    for path, expected in whole.values[steps - 1].items():
         tolerance = tolerance_of(path)
         np.testing.assert_allclose(values[path], expected, atol=tolerance, err_msg=path)
     assert_replicas_agree(distributed.objective)
@@ -127,29 +176,25 @@ def make_checkpointer(directory, training):
     )
 
 
-@pytest.mark.parametrize("variant", WITHOUT_STATE + WITH_STATE, ids=name_of)
-def test_resumed_training_continues_exactly(settings, tmp_path, request, variant):
+@pytest.mark.parametrize(
+    "whole", [LARS, *TRAINED_ALIKE, {"optimizer": "adam"}], ids=name_of, indirect=True
+)
+def test_resumed_training_continues_exactly(whole):
     """From what another training has saved on its way."""
-    is_simclr = variant.get("pretext", "simclr") == "simclr"
-    if not is_simclr:  # colors without XLA take longer than tracing with it
-        request.getfixturevalue("eager")
-    options = settings(color_jitter_strength=float(is_simclr), **variant)
-    whole, resumed = Training(options), Training(options)
-    saving = make_checkpointer(tmp_path, whole)
-    loading = make_checkpointer(tmp_path, resumed)
-
-    def save(step):
-        if step == 2:
-            saving.step.assign(step)
-            saving.save()
-
-    whole.run(5, after=save)
+    resumed = whole.another()
+    loading = make_checkpointer(whole.directory, resumed)
     for v in resumed.objective.variables:  # whatever is not restored shows
         v.assign(tf.zeros_like(v.value))
-    assert loading.resume(tf.train.latest_checkpoint(str(tmp_path)))
-    resumed.run(3, start=int(loading.step))
+    assert loading.resume(tf.train.latest_checkpoint(str(whole.directory)))
+    start = int(loading.step)
+    if whole.is_compiled:
+        batches = itertools.islice(resumed.batches(start), 2)
+    else:  # how the pipeline goes on depends on no objective
+        batches = whole.batches[start:]
+    for batch in batches:
+        resumed.step(batch)
     values = values_of(resumed.objective)
-    for path, expected in values_of(whole.objective).items():
+    for path, expected in whole.values[-1].items():
         np.testing.assert_allclose(values[path], expected, rtol=1e-5, atol=1e-6, err_msg=path)
 
 
@@ -178,7 +223,7 @@ def test_checkpoint_of_another_network(settings, tmp_path):
         weights.initialize_from(small.objective, tmp_path / "1" / "ckpt-1")
 
 
-def test_finetuning_starts_from_the_pretrained_weights(settings, tmp_path):
+def test_finetuning_starts_from_the_pretrained_weights(settings, eager, tmp_path):
     """Encoder and kept head layers are those of pretraining; no memory is needed."""
     pretraining = Training(settings(memory_size=20))
     pretraining.run(1)
@@ -208,7 +253,7 @@ def test_half_precision_trains(settings, precision):
     assert any(np.any(before[path] != after[path]) for path in before if "kernel" in path)
 
 
-def test_float16_overflow_on_one_replica_skips_the_step_on_all(settings, two_replicas):
+def test_float16_overflow_on_one_replica_skips_the_step_on_all(settings, eager, two_replicas):
     """Keras' loss scaling looks at the first replica's gradients only."""
     options = settings(precision="float16", optimizer="momentum", train_mode="finetune")
     training = Training(options, two_replicas)
