@@ -1,5 +1,6 @@
 """A training without a run directory."""
 
+import contextlib
 import itertools
 import random
 
@@ -66,6 +67,14 @@ class Training:
             history.append(self.step(batch))
             after(number)
         return history
+
+
+@contextlib.contextmanager
+def eagerly():
+    """Inside, no function is compiled; see the fixture `eager`."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
 
 
 def linear_teacher(size):
