@@ -72,7 +72,7 @@ def changed(before, training):
     return [path for path in before if before[path].tobytes() != after[path].tobytes()]
 
 
-def test_on_two_replicas(settings, shallow, two_replicas):
+def test_on_two_replicas(settings, shallow, eager, two_replicas):
     """One of which alone has the bad image."""
     options = settings(skip_nonfinite=1, train_mode="supervised")
     training = Training(options, two_replicas)
