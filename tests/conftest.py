@@ -39,16 +39,18 @@ UNCOMPILED = (
     "tf_simclr.training",
 )
 LONGEST = (  # files, begun first
-    "test_interruptions",
     "test_whole_run",
     "test_training",
+    "test_consumers",
+    "test_workers",
+    "test_interruptions",
+    "test_export",
+    "test_run",
+    "test_what_a_run_is",
+    "test_recipes",
     "test_train_step",
     "test_pretrained",
-    "test_consumers",
-    "test_export",
     "test_evaluator",
-    "test_recipes",
-    "test_run",
 )
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 import tf_simclr
 from tests.helpers.configurations import TINY, parse_command_line
-from tests.helpers.training import Training, eagerly
+from tests.helpers.training import Training
 from tf_simclr.checkpoints import weights
 from tf_simclr.config.registry import PRETEXTS
 from tf_simclr.data import datasets
@@ -20,7 +20,6 @@ from tf_simclr.errors import UserError
 from tf_simclr.objectives import objective_class, rotation
 from tf_simclr.training import loop
 from tf_simclr.training.experiment import build_experiment
-from tf_simclr.training.train_step import TrainStep
 
 ROOT = pathlib.Path(rotation.__file__).parents[2]
 pytestmark = pytest.mark.usefixtures("shallow")
@@ -129,20 +128,8 @@ def photos(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def eager_steps(monkeypatch):
-    """Steps alone are not compiled; the decoder is, which each pipeline would trace anew."""
-    call = TrainStep.__call__
-
-    def step(self, batch):
-        with eagerly():
-            return call(self, batch)
-
-    monkeypatch.setattr(TrainStep, "__call__", step)
-
-
 @pytest.mark.parametrize("name", OTHERS)
-def test_no_labels_anywhere(settings, eager_steps, photos, name):
+def test_no_labels_anywhere(settings, eager, photos, name):
     experiment = build_experiment(settings(dataset=f"folder:{photos}", pretext=name, train_steps=2))
     loop.fit(experiment)
     assert int(experiment.checkpoints.step) == 2 and experiment.data.train_source.num_labeled == 0
