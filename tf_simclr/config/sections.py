@@ -157,7 +157,7 @@ class ModelConfig:
         "nonlinear", "projection head", choices=("none", "linear", "nonlinear")
     )
     proj_out_dim: int = setting(128, "output dimension of the projection head", low=1)
-    num_proj_layers: int = setting(3, "layers of the nonlinear projection head", low=1)
+    num_proj_layers: int = setting(3, "layers of the nonlinear projection head", low=1, high=100)
     ft_proj_selector: int = setting(
         0,
         "what the linear head reads: 0 the encoder's output, m the m-th projection layer, -1 the "

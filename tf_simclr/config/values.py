@@ -142,7 +142,8 @@ def _check_range(name, field, value):
     numbers = value if isinstance(value, tuple) else (value,)
     defaults = field.default if isinstance(value, tuple) else (field.default,)
     accepted = [
-        _nearest_accepted(field, number, default) for number, default in zip(numbers, defaults)
+        number if _is_in_range(field, number) else default
+        for number, default in zip(numbers, defaults)
     ]
     if accepted != list(numbers):
         example = as_text(tuple(sorted(accepted)))
@@ -152,13 +153,10 @@ def _check_range(name, field, value):
         )
 
 
-def _nearest_accepted(field, number, default):
-    """`number` if the field accepts it, else an accepted number near it."""
-    if field.low is not None and number < field.low:
-        return default if field.low == SMALLEST_POSITIVE else field.low
-    if field.high is not None and number > field.high:
-        return field.high
-    return number
+def _is_in_range(field, number):
+    is_high_enough = field.low is None or number >= field.low
+    is_low_enough = field.high is None or number <= field.high
+    return is_high_enough and is_low_enough
 
 
 def _range_in_words(field):
