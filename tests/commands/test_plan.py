@@ -10,7 +10,7 @@ from tests.helpers.configurations import TINY, parse_command_line
 from tf_simclr import config
 from tf_simclr.commands import plan
 from tf_simclr.config import stages
-from tf_simclr.data import datasets
+from tf_simclr.data import datasets, image_sizes
 from tf_simclr.runs.directory import RunDirectory
 from tf_simclr.training import loop
 from tf_simclr.training.training_data import load_training_data, num_images_of
@@ -117,16 +117,16 @@ def folder(tmp_path):
 def test_sizes_are_read_of_the_files(folder):
     settings = config.build({**TINY, "dataset": f"folder:{folder}"})
     source = datasets.load(settings.data, "train")
-    sizes = plan.sizes_of(source, 0)
+    sizes = image_sizes.sizes_of(source, 0)
     assert sorted(sizes.tolist()) == [[10, 20], [30, 40], [30, 40], [48, 64]]
     records = source.records.copy()
     records[0] = b"broken since the folder was scanned"
-    assert len(plan.sizes_of(dataclasses.replace(source, records=records), 0)) == 3
+    assert len(image_sizes.sizes_of(dataclasses.replace(source, records=records), 0)) == 3
 
 
 @pytest.mark.usefixtures("shallow")
 def test_it_is_printed_once_before_the_training(main, tmp_path, log, monkeypatch):
-    monkeypatch.setattr(loop, "fit", lambda experiment, description: None)
+    monkeypatch.setattr(loop, "fit", lambda *arguments: None)
     flags = [f"--{name}={value}" for name, value in TINY.items() if name != "train_steps"]
     status, stderr = main(
         *flags,

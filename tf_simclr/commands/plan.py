@@ -1,22 +1,18 @@
 """The plan that is printed before a training: the images, and a row for each stage."""
 
 import dataclasses
-import io
 import textwrap
-import warnings
 
 import numpy as np
-from PIL import ExifTags, Image
 
 from tf_simclr.config import Config
-from tf_simclr.data.orientation import TRANSPOSED
-from tf_simclr.data.source import UNLABELED, Indexed, Source, as_text, counted
+from tf_simclr.data.image_sizes import sizes_of
+from tf_simclr.data.source import UNLABELED, Indexed, as_text, counted
 from tf_simclr.training import optimizers
 from tf_simclr.training.experiment import Experiment
 from tf_simclr.training.training_data import num_images_of
 
 COLUMNS = 80  # of a terminal
-SAMPLE = 200  # images whose size is looked at
 MAX_NAMED = 12  # classes that are named
 INDENT = 9  # columns before the text of a line about the images
 MIN_LAST_COLUMN = 12
@@ -210,45 +206,6 @@ def _label_counts(source):
     labels = source.labels[source.labels != UNLABELED]
     counts = np.bincount(labels, minlength=source.num_classes)
     return dict(zip(source.class_names, counts.tolist()))
-
-
-def sizes_of(source: Source, seed: int) -> np.ndarray:
-    """Heights and widths of some images: a seeded draw, of a stream the first ones.
-
-    Args:
-        source: of the images.
-        seed: of the draw.
-
-    Returns:
-        int [N, 2]; files that can't be read are left out.
-    """
-    if isinstance(source, Indexed):
-        records = _records(source, source.draw(SAMPLE, seed))
-    else:
-        examples = source.read(None).take(SAMPLE).as_numpy_iterator()
-        records = (record for _, record, _ in examples)
-    sizes = [_size(record) for record in records]
-    return np.array([size for size in sizes if size is not None], int).reshape(-1, 2)
-
-
-def _records(source, drawn):
-    """Images, or the contents of files."""
-    return (source.contents(i) if source.by_path else source.records[i] for i in drawn)
-
-
-def _size(record):
-    """(height, width) of an image as it is seen; None if it can't be read."""
-    if isinstance(record, np.ndarray):
-        return record.shape[:2]
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of images with very many pixels
-            image = Image.open(io.BytesIO(record))
-        orientation = image.getexif().get(ExifTags.Base.Orientation)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return None
-    width, height = image.size
-    return (width, height) if orientation in TRANSPOSED else (height, width)
 
 
 def of_stages(experiment: Experiment, later: list[Config]) -> str:

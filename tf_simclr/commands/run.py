@@ -49,7 +49,7 @@ def run_stage(stages: Stages, number: int, shows_plan: bool) -> bool:
     import tensorflow as tf
 
     from tf_simclr import distribute
-    from tf_simclr.commands import evaluate, plan
+    from tf_simclr.commands import evaluate, forecast, plan
     from tf_simclr.training import loop
     from tf_simclr.training.experiment import build_experiment
 
@@ -64,9 +64,14 @@ def run_stage(stages: Stages, number: int, shows_plan: bool) -> bool:
     )
     try:
         if settings.mode.trains:
-            if shows_plan and distribute.is_chief(experiment.strategy):
+            tells = shows_plan and distribute.is_chief(experiment.strategy)
+            if tells:
                 logging.info("the plan:\n\n%s\n", plan.of_stages(experiment, later))
-            loop.fit(experiment, stages.describe(number))
+
+            def tell_times(seconds_per_step):
+                logging.info("%s", forecast.text(experiment, later, seconds_per_step))
+
+            loop.fit(experiment, stages.describe(number), tell_times if tells else None)
             if settings.mode.evaluates:
                 evaluate.evaluate_and_export(experiment)
         else:

@@ -5,9 +5,9 @@ from absl import logging
 
 from tf_simclr.config.automatic import Preprocessing, is_small
 from tf_simclr.data.augment import CROP_PROPORTION
+from tf_simclr.data.image_sizes import sizes_of
 from tf_simclr.data.source import Source
 
-MAX_IMAGES = 200  # whose sizes are looked at
 MAX_CUT_OFF = 0.3  # share of the area; of square images 0.23 is cut off
 
 
@@ -15,17 +15,15 @@ def warn_of_cropping(source: Source, preprocessing: Preprocessing):
     """Logs how much of the images evaluation does not see, where it is much.
 
     Args:
-        source: some of its images are looked at; of JPEG files only the headers.
+        source: the sizes of some of its images are looked at.
         preprocessing: how they are evaluated.
     """
     if preprocessing.eval_crop != "centre" or is_small(preprocessing.size):
         return
-    records = source.at_most(MAX_IMAGES, 0).ordered()
-    shapes = records.map(lambda record, label: source.open(record).shape()[:2])
-    sizes = list(shapes.ignore_errors().as_numpy_iterator())  # a file may vanish at any time
-    if not sizes:
+    sizes = sizes_of(source, seed=0)
+    if not len(sizes):
         return
-    shares = cut_off(np.array(sizes))
+    shares = cut_off(sizes)
     if shares.mean() > MAX_CUT_OFF:
         logging.warning(
             "--eval_crop=centre: evaluation, embedding and exports do not see %.0f%% of the area "

@@ -1,6 +1,8 @@
 """The training loop: steps, progress, checkpoints, validation, interruption."""
 
 import signal
+import time
+from collections.abc import Callable
 
 from absl import logging
 
@@ -16,14 +18,20 @@ from tf_simclr.training.summaries import Summaries
 from tf_simclr.training.train_step import TrainStep
 
 STEPS_BETWEEN_SUMMARIES = 10
+STEPS_OF_PACE = 20  # after which the time of a step is known
 
 
-def fit(experiment: Experiment, description: str = "training"):
+def fit(
+    experiment: Experiment,
+    description: str = "training",
+    on_pace: Callable[[float], None] | None = None,
+):
     """Trains until the last step, from the newest checkpoint of the run directory if it has one.
 
     Args:
         experiment: what is trained.
         description: of the training, for its progress.
+        on_pace: called once with the seconds of a step; None: nothing to do.
 
     Raises:
         Interrupted: SIGINT or SIGTERM arrived; a checkpoint was written.
@@ -39,6 +47,7 @@ def fit(experiment: Experiment, description: str = "training"):
     events = _make_summaries(experiment)
     periodic_work = PeriodicWork(experiment, events)
     runner = _make_step_runner(experiment, start)
+    pace = Pace(on_pace)
     with (
         Interrupts() as interrupts,
         Progress(description, num_steps * batch_size, start * batch_size) as progress,
@@ -47,6 +56,7 @@ def fit(experiment: Experiment, description: str = "training"):
             metrics = step_metrics[-1]
             text = summaries.describe(metrics, labels_per_batch)
             progress.update(batch_size * len(step_metrics), text)
+            pace.after(step)
             stop = distribute.any_worker(experiment.strategy, interrupts.received)
             is_last = step == num_steps or stop
             is_time = step % STEPS_BETWEEN_SUMMARIES == 1 or len(step_metrics) > 1
@@ -62,6 +72,28 @@ def fit(experiment: Experiment, description: str = "training"):
                     f"{experiment.directory.path}; run the same command again to resume",
                     interrupts.received or signal.SIGTERM,
                 )
+
+
+class Pace:
+    """Tells once how long a step takes, the first ones left out, which are compiled.
+
+    Args:
+        tell: a function of the seconds of a step; None: nothing to do.
+    """
+
+    def __init__(self, tell: Callable[[float], None] | None):
+        self._tell = tell
+        self._begin = None
+
+    def after(self, step: int):
+        """To be called after steps. step: the number of the last one."""
+        now = time.monotonic()
+        if self._begin is None:
+            self._begin = step, now
+        first_step, first_time = self._begin
+        if self._tell is not None and step - first_step >= STEPS_OF_PACE:
+            self._tell((now - first_time) / (step - first_step))
+            self._tell = None
 
 
 def _take_steps(experiment, runner, periodic_work, start):

@@ -1,0 +1,89 @@
+"""How long all stages will train, foretold from the first steps of one of them."""
+
+import tqdm
+
+from tf_simclr.config import Config
+from tf_simclr.config.automatic import resolve_stem
+from tf_simclr.models.resnet import FAMILY
+from tf_simclr.runs import files as run_files
+from tf_simclr.training import optimizers
+from tf_simclr.training.experiment import Experiment
+from tf_simclr.training.training_data import num_images_of
+
+IMAGENET_STEM_STRIDE = 4
+SELECTIVE_KERNEL_WORK = 1.5  # times the multiplications of a block without: a 3x3 layer is doubled
+FORWARD_SHARE = 1 / 3  # of a training step; the gradient takes the rest
+UNKNOWN = "?"
+
+
+def text(experiment: Experiment, later: list[Config], seconds_per_step: float) -> str:
+    """The times of the trainings of all stages, without their evaluations.
+
+    Args:
+        experiment: the stage that is trained now.
+        later: the stages after it.
+        seconds_per_step: of the stage that is trained now.
+    """
+    stages = [experiment.settings, *later]
+    seconds = [_seconds(stage, stages, experiment, seconds_per_step) for stage in stages]
+    known = [number for number in seconds if number is not None]
+    parts = [f"{_name(stage)} {_time(number)}" for stage, number in zip(stages, seconds)]
+    total = f"{_time(sum(known))} in all" if len(known) > 1 else ""
+    listed = "; ".join(filter(None, [", ".join(parts), total]))
+    return f"at {seconds_per_step:.3g} s a step the training takes about: {listed}"
+
+
+def _seconds(stage, stages, experiment, seconds_per_step):
+    """Of a stage; None where it can't be foretold."""
+    num_images = num_images_of(stage, experiment.settings, experiment.data)
+    if stage is experiment.settings:
+        return seconds_per_step * experiment.num_steps
+    work, known_work = work_of_step(stage, stages), work_of_step(experiment.settings, stages)
+    if None in (num_images, work, known_work):
+        return None
+    num_steps = optimizers.total_steps(stage.train, num_images)
+    return seconds_per_step * num_steps * work / known_work
+
+
+def work_of_step(stage: Config, stages: list[Config]) -> float | None:
+    """The multiplications of a step, in a unit of their own.
+
+    Args:
+        stage: whose step it is.
+        stages: among which its teacher may be; another one is taken to be as large as the student.
+
+    Returns:
+        None where it is not known how many pixels the network sees of an image.
+    """
+    mode = stage.objective.train_mode
+    if mode == "pretrain" and stage.pretext.pretext != "simclr":
+        return None
+    views = 2 if mode == "pretrain" else 1
+    work = views * work_of_view(stage)
+    if mode == "distill":
+        work += FORWARD_SHARE * work_of_view(_teacher(stage, stages) or stage)
+    return stage.train.train_batch_size * work
+
+
+def _teacher(stage, stages):
+    """The stage whose weights are the teacher; None: it is from elsewhere."""
+    path = stage.objective.teacher_checkpoint.removesuffix(f"/{run_files.BEST}")
+    return next((other for other in stages if other.train.model_dir == path), None)
+
+
+def work_of_view(stage: Config) -> float:
+    """As `work_of_step`, of one image that the network is trained on."""
+    model, size = stage.model, stage.data.image_size
+    _, num_blocks = FAMILY[model.resnet_depth]
+    has_small_stem = resolve_stem(model.stem, size) == "cifar"
+    side = size if has_small_stem else size / IMAGENET_STEM_STRIDE
+    kernels = SELECTIVE_KERNEL_WORK if model.sk_ratio else 1
+    return sum(num_blocks) * kernels * (model.width_multiplier * side) ** 2
+
+
+def _name(stage):
+    return stage.train.model_dir.rsplit("/", 1)[-1]
+
+
+def _time(seconds):
+    return UNKNOWN if seconds is None else tqdm.tqdm.format_interval(round(seconds))
