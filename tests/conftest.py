@@ -1,5 +1,10 @@
 """Two logical CPU devices for every test, and the small things most of them need."""
 
+import os
+
+# XLA compiles sooner what runs a few times. Before TensorFlow is imported, as all that it reads.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+
 import tf_simclr  # noqa: F401  isort: skip  sets the environment before TensorFlow is imported
 
 import gc
@@ -23,6 +28,10 @@ from tf_simclr.models import resnet
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
+
+# Graphs are made as they are: for a few steps it takes longer to improve them than to run them.
+# Processes that tests start, such as those of `python run.py`, have it on.
+tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 # Tracing makes many objects that live on, and each collection looks at all of them.
 gc.set_threshold(50_000, 20, 1000)
@@ -51,6 +60,9 @@ LONGEST = (  # files, begun first
     "test_train_step",
     "test_pretrained",
     "test_evaluator",
+    "test_validation",
+    "test_patch_tasks",
+    "test_context_encoder",
 )
 
 
