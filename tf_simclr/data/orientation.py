@@ -22,6 +22,9 @@ ORIENTATION_TAG = 0x0112
 LONG = 4  # type of a tag whose value has 32 bits; else it has 16
 EXIF = b"Exif\0\0"
 JPEG_EXIF = b"\xff\xe1"
+JFIF_HEADER = b"\xff\xd8\xff\xe0\0\x10"  # of 16 bytes, which begin with their number
+JFIF_END = 20  # position
+QUANTIZATION_TABLE = b"\xff\xdb"
 JPEG_METADATA = 0xFFE0  # the first of 16 markers of segments that stand before all others
 FIRST_JPEG_SEGMENT = 2
 FIRST_PNG_CHUNK = 8
@@ -41,6 +44,19 @@ def exif_orientation(contents: tf.Tensor) -> tf.Tensor:
     Returns:
         int32 scalar, 1 to 8.
     """
+    return tf.cond(
+        _is_plain_jpeg(contents), lambda: tf.constant(UPRIGHT), lambda: _any_orientation(contents)
+    )
+
+
+def _is_plain_jpeg(contents):
+    """Whether a JPEG begins as most do, without metadata; then no more has to be looked at."""
+    has_header = starts_with(contents, JFIF_HEADER)
+    return has_header & starts_with(contents, QUANTIZATION_TABLE, JFIF_END)
+
+
+def _any_orientation(contents):
+    """As `exif_orientation`, whatever the file begins with."""
     position = tf.case(
         [
             (starts_with(contents, b"\xff\xd8"), lambda: _exif_of_jpeg(contents)),
