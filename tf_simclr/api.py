@@ -65,8 +65,8 @@ class Model:
     """A trained network in inference mode.
 
     Wherever images are taken they may be
-    - one image: the path of a file, the encoded image itself as bytes (JPEG, PNG, BMP, GIF), an
-      image of PIL, uint8 [H, W, 3] or [H, W] (gray);
+    - one image: the path of a file, the encoded image itself as bytes (JPEG, PNG, BMP, GIF, WebP),
+      an image of PIL, uint8 [H, W, 3] or [H, W] (gray);
     - several: a list or any iterator of these, of any sizes; uint8 [B, H, W, 3];
     - a folder: all images in it and below, sorted by their paths;
     - float32 [H, W, 3] or [B, H, W, 3] in [0, 1], which go to the network as they are, all of one

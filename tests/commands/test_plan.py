@@ -99,6 +99,8 @@ def test_images_of_other_stages(tmp_path):
     assert num_images_of(first, first, data) == 1437
     assert num_images_of(finetune, first, data) == 20
     assert num_images_of(distill, first, data) == 1437
+    measured = first.replace(value_range="0,4095")  # as that of a stage whose images are loaded
+    assert num_images_of(distill.replace(image_size=24), measured, data) == 1437
     assert (
         num_images_of(finetune.replace(label_fraction=0.5, labels_per_class=0), first, data) is None
     )

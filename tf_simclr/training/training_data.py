@@ -225,7 +225,9 @@ def num_images_of(settings: Config, known: Config, data: TrainingData) -> int | 
 def _what_images_depend_on(settings):
     is_held_out = bool(settings.eval.eval_every_epochs)
     fraction = settings.eval.holdout_fraction if is_held_out else 0
-    return settings.data, settings.train.seed, fraction
+    # Pixels and their range change no number; the range of a stage that was loaded is known.
+    data = dataclasses.replace(settings.data, value_range="", image_size=0)
+    return data, settings.train.seed, fraction
 
 
 def check_numbered(data: TrainingData, settings: Config, directory: RunDirectory):
