@@ -14,6 +14,7 @@ import random
 import hypothesis
 import keras
 import numpy as np
+import psutil
 import pytest
 import tensorflow as tf
 from absl import flags as absl_flags
@@ -35,6 +36,7 @@ tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 # Tracing makes many objects that live on, and each collection looks at all of them.
 gc.set_threshold(50_000, 20, 1000)
+MUCH_MEMORY = 150 * 2**20  # bytes
 
 # A busy machine takes longer for an example than Hypothesis allows by itself.
 hypothesis.settings.register_profile("without_deadline", deadline=None)
@@ -177,9 +179,15 @@ def _no_autotuning():
 
 @pytest.fixture(autouse=True, scope="module")
 def _collection():
-    """One collection after each file, since those between are rare."""
+    """A collection after a file that has left much behind, since those between are rare."""
+    before = resident_bytes()
     yield
-    gc.collect()
+    if resident_bytes() - before > MUCH_MEMORY:
+        gc.collect()
+
+
+def resident_bytes():
+    return psutil.Process().memory_info().rss
 
 
 @pytest.fixture(autouse=True, scope="session")
