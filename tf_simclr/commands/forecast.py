@@ -1,6 +1,7 @@
 """How long all stages will train, foretold from the first steps of one of them."""
 
 import tqdm
+from absl import logging
 
 from tf_simclr.config import Config
 from tf_simclr.config.automatic import resolve_stem
@@ -14,6 +15,11 @@ IMAGENET_STEM_STRIDE = 4
 SELECTIVE_KERNEL_WORK = 1.5  # times the multiplications of a block without: a 3x3 layer is doubled
 FORWARD_SHARE = 1 / 3  # of a training step; the gradient takes the rest
 UNKNOWN = "?"
+
+
+def log(experiment: Experiment, later: list[Config], seconds_per_step: float):
+    """Logs the `text`."""
+    logging.info("%s", text(experiment, later, seconds_per_step))
 
 
 def text(experiment: Experiment, later: list[Config], seconds_per_step: float) -> str:

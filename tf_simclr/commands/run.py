@@ -1,5 +1,7 @@
 """Carries out what --mode asks for. TensorFlow is imported only where it is needed."""
 
+import functools
+
 from absl import logging
 
 from tf_simclr import console
@@ -64,14 +66,11 @@ def run_stage(stages: Stages, number: int, shows_plan: bool) -> bool:
     )
     try:
         if settings.mode.trains:
-            tells = shows_plan and distribute.is_chief(experiment.strategy)
-            if tells:
+            on_pace = None
+            if shows_plan and distribute.is_chief(experiment.strategy):
                 logging.info("the plan:\n\n%s\n", plan.of_stages(experiment, later))
-
-            def tell_times(seconds_per_step):
-                logging.info("%s", forecast.text(experiment, later, seconds_per_step))
-
-            loop.fit(experiment, stages.describe(number), tell_times if tells else None)
+                on_pace = functools.partial(forecast.log, experiment, later)
+            loop.fit(experiment, stages.describe(number), on_pace)
             if settings.mode.evaluates:
                 evaluate.evaluate_and_export(experiment)
         else:
