@@ -73,8 +73,10 @@ class Training:
 def eagerly():
     """Inside, no function is compiled; see the fixture `eager`."""
     tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(False)
 
 
 def linear_teacher(size):

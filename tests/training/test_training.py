@@ -1,5 +1,6 @@
 """Every objective builds, learns, saves, resumes, and gives the same on one replica and on two."""
 
+import contextlib
 import functools
 import itertools
 
@@ -13,6 +14,7 @@ from tests.helpers.training import (
     WITH_STATE,
     Training,
     assert_replicas_agree,
+    eagerly,
     split_batch,
     values_of,
 )
@@ -134,9 +136,8 @@ def whole(request, tmp_path_factory):
     """A few steps are sooner done than traced, except where colors are to be compiled."""
     with pytest.MonkeyPatch.context() as patch:
         make_shallow(patch)
-        tf.config.run_functions_eagerly(request.param != LARS)
-        yield Whole(tmp_path_factory.mktemp("whole"), request.param)
-        tf.config.run_functions_eagerly(False)
+        with contextlib.nullcontext() if request.param == LARS else eagerly():
+            yield Whole(tmp_path_factory.mktemp("whole"), request.param)
 
 
 @pytest.mark.parametrize("whole", [LARS, *TRAINED_ALIKE], ids=name_of, indirect=True)
