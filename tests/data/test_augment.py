@@ -455,6 +455,23 @@ def test_views_have_shape_dtype_and_range(shape, seed, size, affine):
         assert np.min(view) >= 0 and np.max(view) <= 1
 
 
+@pytest.mark.parametrize("is_static", [True, False])
+def test_small_images_have_the_same_bits_however_they_are_known(is_static):
+    """Where the size is known beforehand, nothing is left to decide in the graph."""
+    image = picture(32, 24)
+    shape = image.shape if is_static else [None, None, 3]
+    seed = tf.constant([0, 5])
+
+    @tf.function(input_signature=[tf.TensorSpec(shape, tf.uint8)], autograph=False)
+    def views(contents):
+        decoded = DecodedImage(contents)
+        assert decoded.is_at_most(32) == is_static and not decoded.is_at_most(31)
+        return augment.crop_and_flip(decoded, [seed], 32, options())
+
+    expected = augment.crop_and_flip(DecodedImage(tf.constant(image)), [seed], 32, options())
+    np.testing.assert_array_equal(views(image), expected)
+
+
 def test_white_stays_white_without_color_changes():
     white = DecodedImage(tf.constant(np.full((9, 9, 3), 255, np.uint8)))
     flags = options(color_jitter_strength=0, use_blur=False, max_rotation=20)

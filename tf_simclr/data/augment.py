@@ -147,6 +147,8 @@ def crop_and_flip(
     Returns:
         uint8 [V, size, size, 3].
     """
+    if picture.is_at_most(size):
+        resizing = "original"  # the same bits where nothing is reduced, and nothing to decide
     u, boxes = [], []
     shape = picture.shape()
     for seed in seeds:

@@ -1,4 +1,4 @@
-"""Images of which crops can be had: `shape`, `crops`, `whole`.
+"""Images of which crops can be had: `shape`, `is_at_most`, `crops`, `whole`.
 
 An encoded image is decoded no further than that needs.
 """
@@ -24,6 +24,11 @@ class DecodedImage:
     def shape(self) -> tf.Tensor:
         """int32 [3]: height, width, 3."""
         return tf.shape(self._image)
+
+    def is_at_most(self, size: int) -> bool:
+        """Whether it is known to have no more than `size` rows and columns."""
+        shape = tf.TensorShape(self._image.shape)
+        return shape.is_fully_defined() and max(shape[:2]) <= size
 
     def whole(self) -> tf.Tensor:
         """The image [H, W, 3]."""
@@ -104,6 +109,10 @@ class EncodedImage:
         facts = self._facts
         jpeg_shape = tf.concat([facts.jpeg_size, [3]], 0)
         return tf.where(facts.is_jpeg, jpeg_shape, tf.shape(facts.other))
+
+    def is_at_most(self, size: int) -> bool:
+        """Not known before it is decoded."""
+        return False
 
     def whole(self) -> tf.Tensor:
         """The image, uint8 [H, W, 3]."""
