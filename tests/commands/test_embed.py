@@ -61,7 +61,7 @@ def embed_folder(settings, photos, path, output="", **flags):
 
 
 def test_the_split_is_that_of_the_run(settings, model, photos, tmp_path):
-    """Of five images in each class a run has held out others than would be held out by default."""
+    """Of six images in each class a run has held out others than would be held out by default."""
     path = model(2)
     digests = {
         scan_cache.content_digest(file.read_bytes()): file.name in ("0.png", "1.png")

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from tests.helpers.configurations import TINY, parse_command_line
 from tf_simclr import config
@@ -124,6 +124,22 @@ def test_sizes_are_read_of_the_files(folder):
     records = source.records.copy()
     records[0] = b"broken since the folder was scanned"
     assert len(image_sizes.sizes_of(dataclasses.replace(source, records=records), 0)) == 3
+
+
+def test_a_turned_png_is_not_decoded_for_its_size(tmp_path, monkeypatch):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # by a quarter
+    for kind in "ab":
+        (tmp_path / "train" / kind).mkdir(parents=True)
+        Image.new("RGB", (40, 30)).save(tmp_path / "train" / kind / "1.png", exif=exif)
+    settings = config.build({**TINY, "dataset": f"folder:{tmp_path}"})
+    source = datasets.load(settings.data, "train")
+
+    def refuse(image):
+        raise AssertionError("it is decoded")
+
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", refuse)
+    assert image_sizes.sizes_of(source, 0).tolist() == [[40, 30]] * 2
 
 
 @pytest.mark.usefixtures("shallow")

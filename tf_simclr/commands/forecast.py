@@ -3,6 +3,7 @@
 import tqdm
 from absl import logging
 
+from tf_simclr.commands.plan import UNKNOWN, stage_name
 from tf_simclr.config import Config
 from tf_simclr.config.automatic import resolve_stem
 from tf_simclr.models.resnet import FAMILY
@@ -14,7 +15,6 @@ from tf_simclr.training.training_data import num_images_of
 IMAGENET_STEM_STRIDE = 4
 SELECTIVE_KERNEL_WORK = 1.5  # times the multiplications of a block without: a 3x3 layer is doubled
 FORWARD_SHARE = 1 / 3  # of a training step; the gradient takes the rest
-UNKNOWN = "?"
 
 
 def log(experiment: Experiment, later: list[Config], seconds_per_step: float):
@@ -33,7 +33,7 @@ def text(experiment: Experiment, later: list[Config], seconds_per_step: float) -
     stages = [experiment.settings, *later]
     seconds = [_seconds(stage, stages, experiment, seconds_per_step) for stage in stages]
     known = [number for number in seconds if number is not None]
-    parts = [f"{_name(stage)} {_time(number)}" for stage, number in zip(stages, seconds)]
+    parts = [f"{stage_name(stage)} {_time(number)}" for stage, number in zip(stages, seconds)]
     total = f"{_time(sum(known))} in all" if len(known) > 1 else ""
     listed = "; ".join(filter(None, [", ".join(parts), total]))
     return f"at {seconds_per_step:.3g} s a step the training takes about: {listed}"
@@ -41,9 +41,9 @@ def text(experiment: Experiment, later: list[Config], seconds_per_step: float) -
 
 def _seconds(stage, stages, experiment, seconds_per_step):
     """Of a stage; None where it can't be foretold."""
-    num_images = num_images_of(stage, experiment.settings, experiment.data)
     if stage is experiment.settings:
         return seconds_per_step * experiment.num_steps
+    num_images = num_images_of(stage, experiment.settings, experiment.data)
     work, known_work = work_of_step(stage, stages), work_of_step(experiment.settings, stages)
     if None in (num_images, work, known_work):
         return None
@@ -85,10 +85,6 @@ def work_of_view(stage: Config) -> float:
     side = size if has_small_stem else size / IMAGENET_STEM_STRIDE
     kernels = SELECTIVE_KERNEL_WORK if model.sk_ratio else 1
     return sum(num_blocks) * kernels * (model.width_multiplier * side) ** 2
-
-
-def _name(stage):
-    return stage.train.model_dir.rsplit("/", 1)[-1]
 
 
 def _time(seconds):

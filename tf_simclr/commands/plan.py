@@ -208,6 +208,11 @@ def _label_counts(source):
     return dict(zip(source.class_names, counts.tolist()))
 
 
+def stage_name(settings: Config) -> str:
+    """What a stage of a chain is called: as its run directory."""
+    return settings.train.model_dir.rsplit("/", 1)[-1]
+
+
 def of_stages(experiment: Experiment, later: list[Config]) -> str:
     """The plan of an experiment and of the stages after it."""
     configs = [experiment.settings, *later]
@@ -215,7 +220,7 @@ def of_stages(experiment: Experiment, later: list[Config]) -> str:
     for settings in configs:
         name = settings.objective.train_mode
         if later:
-            name = settings.train.model_dir.rsplit("/", 1)[-1]
+            name = stage_name(settings)
         num_images = num_images_of(settings, experiment.settings, experiment.data)
         rows.append(stage_row(settings, name, num_images))
     return text(image_facts(experiment), rows)

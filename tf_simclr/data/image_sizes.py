@@ -1,12 +1,12 @@
-"""How large images are, by the headers of their files: none is decoded, and nothing compiled."""
+"""How large images are, by the headers of their files: none is decoded."""
 
 import io
 import warnings
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import Image
 
-from tf_simclr.data.orientation import TRANSPOSED
+from tf_simclr.data.orientation import TRANSPOSED, exif_orientation
 from tf_simclr.data.source import Indexed, Source
 
 MAX_IMAGES = 200  # that are looked at
@@ -44,8 +44,9 @@ def _size(record):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of images with very many pixels
             image = Image.open(io.BytesIO(record))
-        orientation = image.getexif().get(ExifTags.Base.Orientation)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
     width, height = image.size
-    return (width, height) if orientation in TRANSPOSED else (height, width)
+    # Pillow would decode a PNG to look for it.
+    is_transposed = int(exif_orientation(record)) in TRANSPOSED
+    return (width, height) if is_transposed else (height, width)

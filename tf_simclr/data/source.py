@@ -169,6 +169,11 @@ class Indexed(Source):
         """Whether the records are the paths of files."""
         return self.records.dtype.kind == "U"
 
+    @property
+    def is_encoded(self) -> bool:
+        """Whether the images are files or their contents, not pixels."""
+        return self.records.dtype.kind in "OU"
+
     def contents(self, index: int, size: int = -1) -> bytes:
         """The first `size` bytes of an encoded image, or all; none of a file that is gone."""
         record = self.records[index]

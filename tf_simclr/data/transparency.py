@@ -19,7 +19,7 @@ def note(source: Source):
     Args:
         source: its files are looked at; a stream is not.
     """
-    if not isinstance(source, Indexed) or source.records.dtype.kind not in "OU":
+    if not isinstance(source, Indexed) or not source.is_encoded:
         return
     drawn = source.draw(MAX_IMAGES, 0)
     count = sum(_has_alpha(source.contents(index, HEAD_SIZE)) for index in drawn)

@@ -55,7 +55,7 @@ def _contents_of_16_bit_images(source):
     if not isinstance(source, Indexed):
         records = source.read(None).take(MAX_STREAMED).as_numpy_iterator()
         return [record for _, record, _ in records if _is_16_bit(record)]
-    if source.records.dtype.kind not in "OU":  # decoded images
+    if not source.is_encoded:
         return []
     order = np.random.default_rng(0).permutation(source.num_examples)
     is_chosen = (i for i in order if _is_16_bit(source.contents(i, PNG_16_BIT_START)))

@@ -73,7 +73,7 @@ def comparison(runs: list[Run]) -> Table:
     rows = []
     for label, value_of in ABOUT.items():
         values = [value_of(run) for run in runs]
-        if any(value not in (None, "") for value in values):
+        if any(value is not None for value in values):
             rows.append(Row(label, tuple(map(_text, values))))
     columns = [metrics_of(run.document, "trained", *headline_layers(run.document)) for run in runs]
     for name in in_table_order(name for column in columns for name in column):
@@ -107,11 +107,14 @@ def _step(run):
 
 
 def _never_predicted(run):
-    """Classes of the evaluated images that the classifier never predicts; only some are named."""
+    """Classes of the evaluated images that the classifier never predicts; None if there are none.
+
+    Only some are named.
+    """
     labels = run.details(CLASSIFIER, "never_predicted") or []
     names = [run.class_name(label) for label in labels[:MAX_NAMED]]
     more = len(labels) - len(names)
-    return ", ".join(names) + (f" and {more} more" if more else "")
+    return ", ".join(names) + (f" and {more} more" if more else "") or None
 
 
 ABOUT = {  # {label: run -> value}
