@@ -4,13 +4,13 @@ import dataclasses
 
 from tf_simclr.config import automatic, rules, values
 from tf_simclr.config.aliases import flag_hint
+from tf_simclr.config.application_sections import EmbedConfig
 from tf_simclr.config.automatic import Preprocessing
 from tf_simclr.config.pretext_section import PretextConfig
 from tf_simclr.config.registry import MODES, Mode
 from tf_simclr.config.sections import (
     AugmentConfig,
     DataConfig,
-    EmbedConfig,
     EvalConfig,
     ExportConfig,
     HardwareConfig,

@@ -1,7 +1,8 @@
 """The settings in sections. A flag, its default, its type and its help exist here, once.
 
 `command_line.py` derives the command line, the YAML keys and the tables of docs/flags.md from them.
-The settings of pretext tasks are in `pretext_section.py`.
+The settings of pretext tasks are in `pretext_section.py`, those of what is done with a trained
+network in `application_sections.py`.
 """
 
 import dataclasses
@@ -399,24 +400,6 @@ class ExportConfig:
         "decoded; JPEGs of up to three times as many are decoded at half their size or less",
         low=1,
         fixed=False,
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class EmbedConfig:
-    """What --mode=embed writes."""
-
-    embed_split: str = setting(
-        "", "split that --mode=embed embeds (empty: all of them)", fixed=False
-    )
-    embed_output: str = setting(
-        "",
-        "file that --mode=embed writes, .npz or .parquet (empty: embeddings.npz in the run "
-        "directory)",
-        fixed=False,
-    )
-    embed_neighbors: int = setting(
-        8, "nearest neighbors of each image that --mode=embed finds (0: none)", low=0, fixed=False
     )
 
 
