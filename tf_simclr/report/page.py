@@ -1,13 +1,8 @@
 """Runs -> one HTML file that needs no other and makes no request."""
 
-import jinja2
-from etils import epath
-
-from tf_simclr.errors import write_error
-from tf_simclr.report import charts, gallery, headline, metric_names, page_tables, svg
+from tf_simclr.report import charts, gallery, headline, metric_names, page_tables, svg, templates
 from tf_simclr.report import runs as runs_lib
 from tf_simclr.report.runs import Run
-from tf_simclr.runs import files as run_files
 
 SECTIONS = {
     "runs": "Runs",
@@ -35,30 +30,11 @@ def write(directories: list, output):
     Raises:
         UserError: a directory without results that can be read, or `output` can't be written.
     """
-    output = epath.Path(output)
-    text = render(runs_lib.read(directories))
-    try:
-        if output.is_dir():
-            raise IsADirectoryError(None, "it is a directory; give the name of a file")
-        run_files.write_text(output, text)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        message = f"the report can't be written to {output}: {reason}"
-        raise write_error(message, error) from None
+    templates.write(output, render(runs_lib.read(directories)), "the report")
 
 
 def render(runs: list[Run]) -> str:
     """The text of the page."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("tf_simclr.report", ""),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals.update(
-        headline=headline, metric_names=metric_names, page_tables=page_tables
-    )
     comparison = page_tables.comparison(runs)
     evaluations = page_tables.evaluations(runs)
     shared = {
@@ -77,7 +53,11 @@ def render(runs: list[Run]) -> str:
         for name, title in SECTIONS.items()
         if shared.get(name) or any(each.get(name) for each in galleries)
     }
-    return environment.get_template("page.html").render(
+    return templates.render(
+        "page.html",
+        headline=headline,
+        metric_names=metric_names,
+        page_tables=page_tables,
         all_runs=runs,
         several=len(runs) > 1,
         sheets=_sheets(runs),

@@ -1,6 +1,5 @@
 """A run directory as the report sees it."""
 
-import base64
 import dataclasses
 import hashlib
 
@@ -10,8 +9,7 @@ from tf_simclr.config.splits import overlap
 from tf_simclr.errors import UserError
 from tf_simclr.report import schema, training_curves
 from tf_simclr.report.metric_names import CLASSIFIER, MISSING
-
-MIME_TYPES = {b"\xff\xd8": "image/jpeg", b"\x89P": "image/png"}
+from tf_simclr.report.templates import data_uri
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,8 +37,7 @@ class Sheet:
     @property
     def uri(self) -> str:
         """The file as a data: URI."""
-        mime_type = MIME_TYPES.get(self.content[:2], "image/jpeg")
-        return f"data:{mime_type};base64,{base64.b64encode(self.content).decode()}"
+        return data_uri(self.content)
 
     def position(self, index: int) -> tuple[int, int]:
         """(x, y) of an image in the sheet, counted in images."""
