@@ -7,7 +7,7 @@ heavy itself.
 import os
 import platform
 
-from tf_simclr.version import __version__ as __version__
+from tf_simclr.config.version import __version__ as __version__
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

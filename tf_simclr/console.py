@@ -12,7 +12,7 @@ from importlib import metadata
 import tqdm
 from absl import logging
 
-from tf_simclr.version import __version__
+from tf_simclr.config.version import __version__
 
 SECONDS_BETWEEN_LINES = 20
 SECONDS_OF_SILENCE = 5  # before the log says what is being done

@@ -4,45 +4,14 @@ import json
 
 import numpy as np
 import pytest
-from etils import epath
-from PIL import Image
 from pyarrow import parquet
 
 import tf_simclr
 from tf_simclr.checkpoints import pretrained
 from tf_simclr.commands import embed
 from tf_simclr.data import scan_cache
-from tf_simclr.export import exporter, model_card
-from tf_simclr.models.network import Network
 
-pytestmark = pytest.mark.usefixtures("shallow")
-
-
-@pytest.fixture
-def model(settings, tmp_path):
-    """A function: number of classes -> path of the export of a network."""
-
-    def make(num_classes):
-        network = Network(settings(), num_classes)
-        network.build_variables()
-        options, class_names = network.settings, tuple("abcdefghij"[:num_classes])
-        description = model_card.ModelDescription(options, class_names, 1, {}, {})
-        directory = epath.Path(tmp_path / "exported")
-        exporter.export(network, description, directory, options=options.export)
-        return str(directory / "saved_model" / "1")
-
-    return make
-
-
-@pytest.fixture
-def photos(tmp_path, rng):
-    """A folder of 12 images in two classes and one beside them."""
-    names = [f"{kind}/{number}.png" for kind in ("cat", "dog") for number in range(6)]
-    for name in [*names, "other.png"]:
-        path = tmp_path / "photos" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(rng.integers(0, 256, (9, 12, 3), dtype=np.uint8)).save(path)
-    return tmp_path / "photos"
+pytestmark = pytest.mark.usefixtures("shallow", "eager")
 
 
 def slow_neighbors(embeddings, count):

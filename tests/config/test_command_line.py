@@ -153,7 +153,8 @@ def test_quick_start_is_chosen_and_said():
     for stage, values in zip(stages, configs.values(), strict=True):
         assert values["dataset"] == "digits"
         assert (values["seed"], values["labels_per_class"]) == (3, 2)
-        assert values["learning_rate"] == recipe[stage]["learning_rate"]
+        section = {**recipe[mode_of(stage)], **recipe[stage]}
+        assert values["learning_rate"] == section["learning_rate"]
     assert len(notes) == 1 and recipes.QUICK_START in notes[0]
 
 

@@ -9,6 +9,7 @@ from absl import logging
 from tf_simclr import distribute, report
 from tf_simclr.checkpoints import pretrained
 from tf_simclr.commands import transfer
+from tf_simclr.data import label_subset
 from tf_simclr.errors import UserError
 from tf_simclr.evaluation import (
     evaluator,
@@ -176,7 +177,9 @@ def measure(experiment: Experiment) -> Measurement:
 def describe(experiment: Experiment) -> dict:
     """What the metrics are of."""
     settings, objective = experiment.settings, experiment.objective
+    is_selected = settings.data.labels_chosen == label_subset.SELECTED
     return {
+        **({"labels_chosen": label_subset.SELECTED} if is_selected else {}),
         "regularization_loss": float(optimizers.weight_decay_penalty(settings, objective)),
         "evaluated_with": settings.evaluation_flags,
         "total_steps": experiment.num_steps,

@@ -30,6 +30,7 @@ class Extractor:
         data: the data section of the configuration, with the value range of the network.
         split: the only split that is meant; empty: all.
         strategy: how batches are distributed.
+        run_directories: where the run of the weights may have saved something.
         moved: how the run of the weights has divided the images, see `datasets.load`.
         compute: a function (source, name of the work) -> {"label", FEATURES, and LOGITS where the
             network has a linear head: array [N, ...]}.
@@ -39,6 +40,7 @@ class Extractor:
     data: DataConfig
     split: str
     strategy: tf.distribute.Strategy
+    run_directories: list[epath.Path]
     moved: dict[str, bool] | None
     compute: Callable[[Source, str], dict[str, np.ndarray]]
 
@@ -70,11 +72,25 @@ def build_extractor(settings: Config, alone: bool = True) -> Extractor:
         alone: whether it is a single run, not a stage of a chain.
 
     Raises:
+        UserError: as `extractor_of`.
+    """
+    path, flag = pretrained.weights_path(settings, alone)
+    return extractor_of(path, flag, settings)
+
+
+def extractor_of(path: str, flag: str, settings: Config) -> Extractor:
+    """Loads weights.
+
+    Args:
+        path: of the weights.
+        flag: whose value it is, for messages.
+        settings: the whole configuration.
+
+    Raises:
         UserError: there are no weights, or a batch that can't be split over the devices.
     """
     strategy = distribute.get_strategy(settings.hardware)
     distribute.check_batch_sizes(strategy, settings, ("eval_batch_size",))
-    path, flag = pretrained.weights_path(settings, alone)
     with strategy.scope():
         model = pretrained.load(path, flag, settings)
     run_directories = [epath.Path(path), *epath.Path(path).parents[:2]]  # also that of an export
@@ -95,6 +111,7 @@ def build_extractor(settings: Config, alone: bool = True) -> Extractor:
         data=dataclasses.replace(settings.data, value_range=value_range),
         split=settings.embed.embed_split,
         strategy=strategy,
+        run_directories=run_directories,
         moved=saved_division(settings.data.dataset, run_directories),
         compute=compute,
     )

@@ -51,17 +51,19 @@ def run_stage(stages: Stages, number: int, shows_plan: bool) -> bool:
     import tensorflow as tf
 
     from tf_simclr import distribute
-    from tf_simclr.commands import evaluate, forecast, plan
+    from tf_simclr.commands import evaluate, forecast, plan, selected_labels
     from tf_simclr.training import loop
     from tf_simclr.training.experiment import build_experiment
 
     settings = stages.configs[number]
     later = stages.configs[number + 1 :]
+    related = stages.directories_before(number)
     experiment = build_experiment(
         settings,
-        related=stages.directories_before(number),
+        related=related,
         later=later,
         alone=stages.root is None,
+        selected_labels=selected_labels.select(settings, related),
         on_commit=stages.commit,
     )
     try:
@@ -105,6 +107,14 @@ def embed(configs: list[Config]):
     embed_images(configs[-1], alone=len(configs) == 1)
 
 
+def select(configs: list[Config]):
+    """Chooses images to label with the last stage."""
+    console.start_tensorflow()
+    from tf_simclr.commands.select import select as select_images
+
+    select_images(configs[-1], alone=len(configs) == 1)
+
+
 def report(configs: list[Config]):
     """Writes the page over several runs."""
     Stages(configs).write_report()
@@ -116,5 +126,6 @@ COMMANDS = {  # by --mode
     "train_then_eval": run_stages,
     "export": export,
     "embed": embed,
+    "select": select,
     "report": report,
 }

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from tf_simclr.config.registry import SELECT_STRATEGIES
 from tf_simclr.config.setting import setting
 
 
@@ -18,4 +19,28 @@ class EmbedConfig:
     )
     embed_neighbors: int = setting(
         8, "nearest neighbors of each image that --mode=embed finds (0: none)", low=0, fixed=False
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class SelectConfig:
+    """Which images --mode=select asks to label."""
+
+    select_count: int = setting(
+        20, "training images that --mode=select asks to label", low=1, high=10**6, fixed=False
+    )
+    select_eval_count: int = setting(
+        0,
+        "images that --mode=select draws from eval_split as well, whose labels will say how good a "
+        "classifier is",
+        low=0,
+        high=10**6,
+        fixed=False,
+    )
+    select_strategy: str = setting(
+        "auto",
+        "how images to label are chosen; typical: the most typical of each kind of image; "
+        "coverage: far from every labeled one; uncertain: between two classes of the classifier; "
+        "random; auto: typical while labels are few, then uncertain",
+        choices=("auto", *SELECT_STRATEGIES),
     )

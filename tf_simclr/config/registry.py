@@ -28,6 +28,7 @@ MODES = {
     "train_then_eval": Mode(trains=True, evaluates=True),
     "export": Mode(of_a_run=True, weights_from_elsewhere=True),
     "embed": Mode(of_a_run=True, weights_from_elsewhere=True),
+    "select": Mode(of_a_run=True, weights_from_elsewhere=True),
     "report": Mode(of_a_run=True),
 }
 
@@ -50,6 +51,9 @@ PRETEXTS = {
 # Tasks that compare an image with others of its batch, over all replicas: those whose class
 # `couples_examples`.
 COMPARING_PRETEXTS = ("simclr", "counting")
+
+# Names of `tf_simclr.curation.selection.STRATEGIES`, where the functions are.
+SELECT_STRATEGIES = ("typical", "coverage", "uncertain", "random")
 
 # Names of `tf_simclr.evaluation.metrics.EVALUATIONS`, where the functions are.
 EVALUATIONS = (

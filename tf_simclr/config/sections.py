@@ -60,6 +60,13 @@ class DataConfig:
     labels_per_class: int = setting(
         0, "number of labels of each class that are used (0: see label_fraction)", low=0
     )
+    labels_chosen: str = setting(
+        "drawn",
+        "which labels label_fraction and labels_per_class keep; drawn: at random, as many of each "
+        "class; selected: as many in all, of the images that --mode=select would ask for with the "
+        "weights of checkpoint",
+        choices=("drawn", "selected"),
+    )
     unlabeled_dataset: str = setting(
         "",
         "further images, of any source that dataset can name; their labels are not used (empty: "

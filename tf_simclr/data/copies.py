@@ -21,9 +21,9 @@ def between(first: Indexed, second: Indexed) -> list[tuple[str, str]]:
     """
     first_names, _ = first.example_ids()
     second_names, _ = second.example_ids()
-    name_of = dict(zip(_digests(first), first_names))
+    name_of = dict(zip(digests(first), first_names))
     pairs = []
-    for digest, name in zip(_digests(second), second_names):
+    for digest, name in zip(digests(second), second_names):
         if digest and digest in name_of:
             pairs.append((str(name_of[digest]), str(name)))
     return pairs
@@ -38,19 +38,38 @@ def without_copies_in_the_rest(source: Indexed, index: np.ndarray) -> np.ndarray
     """
     if source.facts is None:
         return index
-    digests = _digests(source)
+    digest_of = digests(source)
     rest = np.setdiff1d(np.arange(source.num_examples), index)
-    others = {digests[i] for i in rest}
-    return np.array([i for i in index if digests[i] not in others], np.int64)
+    others = {digest_of[i] for i in rest}
+    return np.array([i for i in index if digest_of[i] not in others], np.int64)
 
 
-def _digests(source):
-    """The hash of each image's content."""
+def duplicates(source: Indexed, is_preferred: np.ndarray) -> np.ndarray:
+    """Which images have the content of one that is preferred, or that comes before them.
+
+    Args:
+        source: of the images.
+        is_preferred: bool [N]; these are no duplicates.
+
+    Returns:
+        bool [N].
+    """
+    contents = np.array(digests(source))
+    order = np.argsort(~is_preferred, kind="stable")  # the preferred ones first
+    _, first_places = np.unique(contents[order], return_index=True)
+    is_duplicate = np.ones(len(contents), bool)
+    is_duplicate[order[first_places]] = False
+    is_known = contents != ""  # files that are gone have no content
+    return is_duplicate & is_known & ~is_preferred
+
+
+def digests(source: Indexed) -> list[str]:
+    """The hash of each image's content, empty for a file that is gone."""
     if not source.by_path:
         return [scan_cache.content_digest(bytes(record)) for record in source.records]
-    digests = {}
+    digest_of_path = {}
     for root in paths_of(source.name):
         folder = root if os.path.isdir(root) else os.path.dirname(root)
         paths = [path for path in source.records.tolist() if path.startswith(folder)]
-        digests.update(zip(paths, scan_cache.digests(folder, paths)))
-    return [digests.get(path, "") for path in source.records.tolist()]
+        digest_of_path.update(zip(paths, scan_cache.digests(folder, paths)))
+    return [digest_of_path.get(path, "") for path in source.records.tolist()]

@@ -49,13 +49,20 @@ def divide(
         moved = {}
         for name in sorted(members, key=str):
             moved |= _exceptions(sorted(members[name]), moved)
-    held_out = {digest for group in members.values() for digest in group if _side(digest, moved)}
+    held_out = {
+        digest for group in members.values() for digest in group if is_held_out(digest, moved)
+    }
     mask = np.array([digest in held_out for digest in digests], bool)
     return Division(mask, moved)
 
 
-def _side(digest, moved):
-    """Whether an image is held out."""
+def is_held_out(digest: str, moved: dict[str, bool]) -> bool:
+    """Whether an image is held out.
+
+    Args:
+        digest: of its content.
+        moved: the exceptions.
+    """
     if digest in moved:
         return moved[digest]
     return int(digest[:HEX_DIGITS], 16) < HELD_OUT_SHARE * 16**HEX_DIGITS
@@ -68,7 +75,7 @@ def _exceptions(digests, moved):
         digests: of the class, ascending, each once.
         moved: exceptions that were made for other classes.
     """
-    held_out = [digest for digest in digests if _side(digest, moved)]
+    held_out = [digest for digest in digests if is_held_out(digest, moved)]
     if not held_out and len(digests) > 1:
         return {digest: True for digest in digests[:1] if digest not in moved}
     most = max(1, int(MOST_HELD_OUT * len(digests))) if len(digests) > 1 else 0

@@ -1,4 +1,4 @@
-"""Which labels may be used: a class-balanced, seeded subset."""
+"""Which labels may be used: a class-balanced, seeded subset, or one that was selected before."""
 
 import numpy as np
 from absl import logging
@@ -7,6 +7,7 @@ from tf_simclr.config.sections import DataConfig
 from tf_simclr.data.source import Source, counted
 from tf_simclr.errors import UserError
 
+DRAWN, SELECTED = "drawn", "selected"  # values of --labels_chosen
 MAX_NAMED = 10  # classes that are named in a line
 
 
@@ -40,28 +41,30 @@ def restrict(
         source: with all labels.
         data: the data section of the configuration.
         seed: of the draws.
-        saved: subsets of earlier calls; the first one that answers the same question is used again.
+        saved: subsets of earlier calls, or that were selected; the first one that answers the same
+            question is used.
 
     Returns:
         (the source, the subset as a dict for JSON, or None where all labels are used).
 
     Raises:
-        UserError: there are no labels.
+        UserError: there are no labels, or they should have been selected and are not.
     """
-    if data.label_fraction >= 1 and not data.labels_per_class:
+    if not is_restricted(data):
         return source, None
     if not source.num_labeled:
         raise UserError(
             f"{source.name}, split {source.split}: it has no labels of which --label_fraction or "
             "--labels_per_class could keep some; leave the flag out"
         )
-    question = {
-        "dataset": source.name,
-        "split": source.split,
-        "label_fraction": data.label_fraction,
-        "labels_per_class": data.labels_per_class,
-    }
-    subset = _matching(saved, question)
+    question = question_of(data)
+    subset = matching(saved, question)
+    if subset is None and data.labels_chosen == SELECTED:
+        raise UserError(
+            "--labels_chosen=selected: images are selected with the weights of --checkpoint, and "
+            "none is given; of a chain, give it to the stages that have one, e.g. "
+            "--finetune.labels_chosen=selected"
+        )
     if subset is None:
         if saved:
             first = {name: saved[0].get(name) for name in question}
@@ -98,9 +101,25 @@ def _warn_of_small_classes(source, labels, per_class):
         )
 
 
-def _matching(saved, question):
+def is_restricted(data: DataConfig) -> bool:
+    """Whether some of the labels are not used."""
+    return data.label_fraction < 1 or data.labels_per_class > 0
+
+
+def question_of(data: DataConfig) -> dict:
+    """What a subset of the labels of the training split is an answer to."""
+    return {
+        "dataset": data.dataset,
+        "split": data.train_split,
+        "label_fraction": data.label_fraction,
+        "labels_per_class": data.labels_per_class,
+        "labels_chosen": data.labels_chosen,
+    }
+
+
+def matching(saved: list[dict], question: dict) -> dict | None:
     """The first of the saved subsets that answers a question, or None."""
     for subset in saved:
-        if question.items() <= subset.items():
+        if question.items() <= {"labels_chosen": DRAWN, **subset}.items():
             return subset
     return None

@@ -5,6 +5,7 @@ import tensorflow as tf
 from tf_simclr import distribute
 from tf_simclr.config import Config
 from tf_simclr.config.sections import EvalConfig
+from tf_simclr.config.version import __version__
 from tf_simclr.console import announced_if_slow
 from tf_simclr.data.source import Source
 from tf_simclr.evaluation import metrics
@@ -19,7 +20,6 @@ from tf_simclr.evaluation.network_features import (
 from tf_simclr.evaluation.results import Results
 from tf_simclr.runs import files as run_files
 from tf_simclr.runs.directory import RunDirectory
-from tf_simclr.version import __version__
 
 # Flags of the evaluation that change no metric of the baselines.
 IRRELEVANT_FLAGS = (

@@ -11,13 +11,13 @@ from absl import logging
 
 from tf_simclr.config import Config
 from tf_simclr.config.registry import ENCODER_LAYERS
+from tf_simclr.config.version import __version__
 from tf_simclr.data.source import UNLABELED, Source
 from tf_simclr.evaluation import features
 from tf_simclr.evaluation.feature_store import FeatureStore
 from tf_simclr.evaluation.metrics import EVALUATIONS
 from tf_simclr.evaluation.metrics.base import Examples
 from tf_simclr.runs import files as run_files
-from tf_simclr.version import __version__
 
 LOGITS = "logits_sup"
 ABOUT_EXAMPLES = ("label", "position")  # arrays that are not features

@@ -8,11 +8,11 @@ import tensorflow as tf
 
 from tf_simclr import distribute
 from tf_simclr.config import Config
+from tf_simclr.config.version import __version__
 from tf_simclr.evaluation.network_features import EvaluationData
 from tf_simclr.evaluation.results import Results
 from tf_simclr.report.schema import SCHEMA, VERSION
 from tf_simclr.runs import files as run_files
-from tf_simclr.version import __version__
 
 # Flags that a repetition of the run does not take over.
 NOT_REPEATED = ("mode", "model_dir")

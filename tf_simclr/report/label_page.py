@@ -73,7 +73,7 @@ def render(
     # What was answered is kept by the browser under this key, so that it can't reach another page.
     digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
     content["key"] = f"tf_simclr labels {digest[:24]}"
-    return templates.render("label.html", content=content, count=len(questions), note=note)
+    return templates.render("label_page.html", content=content, count=len(questions), note=note)
 
 
 def _question_entry(question):

@@ -103,7 +103,8 @@ def stages_table(results: dict[str, dict]) -> str:
         values = [_percent(result.get(f"{prefix}/{name}")) for name in columns]
         parameters = f"{result['parameters']:,}"
         minutes = f"{result['train_minutes']:.1f}"
-        cells.append((stage, result["labels"], *task, *values, parameters, minutes))
+        labels = " ".join(filter(None, (str(result["labels"]), result.get("labels_chosen"))))
+        cells.append((stage, labels, *task, *values, parameters, minutes))
     return _table(header, cells, [TEXT_RULE] * len(header))
 
 

@@ -52,10 +52,25 @@ MODEL_CARD = "model_card.md"  # in ASSETS
 
 EMBEDDINGS = "embeddings.npz"
 
+# What is written for the user to label; a number follows from the second round on.
+TO_LABEL = "to_label.csv"
+LABEL_PAGE = "label.html"
+
 
 def result_of_step(step: int) -> str:
     """The file with the metrics of an evaluation after `step` steps."""
     return f"result_{step}.json"
+
+
+def numbered(name: str, number: int) -> str:
+    """The name of a file that may be there several times: NAME.csv, NAME_2.csv, ...
+
+    Args:
+        name: of the first one.
+        number: from 1 on.
+    """
+    stem, ending = os.path.splitext(name)
+    return name if number == 1 else f"{stem}_{number}{ending}"
 
 
 def write_text(path, text: str):

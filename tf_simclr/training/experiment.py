@@ -181,6 +181,7 @@ def build_experiment(
     related: list[epath.Path] = (),
     later: list[Config] = (),
     alone: bool = True,
+    selected_labels: dict | None = None,
     on_commit: Callable[[], None] | None = None,
 ) -> Experiment:
     """Builds everything that a run needs; what is wrong shows here, before any work.
@@ -191,6 +192,7 @@ def build_experiment(
         later: configurations that run after this one.
         alone: whether it is a single run, not a stage of a chain; only then may --mode=eval be of
             --checkpoint itself.
+        selected_labels: see `load_training_data`.
         on_commit: see `Experiment`.
 
     Raises:
@@ -207,6 +209,7 @@ def build_experiment(
         related=related,
         later=later,
         num_replicas=strategy.num_replicas_in_sync,
+        selected_labels=selected_labels,
     )
     if data.value_range != settings.data.value_range:
         settings = settings.replace(value_range=data.value_range)

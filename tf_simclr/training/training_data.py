@@ -77,6 +77,7 @@ def load_training_data(
     related: list[epath.Path],
     later: list[Config],
     num_replicas: int,
+    selected_labels: dict | None = None,
 ) -> TrainingData:
     """Loads what a run is trained on.
 
@@ -87,12 +88,14 @@ def load_training_data(
         later: configurations that run after this one; if they need labels that the data do not
             have, it shows now.
         num_replicas: over which a batch is split.
+        selected_labels: the labels of --labels_chosen=selected, as in `labels.json`; None: those
+            that were saved.
 
     Raises:
         UserError: data that can't be had, or that do not fit the configuration.
     """
     _check_splits(settings, later)
-    directories = _earlier_directories(settings, directory, related)
+    directories = earlier_directories(settings, directory.path, related)
     moved = saved_division(settings.data.dataset, directories)
     source = datasets.load(settings.data, settings.data.train_split, moved=moved)
     transparency.note(source)
@@ -101,7 +104,9 @@ def load_training_data(
         settings = settings.replace(value_range=settled)
         if settled != FULL_RANGE:
             source = source.with_value_range(settings.value_range)
-    saved = _saved(run_files.LABELS, directories)
+    saved = saved_by_runs(run_files.LABELS, directories)
+    if selected_labels is not None:
+        saved.append(selected_labels)
     source, subset = label_subset.restrict(source, settings.data, settings.train.seed, saved)
     if not source.num_labeled:
         _check_no_labels_are_needed(source, settings, later)
@@ -125,9 +130,17 @@ def _check_splits(settings, later):
             datasets.require_split(data, data.eval_split, known)
 
 
-def _earlier_directories(settings, directory, related):
-    """Where runs have saved what this one has to use again: its own directory comes first."""
-    directories = [directory.path, *related]
+def earlier_directories(
+    settings: Config, directory: epath.Path, related: list[epath.Path]
+) -> list[epath.Path]:
+    """Where runs have saved what this one has to use again.
+
+    Args:
+        settings: the whole configuration.
+        directory: of the run itself, which comes first.
+        related: of stages before.
+    """
+    directories = [directory, *related]
     for path in (settings.objective.checkpoint, settings.objective.teacher_checkpoint):
         if path:
             path = epath.Path(path)
@@ -135,7 +148,7 @@ def _earlier_directories(settings, directory, related):
     return directories
 
 
-def _saved(name, directories):
+def saved_by_runs(name: str, directories: list[epath.Path]) -> list:
     """The contents of a JSON file of runs, of those that have it."""
     contents = [run_files.read_json(path / name) for path in directories]
     return [content for content in contents if content]
@@ -151,7 +164,7 @@ def saved_division(dataset: str, directories: list[epath.Path]) -> dict[str, boo
     Returns:
         {digest: whether it is held out}; None if no run has divided these images.
     """
-    for division in _saved(run_files.DIVISION, directories):
+    for division in saved_by_runs(run_files.DIVISION, directories):
         if division["dataset"] == dataset:
             return division["moved"]
     return None

@@ -1,0 +1,178 @@
+"""Asks for labels: which images to label next, as a table and as a page to label them on."""
+
+import csv
+import io
+
+import numpy as np
+from absl import logging
+from etils import epath
+
+from tf_simclr import distribute
+from tf_simclr.commands import label_questions
+from tf_simclr.commands.image_set import Extractor, build_extractor, compute_image_set
+from tf_simclr.commands.label_questions import EvaluationDraw
+from tf_simclr.commands.selecting import Request, choose
+from tf_simclr.config import Config
+from tf_simclr.data import copies, datasets, division, folders, label_subset
+from tf_simclr.data.source import UNLABELED, Source, as_text, counted
+from tf_simclr.errors import UserError, write_error
+from tf_simclr.report import label_page
+from tf_simclr.report.label_page import Question
+from tf_simclr.runs import files as run_files
+from tf_simclr.runs.directory import RunDirectory
+from tf_simclr.training.training_data import saved_by_runs
+
+COLUMNS = ("rank", "file", "cluster", "why")
+
+
+def select(settings: Config, alone: bool = True):
+    """Writes to_label.csv and label.html into the run directory.
+
+    Args:
+        settings: the whole configuration.
+        alone: whether it is a single run, not a stage of a chain.
+
+    Raises:
+        UserError: no weights, no images, none without a label, or nothing can be written.
+    """
+    extractor = build_extractor(settings, alone)
+    directory = RunDirectory(settings.train.model_dir)
+    directory.create()  # now, not after the work
+    source = with_usable_labels(extractor.load(extractor.data.train_split), extractor, settings)
+    if source.num_labeled == source.num_examples:
+        raise UserError(
+            f"--mode=select: each of the {source.num_examples} images of split {source.split} has "
+            f"a label; --labels={folders.NO_LABELS} takes them as unlabeled, --labels=FILE.csv "
+            "takes the labels of the table alone"
+        )
+    eval_source = _load_eval_source(extractor)
+    images = compute_image_set(extractor, [source], "features")
+    is_trained_on = _is_trained_on(source, extractor.moved)
+    request = Request(
+        settings.select.select_count, settings.select.select_strategy, settings.train.seed
+    )
+    chosen = choose(images, is_trained_on, request)
+    draw = _draw_to_evaluate(source, eval_source, is_trained_on, settings)
+    if not distribute.is_chief(extractor.strategy):
+        return
+    questions = [
+        *label_questions.of_selection(images, chosen, is_trained_on),
+        *label_questions.of_draw(draw),
+    ]
+    known = {}
+    for labeled in filter(None, (source, eval_source)):
+        known |= _labels_of(labeled)
+    class_names = source.class_names or extractor.model.class_names
+    page = label_page.render(questions, class_names, known, _note(settings))
+    _write(directory.path, _table(questions), page)
+
+
+def with_usable_labels(source: Source, extractor: Extractor, settings: Config) -> Source:
+    """The training images with the labels that the run of the weights uses, and no others.
+
+    Args:
+        source: with all labels.
+        extractor: the weights.
+        settings: the whole configuration.
+    """
+    saved = saved_by_runs(run_files.LABELS, extractor.run_directories)
+    usable, _ = label_subset.restrict(source, extractor.data, settings.train.seed, saved)
+    return usable
+
+
+def _load_eval_source(extractor):
+    """The images to evaluate on; None where there are none yet."""
+    data = extractor.data
+    if data.eval_split not in datasets.splits(data, extractor.moved):
+        return None
+    return datasets.load(data, data.eval_split, moved=extractor.moved)
+
+
+def _is_trained_on(source, moved):
+    """bool [N]: which images stay on the training side, whatever label they will get.
+
+    In folders without splits the unlabeled images are all trained on; which are held out once they
+    have a label follows from their contents.
+    """
+    if source.facts is None or source.facts.moved is None:
+        return np.ones(source.num_examples, bool)
+    exceptions = source.facts.moved if moved is None else moved
+    held_out = [division.is_held_out(digest, exceptions) for digest in copies.digests(source)]
+    return ~np.array(held_out)
+
+
+def _draw_to_evaluate(source, eval_source, is_trained_on, settings):
+    """Images to label that will not be trained on, drawn at random."""
+    count = settings.select.select_eval_count
+    sources = [] if eval_source is None else [eval_source.labeled(has_label=False)]
+    if not is_trained_on.all():
+        _, labels = source.example_ids()
+        sources.append(source.take(np.flatnonzero(~is_trained_on & (labels == UNLABELED))))
+    draw = EvaluationDraw.of(sources, count, settings.train.seed)
+    if draw.num_images < count:
+        logging.warning(
+            "--select_eval_count=%d: split %s has %s without a label",
+            count,
+            settings.data.eval_split,
+            counted(draw.num_images, "image"),
+        )
+    has_evaluation = eval_source is not None and eval_source.num_labeled
+    if not (count or has_evaluation):
+        logging.warning(
+            "no image of split %s has a label, so nothing will say how good a classifier is; "
+            "--select_eval_count=30 asks for some of them as well",
+            settings.data.eval_split,
+        )
+    return draw
+
+
+def _labels_of(source):
+    """{name: class} of the images that have a label."""
+    names, labels = source.example_ids()
+    is_labeled = labels != UNLABELED
+    classes = [source.class_names[label] for label in labels[is_labeled]]
+    return dict(zip(map(as_text, names[is_labeled]), classes))
+
+
+def _note(settings):
+    dataset = settings.data.dataset
+    if not dataset.startswith("folder:"):
+        return f"{dataset} has labels of its own: --labels takes tables for folders of images."
+    return (
+        "Put labels.csv beside the images, and train with --train_mode=finetune,distill "
+        f"--dataset={dataset} --labels=labels.csv"
+    )
+
+
+def _table(questions: list[Question]) -> str:
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for rank, question in enumerate(questions, 1):
+        cluster = question.cluster if question.cluster >= 0 else ""
+        writer.writerow((rank, question.name, cluster, question.why))
+    return file.getvalue()
+
+
+def _write(directory: epath.Path, table: str, page: str):
+    """Writes both files under new names, unless the same table is there already."""
+    table_path, page_path = _free_paths(directory, table)
+    try:
+        run_files.write_text(table_path, table)
+        run_files.write_text(page_path, page)
+    except OSError as error:
+        reason = error.strerror or error
+        message = f"--model_dir={directory}: it can't be written to ({reason})"
+        raise write_error(message, error) from None
+    logging.info("images to label: %s", table_path)
+    logging.info("open %s in a browser, label, and download labels.csv", page_path)
+
+
+def _free_paths(directory, table):
+    """The paths of table and page; an earlier page may be in work, and is kept."""
+    number = 1
+    while True:
+        table_path = directory / run_files.numbered(run_files.TO_LABEL, number)
+        if not table_path.exists() or table_path.read_text(encoding="utf-8") == table:
+            return table_path, directory / run_files.numbered(run_files.LABEL_PAGE, number)
+        number += 1
