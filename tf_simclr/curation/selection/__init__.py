@@ -1,8 +1,11 @@
 """Which images to label next: a table of strategies, a file each."""
 
+from threadpoolctl import threadpool_limits
+
 from tf_simclr.curation.selection import coverage, random_draw, typical, uncertain
 from tf_simclr.curation.selection.base import NotSelectable, Pool, Selection
 from tf_simclr.data.source import counted
+from tf_simclr.evaluation.metrics import SINGLE_THREAD_SIZE
 
 # Names as in `config.registry.SELECT_STRATEGIES`. Each is a function (pool, count, seed) ->
 # `Selection` of `count` of the candidates, of which there are more.
@@ -38,7 +41,8 @@ def select(strategy: str, pool: Pool, count: int, seed: int) -> Selection:
         )
     if num_candidates <= count:
         return Selection.of_all_candidates(pool)
-    return STRATEGIES[strategy](pool, count, seed)
+    with threadpool_limits(1 if pool.features.size < SINGLE_THREAD_SIZE else None):
+        return STRATEGIES[strategy](pool, count, seed)
 
 
 def automatic_strategy(pool: Pool, num_classes: int) -> tuple[str, str]:
