@@ -6,6 +6,8 @@ import json
 import numpy as np
 import pytest
 from etils import epath
+from PIL import Image
+from scipy import ndimage
 
 from tf_simclr.commands import select, selected_labels
 from tf_simclr.commands.label_questions import WHY_EVALUATED
@@ -109,6 +111,33 @@ def test_copies_are_asked_for_once(ask, photos, tmp_path, log):
     copies = {"cat/3.png", "copy0.png", "copy1.png", "copy2.png"}
     assert len(names & copies) <= 1
     assert "3 images are exact copies of others: not asked for" in log.text
+
+
+def test_near_copies_are_asked_for_once(ask, photos, tmp_path, log, rng):
+    """Neither is a near-copy of a labeled one."""
+    pictures = detailed_pictures(rng, 5)
+    for number, picture in enumerate(pictures):
+        Image.fromarray(picture).save(photos / f"large{number}.png")
+        brighter = np.clip(picture * 1.15, 0, 255).astype(np.uint8)
+        Image.fromarray(brighter).save(photos / f"large{number}_again.jpg", quality=85)
+    for path in photos.glob("*/*.png"):
+        path.unlink()
+    (photos / "other.png").unlink()
+    write_labels(photos, ["large0.png", "large1.png"])
+    ask(labels="labels.csv", select_count=6)
+    names = {row["file"] for row in read_table(tmp_path / "run" / "to_label.csv")}
+    stems = [name.split("_")[0].split(".")[0] for name in sorted(names)]
+    assert sorted(set(stems)) == stems
+    assert not {"large0_again.jpg", "large1_again.jpg"} & names
+    assert "would be near-copies of labeled or chosen ones: not asked for" in log.text
+
+
+def detailed_pictures(rng, count):
+    """Pictures uint8 [64, 64, 3] with details, each its own."""
+    noise = rng.normal(size=(count, 64, 64, 3))
+    blurred = ndimage.gaussian_filter(noise, (0, 2, 2, 0))
+    scaled = 128 + 40 * blurred / blurred.std()
+    return np.clip(scaled, 0, 255).astype(np.uint8)
 
 
 def test_nothing_is_left(ask, photos):

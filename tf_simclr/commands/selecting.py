@@ -8,13 +8,14 @@ from scipy.special import softmax
 
 from tf_simclr.commands.image_set import ImageSet
 from tf_simclr.config.automatic import AUTO
-from tf_simclr.curation import selection
+from tf_simclr.curation import near_copies, picture_match, selection
 from tf_simclr.curation.selection import NotSelectable, Pool, Selection
 from tf_simclr.data import copies
 from tf_simclr.data.source import UNLABELED, Indexed, counted
 from tf_simclr.errors import UserError
 from tf_simclr.evaluation.metrics.base import normalized
 
+MAX_ATTEMPTS = 10  # to choose no near-copies
 BLOCK = 10_000  # images whose features are normalized at a time
 
 
@@ -58,7 +59,7 @@ def choose(images: ImageSet, may_be_labeled: np.ndarray, request: Request) -> Se
             num_classes = max(num_classes, images.logits.shape[1])
         strategy, reason = selection.automatic_strategy(pool, num_classes)
     try:
-        chosen = selection.select(strategy, pool, request.count, request.seed)
+        chosen = _select_without_near_copies(images, pool, strategy, request)
     except NotSelectable as error:
         raise UserError(f"--select_count={request.count}: {error}") from None
     logging.info(
@@ -69,6 +70,53 @@ def choose(images: ImageSet, may_be_labeled: np.ndarray, request: Request) -> Se
         reason,
     )
     return chosen
+
+
+def _select_without_near_copies(images, pool, strategy, request):
+    """Selects again as long as near-copies are among what is selected."""
+    num_copies = 0
+    for _ in range(MAX_ATTEMPTS):
+        chosen = selection.select(strategy, pool, request.count, request.seed)
+        copies_of_others = _near_copies(images, pool, chosen)
+        if not len(copies_of_others):
+            break
+        num_copies += len(copies_of_others)
+        pool = pool.excluding(copies_of_others)
+    if num_copies:
+        text = counted(num_copies, "image")
+        logging.info("%s would be near-copies of labeled or chosen ones: not asked for", text)
+    return chosen
+
+
+def _near_copies(images, pool, chosen):
+    """Positions of chosen images that are near-copies of a labeled one or of one chosen before."""
+    positions = np.sort(chosen.index)
+    pictures = dict(images.images(positions))
+    if min(min(picture.shape[:2]) for picture in pictures.values()) < picture_match.MIN_IMAGE_SIDE:
+        return np.zeros(0, np.int64)
+    others = np.union1d(positions, np.flatnonzero(pool.is_labeled))
+    pairs = near_copies.copies_of(
+        pool.features[positions],
+        _thumbnails(images, positions),
+        pool.features[others],
+        _thumbnails(images, others),
+    )
+    rank = {position: number for number, position in enumerate(chosen.index)}
+    is_copy = set()
+    for query, other in zip(positions[pairs.first], others[pairs.second]):
+        if rank.get(other, -1) < rank[query]:  # a labeled one comes before all
+            is_copy.add(query)
+    return np.array(sorted(is_copy), np.int64)
+
+
+def _thumbnails(images, positions):
+    """The gray thumbnails of images at ascending positions, by their numbers among these."""
+
+    def thumbnails_of(numbers):
+        pictures = images.images(positions[numbers])
+        return np.stack([picture_match.gray_thumbnail(picture) for _, picture in pictures])
+
+    return thumbnails_of
 
 
 def _unit_features(features):
