@@ -50,6 +50,18 @@ def test_a_name_in_another_encoding(read):
     assert read("file,label\na.png,Bär\n".encode("latin-1")).classes == {"a.png": "Bär"}
 
 
+def test_names_are_taken_exactly_first(tmp_path):
+    """Spaces at the ends, backslashes, bytes that are no UTF-8, names of columns."""
+    names = [" a.png", "a.png ", "a.png", "b\\c.png", "caf\udce9.png", "file.png", "label.png"]
+    cells = [*names[:4], "caf\\udce9.png", *names[5:]]
+    lines = [f"{cell},class {number}" for number, cell in enumerate(cells)]
+    (tmp_path / "labels.csv").write_text("\n".join(["file,label", *lines]))
+    images = {name: str(tmp_path / name) for name in names}
+    labels = label_file.read("labels.csv", [str(tmp_path)], images)
+    assert labels.classes == {name: f"class {number}" for number, name in enumerate(names)}
+    assert labels.notes == ()
+
+
 def test_splits_of_a_table(read):
     labels = read("file,label,split\na.png,cat,train\nb.png,cat,valid\nc.png,dog,Test\n")
     assert labels.splits == {"a.png": "train", "b.png": "validation", "deep/c.png": "test"}

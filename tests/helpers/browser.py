@@ -30,6 +30,8 @@ ARGUMENTS = (
     "--hide-scrollbars",
     "--remote-debugging-pipe",
 )
+CARRIED = ("file:", "data:", "blob:null/")  # addresses of the page itself and what is in it
+KEY_CODES = {"Enter": 13, "Tab": 9, "Escape": 27, "Backspace": 8, "ArrowRight": 39, " ": 32}
 SECONDS = 60  # how long an answer may take on a busy machine
 
 
@@ -96,8 +98,8 @@ class Browser:
         message, self._buffer = self._buffer.split(b"\0", 1)
         return json.loads(message)
 
-    def call(self, method, **params):
-        """The result of a command of the protocol; events that come meanwhile are kept."""
+    def _send(self, method, params):
+        """Sends a command of the protocol without waiting for its result."""
         self._number += 1
         message = {
             "id": self._number,
@@ -108,14 +110,25 @@ class Browser:
         rest = json.dumps(message).encode() + b"\0"
         while rest:
             rest = rest[os.write(self._out, rest) :]
+        return self._number
+
+    def _keep(self, event):
+        """Keeps an event; a dialog, such as "Leave this page?", is accepted."""
+        self.events.append(event)
+        if event["method"] == "Page.javascriptDialogOpening":
+            self._send("Page.handleJavaScriptDialog", {"accept": True})
+
+    def call(self, method, **params):
+        """The result of a command of the protocol; events that come meanwhile are kept."""
+        number = self._send(method, params)
         until = time.monotonic() + SECONDS
         while time.monotonic() < until:
             answer = self._receive()
-            if answer is not None and answer.get("id") == self._number:
+            if answer is not None and answer.get("id") == number:
                 assert "error" not in answer, f"{method}: {answer['error']}"
                 return answer["result"]
             if answer is not None and "method" in answer:
-                self.events.append(answer)
+                self._keep(answer)
         raise TimeoutError(method)
 
     def open(self, path, width=1280, height=900, scheme="light", media="screen"):
@@ -142,8 +155,38 @@ class Browser:
             ):
                 return
             if message is not None and "method" in message:
-                self.events.append(message)
+                self._keep(message)
         raise TimeoutError(path)
+
+    def press(self, *keys, control=False):
+        """Presses keys one after the other, by the names of the DOM or as characters."""
+        for key in keys:
+            text = {"Enter": "\r"}.get(key, key if len(key) == 1 and not control else "")
+            key_code = KEY_CODES.get(
+                key, ord(key.upper()) if len(key) == 1 and key.isalnum() else 0
+            )
+            params = {"key": key, "text": text, "windowsVirtualKeyCode": key_code}
+            params["modifiers"] = 2 if control else 0
+            self.call("Input.dispatchKeyEvent", type="keyDown", **params)
+            self.call("Input.dispatchKeyEvent", type="keyUp", **params)
+
+    def download(self, directory, action):
+        """The content of the one file that the page gives when `action` is called."""
+        directory.mkdir()
+        self.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(directory))
+        action()
+        until = time.monotonic() + SECONDS
+        while time.monotonic() < until:
+            complete = [path for path in directory.iterdir() if path.suffix == ".csv"]
+            if complete and complete[0].stat().st_size:
+                return complete[0].read_bytes()
+            time.sleep(0.02)
+        raise TimeoutError(directory)
+
+    def dialogs(self):
+        """The kinds of the dialogs so far, such as "beforeunload"."""
+        openings = [e for e in self.events if e["method"] == "Page.javascriptDialogOpening"]
+        return [event["params"]["type"] for event in openings]
 
     def evaluate(self, expression):
         """The value of a JavaScript expression in the page."""
@@ -191,4 +234,4 @@ class Browser:
             for event in self.events
             if event["method"] == "Network.requestWillBeSent"
         ]
-        return [url for url in urls if not url.startswith(("file:", "data:"))]
+        return [url for url in urls if not url.startswith(CARRIED)]

@@ -7,6 +7,7 @@ import io
 import os
 import re
 
+from tf_simclr.data.label_names import ImageResolver
 from tf_simclr.data.layout import split_name
 from tf_simclr.data.source import counted
 from tf_simclr.errors import UserError, did_you_mean
@@ -78,7 +79,7 @@ def read(value: str, folders: list[str], images: dict[str, str]) -> Labels:
     name, options = match.groups() if match else (value, "")
     named_columns = dict(option.split("=", 1) for option in options.split(",") if "=" in option)
     path = _find(value, name, folders)
-    resolve = _Resolver(images, [*folders, os.path.dirname(path)])
+    resolve = ImageResolver(images, [*folders, os.path.dirname(path)])
     table = _parse(f"--labels={value}", path, resolve)
     columns = _columns(table, named_columns)
     return _labels(table, columns, resolve, "split" in named_columns)
@@ -87,49 +88,6 @@ def read(value: str, folders: list[str], images: dict[str, str]) -> Labels:
 def unused_tables(folder: str) -> list[str]:
     """The names of tables that lie in a folder of images."""
     return sorted(name for name in os.listdir(folder) if name.lower().endswith(SUFFIXES))
-
-
-class _Resolver:
-    """Finds the image that a cell means: by its path, else its name, else that without ending.
-
-    Args:
-        images: {name: path} of all images.
-        folders: that paths may be relative to.
-    """
-
-    def __init__(self, images, folders):
-        self._folders = folders
-        self._by_path = {os.path.abspath(path): name for name, path in images.items()}
-        self._tables = [
-            {name: name for name in images},
-            _unique((os.path.basename(name), name) for name in images),
-            _unique((_stem(name), name) for name in images),
-        ]
-
-    def __call__(self, cell: str) -> str | None:
-        cell = cell.strip().replace("\\", "/").removeprefix("./")
-        if not cell:
-            return None
-        for folder in self._folders:
-            name = self._by_path.get(os.path.abspath(os.path.join(folder, cell)))
-            if name is not None:
-                return name
-        exact, by_name, by_stem = self._tables
-        if "/" in cell:
-            return exact.get(cell)
-        return by_name.get(cell) or by_stem.get(cell)
-
-
-def _stem(name):
-    return os.path.splitext(os.path.basename(name))[0]
-
-
-def _unique(pairs):
-    """{key: value} of the keys that occur once."""
-    values = {}
-    for key, value in pairs:
-        values.setdefault(key, []).append(value)
-    return {key: names[0] for key, names in values.items() if len(names) == 1}
 
 
 def _find(value, name, folders):
@@ -154,10 +112,21 @@ def _parse(flag, path, resolve):
         raise UserError(f"{flag}: {path} can't be read as a table: {error}") from None
     if not lines:
         raise UserError(f"{flag}: {path} is empty; give a table with a line for each image")
-    if any(resolve(cell) for cell in lines[0]):
+    if not _is_header(lines[0], resolve):
         return Table(flag, path, (), lines)
     header = tuple(cell.strip() for cell in lines[0])
     return Table(flag, path, header, lines[1:])
+
+
+def _is_header(cells, resolve):
+    """Whether the first line has the names of columns; an image may be called file.jpg."""
+    keys = {_column_key(cell) for cell in cells}
+    has_both = all(keys.intersection(COLUMN_NAMES[role]) for role in ("file", "label"))
+    return has_both or not any(resolve(cell) for cell in cells)
+
+
+def _column_key(name):
+    return re.sub(r"[\s_-]", "", name.lower())
 
 
 def _decode(flag, path):
@@ -183,7 +152,7 @@ def _columns(table, named_columns):
     """{"file", "label" and perhaps "split": number of the column}."""
     if not table.header:
         return {"file": 0, "label": 1}
-    names = [re.sub(r"[\s_-]", "", name.lower()) for name in table.header]
+    names = [_column_key(name) for name in table.header]
     columns = {}
     for role, usual in COLUMN_NAMES.items():
         if role in named_columns:

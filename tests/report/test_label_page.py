@@ -1,0 +1,275 @@
+"""The page that asks for classes, in a real browser: keys, undo, storage, names, labels.csv."""
+
+import csv
+import io
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from tests.helpers import browser
+from tf_simclr.data import label_file, thumbnails
+from tf_simclr.report import label_page
+from tf_simclr.report.label_page import Neighbor, Question
+
+pytestmark = pytest.mark.skipif(
+    browser.find() is None, reason="neither Chromium nor Chrome is installed"
+)
+COUNT = 20
+HOSTILE_NAMES = (
+    'quo"te.png',
+    "com,ma;semi.png",
+    "Bär öß 猫.png",
+    "<script>window.harmed=1</script>.png",
+    " leading.png",
+    "trailing.png ",
+    "deep er/'single' &amp; =1+1.png",
+    "file.png",
+    "back\\slash.png",
+    "x" * 120 + ".png",
+)
+WIDTH = "document.documentElement.scrollWidth"
+STATUS = "document.getElementById('status').textContent"
+NAME = "document.getElementById('name').textContent"
+NO_STORAGE = "Object.defineProperty(window, 'localStorage', {get() { throw new Error('none') }})"
+
+
+@pytest.fixture(scope="module")
+def opened():
+    with browser.Browser() as chromium:
+        yield chromium
+
+
+@pytest.fixture
+def chromium(opened):
+    """The browser of all tests, without what the one before has left in its storage."""
+    yield opened
+    opened.evaluate("localStorage.clear()")
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """(images uint8 [n, 8, 8, 3], classes [n]) of more digits than are asked for."""
+    images, labels = load_digits(return_X_y=True)
+    pixels = np.uint8(images[:100] * 15).reshape(-1, 8, 8, 1)
+    return np.repeat(pixels, 3, -1), labels[:100]
+
+
+def neighbor(digits, number, looks_same):
+    image = thumbnails.encode(digits[0][number], 48)
+    return Neighbor(f"digit {number}.png", image, looks_same)
+
+
+def questions(digits, names=None):
+    """The first digits; beside each two others of its class, and one of another class."""
+    images, labels = digits
+    asked_for = []
+    for number in range(COUNT if names is None else len(names)):
+        others = COUNT + np.flatnonzero(labels[COUNT:] == labels[number])[:2]
+        different = COUNT + np.flatnonzero(labels[COUNT:] != labels[number])[0]
+        near = [neighbor(digits, other, True) for other in others]
+        name = names[number] if names else f"digit {number}.png"
+        image = thumbnails.encode(images[number], 256)
+        near.append(neighbor(digits, different, False))
+        asked_for.append(Question(name, image, f"typical of {number}", number, tuple(near)))
+    return asked_for
+
+
+def write(path, asked_for, class_names=(), known=None):
+    label_page.write(path, asked_for, class_names, known or {}, "python run.py <b>--labels</b>")
+    return path
+
+
+def labels_of(content):
+    """{file: class} of a labels.csv."""
+    header, *lines = csv.reader(io.StringIO(content.decode(), newline=""))
+    assert header == ["file", "label"]
+    assert len(dict(lines)) == len(lines)
+    return dict(lines)
+
+
+def save(chromium, directory):
+    return labels_of(chromium.download(directory, lambda: chromium.press("s", control=True)))
+
+
+def key_of(label):
+    """The key of a digit: the tenth class has the first letter."""
+    return "123456789a"[label]
+
+
+def test_twenty_digits_by_keys(chromium, digits, tmp_path):
+    """With an undo, a skip, a "not sure", a "none of these" and two taken along."""
+    names = [str(label) for label in range(10)]
+    known = {"old, image.png": "7"}
+    chromium.open(write(tmp_path / "label.html", questions(digits), names, known))
+    keys = [key_of(label) for label in digits[1][:COUNT]]
+    keys[4:5] = ["1", "Backspace", keys[4]]  # a mistake
+    expected = {f"digit {number}.png": str(digits[1][number]) for number in range(COUNT)}
+    chromium.press(*keys[:8])  # digits 0 to 5
+    chromium.press("ArrowRight", "?", "0")
+    for number in (6, 7, 8):
+        del expected[f"digit {number}.png"]
+    chromium.press(" ", *keys[11:])
+    for each in questions(digits)[9].neighbors[:2]:
+        expected[each.name] = str(digits[1][9])
+    assert chromium.evaluate("document.getElementById('summary').textContent") == (
+        "17 of 20 images labeled, 1 none of these, 1 not sure, 1 skipped."
+    )
+    assert save(chromium, tmp_path / "saved") == {**known, **expected}
+    assert (chromium.complaints(), chromium.outside()) == ([], [])
+
+
+def test_the_skipped_come_again(chromium, digits, tmp_path):
+    chromium.open(write(tmp_path / "label.html", questions(digits)[:3], ("a", "b")))
+    chromium.press("ArrowRight", "1", "ArrowRight")
+    assert not chromium.evaluate("document.getElementById('end').hidden")
+    chromium.evaluate("document.getElementById('again').click()")
+    chromium.press("2", "2")
+    names = {"digit 0.png": "b", "digit 1.png": "a", "digit 2.png": "b"}
+    assert save(chromium, tmp_path / "saved") == names
+
+
+def test_keyboard_alone_from_no_class(chromium, digits, tmp_path):
+    """Classes are typed first; Tab and Enter reach what has no key of its own."""
+    chromium.open(write(tmp_path / "label.html", questions(digits)[:3]))
+    for text in ("cat", " big   dog ", "Cat"):  # the field has the focus
+        chromium.call("Input.insertText", text=text)
+        chromium.press("Enter")
+    assert chromium.evaluate("document.getElementById('message').textContent") == (
+        "There is a class cat already."
+    )
+    chromium.press("Escape", "2", "+")
+    chromium.call("Input.insertText", text='<i>"é",')
+    chromium.press("Enter", "Escape", "3")
+    for _ in range(30):
+        chromium.press("Tab")
+        if chromium.evaluate("document.activeElement.dataset.neighbor") == "2":
+            break
+    chromium.press("Enter", "1")
+    labels = save(chromium, tmp_path / "saved")
+    other = questions(digits)[2].neighbors[2].name
+    assert labels == {
+        "digit 0.png": "big dog",
+        "digit 1.png": '<i>"é",',
+        "digit 2.png": "cat",
+        other: "cat",
+    }
+
+
+def test_more_classes_than_keys(chromium, digits, tmp_path):
+    """Digits, then letters; all others by a part of their name."""
+    names = [f"class {number:02}" for number in range(40)]
+    chromium.open(write(tmp_path / "label.html", questions(digits)[:3], names), width=360)
+    chromium.press("9", "z", "/")
+    chromium.call("Input.insertText", text="s 38")
+    chromium.press("Enter")
+    labels = save(chromium, tmp_path / "saved")
+    assert list(labels.values()) == ["class 08", "class 34", "class 38"]
+    assert chromium.evaluate(WIDTH) == 360
+
+
+def test_a_class_is_renamed(chromium, digits, tmp_path):
+    path = write(tmp_path / "label.html", questions(digits)[:2], ("dgo",), {"old.png": "dgo"})
+    chromium.open(path)
+    chromium.press("1")
+    chromium.evaluate("document.getElementById('editor').open = true")
+    chromium.evaluate("new Promise(done => setTimeout(done, 50))")
+    chromium.evaluate("document.querySelector('#names input').select()")
+    chromium.evaluate("document.querySelector('#names input').focus()")
+    chromium.call("Input.insertText", text="dog")
+    chromium.press("Enter")
+    labels = save(chromium, tmp_path / "saved")
+    assert labels == {"old.png": "dog", "digit 0.png": "dog"}
+
+
+def test_what_is_kept_between_visits(chromium, digits, tmp_path):
+    """The answers, and the neighbors taken along; not those of another round."""
+    path = write(tmp_path / "label.html", questions(digits)[:4], ("a", "b"))
+    chromium.open(path)
+    chromium.press(" ", "1", "2")
+    chromium.open(path)
+    assert chromium.dialogs() == ["beforeunload"]
+    assert chromium.evaluate(STATUS) == "3 of 4 · 2 done · 4 labels"
+    assert len(save(chromium, tmp_path / "saved")) == 4
+    chromium.open(path)
+    assert chromium.dialogs() == []
+    chromium.press("Backspace", "Backspace")
+    assert chromium.evaluate(STATUS) == "1 of 4 · 0 done · 0 labels"
+    assert chromium.evaluate("document.querySelectorAll('#neighbors [aria-pressed=true]').length")
+    chromium.press("1", "1")
+    chromium.open(write(path, questions(digits)[:3], ("a", "b")))
+    assert chromium.evaluate(STATUS) == "1 of 3 · 0 done · 0 labels"
+
+
+def test_without_storage(chromium, digits, tmp_path):
+    path = write(tmp_path / "label.html", questions(digits)[:2], ("a", "b"))
+    script = chromium.call("Page.addScriptToEvaluateOnNewDocument", source=NO_STORAGE)
+    try:
+        chromium.open(path)
+        assert not chromium.evaluate("document.getElementById('unkept').hidden")
+        chromium.press("1", "2")
+        labels = save(chromium, tmp_path / "saved")
+    finally:
+        chromium.call("Page.removeScriptToEvaluateOnNewDocument", **script)
+    assert list(labels.values()) == ["a", "b"] and chromium.complaints() == []
+    chromium.open(path)
+    assert chromium.evaluate("document.getElementById('unkept').hidden")
+
+
+def test_names_survive(chromium, digits, tmp_path):
+    """Into the CSV, and through --labels back to the images; none is read as HTML."""
+    classes = ['<img src=x onerror="window.harmed=1">', 'a,"b"', "Grün;Weiß"]
+    names = list(HOSTILE_NAMES)
+    known = {'known <b>,".png': classes[1]}
+    chromium.open(write(tmp_path / "label.html", questions(digits, names), classes, known), 360)
+    shown = []
+    for number in range(len(names)):
+        shown.append(chromium.evaluate(NAME))
+        chromium.press(str(number % 3 + 1))
+    chromium.evaluate("document.getElementById('editor').open = true")
+    assert shown == names
+    expected = {name: classes[number % 3] for number, name in enumerate(names)}
+    expected |= known
+    content = chromium.download(tmp_path / "saved", lambda: chromium.press("s", control=True))
+    assert labels_of(content) == expected
+    assert chromium.evaluate("typeof window.harmed") == "undefined"
+    assert (chromium.complaints(), chromium.outside()) == ([], [])
+    assert chromium.evaluate(WIDTH) == 360
+    table = tmp_path / "labels.csv"
+    table.write_bytes(content)
+    images = {name: str(tmp_path / name) for name in expected}
+    labels = label_file.read("labels.csv", [str(tmp_path)], images)
+    assert (labels.classes, labels.notes) == (expected, ())
+
+
+@pytest.mark.parametrize("width", [1280, 360])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_sizes_and_colors(chromium, digits, tmp_path, width, scheme):
+    names = [str(label) for label in range(10)]
+    path = write(tmp_path / "label.html", questions(digits), names)
+    chromium.open(path, width, scheme=scheme)
+    background = "getComputedStyle(document.body).backgroundColor.match(/[0-9]+/g).map(Number)"
+    assert (max(chromium.evaluate(background)) < 60) == (scheme == "dark")
+    chromium.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true; })")
+    assert chromium.evaluate(WIDTH) <= width
+    side = chromium.evaluate("document.getElementById('image').getBoundingClientRect().width")
+    beside = "document.querySelector('#neighbors img').getBoundingClientRect().width"
+    assert side > 3 * chromium.evaluate(beside)
+
+
+def test_touch(chromium, digits, tmp_path):
+    chromium.open(write(tmp_path / "label.html", questions(digits)[:2], ("a", "b")), 360)
+    for selector in ("#neighbors button", "[data-class='1']"):
+        x, y = chromium.evaluate(f"""(() => {{
+            const button = document.querySelector("{selector}");
+            button.scrollIntoView({{block: 'center', behavior: 'instant'}});
+            const box = button.getBoundingClientRect();
+            return [box.x + box.width / 2, box.y + box.height / 2];
+        }})()""")
+        point = {"x": x, "y": y}
+        for kind in ("mousePressed", "mouseReleased"):
+            chromium.call(
+                "Input.dispatchMouseEvent", type=kind, button="left", clickCount=1, **point
+            )
+    names = {"digit 0.png", questions(digits)[0].neighbors[0].name}
+    assert save(chromium, tmp_path / "saved") == dict.fromkeys(names, "b")
