@@ -1,6 +1,9 @@
 """Trained weights applied to images: what --mode=embed, select, predict and the like begin with."""
 
+import concurrent.futures
 import dataclasses
+import itertools
+import os
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -19,6 +22,7 @@ from tf_simclr.training.training_data import saved_division
 
 FEATURES = "final_avg_pool"
 LOGITS = "logits_sup"
+DECODED_AT_ONCE = 32  # images, of which some may be large
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,9 +157,27 @@ class ImageSet:
         for source in self.sources:
             end = first + source.num_examples
             chosen = np.unique(index[(index >= first) & (index < end)])
-            for position, (record, _) in zip(chosen, source.pick(chosen - first)):
-                yield int(position), source.decode(record).numpy()
+            for position, image in zip(chosen, decoded(source, chosen - first)):
+                yield int(position), image
             first = end
+
+
+def decoded(source: Source, index: np.ndarray) -> Iterator[np.ndarray]:
+    """Yields the whole images uint8 [H, W, 3] of some examples, decoded several at a time.
+
+    Args:
+        source: that has them.
+        index: int64 [n], their positions, ascending.
+    """
+
+    def decode(example):
+        record, _ = example
+        return source.decode(record).numpy()
+
+    examples = iter(source.pick(index))
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        while batch := list(itertools.islice(examples, DECODED_AT_ONCE)):
+            yield from pool.map(decode, batch)
 
 
 def compute_image_set(extractor: Extractor, sources: list[Source], work: str) -> ImageSet:

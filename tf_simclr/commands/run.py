@@ -115,6 +115,14 @@ def select(configs: list[Config]):
     select_images(configs[-1], alone=len(configs) == 1)
 
 
+def search(configs: list[Config]):
+    """Finds the images that are most like some, with the last stage."""
+    console.start_tensorflow()
+    from tf_simclr.commands.search import search as search_images
+
+    search_images(configs[-1], alone=len(configs) == 1)
+
+
 def report(configs: list[Config]):
     """Writes the page over several runs."""
     Stages(configs).write_report()
@@ -127,5 +135,6 @@ COMMANDS = {  # by --mode
     "export": export,
     "embed": embed,
     "select": select,
+    "search": search,
     "report": report,
 }

@@ -43,4 +43,26 @@ class SelectConfig:
         "coverage: far from every labeled one; uncertain: between two classes of the classifier; "
         "random; auto: typical while labels are few, then uncertain",
         choices=("auto", *SELECT_STRATEGIES),
+        fixed=False,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchConfig:
+    """What --mode=search looks for, and where."""
+
+    query: str = setting(
+        "",
+        "images whose most similar ones --mode=search finds: paths of files or names of images of "
+        "the set, with commas between",
+        fixed=False,
+    )
+    search_count: int = setting(
+        20, "images that --mode=search finds for each query", low=1, fixed=False
+    )
+    embeddings: str = setting(
+        "",
+        "file of --mode=embed, .npz or .parquet, that --mode=search searches (empty: the images "
+        "of --dataset are embedded)",
+        fixed=False,
     )

@@ -4,7 +4,7 @@ import dataclasses
 
 from tf_simclr.config import automatic, rules, values
 from tf_simclr.config.aliases import flag_hint
-from tf_simclr.config.application_sections import EmbedConfig, SelectConfig
+from tf_simclr.config.application_sections import EmbedConfig, SearchConfig, SelectConfig
 from tf_simclr.config.automatic import Preprocessing
 from tf_simclr.config.pretext_section import PretextConfig
 from tf_simclr.config.registry import MODES, Mode
@@ -46,6 +46,7 @@ class Config:
     export: ExportConfig = ExportConfig()
     embed: EmbedConfig = EmbedConfig()
     select: SelectConfig = SelectConfig()
+    search: SearchConfig = SearchConfig()
     report: ReportConfig = ReportConfig()
     hardware: HardwareConfig = HardwareConfig()
 

@@ -29,6 +29,7 @@ MODES = {
     "export": Mode(of_a_run=True, weights_from_elsewhere=True),
     "embed": Mode(of_a_run=True, weights_from_elsewhere=True),
     "select": Mode(of_a_run=True, weights_from_elsewhere=True),
+    "search": Mode(of_a_run=True, weights_from_elsewhere=True),
     "report": Mode(of_a_run=True),
 }
 

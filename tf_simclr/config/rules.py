@@ -149,6 +149,14 @@ def _value_range_is_a_range(flags):
         ) from None
 
 
+def _search_has_a_query(flags):
+    if flags["mode"] == "search" and not flags["query"].strip():
+        raise UserError(
+            "--query=: --mode=search looks for what is most like an image; give the path of a "
+            "file, or the name of an image of the set, e.g. --query=a.jpg"
+        )
+
+
 RULES = (
     _value_range_is_a_range,
     _ranges_ascend,
@@ -160,4 +168,5 @@ RULES = (
     _evaluated_layers_exist,
     _held_out_images_stay_out,
     _selected_head_layer_exists,
+    _search_has_a_query,
 )

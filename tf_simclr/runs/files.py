@@ -51,6 +51,8 @@ CLASS_NAMES = "class_names.txt"  # in ASSETS, a line for each class
 MODEL_CARD = "model_card.md"  # in ASSETS
 
 EMBEDDINGS = "embeddings.npz"
+SEARCH_TABLE = "search.csv"  # what --mode=search has found
+SEARCH_PAGE = "search.html"
 
 # What is written for the user to label; a number follows from the second round on.
 TO_LABEL = "to_label.csv"
