@@ -1,5 +1,6 @@
 """Trained models in Python: `tf_simclr.load`."""
 
+import dataclasses
 import os
 
 import numpy as np
@@ -13,7 +14,10 @@ from tf_simclr.config.automatic import Preprocessing
 from tf_simclr.data import augment, decoding, foreign_images, python_images
 from tf_simclr.errors import UserError
 from tf_simclr.models.network import with_predictions
+from tf_simclr.runs import calibration as run_calibration
 from tf_simclr.runs import files as run_files
+from tf_simclr.runs.calibration import Calibration
+from tf_simclr.runs.decisions import decide
 
 BATCH_SIZE = 32  # images that go through the network at once
 # Of the published SavedModels of the original SimCLR release, which do not say it.
@@ -26,6 +30,7 @@ def load(path: str, image_size: int | None = None) -> "Model":
         return _load_saved_model(path, image_size)
     try:
         trained = pretrained.load(path, "path")
+        calibration = trained.calibration
     except UserError as error:
         raise UserError(str(error).removeprefix("--path=")) from None
     return Model(
@@ -33,6 +38,7 @@ def load(path: str, image_size: int | None = None) -> "Model":
         _with_size(trained.settings.preprocessing, image_size),
         lambda num_classes: trained.class_names,
         trained.settings.value_range,
+        calibration,
     )
 
 
@@ -58,7 +64,30 @@ def _load_saved_model(path, image_size):
             saved_names = pretrained.saved_class_names(assets)
             return pretrained.class_names_or_numbers(num_classes, saved_names)
 
-        return Model(network, preprocessing, class_names, value_range)
+        calibration = run_calibration.read(assets)
+        return Model(network, preprocessing, class_names, value_range, calibration)
+
+
+@dataclasses.dataclass(frozen=True)
+class Classification:
+    """What a classifier says of an image.
+
+    Attributes:
+        class_name: of the most probable class.
+        probability: of that class, calibrated where the model has a fitted temperature.
+        second: name of the second class, empty if there is none.
+        margin: how much more probable the first class is.
+        unsure: whether it is less probable than the threshold; None: there is no threshold.
+        novelty: share of held-out images that are more like the training images, above 0.99 it is
+            unlike anything seen; None: not known.
+    """
+
+    class_name: str
+    probability: float
+    second: str
+    margin: float
+    unsure: bool | None
+    novelty: float | None
 
 
 class Model:
@@ -79,10 +108,12 @@ class Model:
         preprocessing: what is done to images that are not float32.
         class_names: a function of the number of classes -> their names.
         value_range: of image files with 16 bits, see `data.decoding.decode`.
+        calibration: of its classifier.
 
     Attributes:
         image_size: height and width in pixels that images are brought to.
         class_names: names of the classes, empty if it predicts none.
+        calibration: temperature, threshold, ... of its classifier; None: there is none.
     """
 
     def __init__(
@@ -91,10 +122,12 @@ class Model:
         preprocessing: Preprocessing,
         class_names,
         value_range: tuple[float, float] | None = None,
+        calibration: Calibration | None = None,
     ):
         spec = tf.TensorSpec([None, None, None, 3], tf.float32)
         self._preprocessing = preprocessing
         self._value_range = value_range
+        self.calibration = calibration
         self.image_size = preprocessing.size
         self._network = tf.function(network, input_signature=[spec], autograph=False)
         outputs = self._network.get_concrete_function().structured_outputs
@@ -127,7 +160,7 @@ class Model:
         return self._output("embedding", images)
 
     def predict(self, images) -> np.ndarray:
-        """Probabilities of the classes.
+        """Probabilities of the classes as the network gives them; `classify` calibrates them.
 
         Args:
             images: see `Model`.
@@ -138,12 +171,43 @@ class Model:
         Raises:
             ValueError: the network has no linear head.
         """
+        self._require_classes()
+        return self._output("probabilities", images)
+
+    def classify(self, images) -> list[Classification]:
+        """The class of each image, and how far it can be trusted.
+
+        Args:
+            images: see `Model`.
+
+        Raises:
+            ValueError: the network has no linear head.
+        """
+        self._require_classes()
+        return [answer for batch in self._batches(images) for answer in self._classify(batch)]
+
+    def _require_classes(self):
         if not self.class_names:
             raise ValueError(
                 "this network has no linear head, so it predicts no classes; "
                 "embed and endpoints work"
             )
-        return self._output("probabilities", images)
+
+    def _classify(self, batch):
+        outputs = self._network(batch)
+        logits, features = outputs["logits_sup"].numpy(), outputs["embedding"].numpy()
+        decisions = decide(logits, features, self.calibration)
+        unsure, novelty = decisions.unsure, decisions.novelty
+        for index, classes in enumerate(decisions.classes):
+            names = [self.class_names[label] for label in classes]
+            yield Classification(
+                class_name=names[0],
+                probability=float(decisions.probabilities[index, 0]),
+                second=names[1] if len(names) > 1 else "",
+                margin=float(decisions.margin[index]),
+                unsure=None if unsure is None else bool(unsure[index]),
+                novelty=None if novelty is None else float(novelty[index]),
+            )
 
     def _output(self, name, images):
         """One output alone: the feature maps of all images at once may be too much."""

@@ -23,7 +23,7 @@ RECIPES = sorted(recipes.CONFIG_DIR.glob("*.yaml"))
 
 # Sections and flags that make no difference to two steps. Eight digits a step have their labels
 # whatever the share of labels is.
-LATER_SECTIONS = ("eval", "export", "embed", "report")
+LATER_SECTIONS = ("eval", "export", "embed", "predict", "report")
 WITHOUT_EFFECT = {
     *("label_fraction", "labels_per_class"),
     *("model_dir", "checkpoint", "teacher_checkpoint", "train_epochs"),

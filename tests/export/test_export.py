@@ -1,27 +1,33 @@
 """Exports in this process: the SavedModel, other formats, files. Others: test_consumers.py."""
 
+import dataclasses
 import io
 import json
 import struct
 
 import keras
 import numpy as np
+import onnxruntime
 import pytest
+import scipy.special
 import tensorflow as tf
 from etils import epath
 from PIL import Image
 
+import tf_simclr
 from tf_simclr import config
 from tf_simclr.checkpoints import pretrained
 from tf_simclr.data import augment, datasets, decoding, pipeline
 from tf_simclr.data.image import EncodedImage
 from tf_simclr.errors import Failed, UserError
+from tf_simclr.evaluation import calibration
 from tf_simclr.evaluation.metrics import linear_probe
 from tf_simclr.export import exporter, formats, model_card, saved_model
 from tf_simclr.models.network import Network
 from tf_simclr.models.resnet import FAMILY
 from tf_simclr.objectives import objective_class
 from tf_simclr.objectives.base import Objective
+from tf_simclr.runs import calibration as run_calibration
 from tf_simclr.training.experiment import DTYPE_POLICIES, build_experiment
 
 MAX_PIXELS = 2**16
@@ -63,11 +69,13 @@ def network_of(num_classes=10, **flags):
     return network
 
 
-def export_of(network, directory, step=3, images=None, names=NAMES, **flags):
+def export_of(network, directory, step=3, images=None, names=NAMES, calibration=None, **flags):
     settings = network.settings.replace(serving_max_pixels=MAX_PIXELS, **flags)
     metrics = {"eval/label_top_1_accuracy": 0.5}
     trained_on = {"images": 9, "labels": 8}
-    description = model_card.ModelDescription(settings, names, step, metrics, trained_on)
+    description = model_card.ModelDescription(
+        settings, names, step, metrics, trained_on, calibration
+    )
     exporter.export(
         network,
         description,
@@ -76,6 +84,15 @@ def export_of(network, directory, step=3, images=None, names=NAMES, **flags):
         make_images=None if images is None else lambda: images,
     )
     return tf.saved_model.load(str(directory / "saved_model" / str(step)))
+
+
+def calibrated(network, images, labels):
+    """The calibration of a network on test images; of few training images as the reference."""
+    outputs = network(images["test"])
+    logits, features = outputs["logits_sup"].numpy(), outputs["final_avg_pool"].numpy()
+    held_out = calibration.HeldOut(logits, labels, features, "360 labels, split test")
+    reference = network(images["train"][:100])["final_avg_pool"].numpy()
+    return calibration.fit(held_out, reference, step=3, precision=0.9)
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +131,11 @@ def digits(tmp_path_factory):
     network.supervised_head.bias.assign(bias)
     folder = tmp_path_factory.mktemp("digits")
     module = export_of(
-        network, folder, images=images["test"][:8], export_formats=("saved_model", "tflite", "onnx")
+        network,
+        folder,
+        images=images["test"][:8],
+        calibration=calibrated(network, images, test.labels),
+        export_formats=("saved_model", "tflite", "onnx"),
     )
     patch.undo()
     return network, module, folder, images["test"], test.labels
@@ -183,10 +204,10 @@ def test_all_faces_and_formats_equal_the_network(flags, tmp_path, rng):
         if not gates
         else ((formats.run_tflite, "tflite/3/{}.tflite"), (formats.run_onnx, "onnx/3/{}.onnx"))
     ):
-        assert_close(
-            run(tmp_path / path.format("embedding"), images), expected["final_avg_pool"], 1e-4
-        )
-        assert_close(run(tmp_path / path.format("classifier"), images), probabilities, 1e-4)
+        (embedding,) = run(tmp_path / path.format("embedding"), images)
+        assert_close(embedding, expected["final_avg_pool"], 1e-4)
+        (classified,) = run(tmp_path / path.format("classifier"), images)
+        assert_close(classified, probabilities, 1e-4)
 
 
 def test_training_mode(plain, rng):
@@ -325,17 +346,67 @@ def test_exact_formats_give_the_same(digits):
         (formats.run_tflite, "tflite/3/{}.tflite"),
         (formats.run_onnx, "onnx/3/{}.onnx"),
     ):
-        assert_close(run(folder / path.format("embedding"), images), expected["embedding"], 1e-4)
-        assert_close(
-            run(folder / path.format("classifier"), images), expected["probabilities"], 1e-4
+        (embedding,) = run(folder / path.format("embedding"), images)
+        assert_close(embedding, expected["embedding"], 1e-4)
+        probabilities, *_ = run(folder / path.format("classifier"), images)
+        assert_close(probabilities, expected["probabilities"], 1e-4)
+
+
+def test_calibrated_outputs_are_the_formula(digits):
+    """Of NumPy, in the SavedModel and in both formats; what was there before stays as it is."""
+    network, module, folder, images, _ = digits
+    saved = run_calibration.read(epath.Path(folder / "saved_model" / "3" / "assets"))
+    outputs = network.predictions(images)
+    logits, embedding = outputs["logits_sup"].numpy(), outputs["embedding"].numpy()
+    expected = {
+        "calibrated_probabilities": scipy.special.softmax(logits / saved.temperature, axis=1),
+        "novelty": saved.novelty(embedding),
+    }
+    confidence = expected["calibrated_probabilities"].max(1)
+    expected["unsure"] = confidence < saved.threshold
+    assert 0.05 < expected["unsure"].mean() < 0.95 and np.ptp(expected["novelty"]) > 0.5
+    answer = module.signatures["images"](images=images)
+    assert set(answer) == {"probabilities", "classes", "scores", "embedding", *expected}
+    files = [answer[name].numpy() for name in expected]
+    assert_close(answer["probabilities"], outputs["probabilities"], 1e-5)
+    _, *tflite = formats.run_tflite(folder / "tflite" / "3" / "classifier.tflite", images)
+    _, *onnx = formats.run_onnx(folder / "onnx" / "3" / "classifier.onnx", images)
+    is_at_threshold = np.abs(confidence - saved.threshold) < 1e-4
+    for probabilities, novelty, unsure in (files, tflite, onnx):
+        assert_close(probabilities, expected["calibrated_probabilities"], 1e-4)
+        assert_close(novelty, expected["novelty"], 1e-2)
+        np.testing.assert_array_equal(
+            unsure[~is_at_threshold], expected["unsure"][~is_at_threshold]
         )
+    session = onnxruntime.InferenceSession(folder / "onnx" / "3" / "classifier.onnx")
+    names = [output.name for output in session.get_outputs()]
+    assert names == ["probabilities", *expected]
+    model = tf_simclr.load(folder / "saved_model" / "3")
+    classified = model.classify(images[:40])
+    assert [answer.unsure for answer in classified] == expected["unsure"][:40].tolist()
+    np.testing.assert_allclose(
+        [answer.probability for answer in classified], confidence[:40], rtol=1e-4
+    )
+    novelty = [answer.novelty for answer in classified]
+    np.testing.assert_allclose(novelty, expected["novelty"][:40], atol=1e-2)
+    assert model.calibration.fingerprint == saved.fingerprint
+
+
+def test_other_calibrated_outputs_are_refused(digits, monkeypatch, tmp_path):
+    """A file whose further outputs differ is not kept."""
+    network, _, folder, images, _ = digits
+    saved = run_calibration.read(epath.Path(folder / "saved_model" / "3" / "assets"))
+    other = dataclasses.replace(saved, temperature=2 * saved.temperature)
+    arguments = ("tflite", network, folder / "saved_model" / "3", images[:8], epath.Path(tmp_path))
+    with pytest.raises(Failed, match="differs from the SavedModel by"):
+        formats.write(*arguments, calibration=other)
 
 
 def test_int8_gives_the_same_classes(digits):
     network, _, folder, images, labels = digits
     expected = network.predictions(images)["probabilities"].numpy().argmax(1)
     path = folder / "tflite" / "3" / "classifier_int8.tflite"
-    predicted = formats.run_tflite(path, images).argmax(1)
+    predicted = formats.run_tflite(path, images)[0].argmax(1)
     assert np.mean(expected == labels) > 0.8  # it means something
     assert np.mean(predicted == expected) >= 0.95
     sizes = {path.name: path.stat().st_size for path in (folder / "tflite" / "3").iterdir()}
@@ -462,6 +533,9 @@ def test_files(digits):
         "tf.saved_model.load",
         "serving_default",
         '"resnet_depth": 18',
+        "Calibrated on 360 labels, split test",
+        "`unsure` bool [B]",
+        "unlike anything that was seen",
     ):
         assert part in text, part
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
@@ -521,7 +595,7 @@ def test_export_that_differs_is_not_kept(tmp_path, monkeypatch):
     network = network_of(**PLAIN)
     (tmp_path / "tflite" / "3").mkdir(parents=True)
     (tmp_path / "tflite" / "3" / "classifier.tflite").write_bytes(b"an older one")
-    zeros = lambda path, images: np.zeros((len(images), 10))
+    zeros = lambda path, images: [np.zeros((len(images), 10))]
     wrong = formats.Format(files={".tflite": formats.FileKind(formats.write_tflite, zeros)})
     monkeypatch.setitem(formats.FORMATS, "tflite", wrong)
     message = r"it differs from the SavedModel by .*, more than 0.0001; it is not kept"

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 
 import keras
 import numpy as np
@@ -17,7 +18,9 @@ from tf_simclr.config.rules import has_weights_from_elsewhere
 from tf_simclr.config.stages import relocated
 from tf_simclr.errors import UserError
 from tf_simclr.models.network import Network
+from tf_simclr.runs import calibration
 from tf_simclr.runs import files as run_files
+from tf_simclr.runs.calibration import Calibration
 
 NETWORK_FLAGS = (
     "resnet_depth",
@@ -51,6 +54,15 @@ class Pretrained:
     class_names: tuple[str, ...]
     step: int
     directory: epath.Path
+
+    @functools.cached_property
+    def calibration(self) -> Calibration | None:
+        """Of the classifier; None: there is none of these weights.
+
+        Raises:
+            UserError: it can't be read.
+        """
+        return calibration.of_weights(self.directory, self.step) if self.class_names else None
 
 
 def load(path: str, flag: str = "checkpoint", settings: Config | None = None) -> Pretrained:

@@ -1,6 +1,5 @@
 """Evaluates a run: metrics to the log, TensorBoard, JSON files and the report; then exports."""
 
-import dataclasses
 import time
 
 import numpy as np
@@ -8,7 +7,8 @@ from absl import logging
 
 from tf_simclr import distribute, report
 from tf_simclr.checkpoints import pretrained
-from tf_simclr.commands import transfer
+from tf_simclr.commands import calibrate, transfer
+from tf_simclr.commands.measurement import Measurement
 from tf_simclr.data import label_subset
 from tf_simclr.errors import UserError
 from tf_simclr.evaluation import (
@@ -18,10 +18,10 @@ from tf_simclr.evaluation import (
     results_json,
     tensorboard,
 )
-from tf_simclr.evaluation.network_features import EvaluationData, NetworkFeatures
-from tf_simclr.evaluation.results import Results
 from tf_simclr.export import exporter, model_card
+from tf_simclr.runs import calibration as run_calibration
 from tf_simclr.runs import files as run_files
+from tf_simclr.runs.calibration import Calibration
 from tf_simclr.training import optimizers
 from tf_simclr.training.experiment import Experiment
 
@@ -81,43 +81,6 @@ def _evaluate_imported(experiment):
     evaluate_and_export(experiment)
 
 
-@dataclasses.dataclass(frozen=True)
-class Measurement:
-    """What was measured of the weights as they are.
-
-    Attributes:
-        step: of the training.
-        data: what was evaluated on.
-        results: metrics and details of all networks.
-        features: of the trained network.
-        description: what the metrics are of.
-    """
-
-    step: int
-    data: EvaluationData
-    results: Results
-    features: NetworkFeatures
-    description: dict
-
-    @property
-    def tags(self) -> dict[str, float]:
-        """{TensorBoard tag: metric}."""
-        loss = {"eval/regularization_loss": self.description["regularization_loss"]}
-        return {**loss, **self.results.flat()}
-
-    @property
-    def result(self) -> dict:
-        """Metrics and what they are of, in the form of the original SimCLR release."""
-        description = dict(self.description)
-        del description["regularization_loss"]
-        return {**self.tags, **description}
-
-    @property
-    def saved_result(self) -> dict:
-        """The content of `result.json`."""
-        return {**self.result, "global_step": self.step}
-
-
 def evaluate_and_export(experiment: Experiment):
     """Evaluates and exports the weights as they are.
 
@@ -125,14 +88,17 @@ def evaluate_and_export(experiment: Experiment):
     safe, whatever happens there.
     """
     measurement = measure(experiment)
+    calibration = calibrate.calibrate(experiment, measurement)
     is_chief = distribute.is_chief(experiment.strategy)
     images = {}
     if is_chief:
         write_step_result(experiment, measurement)
+        if calibration is not None:
+            run_calibration.write(experiment.directory.path, calibration)
         images = write_images(experiment, measurement)
         write_events(experiment, measurement, images)
         write_report(experiment, measurement, images)
-        export_weights(experiment, measurement)
+        export_weights(experiment, measurement, calibration)
     distribute.barrier(experiment.strategy)
     is_complete = experiment.imported or measurement.step >= experiment.num_steps
     if experiment.settings.eval.transfer_datasets and is_complete:
@@ -148,6 +114,7 @@ def measure(experiment: Experiment) -> Measurement:
     """Evaluates the weights as they are."""
     settings, strategy, objective = experiment.settings, experiment.strategy, experiment.objective
     data = evaluator.evaluation_data(experiment.data.train_source, experiment.eval_source, settings)
+    data = calibrate.with_calibration_data(data, experiment)
     logging.info(
         "evaluating step %d: %s",
         int(experiment.checkpoints.step),
@@ -274,7 +241,9 @@ def _warn_of_classes_never_predicted(results, class_names):
         )
 
 
-def export_weights(experiment: Experiment, measurement: Measurement):
+def export_weights(
+    experiment: Experiment, measurement: Measurement, calibration: Calibration | None
+):
     """Exports the weights in all formats that are asked for."""
     logging.info("exporting")
     description = model_card.ModelDescription(
@@ -283,6 +252,7 @@ def export_weights(experiment: Experiment, measurement: Measurement):
         measurement.step,
         measurement.result,
         experiment.data_description,
+        calibration,
     )
     exporter.export(
         pretrained.float32_copy(experiment.objective),

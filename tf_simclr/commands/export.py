@@ -5,6 +5,7 @@ from tf_simclr.checkpoints import pretrained
 from tf_simclr.config import Config
 from tf_simclr.export import exporter, formats
 from tf_simclr.export.model_card import ModelDescription
+from tf_simclr.runs import calibration
 from tf_simclr.runs import files as run_files
 from tf_simclr.runs.directory import RunDirectory
 
@@ -44,8 +45,9 @@ def _describe(model, step, directories):
     """What is known of a model; of several directories the first one that knows it counts."""
     names = [pretrained.saved_class_names(directory) for directory in directories]
     class_names = pretrained.class_names_or_numbers(len(model.class_names), *names)
-    metrics, data = {}, {}
+    metrics, data, saved_calibration = {}, {}, None
     for directory in reversed(directories):
+        saved_calibration = calibration.of_weights(directory, step) or saved_calibration
         metrics = run_files.read_json(directory / run_files.result_of_step(step)) or metrics
         data = run_files.read_json(directory / run_files.DATA) or data
-    return ModelDescription(model.settings, class_names, step, metrics, data)
+    return ModelDescription(model.settings, class_names, step, metrics, data, saved_calibration)

@@ -10,7 +10,9 @@ from tf_simclr.config.setting import setting
 class EmbedConfig:
     """What --mode=embed writes."""
 
-    embed_split: str = setting("", "split that is embedded (empty: all of them)", fixed=False)
+    embed_split: str = setting(
+        "", "split that is embedded or predicted (empty: all of them)", fixed=False
+    )
     embed_output: str = setting(
         "",
         "file that --mode=embed writes, .npz or .parquet (empty: embeddings.npz in the run "
@@ -64,5 +66,19 @@ class SearchConfig:
         "",
         "file of --mode=embed, .npz or .parquet, that --mode=search searches (empty: the images "
         "of --dataset are embedded)",
+        fixed=False,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictConfig:
+    """What --mode=predict writes, and when a prediction counts as unsure."""
+
+    predict_precision: float = setting(
+        0.95,
+        "how many of the predictions that are not unsure should be right; evaluations and "
+        "--mode=predict look for the threshold on held-out labels",
+        low=0.5,
+        high=0.999,
         fixed=False,
     )

@@ -4,7 +4,12 @@ import dataclasses
 
 from tf_simclr.config import automatic, rules, values
 from tf_simclr.config.aliases import flag_hint
-from tf_simclr.config.application_sections import EmbedConfig, SearchConfig, SelectConfig
+from tf_simclr.config.application_sections import (
+    EmbedConfig,
+    PredictConfig,
+    SearchConfig,
+    SelectConfig,
+)
 from tf_simclr.config.automatic import Preprocessing
 from tf_simclr.config.pretext_section import PretextConfig
 from tf_simclr.config.registry import MODES, Mode
@@ -47,6 +52,7 @@ class Config:
     embed: EmbedConfig = EmbedConfig()
     select: SelectConfig = SelectConfig()
     search: SearchConfig = SearchConfig()
+    predict: PredictConfig = PredictConfig()
     report: ReportConfig = ReportConfig()
     hardware: HardwareConfig = HardwareConfig()
 

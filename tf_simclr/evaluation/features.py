@@ -19,23 +19,14 @@ MAX_PIXELS_SIZE = 16  # a side; on CIFAR-10 a probe reads as much from them as f
 ABOUT_EXAMPLES = ("label", "weight", "position")  # what a batch has besides images
 
 
-def feature_mapper(
+def batch_mapper(
     function: Callable, example: Callable, batch_size: int, strategy: tf.distribute.Strategy
 ) -> Callable:
-    """A function that applies `function` to all examples of a source; traced once for all.
-
-    Args:
-        function: the batched "image" of `example`, mostly images [B, S, S, 3] -> {name: tensor
-            [B, ...]}.
-        example: (image, label) -> {"image", "label"}.
-        batch_size: over all replicas.
-        strategy: how batches are distributed.
+    """As `feature_mapper`, batch by batch, so that the memory does not grow with the source.
 
     Returns:
-        A function (source, what, make, batches) -> {"label": int64 [N], and for each name float32
-        [N, ...]}, in the order of the source. what: the name of the work for the progress, None
-        for none. make: (name, shape, dtype) -> the array that is filled. batches:
-        `pipeline.evaluation_batches` of the source, for one that comes again and again.
+        A function (source, batches) that yields {"label", "position": int64 [n], and for each name
+        float32 [n, ...]}; positions of the source, all of a batch before those of the next.
     """
 
     def replica_step(batch):
@@ -57,21 +48,52 @@ def feature_mapper(
         outputs = traced[0](batch)
         return {name: distribute.to_numpy(strategy, value) for name, value in outputs.items()}
 
-    def apply(source, what, make=in_memory, batches=None):
+    def apply(source, batches=None):
         if batches is None:
             batches = pipeline.evaluation_batches(source, example, batch_size, strategy)
+        for batch in batches:
+            outputs = outputs_of(batch)
+            is_real = outputs.pop("weight") > 0  # others fill up the last batch
+            yield {name: value[is_real] for name, value in outputs.items()}
+
+    return apply
+
+
+def feature_mapper(
+    function: Callable, example: Callable, batch_size: int, strategy: tf.distribute.Strategy
+) -> Callable:
+    """A function that applies `function` to all examples of a source; traced once for all.
+
+    Args:
+        function: the batched "image" of `example`, mostly images [B, S, S, 3] -> {name: tensor
+            [B, ...]}.
+        example: (image, label) -> {"image", "label"}.
+        batch_size: over all replicas.
+        strategy: how batches are distributed.
+
+    Returns:
+        A function (source, what, make, batches) -> {"label": int64 [N], and for each name float32
+        [N, ...]}, in the order of the source. what: the name of the work for the progress, None
+        for none. make: (name, shape, dtype) -> the array that is filled. batches:
+        `pipeline.evaluation_batches` of the source, for one that comes again and again.
+    """
+    return collected(batch_mapper(function, example, batch_size, strategy))
+
+
+def collected(outputs_of_batches: Callable) -> Callable:
+    """The function of `feature_mapper` that collects what one of `batch_mapper` yields."""
+
+    def apply(source, what, make=in_memory, batches=None):
         arrays = {}
         is_filled = np.zeros(source.num_examples, bool)
         with Progress(what, source.num_examples) as progress:
-            for batch in batches:
-                outputs = outputs_of(batch)
-                is_real = outputs.pop("weight") > 0  # others fill up the last batch
-                positions = outputs.pop("position")[is_real]
+            for outputs in outputs_of_batches(source, batches):
+                positions = outputs.pop("position")
                 for name, value in outputs.items():
                     if name not in arrays:
                         shape = (source.num_examples, *value.shape[1:])
                         arrays[name] = make(name, shape, value.dtype)
-                    arrays[name][positions] = value[is_real]
+                    arrays[name][positions] = value
                 is_filled[positions] = True
                 progress.update(len(positions))
         if is_filled.all():

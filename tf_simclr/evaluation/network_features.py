@@ -31,16 +31,20 @@ class EvaluationData:
     Attributes:
         train: labeled training examples; None: there are none.
         test: test examples.
+        held_out: labeled examples that a validation during the training holds out, or None.
+        reference: training images, without labels, that others are compared with, or None.
     """
 
     train: Source | None
     test: Source
+    held_out: Source | None = None
+    reference: Source | None = None
 
     @functools.cached_property
     def fingerprint(self) -> str:
         """A text that changes with the examples; it takes a look at all of them, once."""
-        sources = [source for source in (self.train, self.test) if source is not None]
-        return " ".join(source.fingerprint() for source in sources)
+        sources = (self.train, self.test, self.held_out, self.reference)
+        return " ".join(source.fingerprint() for source in sources if source is not None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,11 +56,15 @@ class NetworkFeatures:
             None: there are no training examples.
         test: the same of test examples; examples without label only where none has one.
         views: {layer: float32 [M, 2, C]} of two views of some test examples, or None.
+        held_out: as `train`, of `EvaluationData.held_out`.
+        reference: as `train`, of `EvaluationData.reference`.
     """
 
     train: dict | None
     test: dict
     views: dict | None
+    held_out: dict | None = None
+    reference: dict | None = None
 
     @property
     def layers(self) -> list[str]:
@@ -118,6 +126,8 @@ def compute_features(
             train=_of_network(arrays.get("train"), network),
             test=_of_network(arrays["test"], network),
             views=_of_network(arrays.get("views"), network),
+            held_out=_of_network(arrays.get("held_out"), network),
+            reference=_of_network(arrays.get("reference"), network),
         )
         for network in functions
     }
@@ -129,7 +139,7 @@ def _is_kept(name):
 
 
 def _make_mappers(objective, data, evaluations, functions, settings, strategy):
-    """{"train", "test", "views": (source, function of `features.feature_mapper`)}."""
+    """{field of `NetworkFeatures`: (source, function of `features.feature_mapper`)}."""
     function = tf.function(_combined(functions), autograph=False)
     batch_size = settings.eval.eval_batch_size
     mapper = features.feature_mapper(function, objective.eval_example, batch_size, strategy)
@@ -138,6 +148,10 @@ def _make_mappers(objective, data, evaluations, functions, settings, strategy):
     if needs_train and data.train is not None:
         mappers["train"] = data.train, mapper
     mappers["test"] = data.test, mapper
+    if data.held_out is not None:
+        mappers["held_out"] = data.held_out, mapper
+    if data.reference is not None:
+        mappers["reference"] = data.reference, mapper
     if any(EVALUATIONS[name].needs_views for name in evaluations):
         # As many views as images above, where that is possible: nothing is traced again.
         is_even = batch_size % (2 * strategy.num_replicas_in_sync) == 0
@@ -224,7 +238,7 @@ def _dependencies(objective, data, settings, layers):
     return " ".join(
         [
             __version__,
-            _fingerprint_of_weights(objective),
+            fingerprint_of_weights(objective),
             data.fingerprint,
             str(settings.preprocessing),
             settings.model.precision,
@@ -234,7 +248,8 @@ def _dependencies(objective, data, settings, layers):
     )
 
 
-def _fingerprint_of_weights(objective):
+def fingerprint_of_weights(objective) -> str:
+    """A text that changes with the weights of a network."""
     digest = hashlib.sha256()
     for layer in objective.exported_layers():
         for variable in layer.variables:

@@ -15,6 +15,7 @@ from tf_simclr.data import augment
 from tf_simclr.errors import write_error
 from tf_simclr.export import formats, model_card, saved_model
 from tf_simclr.export.model_card import ModelDescription
+from tf_simclr.runs import calibration as run_calibration
 from tf_simclr.runs import files as run_files
 
 NUM_IMAGES = 32  # on which other formats are compared with the SavedModel
@@ -43,11 +44,15 @@ def export(
         Failed: a format can't be written, or gives other outputs.
         UserError: the directory can't be written to.
     """
+    calibration = description.calibration
 
     def write_saved_model(path):
-        saved_model.write(network, description.class_names, path, options.serving_max_pixels)
+        max_pixels = options.serving_max_pixels
+        saved_model.write(network, description.class_names, path, max_pixels, calibration)
         assets = path / run_files.ASSETS
         assets.mkdir(parents=True, exist_ok=True)
+        if calibration is not None:
+            run_calibration.write(assets, calibration)
         for name, text in model_card.asset_files(description).items():
             (assets / name).write_text(text)
 
@@ -61,7 +66,9 @@ def export(
     else:
         images = sample_images(*description.settings.preprocessing)
     for name in others:
-        write = functools.partial(formats.write, name, network, path, images)
+        write = functools.partial(
+            formats.write, name, network, path, images, calibration=calibration
+        )
         _replace(directory / name, step, keep, write)
 
 

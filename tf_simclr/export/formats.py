@@ -14,16 +14,23 @@ from absl import logging
 
 from tf_simclr.checkpoints.storage import first_line
 from tf_simclr.errors import Failed, UserError
+from tf_simclr.export import calibrated
+from tf_simclr.runs.calibration import Calibration
 
-OUTPUTS = {"classifier": "probabilities", "embedding": "embedding"}  # {name of the file: output}
+# {name of the file: its outputs in order}; those after the first are there with a calibration.
+OUTPUTS = {"classifier": ("probabilities", *calibrated.OUTPUTS), "embedding": ("embedding",)}
 # Greatest difference of a float32 file's output, relative to the greatest value where that is
 # above 1.
 TOLERANCE = 1e-4
+TOLERANCES = {
+    "novelty": 0.01,  # which may be a distance of some millionths
+    "unsure": 0.05,  # share of the images: one of 32 may lie at the threshold
+}
 OPSET = 17
 
 
 def write_tflite(function, path):
-    """TFLite in float32: images [B, S, S, 3] -> the output."""
+    """TFLite in float32: images [B, S, S, 3] -> the outputs."""
     _convert_to_tflite(function, path, [])
 
 
@@ -33,44 +40,54 @@ def write_tflite_int8(function, path):
 
 
 def _convert_to_tflite(function, path, optimizations):
-    concrete = function.get_concrete_function()
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], function)
+    names = list(function.get_concrete_function().structured_outputs)
+
+    def in_order(images):  # a dict would be sorted by its keys
+        outputs = function(images)
+        return [outputs[name] for name in names]
+
+    ordered = tf.function(in_order, input_signature=function.input_signature, autograph=False)
+    concrete = ordered.get_concrete_function()
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], ordered)
     converter.optimizations = optimizations
     path.write_bytes(converter.convert())
 
 
 def write_onnx(function, path):
-    """ONNX: images [B, S, S, 3] -> the output."""
+    """ONNX: images [B, S, S, 3] -> the outputs."""
+    import onnx
     import tf2onnx
 
     std_logging.getLogger("tf2onnx").setLevel(std_logging.ERROR)
-    tf2onnx.convert.from_function(
-        function,
-        input_signature=function.input_signature,
-        opset=OPSET,
-        output_path=str(path),
+    model, _ = tf2onnx.convert.from_function(
+        function, input_signature=function.input_signature, opset=OPSET
     )
+    names = list(function.get_concrete_function().structured_outputs)
+    outputs = sorted(model.graph.output, key=lambda output: names.index(output.name))
+    del model.graph.output[:]  # sorted by their names so far
+    model.graph.output.extend(outputs)
+    onnx.save(model, str(path))
 
 
-def run_tflite(path, images: np.ndarray) -> np.ndarray:
-    """The output of a TFLite file for images float32 [B, S, S, 3]."""
+def run_tflite(path, images: np.ndarray) -> list[np.ndarray]:
+    """The outputs of a TFLite file for images float32 [B, S, S, 3]."""
     interpreter = tf.lite.Interpreter(str(path))
     input_index = interpreter.get_input_details()[0]["index"]
     interpreter.resize_tensor_input(input_index, images.shape)
     interpreter.allocate_tensors()
     interpreter.set_tensor(input_index, images)
     interpreter.invoke()
-    output_index = interpreter.get_output_details()[0]["index"]
-    return interpreter.get_tensor(output_index)
+    details = interpreter.get_output_details()
+    return [interpreter.get_tensor(output["index"]) for output in details]
 
 
-def run_onnx(path, images: np.ndarray) -> np.ndarray:
-    """The output of an ONNX file for images float32 [B, S, S, 3]."""
+def run_onnx(path, images: np.ndarray) -> list[np.ndarray]:
+    """The outputs of an ONNX file for images float32 [B, S, S, 3]."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     input_name = session.get_inputs()[0].name
-    return session.run(None, {input_name: images})[0]
+    return session.run(None, {input_name: images})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +96,7 @@ class FileKind:
 
     Attributes:
         write: (function of images, path).
-        run: (path, images) -> output.
+        run: (path, images) -> outputs.
         is_exact: whether it has to be as exact as float32.
     """
 
@@ -131,7 +148,15 @@ def require(names: tuple[str, ...]):
             )
 
 
-def write(name: str, network, saved_model, images: np.ndarray, directory):
+def write(
+    name: str,
+    network,
+    saved_model,
+    images: np.ndarray,
+    directory,
+    *,
+    calibration: Calibration | None = None,
+):
     """Writes the files of a format and compares each with the SavedModel.
 
     Args:
@@ -140,55 +165,76 @@ def write(name: str, network, saved_model, images: np.ndarray, directory):
         saved_model: path of the same network as a SavedModel.
         images: float32 [N, S, S, 3], to compare on.
         directory: `epath.Path` to write into.
+        calibration: of the classifier; None: there is none.
 
     Raises:
         Failed: the network can't be converted, or the file gives other outputs.
     """
     signature = tf.saved_model.load(str(saved_model)).signatures["images"]
-    expected = signature(images=tf.constant(images))
-    for stem, output in OUTPUTS.items():
-        if output not in expected:
+    answer = signature(images=tf.constant(images))
+    for stem, names in OUTPUTS.items():
+        expected = {output: answer[output].numpy() for output in names if output in answer}
+        if not expected:
             continue
         for ending, kind in FORMATS[name].files.items():
             path = directory / (stem + ending)
             try:
-                kind.write(_output_function(network, output, images.shape[1]), path)
+                function = _output_function(network, tuple(expected), images.shape[1], calibration)
+                kind.write(function, path)
             except Exception as error:  # whatever a converter raises, e.g. above 2 GB
                 raise Failed(
                     f"{path.name}: the network can't be converted to {name} "
                     f"({first_line(error)}); the SavedModel is written"
                 ) from None
-            _compare(path, kind.run(path, images), expected[output].numpy(), kind.is_exact)
+            outputs = dict(zip(expected, kind.run(path, images), strict=True))
+            _compare(path, outputs, expected, kind.is_exact)
 
 
-def _output_function(network, output, size):
-    """One output of the network as a function of images float32 [B, S, S, 3]."""
+def _output_function(network, names, size, calibration):
+    """Some outputs of the network, by name, as a function of images float32 [B, S, S, 3]."""
 
     def function(images):
-        return {output: network.predictions(images)[output]}
+        outputs = network.predictions(images)
+        if "logits_sup" in outputs:
+            logits, embedding = outputs["logits_sup"], outputs["embedding"]
+            outputs |= calibrated.outputs(calibration, logits, embedding)
+        return {name: outputs[name] for name in names}
 
     spec = tf.TensorSpec([None, size, size, 3], tf.float32, name="images")
     return tf.function(function, input_signature=[spec], autograph=False)
 
 
-def _compare(path, values, expected, is_exact):
-    """Logs how much an output [N, C] differs from that of the SavedModel; Failed if too much."""
-    scale = max(1.0, float(np.max(np.abs(expected))))
-    difference = float(np.max(np.abs(values - expected))) / scale
+def _compare(path, outputs, expected, is_exact):
+    """Logs how much outputs {name: [N, ...]} differ from the SavedModel's; Failed if too much.
+
+    The first one is the main one, whose difference is logged.
+    """
+    differences = {name: _difference(outputs[name], expected[name]) for name in expected}
+    main = next(iter(expected))
     agreement = ""
     if path.name.startswith("classifier"):
-        same = float(np.mean(values.argmax(1) == expected.argmax(1)))
+        same = float(np.mean(outputs[main].argmax(1) == expected[main].argmax(1)))
         agreement = f", the same class on {same:.0%}"
     logging.info(
         "%s: %.1f MB, differs from the SavedModel by at most %.1e on %d images%s",
         path.name,
         path.stat().length / 1e6,
-        difference,
-        len(values),
+        differences[main],
+        len(outputs[main]),
         agreement,
     )
-    if is_exact and not difference <= TOLERANCE:
-        raise Failed(
-            f"{path}: it differs from the SavedModel by {difference:.1e}, more than "
-            f"{TOLERANCE:g}; it is not kept"
-        )
+    for name, difference in differences.items():
+        tolerance = TOLERANCES.get(name, TOLERANCE)
+        if is_exact and not difference <= tolerance:
+            raise Failed(
+                f"{path}: it differs from the SavedModel by {difference:.1e} ({name}), more than "
+                f"{tolerance:g}; it is not kept"
+            )
+
+
+def _difference(values, expected):
+    """The greatest difference, relative above 1; of truth values the share that differs."""
+    if expected.dtype == bool:
+        return float(np.mean(values != expected))
+    scale = max(1.0, float(np.max(np.abs(expected))))
+    return float(np.max(np.abs(values - expected))) / scale

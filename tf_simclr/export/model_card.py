@@ -5,8 +5,9 @@ import json
 
 from tf_simclr import config
 from tf_simclr.config import Config
-from tf_simclr.export import preprocessing_code
+from tf_simclr.export import calibration_text, preprocessing_code
 from tf_simclr.runs import files as run_files
+from tf_simclr.runs.calibration import Calibration
 
 # Paths of the machine it was trained on.
 HIDDEN_FLAGS = ("model_dir", "data_dir", "checkpoint", "teacher_checkpoint")
@@ -24,6 +25,7 @@ class ModelDescription:
         step: of the training.
         metrics: content of the `result.json`, empty if nothing was evaluated.
         data: content of the `data.json`.
+        calibration: of the classifier; None: there is none.
     """
 
     settings: Config
@@ -31,6 +33,7 @@ class ModelDescription:
     step: int
     metrics: dict
     data: dict
+    calibration: Calibration | None = None
 
 
 LOADING = r"""## Loading
@@ -109,7 +112,7 @@ This model {purpose}. {_origin(description)}
   `training=True` or `trainable=True` moves the statistics of batch norm. `m.trainable_variables`
   are the encoder's, `m.head_variables` those of the heads, `m.variables` all.
 
-## Preprocessing
+{calibration_text.section(description.calibration)}## Preprocessing
 
 Images are {preprocessing_code.words(settings.preprocessing)}.
 {_sixteen_bits(settings)}

@@ -6,6 +6,8 @@ The original release is Google Research's SimCLR code for TensorFlow 2.
 import tensorflow as tf
 
 from tf_simclr.data import augment, decoding
+from tf_simclr.export import calibrated
+from tf_simclr.runs.calibration import Calibration
 
 # Images of a request that are decoded at once: with the greatest number of pixels it bounds the
 # memory.
@@ -16,7 +18,13 @@ PIXELS = tf.TensorSpec([None, None, None, 3], tf.uint8, name="images")
 IMAGE_BYTES = tf.TensorSpec([None], tf.string, name="image_bytes")
 
 
-def write(network, class_names: tuple[str, ...], path, max_pixels: int):
+def write(
+    network,
+    class_names: tuple[str, ...],
+    path,
+    max_pixels: int,
+    calibration: Calibration | None = None,
+):
     """Writes a network.
 
     Args:
@@ -24,6 +32,7 @@ def write(network, class_names: tuple[str, ...], path, max_pixels: int):
         class_names: outputs of the linear head, empty without one.
         path: directory to write into.
         max_pixels: images with more are refused before they are decoded.
+        calibration: of the classifier; None: there is none.
     """
     layers = network.exported_layers()
     variables = [v for layer in layers for v in layer.variables]
@@ -37,7 +46,13 @@ def write(network, class_names: tuple[str, ...], path, max_pixels: int):
     module.trainable_variables = [v.value for v in network.encoder.trainable_variables]
     module.head_variables = [v.value for layer in layers[1:] for v in layer.trainable_variables]
     module.regularization_losses = regularization_losses(network)
-    signatures = _Signatures(endpoints[False], network.settings, class_names, max_pixels)
+    signatures = _Signatures(
+        endpoints[False],
+        settings=network.settings,
+        class_names=class_names,
+        max_pixels=max_pixels,
+        calibration=calibration,
+    )
     tf.saved_model.save(module, str(path), signatures=signatures.functions())
 
 
@@ -93,7 +108,7 @@ def regularization_losses(network) -> list:
 class _Signatures:
     """The functions that a served model answers requests with."""
 
-    def __init__(self, endpoints, settings, class_names, max_pixels):
+    def __init__(self, endpoints, *, settings, class_names, max_pixels, calibration):
         self._endpoints = endpoints
         self._preprocessing = settings.preprocessing
         self._value_range = settings.value_range
@@ -101,6 +116,7 @@ class _Signatures:
         self._max_pixels = max_pixels
         preprocess = tf.function(self._preprocess, input_signature=[IMAGE_BYTES], autograph=False)
         self._preprocessed = preprocess.get_concrete_function()
+        self._calibrated = calibrated.concrete_function(calibration, endpoints)
 
     def functions(self):
         """{name of the signature: function}."""
@@ -140,6 +156,7 @@ class _Signatures:
             "classes": tf.gather(tf.constant(self._class_names), index),
             "scores": scores,
             "embedding": outputs["embedding"],
+            **self._calibrated(outputs["logits_sup"], outputs["embedding"]),
         }
 
     def _inference(self, images):

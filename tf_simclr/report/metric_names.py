@@ -51,6 +51,12 @@ METRICS = {  # in the order of the tables; # stands for any number, called k in 
         "how far the classifier's confidence is from its accuracy, the mean over bins of equal "
         "confidence",
     ),
+    "calibrated_calibration_error": MetricName(
+        "calibration error, calibrated",
+        PERCENT,
+        "lower",
+        "the same of the calibrated confidence, with a temperature fitted on other images",
+    ),
     "negative_log_likelihood": MetricName(
         "negative log-likelihood",
         "{:.3f}",

@@ -35,6 +35,8 @@ REPORT_VIEWS = "report_views.jpg"
 BASELINES = "baselines.json"  # results on the untrained network and raw pixels
 FEATURES = "features"  # directory of arrays of features
 FEATURES_KEY = "asked.json"  # beside the arrays: what they depend on
+CALIBRATION = "calibration.json"  # how sure the classifier may be
+CALIBRATION_ARRAYS = "calibration.npz"  # and the arrays of it
 TRANSFER = "transfer"  # directory with a run for each further data set
 TRANSFER_ROW = "transfer.json"  # in the run of a data set: its row of the table
 
@@ -53,6 +55,9 @@ MODEL_CARD = "model_card.md"  # in ASSETS
 EMBEDDINGS = "embeddings.npz"
 SEARCH_TABLE = "search.csv"  # what --mode=search has found
 SEARCH_PAGE = "search.html"
+PREDICTIONS = "predictions.csv"
+PREDICTIONS_PARTIAL = ".partial"  # suffix: the rows so far
+PREDICTIONS_STATE = ".partial.json"  # suffix: what these rows are of, and how many they are
 
 # What is written for the user to label; a number follows from the second round on.
 TO_LABEL = "to_label.csv"

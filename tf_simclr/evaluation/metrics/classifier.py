@@ -41,9 +41,8 @@ def evaluate(train, test, options):
 
     predicted = logits.argmax(1)
     confidence = np.exp(log_probabilities.max(1))
-    bins = reliability(confidence, correct)
-    yield Metric("expected_calibration_error", _calibration_error(bins, len(labels)))
-    yield Detail("reliability", bins)
+    yield Metric("expected_calibration_error", calibration_error(confidence, correct))
+    yield Detail("reliability", reliability(confidence, correct))
     if num_classes <= MAX_CONFUSION_CLASSES:
         pairs = labels * num_classes + predicted
         counts = np.bincount(pairs, minlength=num_classes * num_classes)
@@ -87,9 +86,14 @@ def reliability(confidence: np.ndarray, correct: np.ndarray) -> list[dict]:
     return bins
 
 
-def _calibration_error(bins, num_examples):
+def calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
+    """The expected calibration error; arguments as of `reliability`.
+
+    Source: Guo et al. 2017, equation 3.
+    """
+    bins = reliability(confidence, correct)
     gaps = [b["count"] * abs(b["accuracy"] - b["confidence"]) for b in bins if b["count"]]
-    return sum(gaps) / num_examples
+    return sum(gaps) / len(correct)
 
 
 def _per_class_accuracy(correct, labels, num_classes):
