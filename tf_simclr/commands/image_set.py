@@ -38,6 +38,7 @@ class Extractor:
         moved: how the run of the weights has divided the images, see `datasets.load`.
         compute: a function (source, name of the work) -> {"label", FEATURES, and LOGITS where the
             network has a linear head: array [N, ...]}.
+        batches: a function of a source that yields the same batch by batch, with "position".
     """
 
     model: Pretrained
@@ -47,6 +48,7 @@ class Extractor:
     run_directories: list[epath.Path]
     moved: dict[str, bool] | None
     compute: Callable[[Source, str], dict[str, np.ndarray]]
+    batches: Callable[[Source], Iterator[dict[str, np.ndarray]]]
 
     @property
     def splits(self) -> list[str]:
@@ -103,7 +105,7 @@ def extractor_of(path: str, flag: str, settings: Config) -> Extractor:
     def example(image, label):
         return {"image": augment.eval_image(image, *preprocessing), "label": label}
 
-    compute = features.feature_mapper(
+    batches = features.batch_mapper(
         features.layer_features(model.network, (FEATURES, LOGITS)),
         example,
         settings.eval.eval_batch_size,
@@ -117,7 +119,8 @@ def extractor_of(path: str, flag: str, settings: Config) -> Extractor:
         strategy=strategy,
         run_directories=run_directories,
         moved=saved_division(settings.data.dataset, run_directories),
-        compute=compute,
+        compute=features.collected(batches),
+        batches=batches,
     )
 
 

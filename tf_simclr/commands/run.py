@@ -123,6 +123,14 @@ def search(configs: list[Config]):
     search_images(configs[-1], alone=len(configs) == 1)
 
 
+def predict(configs: list[Config]):
+    """Predicts the classes of images with the last stage."""
+    console.start_tensorflow()
+    from tf_simclr.commands.predict import predict as predict_images
+
+    predict_images(configs[-1], alone=len(configs) == 1)
+
+
 def report(configs: list[Config]):
     """Writes the page over several runs."""
     Stages(configs).write_report()
@@ -136,5 +144,6 @@ COMMANDS = {  # by --mode
     "embed": embed,
     "select": select,
     "search": search,
+    "predict": predict,
     "report": report,
 }

@@ -74,6 +74,15 @@ class SearchConfig:
 class PredictConfig:
     """What --mode=predict writes, and when a prediction counts as unsure."""
 
+    predict_output: str = setting(
+        "",
+        "file that --mode=predict writes, .csv or .parquet (empty: predictions.csv in the run "
+        "directory); --embed_split says of which split",
+        fixed=False,
+    )
+    predict_top_k: int = setting(
+        2, "most probable classes of each image that --mode=predict writes", low=2, fixed=False
+    )
     predict_precision: float = setting(
         0.95,
         "how many of the predictions that are not unsure should be right; evaluations and "

@@ -34,6 +34,8 @@ evaluation, export.
   python run.py --mode=export --model_dir=RUN --export_formats=saved_model,tflite,onnx
   python run.py --mode=embed --model_dir=RUN --dataset=folder:PATH
       embeddings, predictions and nearest neighbors of images
+  python run.py --mode=predict --model_dir=RUN --dataset=folder:PATH
+      a table of predictions
   python run.py --mode=report --report_runs=RUN,RUN --model_dir=NEW
       one page over several runs
   python run.py --train_mode=pretrain,finetune,distill ...

@@ -30,6 +30,7 @@ MODES = {
     "embed": Mode(of_a_run=True, weights_from_elsewhere=True),
     "select": Mode(of_a_run=True, weights_from_elsewhere=True),
     "search": Mode(of_a_run=True, weights_from_elsewhere=True),
+    "predict": Mode(of_a_run=True, weights_from_elsewhere=True),
     "report": Mode(of_a_run=True),
 }
 

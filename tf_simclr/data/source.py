@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -118,6 +118,14 @@ class Source:
 
     def draw(self, count: int, seed: int) -> np.ndarray:
         """Positions, ascending, of `count` random examples, or of all if there are no more."""
+        raise NotImplementedError
+
+    def names(self) -> Iterator[str]:
+        """What the user knows the examples by, one after the other."""
+        raise NotImplementedError
+
+    def after(self, count: int) -> "Source":
+        """The source without its first `count` examples."""
         raise NotImplementedError
 
     def pick(self, index: np.ndarray) -> tf.data.Dataset:
@@ -241,6 +249,13 @@ class Indexed(Source):
     def names_of(self, index):
         ids, _ = self.example_ids()
         return [as_text(name) for name in ids[index]]
+
+    def names(self):
+        for index in range(self.num_examples):
+            yield as_text(self.example_names[index]) if self.example_names else str(index)
+
+    def after(self, count):
+        return self.take(np.arange(count, self.num_examples)) if count else self
 
     def pick(self, index):
         return self.take(index).ordered()

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from tf_simclr.data.source import UNLABELED, Indexed, Source
+from tf_simclr.data.source import UNLABELED, Indexed, Source, as_text
 
 SHUFFLE_BUFFER = 8192  # examples a stream is shuffled over; encoded, about 1 GB of ImageNet
 SEED_STRIDE = 1_000_003  # between the seeds of two epochs
@@ -137,6 +137,19 @@ class Streamed(Source):
         return (
             f"{self.name}, {self.split}, {self.num_examples} examples, {self.num_labeled} labels "
             f"of {self.class_names}"
+        )
+
+    def names(self):
+        for key in self.read(None).map(lambda key, *_: key).as_numpy_iterator():
+            yield as_text(key.decode())
+
+    def after(self, count):
+        if not count:
+            return self
+        return dataclasses.replace(
+            self,
+            read=lambda context: self.read(context).skip(count),
+            num_examples=max(self.num_examples - count, 0),
         )
 
     def pick(self, index):
