@@ -346,6 +346,14 @@ class ResNet(keras.Model):
         endpoints["final_avg_pool"] = tf.reduce_mean(x, [1, 2])  # [B, C]
         return endpoints
 
+    def build(self, shape):
+        """Nothing, as in a `Composite`."""
+
+    def build_from_config(self, config):
+        """Makes the variables of a model that Keras loads from a file."""
+        size = self._init_arguments["image_size"]
+        self(tf.zeros([1, size, size, 3]))
+
     def get_config(self):
         return self._init_arguments
 
