@@ -7,9 +7,21 @@ JSON, a line each. They run in this order, and none imports more than it needs: 
 TensorFlow comes first.
 """
 
+import contextlib
+import functools
 import io
 import json
+import pathlib
 import sys
+import tempfile
+
+
+@functools.cache
+def saved_model():
+    """The SavedModel, loaded once: it takes more than a second."""
+    import tensorflow as tf
+
+    return tf.saved_model.load(SAVED_MODEL)
 
 
 def digits(count, size):
@@ -30,7 +42,7 @@ def plain_tensorflow():
     import tensorflow as tf
 
     images, _ = digits(8, 16)
-    module = tf.saved_model.load(SAVED_MODEL)
+    module = saved_model()
     before = [v.numpy() for v in module.variables]
     outputs = module(tf.constant(images), trainable=False)
     with tf.GradientTape() as tape:
@@ -57,12 +69,14 @@ def fine_tune(keras, optimizer):
     import numpy as np
     import tensorflow_hub as hub
 
-    images, labels = digits(200, 16)
-    results = {"tensor": hub.load(SAVED_MODEL)(images[:2]).numpy().tolist()}
-    for trainable in (False, True):
+    images, labels = digits(100, 16)
+    module = hub.load(SAVED_MODEL)
+    results = {"tensor": module(images[:2]).numpy().tolist()}
+    # A layer takes what was loaded, or a path.
+    for trainable, handle in ((False, module), (True, SAVED_MODEL)):
         np.random.seed(0)
         keras.utils.set_random_seed(0)
-        layer = hub.KerasLayer(SAVED_MODEL, trainable=trainable)
+        layer = hub.KerasLayer(handle, trainable=trainable)
         normalize = keras.layers.Lambda(lambda x: x / 10)
         model = keras.Sequential(
             [keras.layers.InputLayer((16, 16, 3)), layer, normalize, keras.layers.Dense(10)]
@@ -73,7 +87,7 @@ def fine_tune(keras, optimizer):
             metrics=["accuracy"],
         )
         before = [v.numpy() for v in layer.variables]
-        model.fit(images, labels, batch_size=200, epochs=20, verbose=0, shuffle=False)
+        model.fit(images, labels, batch_size=100, epochs=20, verbose=0, shuffle=False)
         loss, accuracy = model.evaluate(images, labels, verbose=0)
         results[f"trainable_{trainable}"] = {
             "loss": loss,
@@ -97,9 +111,8 @@ def old():
     import tensorflow as tf
     import tensorflow_addons as tfa
 
-    answer = tf.saved_model.load(SAVED_MODEL).signatures["serving_default"](
-        image_bytes=tf.constant([a_file()])
-    )
+    serve = saved_model().signatures["serving_default"]
+    answer = serve(image_bytes=tf.constant([a_file()]))
     return {
         **plain_tensorflow(),
         "version": tf.__version__,
@@ -127,6 +140,34 @@ def keras3():
         "probabilities": keras.Model(inputs, answer["probabilities"])
         .predict(images, verbose=0)
         .tolist(),
+    }
+
+
+def cli():
+    """`saved_model_cli`: what it shows of a signature, and what it writes for two files."""
+    import numpy as np
+    from tensorflow.python.tools import saved_model_cli
+
+    folder = pathlib.Path(tempfile.mkdtemp())
+    np.save(folder / "files.npy", np.array([a_file(), a_file()]))
+    signature = ["--dir", SAVED_MODEL, "--tag_set=serve", "--signature_def=serving_default"]
+    files = f"--inputs=image_bytes={folder / 'files.npy'}"
+    printed, arguments = io.StringIO(), sys.argv
+    with contextlib.redirect_stdout(printed):
+        for command in (
+            ["show", *signature],
+            ["run", *signature, files, f"--outdir={folder}"],
+        ):
+            sys.argv = ["saved_model_cli", *command]
+            try:
+                saved_model_cli.main()
+            except SystemExit as end:  # how it ends
+                assert not end.code, end
+    sys.argv = arguments
+    return {
+        "printed": printed.getvalue(),
+        "embedding": np.load(folder / "embedding.npy").tolist(),
+        "classes": list(np.load(folder / "classes.npy", allow_pickle=True).shape),
     }
 
 
@@ -175,7 +216,7 @@ def mutated():
                 at = rng.randrange(4, 40)
                 content[at : at + 2] = rng.randbytes(2)
         files.append(bytes(content))
-    serve = tf.saved_model.load(SAVED_MODEL).signatures["serving_default"]
+    serve = saved_model().signatures["serving_default"]
     expected = serve(image_bytes=tf.constant([good]))["probabilities"]
     outcomes = {"answered": 0, "refused": 0, "messages": [], "wrong": 0}
     requests = [[file] for file in files] + [
@@ -210,6 +251,7 @@ if __name__ == "__main__":
                 {
                     chosen: {
                         "plain": plain_tensorflow,
+                        "cli": cli,
                         "hub": hub,
                         "old": old,
                         "keras3": keras3,
