@@ -22,6 +22,7 @@ from absl import logging as absl_logging
 
 import run
 from tests.helpers.configurations import TINY
+from tests.helpers.eager import eagerly
 from tests.helpers.processes import GROUPS
 from tf_simclr import config
 from tf_simclr.models import resnet
@@ -42,13 +43,6 @@ MUCH_MEMORY = 150 * 2**20  # bytes
 hypothesis.settings.register_profile("without_deadline", deadline=None)
 hypothesis.settings.load_profile("without_deadline")
 
-# Modules whose functions the fixture `eager` does not compile.
-UNCOMPILED = (
-    "tf_simclr.checkpoints",
-    "tf_simclr.distribute",
-    "tf_simclr.evaluation",
-    "tf_simclr.training",
-)
 LONGEST = (  # files, begun first
     "test_whole_run",
     "test_training",
@@ -89,37 +83,19 @@ def four_groups(monkeypatch):
     monkeypatch.setitem(resnet.FAMILY, 18, (resnet.FAMILY[18][0], GROUPS))
 
 
-class _Uncompiled:
-    """A function in the place of a `tf.function`."""
-
-    def __init__(self, function):
-        self._function = function
-
-    def __call__(self, *arguments):
-        return self._function(*arguments)
-
-    def get_concrete_function(self, *arguments):
-        return self
+@pytest.fixture
+def eager():
+    """The steps of the test are not compiled, see `eagerly`."""
+    with eagerly():
+        yield
 
 
 @pytest.fixture
-def eager(monkeypatch):
-    """Steps of training and evaluation are not compiled, but for XLA.
+def without_outputs(monkeypatch):
+    """A run that ends in this test exports nothing and writes no page."""
+    from tests.helpers.small_run import leave_out_outputs
 
-    A few of a small network are sooner done than traced. What every input goes through stays
-    compiled: it is traced once for all tests.
-    """
-    compiled = tf.function
-
-    def function(function_to_compile=None, **options):
-        if function_to_compile is None:
-            return lambda decorated: function(decorated, **options)
-        is_step = getattr(function_to_compile, "__module__", "").startswith(UNCOMPILED)
-        if is_step and not options.get("jit_compile"):
-            return _Uncompiled(function_to_compile)
-        return compiled(function_to_compile, **options)
-
-    monkeypatch.setattr(tf, "function", function)
+    leave_out_outputs(monkeypatch)
 
 
 @pytest.fixture

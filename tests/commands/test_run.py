@@ -15,6 +15,7 @@ from absl import flags as absl_flags
 from PIL import Image
 
 import run
+from tests.helpers.eager import eagerly
 from tests.helpers.processes import (
     DIGITS,
     HERE,
@@ -40,7 +41,7 @@ FEW = [*PLAIN, "--eval_batch_size=16", "--eval_steps=1"]  # images to evaluate o
 def trained(tmp_path_factory):
     """The directory of a run that is trained, evaluated and exported."""
     directory = tmp_path_factory.mktemp("trained") / "run"
-    with pytest.MonkeyPatch.context() as patch:
+    with eagerly(), pytest.MonkeyPatch.context() as patch:
         patch.setitem(resnet.FAMILY, 18, (resnet.FAMILY[18][0], (1,)))
         patch.setattr(absl_flags, "FLAGS", absl_flags.FlagValues())
         assert (
@@ -177,6 +178,7 @@ def test_wrong_input_in_a_process(tmp_path, arguments, said):
 # ---------------------------------------------------------------- small runs in this process
 
 
+@pytest.mark.usefixtures("eager")
 def test_folder_without_labels(tmp_path, main, images):
     images(tmp_path / "photos")
     status, stderr = main(
@@ -242,6 +244,7 @@ def finetune(trained):
     ]
 
 
+@pytest.mark.usefixtures("eager")
 def test_evaluation_of_a_checkpoint(trained, tmp_path, main):
     """In a run directory of its own: the metrics of the run that the checkpoint is from."""
     status, stderr = main(
@@ -323,6 +326,7 @@ def test_what_can_not_be_exported_or_embedded(trained, tmp_path, main, arguments
     assert snapshot(trained) == before and not (tmp_path / "new").exists()
 
 
+@pytest.mark.usefixtures("eager", "without_outputs")
 @pytest.mark.parametrize(("augmented", "mode"), [(True, "train"), (False, "train_then_eval")])
 def test_linear_evaluation_leaves_the_encoder_alone(trained, tmp_path, main, augmented, mode):
     status, stderr = main(
@@ -371,6 +375,7 @@ def test_checkpoint_of_another_network(trained, tmp_path, main, monkeypatch, arg
     assert snapshot(trained) == before
 
 
+@pytest.mark.usefixtures("eager")
 def test_corrected_checkpoint_is_accepted_in_the_same_directory(trained, tmp_path, main):
     typo = [
         *finetune(trained),

@@ -11,11 +11,12 @@ from PIL import Image
 
 import run
 import tf_simclr
+from tests.helpers.eager import eagerly
 from tests.helpers.processes import HERE, the_message
 from tf_simclr.data import augment
 from tf_simclr.models import resnet
 
-pytestmark = pytest.mark.usefixtures("shallow")
+pytestmark = pytest.mark.usefixtures("shallow", "eager")
 SIZE = 40
 NETWORK = [
     f"--image_size={SIZE}",
@@ -67,7 +68,7 @@ def finished(photos, tmp_path_factory):
     """A run that is padded in evaluation, which is what nothing does by itself."""
     run_directory = tmp_path_factory.mktemp("finished") / "run"
     arguments = [*data(photos), *TRAINING, "--eval_crop=pad", f"--model_dir={run_directory}"]
-    with pytest.MonkeyPatch.context() as patch:
+    with eagerly(), pytest.MonkeyPatch.context() as patch:
         patch.setitem(resnet.FAMILY, 18, (resnet.FAMILY[18][0], (1,)))
         patch.setattr(absl_flags, "FLAGS", absl_flags.FlagValues())
         assert run.main(["run.py", *arguments]) == 0
@@ -131,6 +132,7 @@ def test_a_run_that_is_older_than_the_flags(old, photos, main):
         np.testing.assert_allclose(model.embed(pixels[None])[0], embedded, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.usefixtures("without_outputs")
 def test_other_data_and_other_classes(trained, others, tmp_path, main):
     """At the run's size, and without the head for other classes."""
     status, stderr = main(

@@ -226,7 +226,7 @@ def test_held_out_images_that_vanish(make_experiment, eager, shallow, monkeypatc
 
 
 def test_images_that_vanish_before_the_evaluation(
-    main, by_path, eager, shallow, monkeypatch, tmp_path
+    main, by_path, eager, shallow, without_outputs, monkeypatch, tmp_path
 ):
     """One line; the same command ends with those that are there."""
     removed, _ = LOST

@@ -1,6 +1,5 @@
 """A training without a run directory."""
 
-import contextlib
 import itertools
 import random
 
@@ -67,16 +66,6 @@ class Training:
             history.append(self.step(batch))
             after(number)
         return history
-
-
-@contextlib.contextmanager
-def eagerly():
-    """Inside, no function is compiled; see the fixture `eager`."""
-    tf.config.run_functions_eagerly(True)
-    try:
-        yield
-    finally:
-        tf.config.run_functions_eagerly(False)
 
 
 def linear_teacher(size):

@@ -9,7 +9,6 @@ import pytest
 from tests.helpers.configurations import TINY, parse_command_line
 from tests.helpers.processes import HERE, newest, snapshot, the_message
 from tf_simclr import config
-from tf_simclr.commands import evaluate
 from tf_simclr.commands.stages import Stages
 from tf_simclr.config.length import Length, training_length
 from tf_simclr.errors import UserError
@@ -43,9 +42,8 @@ def stages(*arguments):
     return Stages(configs)
 
 
-@pytest.mark.usefixtures("shallow", "eager")
-def test_finished_stages_of_a_chain_are_trained_further(tmp_path, main, monkeypatch):
-    monkeypatch.setattr(evaluate, "export_weights", lambda experiment, measurement: None)
+@pytest.mark.usefixtures("shallow", "eager", "without_outputs")
+def test_finished_stages_of_a_chain_are_trained_further(tmp_path, main):
     directory = tmp_path / "run"
     command = (*CHAIN, f"--model_dir={directory}")
     status, stderr = main(*command, "--mode=train_then_eval", "--train_steps=2")

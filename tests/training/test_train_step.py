@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.helpers.eager import eagerly
 from tests.helpers.training import (
     Training,
     assert_replicas_agree,
-    eagerly,
     split_batch,
     values_of,
 )
@@ -169,10 +169,10 @@ def test_steps_in_a_loop(settings, two_replicas, replicas):
 
 def test_xla_gives_the_same(settings):
     flags = {**SGD, "proj_head_mode": "linear"}  # XLA takes long for each layer
-    expected = Training(settings(**flags, jit_compile="auto"))
-    compiled = Training(settings(**flags, jit_compile="true"))
     with eagerly():
-        expected_history = expected.run(2)
+        expected = Training(settings(**flags, jit_compile="auto"))
+    compiled = Training(settings(**flags, jit_compile="true"))
+    expected_history = expected.run(2)
     for metrics, expected_metrics in zip(compiled.run(2), expected_history, strict=True):
         assert metrics == pytest.approx(expected_metrics, rel=1e-3, abs=1e-4)
     assert_same_weights(compiled, expected, atol=1e-3)

@@ -9,12 +9,12 @@ import pytest
 import tensorflow as tf
 
 from tests.helpers.configurations import TINY
+from tests.helpers.eager import eagerly
 from tests.helpers.training import (
     EACH,
     WITH_STATE,
     Training,
     assert_replicas_agree,
-    eagerly,
     split_batch,
     values_of,
 )
@@ -50,6 +50,8 @@ TRAINED_ALIKE = [
     {**WITH_STATE[0], "learning_rate": 0.01},
     *WITH_STATE[1:],
 ]
+
+
 BATCHES = {}  # of `same_batches`
 
 

@@ -66,7 +66,7 @@ def directories(tmp_path_factory):
     return directories
 
 
-@pytest.mark.usefixtures("shallow", "eager")
+@pytest.mark.usefixtures("shallow", "eager", "without_outputs")
 def test_two_workers_equal_one_process(directories, tmp_path, main):
     """Weights and metrics are those of one process; only the chief writes."""
     chief, other = directories
