@@ -5,6 +5,7 @@ import os
 # XLA compiles sooner what runs a few times. Before TensorFlow is imported, as all that it reads.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
+from tests.helpers import garbage  # isort: skip
 import tf_simclr  # noqa: F401  isort: skip  sets the environment before TensorFlow is imported
 
 import gc
@@ -35,8 +36,7 @@ tf.config.set_logical_device_configuration(
 # Processes that tests start, such as those of `python run.py`, have it on.
 tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
-# Tracing makes many objects that live on, and each collection looks at all of them.
-gc.set_threshold(50_000, 20, 1000)
+garbage.collect_rarely()
 MUCH_MEMORY = 150 * 2**20  # bytes
 
 # A busy machine takes longer for an example than Hypothesis allows by itself.

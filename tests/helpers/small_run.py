@@ -1,5 +1,7 @@
 """`run.py` with a ResNet-18 of few blocks, in a process that is forked with all imported."""
 
+from tests.helpers import garbage  # isort: skip
+
 import os
 import sys
 import types
@@ -12,6 +14,8 @@ import run
 from tf_simclr import report
 from tf_simclr.commands import evaluate, plan  # noqa: F401
 from tf_simclr.models import resnet
+
+garbage.collect_rarely()
 
 
 def main(arguments, environment, stderr, blocks, outputs):
