@@ -41,11 +41,15 @@ VARIANTS = [
 ]
 
 
+def make_shallow(patch):
+    for depth, blocks in ((18, (1,)), (50, (1, 1))):
+        patch.setitem(FAMILY, depth, (FAMILY[depth][0], blocks))
+
+
 @pytest.fixture(autouse=True)
 def _shallow(monkeypatch):
     """One block in all; in ResNet-50 a second one with a stride, where variants differ."""
-    for depth, blocks in ((18, (1,)), (50, (1, 1))):
-        monkeypatch.setitem(FAMILY, depth, (FAMILY[depth][0], blocks))
+    make_shallow(monkeypatch)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -143,18 +147,35 @@ def digits(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory):
-    """(network with a weight decay of 0.1, folder of its export)."""
+    """(network with a weight decay of 0.1, its export, folder of it)."""
     folder = tmp_path_factory.mktemp("plain")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(FAMILY, 18, (FAMILY[18][0], (1,)))
+        make_shallow(patch)
         network = network_of(**PLAIN, weight_decay=0.1)
-        export_of(network, folder)
-    return network, folder
+        module = export_of(network, folder)
+    return network, module, folder
 
 
-def loaded(folder):
-    """The SavedModel of an export, with variables of its own."""
-    return tf.saved_model.load(str(folder / "saved_model" / "3"))
+@pytest.fixture(scope="module")
+def variant(request, tmp_path_factory):
+    """(network, its export, folder of it), with other formats where there are gates.
+
+    Without gates it is the same operations as in `digits`.
+    """
+    flags = request.param
+    others = ("tflite", "onnx") if "se_ratio" in flags else ()
+    folder = tmp_path_factory.mktemp("variant")
+    with pytest.MonkeyPatch.context() as patch:
+        make_shallow(patch)
+        network = network_of(**flags)
+        images = images_for(network)
+        module = export_of(network, folder, images=images, export_formats=("saved_model", *others))
+    return network, module, folder
+
+
+def images_for(network):
+    size = network.settings.data.image_size
+    return np.random.default_rng(0).random((3, size, size, 3)).astype(np.float32)
 
 
 def file_of(image, kind="PNG", **options):
@@ -170,19 +191,10 @@ def assert_close(actual, expected, tolerance):
     )
 
 
-@pytest.mark.parametrize("flags", VARIANTS, ids=str)
-def test_all_faces_and_formats_equal_the_network(flags, tmp_path, rng):
-    network = network_of(**flags)
-    images = rng.random((3, flags["image_size"], flags["image_size"], 3)).astype(np.float32)
-    gates = (
-        "se_ratio" in flags or "sk_ratio" in flags
-    )  # without them it is the same operations as in `digits`
-    module = export_of(
-        network,
-        tmp_path,
-        images=images,
-        export_formats=("saved_model", *(("tflite", "onnx") if gates else ())),
-    )
+@pytest.mark.parametrize("variant", VARIANTS, ids=str, indirect=True)
+def test_all_faces_and_formats_equal_the_network(variant):
+    network, module, folder = variant
+    images = images_for(network)
     expected = network(images)
     reference, hub = module(images, trainable=False), module(images, return_endpoints=True)
     assert set(reference) == set(hub) == {*expected, "embedding", "probabilities"}
@@ -199,21 +211,23 @@ def test_all_faces_and_formats_equal_the_network(flags, tmp_path, rng):
         "probabilities": probabilities,
     }.items():
         assert_close(answer[name], value, 1e-5)
+    if not network.settings.model.se_ratio:
+        return
     for run, path in (
-        ()
-        if not gates
-        else ((formats.run_tflite, "tflite/3/{}.tflite"), (formats.run_onnx, "onnx/3/{}.onnx"))
+        (formats.run_tflite, "tflite/3/{}.tflite"),
+        (formats.run_onnx, "onnx/3/{}.onnx"),
     ):
-        (embedding,) = run(tmp_path / path.format("embedding"), images)
+        (embedding,) = run(folder / path.format("embedding"), images)
         assert_close(embedding, expected["final_avg_pool"], 1e-4)
-        (classified,) = run(tmp_path / path.format("classifier"), images)
+        (classified,) = run(folder / path.format("classifier"), images)
         assert_close(classified, probabilities, 1e-4)
 
 
 def test_training_mode(plain, rng):
     """Batch norm moves only when it is asked to, and every variable can be trained."""
-    network, folder = plain
-    module = loaded(folder)
+    network, _, folder = plain
+    # With variables of its own, which change.
+    module = tf.saved_model.load(str(folder / "saved_model" / "3"))
     assert len(module.variables) == len(network.variables)
     assert len(module.trainable_variables) + len(module.head_variables) == len(
         network.trainable_variables
@@ -246,23 +260,20 @@ def test_training_mode(plain, rng):
 
 
 def test_regularization_losses(plain):
-    network, folder = plain
+    network, module, _ = plain
     kernels = [v.numpy() for v in network.encoder.trainable_variables if v.path.endswith("kernel")]
     penalty = 0.1 * sum((kernel**2).sum() / 2 for kernel in kernels)
-    module = loaded(folder)  # it holds the variables
     losses = [float(loss()) for loss in module.regularization_losses]
     assert losses == [pytest.approx(penalty, rel=1e-4)]
     without_decay = network_of(**PLAIN, weight_decay=0.0)
     assert saved_model.regularization_losses(without_decay) == []
 
 
-@pytest.mark.parametrize("size", [16, 40])
-def test_preprocessing_is_that_of_the_evaluation(plain, tmp_path, size, rng):
+@pytest.mark.parametrize("variant", [VARIANTS[0], VARIANTS[2]], ids=str, indirect=True)
+def test_preprocessing_is_that_of_the_evaluation(variant, rng):
     """Bit for bit, in every format, of any size."""
-    if size == PLAIN["image_size"]:
-        module = loaded(plain[1])
-    else:
-        module = export_of(network_of(**PLAIN | {"image_size": size}), tmp_path)
+    network, module, _ = variant
+    size = network.settings.data.image_size
     color = [
         rng.integers(0, 256, (h, w, 3), dtype=np.uint8)
         for h, w in ((8, 8), (size, size), (61, 33), (1, 90))
@@ -612,19 +623,15 @@ def test_a_converter_that_fails(plain, tmp_path, monkeypatch):
     failing = formats.Format(files={".onnx": formats.FileKind(fail, None)})
     monkeypatch.setattr(formats, "_output_function", lambda *arguments: None)
     monkeypatch.setitem(formats.FORMATS, "onnx", failing)
-    _, folder = plain
+    network, _, _ = plain
     with pytest.raises(
         Failed,
         match=r"classifier.onnx: the network can't be converted to onnx \(too large\); "
         "the SavedModel is written",
     ):
-        formats.write(
-            "onnx",
-            None,
-            folder / "saved_model" / "3",
-            np.zeros((1, 16, 16, 3), np.float32),
-            tmp_path,
-        )
+        images = np.zeros((1, 16, 16, 3), np.float32)
+        expected = {name: value.numpy() for name, value in network.predictions(images).items()}
+        formats.write("onnx", network, images, expected, tmp_path)
 
 
 def test_a_converter_that_is_missing(monkeypatch, settings):

@@ -65,9 +65,11 @@ def export(
         images = make_images()
     else:
         images = sample_images(*description.settings.preprocessing)
+    # Once for all formats: loading it takes seconds.
+    expected = formats.saved_model_outputs(path, images)
     for name in others:
         write = functools.partial(
-            formats.write, name, network, path, images, calibration=calibration
+            formats.write, name, network, images, expected, calibration=calibration
         )
         _replace(directory / name, step, keep, write)
 

@@ -148,11 +148,18 @@ def require(names: tuple[str, ...]):
             )
 
 
+def saved_model_outputs(path, images: np.ndarray) -> dict[str, np.ndarray]:
+    """The outputs of a SavedModel for images float32 [N, S, S, 3], by name."""
+    signature = tf.saved_model.load(str(path)).signatures["images"]
+    outputs = signature(images=tf.constant(images))
+    return {name: value.numpy() for name, value in outputs.items()}
+
+
 def write(
     name: str,
     network,
-    saved_model,
     images: np.ndarray,
+    answer: dict[str, np.ndarray],
     directory,
     *,
     calibration: Calibration | None = None,
@@ -162,18 +169,16 @@ def write(
     Args:
         name: a key of `FORMATS`.
         network: `models.network.Network`, float32.
-        saved_model: path of the same network as a SavedModel.
         images: float32 [N, S, S, 3], to compare on.
+        answer: of the same network as a SavedModel, see `saved_model_outputs`.
         directory: `epath.Path` to write into.
         calibration: of the classifier; None: there is none.
 
     Raises:
         Failed: the network can't be converted, or the file gives other outputs.
     """
-    signature = tf.saved_model.load(str(saved_model)).signatures["images"]
-    answer = signature(images=tf.constant(images))
     for stem, names in OUTPUTS.items():
-        expected = {output: answer[output].numpy() for output in names if output in answer}
+        expected = {output: answer[output] for output in names if output in answer}
         if not expected:
             continue
         for ending, kind in FORMATS[name].files.items():
