@@ -22,6 +22,7 @@ WITH_STATE = [  # objectives whose training has a state besides the weights and 
     {"pretext": "context_encoder", "adversarial_weight": 0.1},
     {"pretext": "exemplar", "sampled_classes": 20},
 ]
+BATCHES = {}  # of `same_batches`
 
 
 class Training:
@@ -66,6 +67,17 @@ class Training:
             history.append(self.step(batch))
             after(number)
         return history
+
+
+def same_batches(training, count):
+    """The first batches, which all trainings with the same examples share."""
+    options = training.settings
+    parts = tuple((part.source.num_examples, part.batch_size) for part in training.batch_parts)
+    example = type(training.objective).example
+    key = (example, options.data, options.augment, options.pretext, parts)
+    if len(BATCHES.get(key, [])) < count:
+        BATCHES[key] = list(itertools.islice(training.batches(), count))
+    return BATCHES[key][:count]
 
 
 def linear_teacher(size):

@@ -15,6 +15,7 @@ from tests.helpers.training import (
     WITH_STATE,
     Training,
     assert_replicas_agree,
+    same_batches,
     split_batch,
     values_of,
 )
@@ -52,9 +53,6 @@ TRAINED_ALIKE = [
 ]
 
 
-BATCHES = {}  # of `same_batches`
-
-
 @pytest.fixture(autouse=True)
 def _shallow(monkeypatch):
     """One block in all: less to trace, and nothing here depends on the depth."""
@@ -73,15 +71,6 @@ def name_of(values):
 @functools.cache
 def eight_images():
     return datasets.load(config.build(TINY).data, "train").take(np.arange(8))
-
-
-def same_batches(training, count):
-    """The first batches, which all trainings with the same examples share."""
-    options = training.settings
-    key = (type(training.objective).example, options.data, options.augment, options.pretext)
-    if len(BATCHES.get(key, [])) < count:
-        BATCHES[key] = list(itertools.islice(training.batches(), count))
-    return BATCHES[key][:count]
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=name_of)
