@@ -408,7 +408,8 @@ def test_other_calibrated_outputs_are_refused(digits, monkeypatch, tmp_path):
     network, _, folder, images, _ = digits
     saved = run_calibration.read(epath.Path(folder / "saved_model" / "3" / "assets"))
     other = dataclasses.replace(saved, temperature=2 * saved.temperature)
-    arguments = ("tflite", network, folder / "saved_model" / "3", images[:8], epath.Path(tmp_path))
+    answer = formats.saved_model_outputs(folder / "saved_model" / "3", images[:8])
+    arguments = ("tflite", network, images[:8], answer, epath.Path(tmp_path))
     with pytest.raises(Failed, match="differs from the SavedModel by"):
         formats.write(*arguments, calibration=other)
 

@@ -1,6 +1,8 @@
 """Carries out what --mode asks for. TensorFlow is imported only where it is needed."""
 
 import functools
+import importlib
+from collections.abc import Callable
 
 from absl import logging
 
@@ -99,36 +101,20 @@ def export(configs: list[Config]):
         export_run(settings, alone=len(configs) == 1)
 
 
-def embed(configs: list[Config]):
-    """Embeds images with the last stage."""
-    console.start_tensorflow()
-    from tf_simclr.commands.embed import embed as embed_images
+def use_last_stage(command: str) -> Callable[[list[Config]], None]:
+    """A command that applies the weights of the last stage to images.
 
-    embed_images(configs[-1], alone=len(configs) == 1)
+    Args:
+        command: the name of a file of this folder, and of the function in it.
+    """
 
+    def use(configs):
+        console.start_tensorflow()
+        module = importlib.import_module(f"tf_simclr.commands.{command}")
+        function = getattr(module, command)
+        function(configs[-1], alone=len(configs) == 1)
 
-def select(configs: list[Config]):
-    """Chooses images to label with the last stage."""
-    console.start_tensorflow()
-    from tf_simclr.commands.select import select as select_images
-
-    select_images(configs[-1], alone=len(configs) == 1)
-
-
-def search(configs: list[Config]):
-    """Finds the images that are most like some, with the last stage."""
-    console.start_tensorflow()
-    from tf_simclr.commands.search import search as search_images
-
-    search_images(configs[-1], alone=len(configs) == 1)
-
-
-def predict(configs: list[Config]):
-    """Predicts the classes of images with the last stage."""
-    console.start_tensorflow()
-    from tf_simclr.commands.predict import predict as predict_images
-
-    predict_images(configs[-1], alone=len(configs) == 1)
+    return use
 
 
 def report(configs: list[Config]):
@@ -141,9 +127,9 @@ COMMANDS = {  # by --mode
     "eval": run_stages,
     "train_then_eval": run_stages,
     "export": export,
-    "embed": embed,
-    "select": select,
-    "search": search,
-    "predict": predict,
+    "embed": use_last_stage("embed"),
+    "select": use_last_stage("select"),
+    "search": use_last_stage("search"),
+    "predict": use_last_stage("predict"),
     "report": report,
 }
