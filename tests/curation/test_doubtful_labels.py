@@ -8,7 +8,7 @@ from tf_simclr.curation import doubtful_labels, neighbors
 
 def two_clusters(rng, count=60):
     labels = np.arange(count) % 2
-    features = 6 * np.eye(4)[labels] + rng.normal(size=(count, 4))
+    features = 12 * np.eye(4)[labels] + rng.normal(size=(count, 4))
     return features, labels
 
 

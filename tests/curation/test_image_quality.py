@@ -20,7 +20,7 @@ def blurred(image):
 
 BAD = {
     "dark": lambda image: image // 8,
-    "bright": lambda image: 235 + image // 13,
+    "bright": lambda image: 232 + image // 11,
     "blank": lambda image: np.full_like(image, 130),
     "blurry": blurred,
     "odd_size": lambda image: np.tile(image, (5, 5, 1)),

@@ -162,15 +162,15 @@ def test_features_that_are_not_finite():
 
 def test_neighbors_in_cells_are_the_exact_ones(rng, monkeypatch):
     """Of copies always, of images in groups nearly always."""
-    centers = 4 * rng.normal(size=(30, 16))
-    features = centers[rng.integers(30, size=900)] + rng.normal(size=(900, 16))
-    features[600:] = features[:300] + 0.01 * rng.normal(size=(300, 16))
+    centers = 4 * rng.normal(size=(20, 16))
+    features = centers[rng.integers(20, size=600)] + rng.normal(size=(600, 16))
+    features[400:] = features[:200] + 0.01 * rng.normal(size=(200, 16))
     unit = normalize(features).astype(np.float32)
     cosine, exact = neighbors.nearest_others(unit, 5)
     slow = unit @ unit.T
     np.fill_diagonal(slow, -2)
     np.testing.assert_allclose(cosine, np.sort(slow, 1)[:, :-6:-1], atol=1e-5)
-    monkeypatch.setattr(neighbors, "MAX_EXACT", 500)
+    monkeypatch.setattr(neighbors, "MAX_EXACT", 300)
     _, in_cells = neighbors.nearest_others(unit, 5)
     assert np.mean(in_cells[:, 0] == exact[:, 0]) > 0.995
     assert np.mean(in_cells == exact) > 0.95

@@ -131,5 +131,6 @@ COMMANDS = {  # by --mode
     "select": use_last_stage("select"),
     "search": use_last_stage("search"),
     "predict": use_last_stage("predict"),
+    "inspect": use_last_stage("inspect"),
     "report": report,
 }

@@ -11,7 +11,9 @@ class EmbedConfig:
     """What --mode=embed writes."""
 
     embed_split: str = setting(
-        "", "split that is embedded or predicted (empty: all of them)", fixed=False
+        "",
+        "split that is embedded, predicted or inspected (empty: all of them)",
+        fixed=False,
     )
     embed_output: str = setting(
         "",
@@ -89,5 +91,16 @@ class PredictConfig:
         "--mode=predict look for the threshold on held-out labels",
         low=0.5,
         high=0.999,
+        fixed=False,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class InspectConfig:
+    """What --mode=inspect writes."""
+
+    inspect_output: str = setting(
+        "",
+        "table of what is wrong with the images, .csv (empty: issues.csv in the run directory)",
         fixed=False,
     )

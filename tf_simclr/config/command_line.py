@@ -36,6 +36,8 @@ evaluation, export.
       embeddings, predictions and nearest neighbors of images
   python run.py --mode=predict --model_dir=RUN --dataset=folder:PATH
       a table of predictions
+  python run.py --mode=inspect --model_dir=RUN --dataset=folder:PATH
+      what is wrong with images: copies, leaks, outliers, doubtful labels
   python run.py --mode=report --report_runs=RUN,RUN --model_dir=NEW
       one page over several runs
   python run.py --train_mode=pretrain,finetune,distill ...

@@ -6,6 +6,7 @@ from tf_simclr.config import automatic, rules, values
 from tf_simclr.config.aliases import flag_hint
 from tf_simclr.config.application_sections import (
     EmbedConfig,
+    InspectConfig,
     PredictConfig,
     SearchConfig,
     SelectConfig,
@@ -53,6 +54,7 @@ class Config:
     select: SelectConfig = SelectConfig()
     search: SearchConfig = SearchConfig()
     predict: PredictConfig = PredictConfig()
+    inspect: InspectConfig = InspectConfig()
     report: ReportConfig = ReportConfig()
     hardware: HardwareConfig = HardwareConfig()
 

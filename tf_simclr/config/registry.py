@@ -31,6 +31,7 @@ MODES = {
     "select": Mode(of_a_run=True, weights_from_elsewhere=True),
     "search": Mode(of_a_run=True, weights_from_elsewhere=True),
     "predict": Mode(of_a_run=True, weights_from_elsewhere=True),
+    "inspect": Mode(of_a_run=True, weights_from_elsewhere=True),
     "report": Mode(of_a_run=True),
 }
 

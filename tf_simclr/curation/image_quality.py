@@ -13,6 +13,7 @@ MEASURED_SIDE = 256  # pixels at most; sharpness is of the image made so small
 DARK = 0.2  # the brightest hundredth of the pixels begins below this; 1 is white
 BRIGHT = 0.9  # the darkest hundredth of the pixels ends above this
 BLANK = 0.01  # the standard deviation of the gray values is below this
+LEAST_SIDE = 24  # pixels; smaller images have no sharpness
 SIZE_FACTOR = 4  # a side that is so much longer or shorter than usual
 SHAPE_FACTOR = 2  # an aspect ratio that is so much wider or taller than usual
 MEASURES = ("height", "width", "lowest", "highest", "contrast", "sharpness")
@@ -52,10 +53,11 @@ def _blank(measures):
 
 
 def _blurry(measures):
-    """Much less sharp than the others; blank images are none of them."""
+    """Much less sharp than the others; blank and tiny images are none of them."""
     sharpness = np.maximum(measures["sharpness"], 1e-6)
     score = -robust_scores(np.log(sharpness))
-    return score, (score > THRESHOLD) & (measures["contrast"] >= BLANK)
+    has_details = np.minimum(measures["height"], measures["width"]) >= LEAST_SIDE
+    return score, (score > THRESHOLD) & has_details & (measures["contrast"] >= BLANK)
 
 
 def _odd_size(measures):

@@ -38,6 +38,17 @@ class Pairs:
     def __len__(self):
         return len(self.similarity)
 
+    def as_tuples(self) -> list[tuple[int, int, float]]:
+        """[(first, second, similarity)]."""
+        columns = self.first, self.second, self.similarity
+        return list(zip(*(column.tolist() for column in columns)))
+
+
+def no_pairs() -> Pairs:
+    """No near-copy at all."""
+    nobody = np.zeros(0, np.int64)
+    return Pairs(nobody, nobody, np.zeros(0, np.float32))
+
 
 def find(features: np.ndarray, thumbnails_of: ThumbnailsOf) -> Pairs:
     """The near-copies among some images, exact copies included.
@@ -55,7 +66,7 @@ def find(features: np.ndarray, thumbnails_of: ThumbnailsOf) -> Pairs:
     """
     unit = neighbors.unit_features(features)
     if len(unit) < 2:
-        return _no_pairs()
+        return no_pairs()
     _, candidates = neighbors.nearest_others(unit, NUM_CANDIDATES)
     pairs = _as_pairs(candidates)
     ordered = np.unique(np.sort(pairs, 1), axis=0)
@@ -85,7 +96,7 @@ def copies_of(
     unit, unit_queries = map(neighbors.unit_features, (features, queries))
     count = min(NUM_CANDIDATES, len(unit))
     if not count or not len(unit_queries):
-        return _no_pairs()
+        return no_pairs()
     _, candidates = neighbors.nearest(unit, unit_queries, count)
     return _verified(_as_pairs(candidates), query_thumbnails_of, thumbnails_of)
 
@@ -110,11 +121,6 @@ def group(num_images: int, pairs: Pairs) -> list[np.ndarray]:
     starts = np.flatnonzero(np.diff(component[order])) + 1
     groups = [members for members in np.split(order, starts) if len(members) > 1]
     return sorted(groups, key=len, reverse=True)
-
-
-def _no_pairs():
-    nobody = np.zeros(0, np.int64)
-    return Pairs(nobody, nobody, np.zeros(0, np.float32))
 
 
 def _as_pairs(candidates):

@@ -1,5 +1,7 @@
 """Results -> Markdown tables."""
 
+from collections.abc import Sequence
+
 from tf_simclr.config.registry import ENCODER_LAYERS
 from tf_simclr.config.splits import overlap
 from tf_simclr.report.metric_names import (
@@ -46,7 +48,7 @@ def results_table(document: dict) -> str:
         cells = [
             (metric(name).label, *(_cell(name, column) for column in columns)) for name in names
         ]
-        blocks.append(_table(header, cells, [TEXT_RULE] + [NUMBER_RULE] * len(columns)))
+        blocks.append(table(header, cells, [TEXT_RULE] + [NUMBER_RULE] * len(columns)))
     if len(evaluated_layers(document)) > 1:
         blocks.append(_layers_table(document))
     blocks += _left_out(document)
@@ -62,7 +64,7 @@ def _layers_table(document):
     cells = []
     for layer, column in columns.items():
         cells.append((layer, *(_cell(name, column) for name in names)))
-    return _table(header, cells, [TEXT_RULE] + [NUMBER_RULE] * len(names))
+    return table(header, cells, [TEXT_RULE] + [NUMBER_RULE] * len(names))
 
 
 def _left_out(document):
@@ -105,7 +107,7 @@ def stages_table(results: dict[str, dict]) -> str:
         minutes = f"{result['train_minutes']:.1f}"
         labels = " ".join(filter(None, (str(result["labels"]), result.get("labels_chosen"))))
         cells.append((stage, labels, *task, *values, parameters, minutes))
-    return _table(header, cells, [TEXT_RULE] * len(header))
+    return table(header, cells, [TEXT_RULE] * len(header))
 
 
 def _task_cells(result, prefix):
@@ -117,7 +119,14 @@ def _task_cells(result, prefix):
     return [accuracy, f"{loss:.3f} ({chance:.3f})"]
 
 
-def _table(header, rows_of_cells, rules):
+def table(header: Sequence[str], rows_of_cells: Sequence[Sequence], rules: Sequence[str]) -> str:
+    """A Markdown table.
+
+    Args:
+        header: of the columns.
+        rows_of_cells: what the cells say.
+        rules: TEXT_RULE or NUMBER_RULE for each column.
+    """
     lines = [_line(header), "|" + "".join(rules)]
     lines += [_line(cells) for cells in rows_of_cells]
     return "\n".join(lines)

@@ -1,6 +1,15 @@
 """Runs -> one HTML file that needs no other and makes no request."""
 
-from tf_simclr.report import charts, gallery, headline, metric_names, page_tables, svg, templates
+from tf_simclr.report import (
+    charts,
+    gallery,
+    headline,
+    inspection,
+    metric_names,
+    page_tables,
+    svg,
+    templates,
+)
 from tf_simclr.report import runs as runs_lib
 from tf_simclr.report.runs import Run
 
@@ -15,6 +24,7 @@ SECTIONS = {
     "neighbors": "Nearest neighbors",
     "classifier": "Classifier",
     "views": "What the training sees",
+    "images": "Images",
     "transfer": "Transfer",
     "repeat": "Configuration",
 }
@@ -96,5 +106,6 @@ def _gallery(run, number):
         "legend": gallery.legend(run),
         "neighbors": gallery.neighbors(run),
         "views": gallery.views(run),
+        "images": run.inspection and inspection.view(run.inspection),
         "classifier": classifier if any(classifier.values()) else None,
     }

@@ -7,7 +7,7 @@ from etils import epath
 
 from tf_simclr.config.splits import overlap
 from tf_simclr.errors import UserError
-from tf_simclr.report import schema, training_curves
+from tf_simclr.report import inspection, schema, training_curves
 from tf_simclr.report.metric_names import CLASSIFIER, MISSING
 from tf_simclr.report.templates import data_uri
 
@@ -55,6 +55,7 @@ class Run:
         curves: {tag: `Curve`} of the training.
         images: thumbnails of test images; None where the file is missing.
         views: augmented views; None where the file is missing.
+        inspection: its inspection.json; None where its images were not inspected.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Run:
     curves: dict
     images: Sheet | None
     views: Sheet | None
+    inspection: dict | None
 
     def get(self, key: str):
         """What results.json has under `key`, None if nothing."""
@@ -119,6 +121,7 @@ def read(directories: list) -> list[Run]:
                 curves=training_curves.read(path),
                 images=_read_images(path, document.get("images")),
                 views=_read_views(path, document.get("views")),
+                inspection=inspection.read(path),
             )
         )
     return runs

@@ -124,15 +124,21 @@ def read(directory) -> dict:
             f"{path}: its version is {version}, this program reads {VERSION}; use the tf_simclr "
             f"that wrote it, or {AGAIN}"
         )
-    problem = next(_problems(document, KINDS, ""), None)
+    problem = next(problems(document, KINDS), None)
     problem = problem or next(_inconsistencies(document), None)
     if problem:
         raise UserError(f"{path}: damaged: {problem}; {AGAIN}")
     return document
 
 
-def _problems(value, kind, path):
-    """Yields what is wrong with `value`, in words; nothing if it is of its kind."""
+def problems(value, kind, path: str = ""):
+    """Yields what is wrong with `value`, in words; nothing if it is of its kind.
+
+    Args:
+        value: of a JSON file.
+        kind: as the values of KINDS.
+        path: where the value is in the file.
+    """
     if not _is_of_kind(value, kind):
         yield f"{path} is {str(value)[:40]!r}, not {_in_words(kind)}"
     elif isinstance(kind, list):
@@ -141,7 +147,7 @@ def _problems(value, kind, path):
             # Items of a single type are the common case: the confusions of 1,000 classes are a
             # million numbers.
             if type(item) is not inner:
-                yield from _problems(item, inner, f"{path}[{number}]")
+                yield from problems(item, inner, f"{path}[{number}]")
     elif isinstance(kind, dict):
         for key, inner in kind.items():
             yield from _problems_of_key(value, key, inner, path)
@@ -152,7 +158,7 @@ def _problems_of_key(value, key, inner, path):
     for name in names:
         inner_path = f"{path}.{name}".lstrip(".")
         if name in value:
-            yield from _problems(value[name], inner, inner_path)
+            yield from problems(value[name], inner, inner_path)
         elif not key.endswith("?"):
             yield f"{inner_path} is missing"
 

@@ -59,6 +59,11 @@ PREDICTIONS = "predictions.csv"
 PREDICTIONS_PARTIAL = ".partial"  # suffix: the rows so far
 PREDICTIONS_STATE = ".partial.json"  # suffix: what these rows are of, and how many they are
 
+# What an inspection writes.
+ISSUES = "issues.csv"  # what is wrong with the images
+INSPECTION = "inspection.json"  # the same in numbers and examples, for the report
+INSPECTION_PAGE = "inspection.html"  # where there is no report
+
 # What is written for the user to label; a number follows from the second round on.
 TO_LABEL = "to_label.csv"
 LABEL_PAGE = "label.html"

@@ -3,7 +3,15 @@
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
-from tf_simclr.evaluation.metrics.base import Detail, Metric, NotPossible, draw, normalized
+from tf_simclr.config.sections import EvalConfig
+from tf_simclr.evaluation.metrics.base import (
+    Detail,
+    Examples,
+    Metric,
+    NotPossible,
+    draw,
+    normalized,
+)
 
 CHOICES_OF_K = (1, 2, 5, 10, 20, 50, 100, 200)
 TEMPERATURES = (0.05, 0.1, 0.2, 0.5)
@@ -23,6 +31,28 @@ def evaluate(train, test, options):
     Raises:
         NotPossible: there are fewer training examples than k.
     """
+    k, temperature, predicted = _predict(train, test.features, options)
+    yield Detail("knn", {"k": k, "temperature": temperature})
+    yield Metric("knn_accuracy", np.mean(predicted == test.labels))
+
+
+def predict(train: Examples, features: np.ndarray, options: EvalConfig) -> np.ndarray:
+    """The classes int64 [N] of features [N, C], as `evaluate` predicts them.
+
+    Args:
+        train: the training examples, all with a label.
+        features: of the images to classify.
+        options: with knn_k and knn_temperature.
+
+    Raises:
+        NotPossible: there are fewer training examples than k.
+    """
+    _, _, predicted = _predict(train, features, options)
+    return predicted
+
+
+def _predict(train, features, options):
+    """(k, temperature, predicted classes)."""
     if options.knn_k > len(train):
         raise NotPossible(
             f"--knn_k={options.knn_k} neighbors are to vote, and there are {len(train)} training "
@@ -30,10 +60,8 @@ def evaluate(train, test, options):
         )
     index = NearestNeighbors(algorithm="brute").fit(normalized(train.features))
     k, temperature = _choose(index, train, options)
-    yield Detail("knn", {"k": k, "temperature": temperature})
-    similarity, neighbors = nearest(index, normalized(test.features), k)
-    predicted = vote(similarity, train.labels[neighbors], temperature)
-    yield Metric("knn_accuracy", np.mean(predicted == test.labels))
+    similarity, neighbors = nearest(index, normalized(features), k)
+    return k, temperature, vote(similarity, train.labels[neighbors], temperature)
 
 
 def nearest(index: NearestNeighbors, queries: np.ndarray, k: int):
