@@ -7,7 +7,7 @@ from absl import logging
 
 from tf_simclr import distribute, report
 from tf_simclr.checkpoints import pretrained
-from tf_simclr.commands import calibrate, transfer
+from tf_simclr.commands import calibrate, training_copies, transfer
 from tf_simclr.commands.measurement import Measurement
 from tf_simclr.data import label_subset
 from tf_simclr.errors import UserError
@@ -97,6 +97,7 @@ def evaluate_and_export(experiment: Experiment):
             run_calibration.write(experiment.directory.path, calibration)
         images = write_images(experiment, measurement)
         write_events(experiment, measurement, images)
+        images |= training_copies.find(measurement.data, measurement.features)
         write_report(experiment, measurement, images)
         export_weights(experiment, measurement, calibration)
     distribute.barrier(experiment.strategy)

@@ -91,7 +91,7 @@ def find(images: ImageSet, pictures: Pictures) -> dict[str, list[Issue]]:
     issues = {
         **_copies(images, pictures),
         "doubtful_label": _doubtful_labels(images),
-        "outlier": _outliers(similarity),
+        "outlier": _outliers(similarity, pictures),
         "overlapping_classes": _overlapping_classes(images, nearest),
     }
     for name, (positions, scores) in image_quality.find(pictures.measures).items():
@@ -158,8 +158,9 @@ def _doubtful_labels(images):
     return issues
 
 
-def _outliers(similarity):
+def _outliers(similarity, pictures):
     scores = outliers.scores(similarity)
+    scores = np.maximum(scores, outliers.spectrum_scores(pictures.thumbnails))
     positions = np.flatnonzero(scores > outliers.THRESHOLD)
     positions = positions[np.argsort(-scores[positions], kind="stable")]
     text = "look whether it belongs to the set"

@@ -78,6 +78,7 @@ def copies_of(
     query_thumbnails_of: ThumbnailsOf,
     features: np.ndarray,
     thumbnails_of: ThumbnailsOf,
+    max_compared: int | None = None,
 ) -> Pairs:
     """The near-copies of few images among many.
 
@@ -86,6 +87,8 @@ def copies_of(
         query_thumbnails_of: as `thumbnails_of`, of the few.
         features: [N, C], of the many. One of the few that is among them is a copy of itself.
         thumbnails_of: see `find`.
+        max_compared: pairs whose pixels are compared at most, those with the most similar features;
+            None: all candidates.
 
     Returns:
         Pairs (position in the few, position in the many).
@@ -97,8 +100,11 @@ def copies_of(
     count = min(NUM_CANDIDATES, len(unit))
     if not count or not len(unit_queries):
         return no_pairs()
-    _, candidates = neighbors.nearest(unit, unit_queries, count)
-    return _verified(_as_pairs(candidates), query_thumbnails_of, thumbnails_of)
+    similarity, candidates = neighbors.nearest(unit, unit_queries, count)
+    is_candidate = candidates != neighbors.NOWHERE
+    order = np.argsort(-similarity[is_candidate], kind="stable")[:max_compared]
+    pairs = _as_pairs(candidates)[np.sort(order)]
+    return _verified(pairs, query_thumbnails_of, thumbnails_of)
 
 
 def group(num_images: int, pairs: Pairs) -> list[np.ndarray]:

@@ -1,10 +1,23 @@
-"""Images that are unlike the others: those far from their nearest neighbors."""
+"""Images that are unlike the others: far from their nearest neighbors, in one of two spaces.
+
+By its features a network tells what it was trained to tell apart; a small one sees digits and
+stripes among photos as near its photos. How large and how small the details of a picture are tells
+them from photos at once, but says nothing of what is on a photo.
+"""
+
+import itertools
 
 import numpy as np
+from sklearn.neighbors import NearestNeighbors
 
 NUM_NEIGHBORS = 10  # a handful of foreign images that are alike still has others among these
 THRESHOLD = 3.5  # robust standard deviations (Iglewicz and Hoaglin 1993)
 DEVIATIONS_OF_NORMAL = 1.4826  # a standard deviation is this many median absolute deviations
+# Of the spectrum of a thumbnail: limits of its bands, in periods per side, and their directions.
+BANDS = (1, 2, 4, 6, 9, 13, 23)
+NUM_DIRECTIONS = 4
+DIRECTED = (2, 16)  # limits of what is divided by direction
+LEAST_POWER = 6.5e-3  # of gray values up to 255; a flat picture has no power at all
 SMALLEST_DISTANCE = 1e-3  # between features of length 1; less is the same image
 
 
@@ -44,3 +57,51 @@ def scores(similarity: np.ndarray) -> np.ndarray:
     known = np.maximum(similarity, -1)  # -inf where cells had fewer neighbors: as far as can be
     distance = np.sqrt(np.maximum(2 - 2 * known, 0)).mean(1)
     return robust_scores(np.log(np.maximum(distance, SMALLEST_DISTANCE)))
+
+
+def spectrum_scores(thumbnails: np.ndarray) -> np.ndarray:
+    """As `scores`, by how strong large and small details are and how they are directed.
+
+    Args:
+        thumbnails: uint8 [N, S, S], gray.
+
+    Returns:
+        float64 [N], robust standard deviations.
+    """
+    if len(thumbnails) <= NUM_NEIGHBORS:
+        return np.zeros(len(thumbnails))
+    bands = spectrum(thumbnails)
+    points = np.stack([robust_scores(band) for band in bands.T], 1)
+    index = NearestNeighbors(n_neighbors=NUM_NEIGHBORS).fit(points)
+    distance, _ = index.kneighbors()
+    return robust_scores(np.log(np.maximum(distance.mean(1), SMALLEST_DISTANCE)))
+
+
+def spectrum(thumbnails: np.ndarray) -> np.ndarray:
+    """The logarithm of the power in bands of frequencies, and in directions.
+
+    Args:
+        thumbnails: uint8 [N, S, S], gray.
+
+    Returns:
+        float32 [N, 10].
+
+    Source:
+        Torralba and Oliva 2003, Statistics of natural image categories.
+    """
+    side = thumbnails.shape[1]
+    frequency = np.fft.fftfreq(side) * side
+    y, x = np.meshgrid(frequency, frequency, indexing="ij")
+    radius, angle = np.hypot(y, x), np.arctan2(y, x)
+    masks = [(radius >= low) & (radius < high) for low, high in itertools.pairwise(BANDS)]
+    is_directed = (radius >= DIRECTED[0]) & (radius < DIRECTED[1])
+    step = np.pi / NUM_DIRECTIONS
+    direction = np.round(angle / step).astype(int) % NUM_DIRECTIONS
+    masks += [is_directed & (direction == number) for number in range(NUM_DIRECTIONS)]
+    window = np.outer(np.hanning(side), np.hanning(side))  # without the jump at the borders
+    columns = np.empty([len(thumbnails), len(masks)], np.float32)
+    for number, thumbnail in enumerate(thumbnails):
+        centered = thumbnail - thumbnail.mean()
+        power = np.square(np.abs(np.fft.fft2(centered * window)))
+        columns[number] = [power[mask].mean() for mask in masks]
+    return np.log(columns + LEAST_POWER)

@@ -117,6 +117,11 @@ def _never_predicted(run):
     return ", ".join(names) + (f" and {more} more" if more else "") or None
 
 
+def _training_copies(run):
+    copies = run.get("training_copies")
+    return copies and f"{copies['images']:,} of {copies['evaluated']:,}"
+
+
 ABOUT = {  # {label: run -> value}
     "training": _training,
     "data": lambda run: run.facts.get("dataset"),
@@ -126,6 +131,7 @@ ABOUT = {  # {label: run -> value}
     "images": lambda run: run.facts.get("images"),
     "labels": lambda run: run.facts.get("labels"),
     "evaluated images": lambda run: run.facts.get("evaluated_examples"),
+    "near-copies of training images": _training_copies,
     "classes never predicted": _never_predicted,
     "parameters": lambda run: run.facts.get("parameters"),
     "minutes of training": _minutes,

@@ -71,6 +71,7 @@ KINDS = {
     "neighbors?": [{"query": int, "neighbors": [int], "similarity": [NUMBER]}],
     "mistakes?": [{"image": int, "label": int, "predicted": int, "confidence": NUMBER}],
     "views?": {"file": str, "size": int, "columns": int, "rows": int, "names?": [str]},
+    "training_copies?": {"images": int, "evaluated": int, "compared": int},
     "best?": {"step": int, "criterion": str, "value": NUMBER},
     "transfer?": [
         {
