@@ -23,6 +23,7 @@ from tf_simclr.evaluation.metrics import (
     classifier,
     clustering,
     knn,
+    label_law,
     linear_probe,
     retrieval,
     sgd_probe,
@@ -252,6 +253,9 @@ def test_few_labels_equals_a_loop(digits):
     assert two_labels["std"] == pytest.approx(np.std(two_labels["draws"]))
     assert values["few_labels_2_accuracy"] == two_labels["mean"]
     assert by_count[1]["mean"] < by_count[5]["mean"] < by_count[20]["mean"]
+    assert [entry["labels"] for entry in by_count.values()] == [10, 20, 50, 100, 200]
+    draws = [entry["draws"] for entry in by_count.values()]
+    assert details["label_law"] == label_law.answer([10, 20, 50, 100, 200], draws, len(test))
 
 
 def test_few_labels_of_few(digits):
@@ -261,6 +265,15 @@ def test_few_labels_of_few(digits):
     entries = run_detail("few_labels", train.take(index), test)
     draws = {entry["labels_per_class"]: len(entry["draws"]) for entry in entries}
     assert draws == {1: 5, 2: 1}
+
+
+def test_labels_of_an_uneven_curve(digits):
+    """Where a class runs out, the labels in all are fewer than those of a class times classes."""
+    train, test = digits
+    index = np.concatenate([np.flatnonzero(train.labels == c)[: c + 2] for c in range(10)])
+    entries = run_detail("few_labels", train.take(index), test)
+    labels = {entry["labels_per_class"]: entry["labels"] for entry in entries}
+    assert labels == {1: 10, 2: 20, 5: 44, 10: 64, 20: 65}
 
 
 # Clustering

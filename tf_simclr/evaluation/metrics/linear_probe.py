@@ -1,6 +1,7 @@
 """Linear probe: logistic regression on fixed features, with all labels and with few."""
 
 import warnings
+from collections.abc import Iterable
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -9,8 +10,14 @@ from sklearn.model_selection import StratifiedShuffleSplit
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from tf_simclr.evaluation.metrics import sgd_probe
-from tf_simclr.evaluation.metrics.base import Detail, Metric, NotPossible, balanced_accuracy
+from tf_simclr.evaluation.metrics import label_law, sgd_probe
+from tf_simclr.evaluation.metrics.base import (
+    Detail,
+    Examples,
+    Metric,
+    NotPossible,
+    balanced_accuracy,
+)
 
 # L2 strengths to choose from: strength/2 times the squared weights, beside the sum of the losses.
 STRENGTHS = (1e4, 1e3, 1e2, 1e1, 1.0, 0.1)
@@ -61,27 +68,23 @@ def few_labels(train, test, options):
     training examples, which needs none of their labels.
 
     Yields:
-        few_labels_<n>_accuracy, the mean over the draws, and few_labels: [{"labels_per_class",
-        "mean", "std", "draws"}]. Where the classes have n examples in all, or fewer, there is one
-        draw only, and nothing for more labels.
+        few_labels_<n>_accuracy, the mean over the draws, few_labels: [{"labels_per_class",
+        "labels" (in all), "mean", "std", "draws"}], and label_law, see `label_law.answer`. Where
+        the classes have n examples in all, or fewer, there is one draw only, and nothing for more
+        labels.
     """
     classes = _at_least_two_classes(train)
     class_sizes = np.array([np.sum(train.labels == label) for label in classes])
-    scaler = StandardScaler().fit(train.features)
-    scaled_test = scaler.transform(test.features)
     results = []
     for labels_per_class in LABELS_PER_CLASS:
         uses_all = (class_sizes <= labels_per_class).all()
-        accuracies = []
-        for seed in range(1 if uses_all else NUM_DRAWS):
-            index = _draw_labels(train.labels, classes, labels_per_class, seed)
-            scaled = scaler.transform(train.features[index])
-            regression = _fit_regression(scaled, train.labels[index], strength=1.0)
-            accuracies.append(float(regression.score(scaled_test, test.labels)))
+        seeds = range(1 if uses_all else NUM_DRAWS)
+        accuracies = accuracies_of_draws(train, test, labels_per_class, seeds)
         mean = float(np.mean(accuracies))
         results.append(
             {
                 "labels_per_class": labels_per_class,
+                "labels": int(np.minimum(class_sizes, labels_per_class).sum()),
                 "mean": mean,
                 "std": float(np.std(accuracies)),
                 "draws": accuracies,
@@ -91,6 +94,32 @@ def few_labels(train, test, options):
         if uses_all:
             break
     yield Detail("few_labels", results)
+    labels = [entry["labels"] for entry in results]
+    draws = [entry["draws"] for entry in results]
+    yield Detail("label_law", label_law.answer(labels, draws, len(test)))
+
+
+def accuracies_of_draws(
+    train: Examples, test: Examples, labels_per_class: int, seeds: Iterable[int]
+) -> list[float]:
+    """The accuracy with so many labels of each class, for each of some draws of them.
+
+    Args:
+        train: examples to draw from, all labeled. The features are standardized by all of them.
+        test: labeled examples.
+        labels_per_class: as many as there are of a class with fewer.
+        seeds: of the draws.
+    """
+    classes = np.unique(train.labels)
+    scaler = StandardScaler().fit(train.features)
+    scaled_test = scaler.transform(test.features)
+    accuracies = []
+    for seed in seeds:
+        index = _draw_labels(train.labels, classes, labels_per_class, seed)
+        scaled = scaler.transform(train.features[index])
+        regression = _fit_regression(scaled, train.labels[index], strength=1.0)
+        accuracies.append(float(regression.score(scaled_test, test.labels)))
+    return accuracies
 
 
 def _draw_labels(labels, classes, labels_per_class, seed):
