@@ -58,6 +58,11 @@ def test_all_networks_and_layers(make_experiment):
             expected, _ = metrics.run(name, train, test, experiment.settings.eval)
             actual = {metric: layers[layer][metric] for metric in expected}
             assert actual == pytest.approx(expected, abs=0.02)
+    document = document_of(experiment, measured)
+    label_law = document["details"]["trained"]["final_avg_pool"]["label_law"]
+    reason = "there are labels for 3 points of the curve, and a law takes 4"
+    assert label_law["reason"] == reason  # 30 labels of 10 classes
+    assert f"can't tell how many labels; {reason}" in report.labels_needed(document)[0]
     outputs = features_of(experiment, "trained", data.test)
     for layer in ("proj_head_2", "logits_sup"):
         actual = measured.features.test[layer]

@@ -35,6 +35,21 @@ DETAILS = {
         {"labels_per_class": n, "mean": 0.5 + n / 10, "std": 0.03, "draws": [0.5, 0.6]}
         for n in (1, 2, 4)
     ],
+    "label_law": {
+        "labels": 40,
+        "limit": 200,
+        "reason": None,
+        "law": {"factor": 1.0, "exponent": 0.4, "offset": 0.01, "ceiling": 0.995},
+        "targets": [
+            {"accuracy": 0.9, "labels": 45, "low": 40, "high": 60},
+            {"accuracy": 0.95, "labels": 117, "low": 78, "high": 171},
+            {"accuracy": 0.99, "labels": None, "low": 151, "high": None},
+        ],
+        "band": [
+            {"labels": n, "accuracy": 0.99 - n**-0.4, "low": 0.9 - n**-0.4, "high": 1 - n**-0.4}
+            for n in (10, 20, 40, 100, 200)
+        ],
+    },
     "knn": {"k": 20, "temperature": 0.1},
     "probe": {"l2_strength": 0.01, "solver": "lbfgs"},
 }

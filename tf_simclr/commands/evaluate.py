@@ -220,6 +220,7 @@ def write_report(experiment: Experiment, measurement: Measurement, images: dict)
         experiment.settings.data.eval_split,
         report.results_table(document),
     )
+    _log_labels_needed(document)
     _warn_of_classes_never_predicted(measurement.results, document["run"]["class_names"])
     report.write([directory], directory / run_files.REPORT)
     logging.info(
@@ -227,6 +228,12 @@ def write_report(experiment: Experiment, measurement: Measurement, images: dict)
         directory / run_files.REPORT,
         directory,
     )
+
+
+def _log_labels_needed(document):
+    sentences = report.labels_needed(document)
+    if sentences:
+        logging.info("labels that a linear probe takes: %s", " ".join(sentences))
 
 
 def _warn_of_classes_never_predicted(results, class_names):

@@ -1,10 +1,11 @@
 """Results -> Markdown tables, and one HTML page. No TensorFlow here.
 
 results.json, events -> runs.py (checked by schema.py, training_curves.py)
--> headline.py, page_tables.py, gallery.py, charts.py -> page.py
+-> headline.py, label_answer.py, page_tables.py, gallery.py, charts.py -> page.py
 """
 
+from tf_simclr.report.label_answer import labels_needed
 from tf_simclr.report.markdown_tables import results_table, stages_table
 from tf_simclr.report.page import write
 
-__all__ = ["results_table", "stages_table", "write"]
+__all__ = ["labels_needed", "results_table", "stages_table", "write"]

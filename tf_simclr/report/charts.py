@@ -4,6 +4,7 @@ import dataclasses
 import math
 from collections.abc import Callable
 
+import numpy as np
 from markupsafe import Markup
 
 from tf_simclr.report import svg
@@ -234,6 +235,8 @@ def few_labels(runs: list[Run]) -> Chart | None:
             entries = run.details(layer, "few_labels", network)
             if entries:
                 lines.append(_few_labels_line(runs, number, run, network, entries))
+    if len(runs) == 1:
+        lines += _law_line(runs[0])
     chances = {_chance(run) for run in runs if run.num_classes} if lines else set()
     axes = svg.Axes(
         "labels of each class (logarithmic)", True, True, chances=tuple(sorted(chances))
@@ -249,14 +252,35 @@ def few_labels(runs: list[Run]) -> Chart | None:
 
 
 def _few_labels_line(runs, number, run, network, entries):
+    means = np.array([entry["mean"] for entry in entries])
+    spread = np.array([entry["std"] for entry in entries])
     return svg.Line(
         _line_label(runs, run, network),
         [entry["labels_per_class"] for entry in entries],
-        [entry["mean"] for entry in entries],
+        means,
         number if network == "trained" else None,
         network,
-        [entry["std"] for entry in entries],
+        (means - spread, means + spread),
     )
+
+
+def _law_line(run):
+    """The law fitted to the curve of the trained network, in a list; empty without one."""
+    layer, _ = headline_layers(run.document)
+    entries, label_law = run.details(layer, "few_labels"), run.details(layer, "label_law")
+    if not (entries and label_law and label_law["band"]):
+        return []
+    labels_of_each = entries[-1]["labels_per_class"] / label_law["labels"]
+    points = label_law["band"]
+    low, high = ([point[name] for point in points] for name in ("low", "high"))
+    line = svg.Line(
+        "fitted law",
+        [round(point["labels"] * labels_of_each) for point in points],
+        [point["accuracy"] for point in points],
+        network=svg.LAW,
+        band=(low, high),
+    )
+    return [line]
 
 
 def by_layer(runs: list[Run]) -> list[Chart]:

@@ -11,6 +11,7 @@ from tf_simclr.report import (
     templates,
 )
 from tf_simclr.report import runs as runs_lib
+from tf_simclr.report.label_answer import labels_needed
 from tf_simclr.report.runs import Run
 
 SECTIONS = {
@@ -53,6 +54,7 @@ def render(runs: list[Run]) -> str:
         "evaluations": evaluations,
         "curves": charts.curves(runs),
         "few-labels": charts.few_labels(runs),
+        "labels-needed": _labels_needed(runs),
         "layers": charts.by_layer(runs),
         "transfer": page_tables.transfer(runs),
         "repeat": page_tables.tensorboard(runs),
@@ -76,6 +78,16 @@ def render(runs: list[Run]) -> str:
         sections=sections,
         notes=page_tables.notes([comparison, *evaluations]),
     )
+
+
+def _labels_needed(runs):
+    """[(run, how many labels an accuracy takes)] of the runs that it is known of."""
+    answers = []
+    for run in runs:
+        sentences = labels_needed(run.document)
+        if sentences:
+            answers.append((run.name, " ".join(sentences)))
+    return answers
 
 
 def _sheets(runs):

@@ -53,6 +53,26 @@ KINDS = {
                     }
                 ],
                 "few_labels?": [{"labels_per_class": int, "mean": NUMBER, "std": NUMBER}],
+                "label_law?": {
+                    "labels": int,
+                    "limit": int,
+                    "reason": (str, None),
+                    "targets": [
+                        {
+                            "accuracy": NUMBER,
+                            "labels": (int, None),
+                            "low": (int, None),
+                            "high": (int, None),
+                        }
+                    ],
+                    "law?": {
+                        "factor": NUMBER,
+                        "exponent": NUMBER,
+                        "offset": NUMBER,
+                        "ceiling": NUMBER,
+                    },
+                    "band": [{"labels": int, "accuracy": NUMBER, "low": NUMBER, "high": NUMBER}],
+                },
                 "knn?": dict,
                 "probe?": dict,
             }

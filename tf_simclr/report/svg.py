@@ -24,8 +24,10 @@ VARIABLES = {
     **{color: f"--c{number}" for number, color in enumerate(SERIES)},
 }
 MARKERS = "osD^vP*X"
-BASELINE_MARKERS = {"untrained": "s", "pixels": "^"}
-DASHES = {"trained": "-", "untrained": (0, (5, 2)), "pixels": (0, (1, 1.5))}
+LAW = "law"  # a fitted law, beside the networks
+BASELINE_MARKERS = {"untrained": "s", "pixels": "^", LAW: ""}
+DASHES = {"trained": "-", "untrained": (0, (5, 2)), "pixels": (0, (1, 1.5)), LAW: "-"}
+WIDTHS = {LAW: 0.9}
 LEVEL_DASHES = (0, (6, 3))
 MARK_DASHES = (0, (1, 2))
 NUM_MARKERS = 6  # on a line
@@ -74,8 +76,8 @@ class Line:
         x: numbers [N].
         y: numbers [N].
         color: number of the run, None for a baseline.
-        network: whose dashes it has.
-        spread: half the width of a band around y, or None.
+        network: whose dashes it has, or `LAW`.
+        band: (low [N], high [N]) around y, or None.
     """
 
     label: str
@@ -83,7 +85,7 @@ class Line:
     y: object
     color: int | None = 0
     network: str = "trained"
-    spread: object = None
+    band: tuple | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,13 +144,14 @@ def _draw_line(plot, line):
         line.y,
         color=color,
         linestyle=DASHES[line.network],
+        linewidth=WIDTHS.get(line.network),
         marker=marker,
         markevery=(every // 2, every),
         markerfacecolor=color,
         label=_shortened(line.label),
     )
-    if line.spread is not None:
-        low, high = np.subtract(line.y, line.spread), np.add(line.y, line.spread)
+    if line.band is not None:
+        low, high = line.band
         plot.fill_between(line.x, low, high, color=color, alpha=0.18, linewidth=0)
 
 

@@ -1,0 +1,66 @@
+"""How many labels an accuracy takes, in words."""
+
+import math
+
+from tf_simclr.report.metric_names import headline_layers, metrics_of
+
+
+def labels_needed(document: dict) -> list[str]:
+    """Sentences on the labels that accuracies of 90, 95 and 99% take; none if it is not known.
+
+    Accuracies that the linear probe has reached with all labels are left out.
+
+    Args:
+        document: a results.json.
+    """
+    layer, _ = headline_layers(document)
+    details = document["details"].get("trained", {}).get(layer, {})
+    label_law = details.get("label_law")
+    if not label_law:
+        return []
+    reached = metrics_of(document, "trained", layer).get("linear_probe_accuracy") or 0
+    targets = [target for target in label_law["targets"] if target["accuracy"] > reached]
+    if not targets:
+        return []
+    names_by_answer = {}
+    for target in targets:
+        names = names_by_answer.setdefault(_answer(target, label_law), [])
+        names.append(f"{target['accuracy']:.0%}")
+    sentences = [f"For {_listed(names)}: {text}." for text, names in names_by_answer.items()]
+    num_labels = document["run"].get("labels")
+    if num_labels is not None:
+        sentences.append(f"You have {num_labels:,}.")
+    return sentences
+
+
+def _answer(target, label_law):
+    """What one accuracy takes."""
+    labels, low, high = target["labels"], target["low"], target["high"]
+    law = label_law.get("law")
+    if law is None:
+        return f"can't tell how many labels; {label_law['reason']}"
+    if labels is not None and low is not None:
+        interval = f"{_rounded(low, math.floor)} or more"
+        if high is not None:
+            interval = f"{_rounded(low, math.floor)} to {_rounded(high, math.ceil)}"
+        return f"about {_rounded(labels, round)} labels ({interval})"
+    if law["ceiling"] < target["accuracy"]:
+        return (
+            "more labels alone won't reach it by this law, which levels off at "
+            f"{law['ceiling']:.1%} at most"
+        )
+    beyond = f"more than {label_law['limit']:,}"
+    if low is None:
+        return f"{beyond} labels"
+    return f"at least {_rounded(low, math.floor)} labels, probably {beyond}"
+
+
+def _listed(names):
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+def _rounded(number, rounding):
+    """A whole number with two digits that count, as text."""
+    unit = 10 ** max(len(str(number)) - 2, 0)
+    return f"{rounding(number / unit) * unit:,}"
