@@ -26,7 +26,12 @@ VARIABLES = {
 MARKERS = "osD^vP*X"
 LAW = "law"  # a fitted law, beside the networks
 BASELINE_MARKERS = {"untrained": "s", "pixels": "^", LAW: ""}
-DASHES = {"trained": "-", "untrained": (0, (5, 2)), "pixels": (0, (1, 1.5)), LAW: "-"}
+DASHES = {
+    "trained": "-",
+    "untrained": (0, (5, 2)),
+    "pixels": (0, (1, 1.5)),
+    LAW: "-",
+}
 WIDTHS = {LAW: 0.9}
 LEVEL_DASHES = (0, (6, 3))
 MARK_DASHES = (0, (1, 2))
