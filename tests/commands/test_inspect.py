@@ -188,7 +188,9 @@ def test_accuracy_without_the_leaks(settings, flawed):
     by_classifier = images.labels[~is_train] == 1
     logits = np.tile(np.float32([0, 1]), (len(images), 1))
     extractor.model.class_names = images.class_names
-    effects = leaks.effect(dataclasses.replace(images, logits=logits), issues, extractor, options)
+    effects = leaks.effects_of(
+        dataclasses.replace(images, logits=logits), issues, extractor, options
+    )
     is_leaked = images.names[~is_train] == "test/cat/leak.png"
     for effect, name, correct in zip(
         effects, ("classifier", "k-NN"), (by_classifier, by_neighbor), strict=True
@@ -196,11 +198,13 @@ def test_accuracy_without_the_leaks(settings, flawed):
         assert (effect["by"], effect["leaked"], effect["evaluated"]) == (name, 1, 8)
         assert effect["with"] == pytest.approx(correct.mean())
         assert effect["without"] == pytest.approx(correct[~is_leaked].mean())
-        assert "1 of 8 images" in leaks.in_words(effect)
+        assert f"{name} {correct.mean():.1%} with them" in leaks.in_words(effects)
     extractor.model.class_names = ("other", "names")
-    (effect,) = leaks.effect(dataclasses.replace(images, logits=logits), issues, extractor, options)
+    (effect,) = leaks.effects_of(
+        dataclasses.replace(images, logits=logits), issues, extractor, options
+    )
     assert effect["by"] == "k-NN"
-    assert leaks.effect(images, [], extractor, options) == []
+    assert leaks.effects_of(images, [], extractor, options) == []
 
 
 def examples_of(settings, folder, split):

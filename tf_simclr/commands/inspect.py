@@ -48,8 +48,8 @@ def inspect(settings: Config, alone: bool = True):
     issues = image_issues.find(images, pictures)
     if not settings.embed.embed_split:
         issues["broken"] = _broken(images, settings.data.dataset)
-    effects = leaks.effect(images, issues["leak"], extractor, settings)
-    lines = [leaks.in_words(effect) for effect in effects]
+    effects = leaks.effects_of(images, issues["leak"], extractor, settings)
+    lines = [leaks.in_words(effects)] if effects else []
     if not distribute.is_chief(extractor.strategy):
         return
     _write_table(output, images, issues)

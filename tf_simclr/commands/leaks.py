@@ -11,7 +11,9 @@ from tf_simclr.evaluation.metrics import knn
 from tf_simclr.evaluation.metrics.base import Examples, NotPossible
 
 
-def effect(images: ImageSet, leaks: list[Issue], extractor: Extractor, settings: Config) -> list:
+def effects_of(
+    images: ImageSet, leaks: list[Issue], extractor: Extractor, settings: Config
+) -> list[dict]:
     """The accuracy on the evaluation split with and without the images that leak.
 
     Args:
@@ -47,14 +49,16 @@ def effect(images: ImageSet, leaks: list[Issue], extractor: Extractor, settings:
     return effects
 
 
-def in_words(leak_effect: dict) -> str:
+def in_words(effects: list) -> str:
     """A line on the effect of leaks."""
-    without = leak_effect["without"]
-    rest = "none is left" if without is None else f"{without:.1%} without them"
+    accuracies = []
+    for effect in effects:
+        rest = "" if effect["without"] is None else f", {effect['without']:.1%} without them"
+        accuracies.append(f"{effect['by']} {effect['with']:.1%} with them{rest}")
+    first = effects[0]
     return (
-        f"{leak_effect['leaked']} of {leak_effect['evaluated']} images that are evaluated are "
-        f"copies of images of the training split: {leak_effect['by']} {leak_effect['with']:.1%} "
-        f"with them, {rest}"
+        f"{first['leaked']} of {first['evaluated']} images that are evaluated are copies of "
+        f"images of the training split: {'; '.join(accuracies)}"
     )
 
 
