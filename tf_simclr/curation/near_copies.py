@@ -15,8 +15,8 @@ from tf_simclr.curation import neighbors
 from tf_simclr.curation.picture_match import ThumbnailsOf, aligned_similarity, rough_similarity
 
 NUM_CANDIDATES = 10  # images that are compared with each image, those with the nearest features
-# Both calibrated on planted copies in the training images of CIFAR-10, see docs/labelling.md.
-ROUGH_THRESHOLD = 0.45
+# Both calibrated on planted copies of training images of CIFAR-10, see docs/labelling.md.
+ROUGH_THRESHOLD = 0.7
 THRESHOLD = 0.8
 BLOCK = 4096  # pairs whose thumbnails are in memory
 

@@ -1,5 +1,8 @@
 """How alike two images are as pictures: small gray thumbnails, aligned over small crops."""
 
+import concurrent.futures
+import functools
+import os
 from collections.abc import Callable
 
 import numpy as np
@@ -10,13 +13,11 @@ SIDE = 32  # pixels of a thumbnail
 # Smaller images have no details by which copies could be told from pictures of the same kind: of
 # 1,437 digits of 8x8 pixels 5,245 pairs would be copies.
 MIN_IMAGE_SIDE = 24
-SMALLEST = 26  # side of what a thumbnail shows of another one: a crop to 80% of each side
+SMALLEST_CROP = 0.8  # of each side that a thumbnail shows of another one
 # Differences of two Gaussians (in pixels of a thumbnail): neither the noise of JPEG, nor brightness
 # and the large areas that very different pictures of sky and sea have in common.
 FINE, COARSE = 0.7, 2.0
 LEAST_CONTRAST = 0.5  # gray levels; pictures with less have nothing to compare
-ROUGH_BLUR = 2.0  # of the rough comparison, without alignment
-ROUGH_STEP = 2  # every second pixel is enough for it
 BLOCK = 256  # pairs that are compared at once
 
 ThumbnailsOf = Callable[[np.ndarray], np.ndarray]
@@ -30,7 +31,7 @@ def gray_thumbnail(image: np.ndarray) -> np.ndarray:
 
 
 def rough_similarity(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """The correlation of blurred thumbnails as they lie, which sorts most pairs out.
+    """As `aligned_similarity`, of half the size: sorts most pairs out in a fifth of the time.
 
     Args:
         first: uint8 [n, SIDE, SIDE].
@@ -39,15 +40,13 @@ def rough_similarity(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     Returns:
         float32 [n], from -1 to 1.
     """
-    return np.sum(_rough(first) * _rough(second), 1)
+    return aligned_similarity(_halved(first), _halved(second))
 
 
-def _rough(thumbnails):
-    blurred = _blurred(thumbnails.astype(np.float32), ROUGH_BLUR)
-    pixels = blurred[:, ::ROUGH_STEP, ::ROUGH_STEP].reshape(len(thumbnails), -1)
-    centered = pixels - pixels.mean(1, keepdims=True)
-    contrast = np.linalg.norm(centered, axis=1, keepdims=True)
-    return centered / np.maximum(contrast, LEAST_CONTRAST)
+def _halved(thumbnails):
+    """The means of 2x2 pixels."""
+    half = SIDE // 2
+    return thumbnails.reshape(-1, half, 2, half, 2).mean((2, 4), dtype=np.float32)
 
 
 def aligned_similarity(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -57,56 +56,64 @@ def aligned_similarity(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     contrast are similar to none.
 
     Args:
-        first: uint8 [n, SIDE, SIDE].
+        first: [n, S, S], gray values up to 255.
         second: likewise.
 
     Returns:
         float32 [n], from -1 to 1.
     """
-    similarities = [np.zeros(0, np.float32)]
-    for start in range(0, len(first), BLOCK):
+
+    def of_block(start):
         block = slice(start, start + BLOCK)
         one_way = _crop_similarity(first[block], second[block])
         other_way = _crop_similarity(second[block], first[block])
-        similarities.append(np.maximum(one_way, other_way))
-    return np.concatenate(similarities)
+        return np.maximum(one_way, other_way)
+
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        blocks = list(pool.map(of_block, range(0, len(first), BLOCK)))
+    return np.concatenate([np.zeros(0, np.float32), *blocks])
 
 
 def _crop_similarity(wholes, crops):
     """How well each of the crops, made smaller, fits somewhere into its whole."""
-    wholes = _details(wholes.astype(np.float32))
+    side = wholes.shape[1]
+    wholes = _details(wholes.astype(np.float32), side)
     crops = crops.astype(np.float32)
     best = np.full(len(wholes), -1, np.float32)
-    for side in range(SMALLEST, SIDE + 1):
-        resize = _resizing(side)
-        small = _details(resize @ crops @ resize.T)  # [n, side, side]
-        best = np.maximum(best, _best_match(wholes, small))
+    for small_side in range(round(SMALLEST_CROP * side), side + 1):
+        best = np.maximum(best, _best_match(wholes, _details(crops, small_side)))
     return best
 
 
 def _best_match(wholes, small):
     """The largest normalized cross-correlation over all positions of `small` in `wholes`."""
-    shape = small.shape[1:]
     axes = (1, 2)
-    windows = np.lib.stride_tricks.sliding_window_view(wholes, shape, axes)  # [n, Y, X, side, side]
+    windows = np.lib.stride_tricks.sliding_window_view(wholes, small.shape[1:], axes)
     products = np.einsum("nyxhw,nhw->nyx", windows, small)
-    squares = np.lib.stride_tricks.sliding_window_view(np.square(wholes), shape, axes)
-    energy = np.einsum("nyxhw->nyx", squares)
+    in_window = _window_matrix(wholes.shape[1], small.shape[1])
+    energy = in_window @ np.square(wholes) @ in_window.T
     least = np.square(LEAST_CONTRAST) * small[0].size
     small_energy = np.square(small).sum(axes)[:, None, None]
     scale = np.sqrt(np.maximum(energy, least) * np.maximum(small_energy, least))
     return np.max(products / scale, axes)
 
 
-def _resizing(side):
-    """The matrix float32 [side, SIDE] that makes columns of pixels smaller."""
-    identity = Image.fromarray(np.eye(SIDE, dtype=np.float32))
-    return np.asarray(identity.resize((SIDE, side), Image.Resampling.BICUBIC))
+@functools.cache
+def _window_matrix(side, window):
+    """float32 [positions, side]: sums over a window at each position."""
+    offset = np.arange(side) - np.arange(side - window + 1)[:, None]
+    return ((offset >= 0) & (offset < window)).astype(np.float32)
 
 
-def _details(thumbnails):
-    return _blurred(thumbnails, FINE) - _blurred(thumbnails, COARSE)
+def _details(thumbnails, side):
+    """Thumbnails [n, S, S] with `side` pixels a side: the difference of two blurs."""
+    fine, coarse = _reducing_blurs(thumbnails.shape[1], side)
+    return fine @ thumbnails @ fine.T - coarse @ thumbnails @ coarse.T
 
 
-def _blurred(thumbnails, sigma):
-    return ndimage.gaussian_filter(thumbnails, (0, sigma, sigma))
+@functools.cache
+def _reducing_blurs(side, small_side):
+    """Two matrices float32 [small_side, side] that make columns smaller and blur them."""
+    identity = Image.fromarray(np.eye(side, dtype=np.float32))
+    reduced = np.asarray(identity.resize((side, small_side), Image.Resampling.BICUBIC))
+    return tuple(ndimage.gaussian_filter1d(reduced, sigma, 0) for sigma in (FINE, COARSE))
