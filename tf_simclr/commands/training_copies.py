@@ -38,24 +38,28 @@ def find(data: EvaluationData, features: NetworkFeatures) -> dict:
         _thumbnails_of(data.train, train["position"]),
         MAX_COMPARED,
     )
-    num_copies = len(np.unique(pairs.first))
-    if num_copies:
-        evaluated = data.test.names_of(test["position"][pairs.first[:1]])
-        trained = data.train.names_of(train["position"][pairs.second[:1]])
-        logging.warning(
-            "%s of %d evaluated are near-copies of training images, e.g. %s of %s; "
-            "--mode=inspect lists all of them and the accuracy without them",
-            counted(num_copies, "image"),
-            len(test["label"]),
-            *evaluated,
-            *trained,
-        )
     counts = {
-        "images": num_copies,
+        "images": len(np.unique(pairs.first)),
         "evaluated": len(test["label"]),
         "compared": len(train["label"]),
     }
+    if len(pairs):
+        evaluated = data.test.names_of(test["position"][pairs.first[:1]])
+        trained = data.train.names_of(train["position"][pairs.second[:1]])
+        _warn(counts, evaluated[0], trained[0])
     return {"training_copies": counts}
+
+
+def _warn(counts, evaluated, trained):
+    """Says how many copies there are, with an example."""
+    logging.warning(
+        "%s of %d evaluated are near-copies of training images, e.g. %s of %s; --mode=inspect "
+        "lists all of them and the accuracy without them",
+        counted(counts["images"], "image"),
+        counts["evaluated"],
+        evaluated,
+        trained,
+    )
 
 
 def _is_same_split(data):

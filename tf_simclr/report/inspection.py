@@ -73,7 +73,7 @@ def read(directory) -> dict | None:
     return document
 
 
-def rows(document: dict) -> list[tuple[str, str, str, str]]:
+def summary(document: dict) -> list[tuple[str, str, str, str]]:
     """[(issue in words, number, share of the images, an example)] of what is wrong."""
     total = max(sum(document["splits"].values()), 1)
     table_rows = []
@@ -89,7 +89,7 @@ def rows(document: dict) -> list[tuple[str, str, str, str]]:
 
 def table(document: dict) -> str:
     """The issues as a Markdown table; a sentence where there are none."""
-    table_rows = rows(document)
+    table_rows = summary(document)
     if not table_rows:
         return f"nothing, in {sum(document['splits'].values()):,} images"
     header = ("issue", "number", "share", "example")
@@ -120,7 +120,7 @@ def view(document: dict) -> dict:
         "images": sum(document["splits"].values()),
         "splits": ", ".join(splits),
         "lines": document["lines"],
-        "table": rows(document),
+        "table": summary(document),
         "kinds": kinds,
     }
 
