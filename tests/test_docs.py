@@ -18,7 +18,18 @@ SET_UP = (
 OTHER_FLAGS = {  # {whose: flags that are not in the configuration}
     "run.py": {"config", "help", "name", "train_summary_steps", "variable_schema"},
     "benchmarks": {
-        *("batch", "calls", "depth", "folder", "plot", "rounds", "seeds", "steps", "times"),
+        *(
+            "batch",
+            "calls",
+            "depth",
+            "folder",
+            "photos",
+            "plot",
+            "rounds",
+            "seeds",
+            "steps",
+            "times",
+        ),
         *("torch_python", "views", "warm_up", "width"),
     },
     "tensorboard": {"logdir"},
