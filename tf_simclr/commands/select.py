@@ -75,6 +75,8 @@ def with_usable_labels(source: Source, extractor: Extractor, settings: Config) -
         extractor: the weights.
         settings: the whole configuration.
     """
+    if not source.num_labeled:
+        return source
     saved = saved_by_runs(run_files.LABELS, extractor.run_directories)
     usable, _ = label_subset.restrict(source, extractor.data, settings.train.seed, saved)
     return usable
