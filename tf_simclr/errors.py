@@ -132,6 +132,16 @@ def environment_failure(error: BaseException) -> Failed | None:
     return None
 
 
+def not_written(name: str, error: OSError) -> UserError:
+    """The error to raise where a file can't be written, with the reason that the system gives.
+
+    Args:
+        name: the file as the user named it, such as "--flag=value".
+        error: what writing it has raised.
+    """
+    return write_error(f"{name}: it can't be written ({error.strerror or error})", error)
+
+
 def write_error(message: str, error: OSError) -> UserError:
     """The error to raise with `message` where a path can't be written to.
 

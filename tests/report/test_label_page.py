@@ -76,7 +76,8 @@ def questions(digits, names=None):
 
 
 def write(path, asked_for, class_names=(), known=None):
-    label_page.write(path, asked_for, class_names, known or {}, "python run.py <b>--labels</b>")
+    note = "python run.py <b>--labels</b>"
+    path.write_text(label_page.render(asked_for, class_names, known or {}, note), encoding="utf-8")
     return path
 
 

@@ -64,7 +64,8 @@ def page(tmp_path_factory):
         Query(COUNT, np.array([149, 148]), np.array([0.99, 0.98])),
         Query(2, neighbors, np.full(3, 0.5)),
     ]
-    search_page.write(path, images_on_a_circle(COUNT), queries, ["a <note>"])
+    text = search_page.render(images_on_a_circle(COUNT), queries, ["a <note>"])
+    path.write_text(text, encoding="utf-8")
     return path
 
 
@@ -181,7 +182,8 @@ def test_twenty_thousand_images_are_searched_at_once(chromium, tmp_path, rng):
         is_all=True,
         thumbnails=Thumbnails([], COLUMNS, 32, np.zeros([count, 2], np.int64)),
     )
-    search_page.write(tmp_path / "search.html", images, [Query(0, np.array([]), np.array([]))])
+    text = search_page.render(images, [Query(0, np.array([]), np.array([]))])
+    (tmp_path / "search.html").write_text(text, encoding="utf-8")
     chromium.open(tmp_path / "search.html")
     distances = np.square(features.astype(np.int64) - features[7]).sum(1) + rests + rests[7]
     distances[7] = 0

@@ -9,7 +9,7 @@ from sklearn.neighbors import NearestNeighbors
 from tf_simclr import distribute
 from tf_simclr.commands.image_set import build_extractor, compute_image_set
 from tf_simclr.config import Config
-from tf_simclr.errors import UserError, write_error
+from tf_simclr.errors import UserError, not_written
 from tf_simclr.evaluation.metrics import knn
 from tf_simclr.evaluation.metrics.base import normalized
 from tf_simclr.runs import files as run_files
@@ -41,7 +41,7 @@ def embed(settings: Config, alone: bool = True):
     try:
         output.parent.mkdir(parents=True, exist_ok=True)  # now, not after the work
     except OSError as error:
-        raise _write_error(output, error) from None
+        raise not_written(f"--embed_output={output}", error) from None
     columns = _compute_columns(extractor)
     if settings.embed.embed_neighbors:
         columns |= nearest_neighbors(columns["embedding"], settings.embed.embed_neighbors)
@@ -51,13 +51,8 @@ def embed(settings: Config, alone: bool = True):
     try:
         WRITERS[output.suffix](columns, output)
     except OSError as error:
-        raise _write_error(output, error) from None
+        raise not_written(f"--embed_output={output}", error) from None
     logging.info("%s: %d images, %s", output, len(columns["name"]), ", ".join(columns))
-
-
-def _write_error(output, error):
-    reason = error.strerror or error
-    return write_error(f"--embed_output={output}: it can't be written ({reason})", error)
 
 
 def _compute_columns(extractor):

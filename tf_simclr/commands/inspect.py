@@ -1,7 +1,5 @@
 """Says what is wrong with images: a table, and a section of the report with examples."""
 
-import csv
-import io
 from collections.abc import Iterable
 
 import numpy as np
@@ -14,7 +12,7 @@ from tf_simclr.commands.image_issues import NOBODY, Issue
 from tf_simclr.commands.image_set import ImageSet, build_extractor, compute_image_set
 from tf_simclr.config import Config
 from tf_simclr.data import broken_files, thumbnails
-from tf_simclr.errors import UserError, write_error
+from tf_simclr.errors import UserError, not_written
 from tf_simclr.report import inspection, templates
 from tf_simclr.runs import files as run_files
 from tf_simclr.runs.directory import RunDirectory
@@ -83,17 +81,12 @@ def _rows(images: ImageSet, issues: dict[str, list[Issue]]) -> Iterable[tuple]:
 
 
 def _write_table(output, images, issues):
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(_rows(images, issues))
+    text = run_files.csv_text([COLUMNS, *_rows(images, issues)])
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        run_files.write_text(output, file.getvalue())
+        run_files.write_text(output, text)
     except OSError as error:
-        reason = error.strerror or error
-        message = f"--inspect_output={output}: it can't be written ({reason})"
-        raise write_error(message, error) from None
+        raise not_written(f"--inspect_output={output}", error) from None
 
 
 def _document(dataset, images, issues, lines):

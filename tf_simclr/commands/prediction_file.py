@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from absl import logging
 
-from tf_simclr.errors import UserError, write_error
+from tf_simclr.errors import UserError, not_written
 from tf_simclr.runs import files as run_files
 from tf_simclr.runs.calibration import UNLIKE_ANYTHING
 
@@ -209,10 +209,7 @@ class PredictionFile:
             raise self._write_error(error) from None
 
     def _write_error(self, error):
-        reason = error.strerror or error
-        return write_error(
-            f"--predict_output={self._output}: it can't be written ({reason})", error
-        )
+        return not_written(f"--predict_output={self._output}", error)
 
 
 def _lines(file, size):
@@ -261,5 +258,4 @@ def check(output: pathlib.Path):
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        reason = error.strerror or error
-        raise write_error(f"{flag}: it can't be written ({reason})", error) from None
+        raise not_written(flag, error) from None

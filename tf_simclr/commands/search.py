@@ -1,8 +1,6 @@
 """Finds the images of a set that are most like some: search.csv and search.html."""
 
-import csv
 import dataclasses
-import io
 import os
 
 import numpy as np
@@ -15,7 +13,7 @@ from tf_simclr.commands.image_set import FEATURES, build_extractor
 from tf_simclr.commands.search_set import SearchSet
 from tf_simclr.config import Config
 from tf_simclr.data import folder_images, single_files
-from tf_simclr.errors import UserError, did_you_mean, write_error
+from tf_simclr.errors import UserError, did_you_mean
 from tf_simclr.evaluation.metrics import knn
 from tf_simclr.evaluation.metrics.base import normalized
 from tf_simclr.runs import files as run_files
@@ -86,7 +84,7 @@ def search(settings: Config, alone: bool = True):
     if is_chief:
         logging.info("most similar images:\n\n%s\n", _table(results, images))
         page = search_page.render(results, images, files.pictures, files.features)
-        _write(directory.path, results, images, page)
+        _write(directory, results, images, page)
 
 
 def _search_dataset(settings, alone):
@@ -196,22 +194,13 @@ def _table(results, images):
 
 
 def _write(directory, results, images, page):
-    file = io.StringIO(newline="")
-    writer = csv.writer(file)
-    writer.writerow(COLUMNS)
+    lines = [COLUMNS]
     for result in results:
         for rank, (neighbor, cosine) in enumerate(zip(result.neighbors, result.cosines), 1):
             about = (images.names[neighbor], images.splits[neighbor], images.labels[neighbor])
-            writer.writerow((result.query.name, rank, *about, f"{cosine:.4f}"))
-    contents = {run_files.SEARCH_TABLE: file.getvalue(), run_files.SEARCH_PAGE: page}
+            lines.append((result.query.name, rank, *about, f"{cosine:.4f}"))
+    table = run_files.csv_text(lines, line_end="\r\n")
+    contents = {run_files.SEARCH_TABLE: table, run_files.SEARCH_PAGE: page}
     for name, text in contents.items():
-        try:
-            run_files.write_text(directory / name, text)
-        except OSError as error:
-            raise _write_error(directory / name, error) from None
-    logging.info("%s: %s", directory, " and ".join(contents))
-
-
-def _write_error(path, error):
-    reason = error.strerror or error
-    return write_error(f"--model_dir: {path} can't be written ({reason})", error)
+        directory.write_text(name, text)
+    logging.info("%s: %s", directory.path, " and ".join(contents))

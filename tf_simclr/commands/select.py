@@ -1,21 +1,17 @@
 """Asks for labels: which images to label next, as a table and as a page to label them on."""
 
-import csv
-import io
-
 import numpy as np
 from absl import logging
-from etils import epath
 
 from tf_simclr import distribute
 from tf_simclr.commands import label_questions
-from tf_simclr.commands.image_set import Extractor, build_extractor, compute_image_set
+from tf_simclr.commands.image_set import build_extractor, compute_image_set
 from tf_simclr.commands.label_questions import EvaluationDraw
 from tf_simclr.commands.selecting import Request, choose
 from tf_simclr.config import Config
 from tf_simclr.data import copies, datasets, division, folders, label_subset
-from tf_simclr.data.source import UNLABELED, Source, as_text, counted
-from tf_simclr.errors import UserError, write_error
+from tf_simclr.data.source import UNLABELED, as_text, counted
+from tf_simclr.errors import UserError
 from tf_simclr.report import label_page
 from tf_simclr.report.label_page import Question
 from tf_simclr.runs import files as run_files
@@ -38,7 +34,7 @@ def select(settings: Config, alone: bool = True):
     extractor = build_extractor(settings, alone)
     directory = RunDirectory(settings.train.model_dir)
     directory.create()  # now, not after the work
-    source = with_usable_labels(extractor.load(extractor.data.train_split), extractor, settings)
+    source = _with_usable_labels(extractor.load(extractor.data.train_split), extractor, settings)
     if source.num_labeled == source.num_examples:
         raise UserError(
             f"--mode=select: each of the {source.num_examples} images of split {source.split} has "
@@ -64,17 +60,11 @@ def select(settings: Config, alone: bool = True):
         known |= _labels_of(labeled)
     class_names = source.class_names or extractor.model.class_names
     page = label_page.render(questions, class_names, known, _note(settings))
-    _write(directory.path, _table(questions), page)
+    _write(directory, _table(questions), page)
 
 
-def with_usable_labels(source: Source, extractor: Extractor, settings: Config) -> Source:
-    """The training images with the labels that the run of the weights uses, and no others.
-
-    Args:
-        source: with all labels.
-        extractor: the weights.
-        settings: the whole configuration.
-    """
+def _with_usable_labels(source, extractor, settings):
+    """The training images with the labels that the run of the weights uses, and no others."""
     if not source.num_labeled:
         return source
     saved = saved_by_runs(run_files.LABELS, extractor.run_directories)
@@ -147,34 +137,29 @@ def _note(settings):
 
 
 def _table(questions: list[Question]) -> str:
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    lines = [COLUMNS]
     for rank, question in enumerate(questions, 1):
         cluster = question.cluster if question.cluster >= 0 else ""
-        writer.writerow((rank, question.name, cluster, question.why))
-    return file.getvalue()
+        lines.append((rank, question.name, cluster, question.why))
+    return run_files.csv_text(lines)
 
 
-def _write(directory: epath.Path, table: str, page: str):
+def _write(directory: RunDirectory, table: str, page: str):
     """Writes both files under new names, unless the same table is there already."""
-    table_path, page_path = _free_paths(directory, table)
-    try:
-        run_files.write_text(table_path, table)
-        run_files.write_text(page_path, page)
-    except OSError as error:
-        reason = error.strerror or error
-        message = f"--model_dir={directory}: it can't be written to ({reason})"
-        raise write_error(message, error) from None
-    logging.info("images to label: %s", table_path)
-    logging.info("open %s in a browser, label, and download labels.csv", page_path)
+    number = _free_number(directory.path, table)
+    table_name = run_files.numbered(run_files.TO_LABEL, number)
+    page_name = run_files.numbered(run_files.LABEL_PAGE, number)
+    directory.write_text(table_name, table)
+    directory.write_text(page_name, page)
+    logging.info("images to label: %s", directory.path / table_name)
+    logging.info("open %s in a browser, label, and download labels.csv", directory.path / page_name)
 
 
-def _free_paths(directory, table):
-    """The paths of table and page; an earlier page may be in work, and is kept."""
+def _free_number(path, table):
+    """The number of the round; an earlier page may be in work, and is kept."""
     number = 1
     while True:
-        table_path = directory / run_files.numbered(run_files.TO_LABEL, number)
-        if not table_path.exists() or table_path.read_text(encoding="utf-8") == table:
-            return table_path, directory / run_files.numbered(run_files.LABEL_PAGE, number)
+        earlier = path / run_files.numbered(run_files.TO_LABEL, number)
+        if not earlier.exists() or earlier.read_text(encoding="utf-8") == table:
+            return number
         number += 1

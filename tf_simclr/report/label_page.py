@@ -42,28 +42,17 @@ class Question:
     neighbors: tuple[Neighbor, ...] = ()
 
 
-def write(
-    path, questions: Sequence[Question], class_names: Sequence[str], known: dict[str, str], note=""
-):
-    """Writes the page.
+def render(
+    questions: Sequence[Question], class_names: Sequence[str], known: dict[str, str], note: str = ""
+) -> str:
+    """The text of the page.
 
     Args:
-        path: of the HTML file; written whole or not at all.
         questions: in the order in which they are asked.
         class_names: as far as they are known; the user adds others.
         known: {name: class} of images that have a label; they are in the labels.csv of the page.
         note: a line on what to do with labels.csv.
-
-    Raises:
-        UserError: it can't be written.
     """
-    templates.write(path, render(questions, class_names, known, note), "the page for labels")
-
-
-def render(
-    questions: Sequence[Question], class_names: Sequence[str], known: dict[str, str], note: str = ""
-) -> str:
-    """The text of the page, see `write`."""
     classes = list(dict.fromkeys([*class_names, *known.values()]))
     content = {
         "questions": [_question_entry(question) for question in questions],

@@ -66,23 +66,14 @@ class Images:
     thumbnails: Thumbnails
 
 
-def write(path, images: Images, queries: Sequence[Query], notes: Sequence[str] = ()):
-    """Writes the page.
+def render(images: Images, queries: Sequence[Query], notes: Sequence[str] = ()) -> str:
+    """The text of the page.
 
     Args:
-        path: of the HTML file; written whole or not at all.
         images: all that the page can find.
         queries: with which it begins.
         notes: lines on what is in it.
-
-    Raises:
-        UserError: it can't be written.
     """
-    templates.write(path, render(images, queries, notes), "the page of the search")
-
-
-def render(images: Images, queries: Sequence[Query], notes: Sequence[str] = ()) -> str:
-    """The text of the page, see `write`."""
     classes = sorted(set(images.labels) - {""})
     number_of = {name: number for number, name in enumerate(classes)} | {"": -1}
     thumbnails = images.thumbnails

@@ -108,8 +108,16 @@ class RunDirectory:
         Raises:
             UserError: the directory can't be written to.
         """
+        self.write_text(name, json.dumps(content, indent=indent) + "\n")
+
+    def write_text(self, name: str, text: str):
+        """Writes a file, whole or not at all.
+
+        Raises:
+            UserError: the directory can't be written to.
+        """
         try:
-            files.write_text(self.path / name, json.dumps(content, indent=indent) + "\n")
+            files.write_text(self.path / name, text)
         except OSError as error:
             raise self._write_error(error) from None
 

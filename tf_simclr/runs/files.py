@@ -1,8 +1,11 @@
 """The name of every file in a run directory, and how small files are read and written."""
 
 import contextlib
+import csv
+import io
 import json
 import os
+from collections.abc import Iterable, Sequence
 
 from tf_simclr.config import inheritance
 from tf_simclr.config.recipes import CONFIG_FILE
@@ -83,6 +86,18 @@ def numbered(name: str, number: int) -> str:
     """
     stem, ending = os.path.splitext(name)
     return name if number == 1 else f"{stem}_{number}{ending}"
+
+
+def csv_text(rows_of_cells: Iterable[Sequence], line_end: str = "\n") -> str:
+    """The text of a CSV file.
+
+    Args:
+        rows_of_cells: the names of the columns first.
+        line_end: what ends a line.
+    """
+    file = io.StringIO(newline="")
+    csv.writer(file, lineterminator=line_end).writerows(rows_of_cells)
+    return file.getvalue()
 
 
 def write_text(path, text: str):
