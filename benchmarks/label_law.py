@@ -89,13 +89,14 @@ def measure(train, test, classes):
     train = train.take(np.isin(train.labels, classes))
     test = test.take(np.isin(test.labels, classes))
     smallest = min(np.sum(train.labels == label) for label in classes)
+    few = linear_probe.FewLabels(train, test)
     curve = {}
     for count in (*FITTED, *FORETOLD):
         if count > POOL_SHARE * smallest:
             break
         num_draws = NUM_SETS * NUM_DRAWS // (1 if count in FITTED else 2)
         seeds = range(FIRST_SEED, FIRST_SEED + num_draws)
-        curve[count] = linear_probe.accuracies_of_draws(train, test, count, seeds)
+        curve[count] = few.accuracies(count, seeds)
     return curve
 
 

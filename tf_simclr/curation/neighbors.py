@@ -59,12 +59,7 @@ def nearest_others(unit: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray
         count: how many neighbors; there are at most N - 1.
     """
     count = min(count, len(unit) - 1)
-    similarity, positions = nearest(unit, unit, count + 1)
-    is_other = positions != np.arange(len(unit))[:, None]
-    # Where many images are equal to this one, it need not be among them.
-    is_other[is_other.all(1), -1] = False
-    shape = (len(unit), count)
-    return similarity[is_other].reshape(shape), positions[is_other].reshape(shape)
+    return knn.without_queries(*nearest(unit, unit, count + 1), np.arange(len(unit)))
 
 
 def _nearest_in_cells(unit, queries, count):

@@ -121,7 +121,8 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 def calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
     """The expected calibration error of probabilities [N, num_classes], see `classifier`."""
     correct = probabilities.argmax(1) == labels
-    return classifier.calibration_error(probabilities.max(1), correct)
+    bins = classifier.reliability(probabilities.max(1), correct)
+    return classifier.calibration_error(bins)
 
 
 def cross_fitted_probabilities(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -41,8 +41,9 @@ def evaluate(train, test, options):
 
     predicted = logits.argmax(1)
     confidence = np.exp(log_probabilities.max(1))
-    yield Metric("expected_calibration_error", calibration_error(confidence, correct))
-    yield Detail("reliability", reliability(confidence, correct))
+    bins = reliability(confidence, correct)
+    yield Metric("expected_calibration_error", calibration_error(bins))
+    yield Detail("reliability", bins)
     if num_classes <= MAX_CONFUSION_CLASSES:
         pairs = labels * num_classes + predicted
         counts = np.bincount(pairs, minlength=num_classes * num_classes)
@@ -86,14 +87,13 @@ def reliability(confidence: np.ndarray, correct: np.ndarray) -> list[dict]:
     return bins
 
 
-def calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
-    """The expected calibration error; arguments as of `reliability`.
+def calibration_error(bins: list[dict]) -> float:
+    """The expected calibration error of the bins of `reliability`.
 
     Source: Guo et al. 2017, equation 3.
     """
-    bins = reliability(confidence, correct)
     gaps = [b["count"] * abs(b["accuracy"] - b["confidence"]) for b in bins if b["count"]]
-    return sum(gaps) / len(correct)
+    return sum(gaps) / sum(b["count"] for b in bins)
 
 
 def _per_class_accuracy(correct, labels, num_classes):

@@ -88,11 +88,24 @@ def nearest_others(index: NearestNeighbors, features: np.ndarray, positions: np.
         positions: int64 [Q], which of them are the queries.
         k: how many.
     """
-    similarity, neighbors = nearest(index, features[positions], k + 1)
+    return without_queries(*nearest(index, features[positions], k + 1), positions)
+
+
+def without_queries(similarity: np.ndarray, neighbors: np.ndarray, positions: np.ndarray):
+    """Of k + 1 neighbors of each query the k that are not the query itself.
+
+    Args:
+        similarity: [Q, k + 1].
+        neighbors: [Q, k + 1], positions, the most similar first.
+        positions: int64 [Q] of the queries.
+
+    Returns:
+        (similarity [Q, k], position [Q, k]).
+    """
     is_other = neighbors != positions[:, None]
     # Where more than k examples are equal to the query, it need not be among them.
     is_other[is_other.all(1), -1] = False
-    shape = (len(positions), k)
+    shape = (len(positions), neighbors.shape[1] - 1)
     return similarity[is_other].reshape(shape), neighbors[is_other].reshape(shape)
 
 

@@ -75,11 +75,12 @@ def few_labels(train, test, options):
     """
     classes = _at_least_two_classes(train)
     class_sizes = np.array([np.sum(train.labels == label) for label in classes])
+    few = FewLabels(train, test)
     results = []
     for labels_per_class in LABELS_PER_CLASS:
         uses_all = (class_sizes <= labels_per_class).all()
         seeds = range(1 if uses_all else NUM_DRAWS)
-        accuracies = accuracies_of_draws(train, test, labels_per_class, seeds)
+        accuracies = few.accuracies(labels_per_class, seeds)
         mean = float(np.mean(accuracies))
         results.append(
             {
@@ -99,27 +100,37 @@ def few_labels(train, test, options):
     yield Detail("label_law", label_law.answer(labels, draws, len(test)))
 
 
-def accuracies_of_draws(
-    train: Examples, test: Examples, labels_per_class: int, seeds: Iterable[int]
-) -> list[float]:
-    """The accuracy with so many labels of each class, for each of some draws of them.
+class FewLabels:
+    """Training examples of which few have a label, and what can be said of test examples then.
+
+    The features are standardized by all of the training examples, once.
 
     Args:
-        train: examples to draw from, all labeled. The features are standardized by all of them.
+        train: examples to draw labels from, all labeled.
         test: labeled examples.
-        labels_per_class: as many as there are of a class with fewer.
-        seeds: of the draws.
     """
-    classes = np.unique(train.labels)
-    scaler = StandardScaler().fit(train.features)
-    scaled_test = scaler.transform(test.features)
-    accuracies = []
-    for seed in seeds:
-        index = _draw_labels(train.labels, classes, labels_per_class, seed)
-        scaled = scaler.transform(train.features[index])
-        regression = _fit_regression(scaled, train.labels[index], strength=1.0)
-        accuracies.append(float(regression.score(scaled_test, test.labels)))
-    return accuracies
+
+    def __init__(self, train: Examples, test: Examples):
+        self._train = train
+        self._classes = np.unique(train.labels)
+        self._scaler = StandardScaler().fit(train.features)
+        self._scaled_test = self._scaler.transform(test.features)
+        self._test_labels = test.labels
+
+    def accuracies(self, labels_per_class: int, seeds: Iterable[int]) -> list[float]:
+        """The accuracy for each of some draws of labels.
+
+        Args:
+            labels_per_class: how many; all of a class with fewer.
+            seeds: of the draws.
+        """
+        accuracies = []
+        for seed in seeds:
+            index = _draw_labels(self._train.labels, self._classes, labels_per_class, seed)
+            scaled = self._scaler.transform(self._train.features[index])
+            regression = _fit_regression(scaled, self._train.labels[index], strength=1.0)
+            accuracies.append(float(regression.score(self._scaled_test, self._test_labels)))
+        return accuracies
 
 
 def _draw_labels(labels, classes, labels_per_class, seed):
