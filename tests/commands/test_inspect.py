@@ -14,11 +14,12 @@ from scipy import ndimage
 from tests.helpers import report_runs
 from tf_simclr.commands import image_issues, inspect, leaks, training_copies
 from tf_simclr.commands.image_issues import Issue
-from tf_simclr.commands.image_set import FEATURES, compute_image_set
+from tf_simclr.commands.image_set import compute_image_set
 from tf_simclr.data import datasets
 from tf_simclr.errors import UserError
 from tf_simclr.evaluation.network_features import EvaluationData, NetworkFeatures
 from tf_simclr.report import inspection, schema
+from tf_simclr.report.metric_names import ENCODER_OUTPUT
 
 HOSTILE = '<script>alert(1)<,"ä".png'
 
@@ -70,7 +71,7 @@ class PixelExtractor:
         images = [source.decode(record).numpy() for record in source.records]
         reduced = [Image.fromarray(image).resize((6, 6)) for image in images]
         features = np.stack(reduced).reshape(len(images), -1).astype(np.float32)
-        return {"label": source.labels, FEATURES: 1 + features}
+        return {"label": source.labels, ENCODER_OUTPUT: 1 + features}
 
 
 @pytest.fixture
@@ -212,7 +213,7 @@ def examples_of(settings, folder, split):
     extractor = PixelExtractor(settings(dataset=f"folder:{folder}", eval_split="test"), True)
     source = extractor.load(split)
     arrays = extractor.compute(source, "test")
-    features = {"final_avg_pool": arrays[FEATURES], "label": arrays["label"]}
+    features = {"final_avg_pool": arrays[ENCODER_OUTPUT], "label": arrays["label"]}
     return source, {**features, "position": np.arange(source.num_examples)}
 
 

@@ -59,11 +59,10 @@ def _compute_columns(extractor):
     """The columns but for the neighbors: {name: array [N, ...]} over all splits."""
     sources = [extractor.load(split, "embed_split") for split in extractor.splits]
     images = compute_image_set(extractor, sources, "embedding")
-    classes = np.array([*images.class_names, ""])  # the last one, at -1, is for unknown labels
     columns = {
         "name": images.names,
         "split": images.splits,
-        "label": classes[images.labels],
+        "label": images.label_texts,
         "embedding": images.features,
     }
     if images.logits is not None:

@@ -16,12 +16,12 @@ from tf_simclr.checkpoints.pretrained import Pretrained
 from tf_simclr.config import Config
 from tf_simclr.config.sections import DataConfig
 from tf_simclr.data import augment, crop_check, datasets
-from tf_simclr.data.source import Source, as_text
+from tf_simclr.data.source import Source
 from tf_simclr.evaluation import features
+from tf_simclr.evaluation.network_features import LOGITS
+from tf_simclr.report.metric_names import ENCODER_OUTPUT
 from tf_simclr.training.training_data import saved_division
 
-FEATURES = "final_avg_pool"
-LOGITS = "logits_sup"
 DECODED_AT_ONCE = 32  # images, of which some may be large
 
 
@@ -36,8 +36,8 @@ class Extractor:
         strategy: how batches are distributed.
         run_directories: where the run of the weights may have saved something.
         moved: how the run of the weights has divided the images, see `datasets.load`.
-        compute: a function (source, name of the work) -> {"label", FEATURES, and LOGITS where the
-            network has a linear head: array [N, ...]}.
+        compute: a function (source, name of the work) -> {"label", ENCODER_OUTPUT, and LOGITS where
+            the network has a linear head: array [N, ...]}.
         batches: a function of a source that yields the same batch by batch, with "position".
     """
 
@@ -106,7 +106,7 @@ def extractor_of(path: str, flag: str, settings: Config) -> Extractor:
         return {"image": augment.eval_image(image, *preprocessing), "label": label}
 
     batches = features.batch_mapper(
-        features.layer_features(model.network, (FEATURES, LOGITS)),
+        features.layer_features(model.network, (ENCODER_OUTPUT, LOGITS)),
         example,
         settings.eval.eval_batch_size,
         strategy,
@@ -150,6 +150,11 @@ class ImageSet:
     def __len__(self):
         return len(self.labels)
 
+    @property
+    def label_texts(self) -> np.ndarray:
+        """[N] texts, the class of each image, "" where unknown."""
+        return np.array([*self.class_names, ""])[self.labels]  # the last one is at -1
+
     def images(self, index: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         """Yields (position, uint8 [H, W, 3]) of some of the images, by ascending position.
 
@@ -183,6 +188,11 @@ def decoded(source: Source, index: np.ndarray) -> Iterator[np.ndarray]:
             yield from pool.map(decode, batch)
 
 
+def names_of(sources: list[Source]) -> np.ndarray:
+    """[N] texts, what the user knows the images of some splits by, one split after the other."""
+    return np.array([name for source in sources for name in source.names()])
+
+
 def compute_image_set(extractor: Extractor, sources: list[Source], work: str) -> ImageSet:
     """Applies a network to all images of some splits.
 
@@ -192,7 +202,6 @@ def compute_image_set(extractor: Extractor, sources: list[Source], work: str) ->
         work: its name, for the progress.
     """
     arrays_of_splits = [extractor.compute(source, f"{work}, {source.split}") for source in sources]
-    names = [as_text(name) for source in sources for name in source.example_ids()[0]]
     splits = [np.full(source.num_examples, source.split) for source in sources]
     arrays = {
         name: np.concatenate([arrays[name] for arrays in arrays_of_splits])
@@ -200,10 +209,10 @@ def compute_image_set(extractor: Extractor, sources: list[Source], work: str) ->
     }
     return ImageSet(
         sources=tuple(sources),
-        names=np.array(names),
+        names=names_of(sources),
         splits=np.concatenate(splits),
         labels=arrays["label"],
         class_names=sources[0].class_names,
-        features=arrays[FEATURES],
+        features=arrays[ENCODER_OUTPUT],
         logits=arrays.get(LOGITS),
     )

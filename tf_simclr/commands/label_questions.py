@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
-from tf_simclr.commands.image_set import ImageSet
+from tf_simclr.commands.image_set import ImageSet, decoded
 from tf_simclr.curation.selection import Selection
 from tf_simclr.data import thumbnails
 from tf_simclr.data.source import UNLABELED, Source
@@ -100,8 +100,7 @@ def of_draw(drawn: EvaluationDraw) -> list[Question]:
     """The questions of images to evaluate on; nothing stands beside them, to be trained on."""
     questions = []
     for source, index in zip(drawn.sources, drawn.index):
-        names = source.names_of(index)
-        for name, (record, _) in zip(names, source.pick(index)):
-            image = thumbnails.encode(source.decode(record).numpy(), IMAGE_SIZE)
+        for name, picture in zip(source.names_of(index), decoded(source, index)):
+            image = thumbnails.encode(picture, IMAGE_SIZE)
             questions.append(Question(name, image, WHY_EVALUATED, cluster=-1))
     return questions

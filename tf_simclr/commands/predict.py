@@ -13,14 +13,15 @@ from absl import logging
 from tf_simclr import distribute
 from tf_simclr.checkpoints import pretrained
 from tf_simclr.commands import prediction_file
-from tf_simclr.commands.image_set import FEATURES, LOGITS, build_extractor
+from tf_simclr.commands.image_set import build_extractor
 from tf_simclr.commands.prediction_file import TRUTH, PredictionFile
 from tf_simclr.config import Config
 from tf_simclr.console import Progress
 from tf_simclr.data.unreadable import find_unreadable
 from tf_simclr.errors import Interrupted, UserError
 from tf_simclr.evaluation import calibration as fitting
-from tf_simclr.evaluation.network_features import fingerprint_of_weights
+from tf_simclr.evaluation.network_features import LOGITS, fingerprint_of_weights
+from tf_simclr.report.metric_names import ENCODER_OUTPUT
 from tf_simclr.runs import files as run_files
 from tf_simclr.runs.decisions import decide
 
@@ -175,10 +176,10 @@ def _table_rows(class_names, calibration, top_k, split, names, outputs):
         top_k: classes of a row.
         split: of the images.
         names: iterator over the names of the images, in their order.
-        outputs: {"position", LOGITS, FEATURES: [n, ...]}.
+        outputs: {"position", LOGITS, ENCODER_OUTPUT: [n, ...]}.
     """
     order = np.argsort(outputs["position"])  # several workers do not keep it
-    logits, features = outputs[LOGITS][order], outputs[FEATURES][order]
+    logits, features = outputs[LOGITS][order], outputs[ENCODER_OUTPUT][order]
     if not np.isfinite(logits).all():
         raise UserError(
             "the network gives logits that are not finite, so it predicts nothing; its training "

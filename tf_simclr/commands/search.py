@@ -9,13 +9,14 @@ from sklearn.neighbors import NearestNeighbors
 
 from tf_simclr import distribute
 from tf_simclr.commands import search_page, search_set
-from tf_simclr.commands.image_set import FEATURES, build_extractor
+from tf_simclr.commands.image_set import build_extractor, decoded, names_of
 from tf_simclr.commands.search_set import SearchSet
 from tf_simclr.config import Config
 from tf_simclr.data import folder_images, single_files
 from tf_simclr.errors import UserError, did_you_mean
 from tf_simclr.evaluation.metrics import knn
 from tf_simclr.evaluation.metrics.base import normalized
+from tf_simclr.report.metric_names import ENCODER_OUTPUT
 from tf_simclr.runs import files as run_files
 from tf_simclr.runs.directory import RunDirectory
 
@@ -91,7 +92,7 @@ def _search_dataset(settings, alone):
     """(set, queries, files, is_chief) where the images are embedded now."""
     extractor = build_extractor(settings, alone)
     sources = [extractor.load(split, "embed_split") for split in extractor.splits]
-    queries = _queries(settings, search_set.names_of(sources))
+    queries = _queries(settings, names_of(sources))
     # Before the work: one of them may be no image.
     source = _load_files(queries, extractor.data)
     images = search_set.compute(extractor, sources)
@@ -160,10 +161,9 @@ def _load_files(queries, data):
 def _embed(source, extractor, images):
     if source is None:
         return QueryFiles({}, images.features[:0])
-    names = source.names_of(np.arange(source.num_examples))
-    images = [source.decode(record).numpy() for record in source.records]
+    pictures = decoded(source, np.arange(source.num_examples))
     arrays = extractor.compute(source, "queries")
-    return QueryFiles(dict(zip(names, images)), arrays[FEATURES])
+    return QueryFiles(dict(zip(source.names(), pictures)), arrays[ENCODER_OUTPUT])
 
 
 def _nearest(queries, files, images: SearchSet, count) -> list[Result]:

@@ -38,15 +38,6 @@ class SearchSet:
         return len(self.names)
 
 
-def names_of(sources: list[Source]) -> np.ndarray:
-    """The names of all images of some splits, which are known before they are embedded.
-
-    Args:
-        sources: the splits.
-    """
-    return np.array([as_text(name) for source in sources for name in source.example_ids()[0]])
-
-
 def compute(extractor: Extractor, sources: list[Source]) -> SearchSet:
     """Embeds the images of some splits.
 
@@ -58,9 +49,8 @@ def compute(extractor: Extractor, sources: list[Source]) -> SearchSet:
         UserError: features that are not finite.
     """
     images = compute_image_set(extractor, sources, "embedding")
-    classes = np.array([*images.class_names, ""])  # the last one, at -1, is for unknown labels
-    labels = classes[images.labels]
-    return _checked(SearchSet(images.names, images.splits, labels, images.features, images.images))
+    about = images.names, images.splits, images.label_texts
+    return _checked(SearchSet(*about, images.features, images.images))
 
 
 def read(settings: Config) -> SearchSet:

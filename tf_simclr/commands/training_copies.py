@@ -3,6 +3,7 @@
 import numpy as np
 from absl import logging
 
+from tf_simclr.commands.image_set import decoded
 from tf_simclr.config.splits import overlap
 from tf_simclr.curation import near_copies, picture_match
 from tf_simclr.data import image_sizes
@@ -76,8 +77,7 @@ def _thumbnails_of(source, positions):
     """A function: numbers int64 [n], ascending -> gray thumbnails of these examples."""
 
     def thumbnails(numbers):
-        records = source.pick(positions[numbers])
-        images = (source.decode(record).numpy() for record, _ in records)
+        images = decoded(source, positions[numbers])
         return np.stack([picture_match.gray_thumbnail(image) for image in images])
 
     return thumbnails

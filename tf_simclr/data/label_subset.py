@@ -73,10 +73,7 @@ def restrict(
                 "another choice is made here",
                 first,
             )
-        names, labels = source.example_ids()
-        index = choose(labels, data.label_fraction, data.labels_per_class, seed)
-        _warn_of_small_classes(source, labels, data.labels_per_class)
-        subset = {**question, "seed": seed, "ids": names[index].tolist()}
+        subset = {**question, "seed": seed, "ids": _draw(source, data, seed)}
     logging.info(
         "%s, split %s: %d of %d labels are used",
         source.name,
@@ -85,6 +82,14 @@ def restrict(
         source.num_labeled,
     )
     return source.with_labels_of(subset["ids"]), subset
+
+
+def _draw(source, data, seed):
+    """The ids of the examples whose labels are kept."""
+    names, labels = source.example_ids()
+    index = choose(labels, data.label_fraction, data.labels_per_class, seed)
+    _warn_of_small_classes(source, labels, data.labels_per_class)
+    return names[index].tolist()
 
 
 def _warn_of_small_classes(source, labels, per_class):
