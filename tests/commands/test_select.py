@@ -100,7 +100,9 @@ def test_nobody_says_how_good_it_will_be(ask, log):
     ask()
     assert "no image of split validation has a label" in log.text
     ask(select_eval_count=500)
-    assert "--select_eval_count=500: split validation has" in log.text
+    assert "--select_eval_count=500: split validation has 2 images without a label" in log.text
+    ask(select_eval_count=500, eval_split="val")  # the same split
+    assert "--select_eval_count=500: split val has 2 images without a label" in log.text
 
 
 def test_copies_are_asked_for_once(ask, photos, tmp_path, log):

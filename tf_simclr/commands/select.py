@@ -75,7 +75,9 @@ def _with_usable_labels(source, extractor, settings):
 def _load_eval_source(extractor):
     """The images to evaluate on; None where there are none yet."""
     data = extractor.data
-    if data.eval_split not in datasets.splits(data, extractor.moved):
+    try:
+        datasets.splits(data, extractor.moved)[data.eval_split]  # also a slice, or another name
+    except KeyError:
         return None
     return datasets.load(data, data.eval_split, moved=extractor.moved)
 

@@ -34,6 +34,10 @@ evaluation, export.
   python run.py --mode=export --model_dir=RUN --export_formats=saved_model,tflite,onnx
   python run.py --mode=embed --model_dir=RUN --dataset=folder:PATH
       embeddings, predictions and nearest neighbors of images
+  python run.py --mode=select --model_dir=RUN
+      which images to label, and a page to label them on
+  python run.py --mode=search --query=a.jpg --model_dir=RUN --dataset=folder:PATH
+      the images that are most like some
   python run.py --mode=predict --model_dir=RUN --dataset=folder:PATH
       a table of predictions
   python run.py --mode=inspect --model_dir=RUN --dataset=folder:PATH
