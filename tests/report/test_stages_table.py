@@ -11,6 +11,7 @@ PRETRAIN = {
     "eval/knn_accuracy": 0.5,
     "untrained/knn_accuracy": 0.25,
     "labels": 20,
+    "global_step": 1200,
     "parameters": 1234567,
     "train_minutes": 1.26,
 }
@@ -18,6 +19,7 @@ DISTILL = {
     "eval/knn_accuracy": 0.75,
     "eval/label_top_1_accuracy": 1.0,
     "labels": 20,
+    "global_step": 300,
     "parameters": 10,
     "train_minutes": 0.5,
 }
@@ -34,9 +36,9 @@ OF_A_PRETEXT_TASK = {
 def test_table():
     lines = report.stages_table({"pretrain": PRETRAIN, "distill": DISTILL}).splitlines()
     assert lines[2:] == [
-        "| untrained network | 20 |  |  |  | 25.00% | 1,234,567 | 0.0 |",
-        "| pretrain | 20 |  |  |  | 50.00% | 1,234,567 | 1.3 |",
-        "| distill | 20 | 100.00% |  |  | 75.00% | 10 | 0.5 |",
+        "| untrained network | 20 | 0 |  |  |  | 25.00% | 1,234,567 | 0.0 |",
+        "| pretrain | 20 | 1,200 |  |  |  | 50.00% | 1,234,567 | 1.3 |",
+        "| distill | 20 | 300 | 100.00% |  |  | 75.00% | 10 | 0.5 |",
     ]
 
 
@@ -44,12 +46,12 @@ def test_table_with_layers_and_a_pretext_task():
     stages = {"pretrain": OF_A_PRETEXT_TASK, "distill": DISTILL}
     lines = report.stages_table(stages).splitlines()
     assert lines[0] == (
-        "| stage | labels | own task | its loss (at chance) | block_group1, logistic regression "
+        "| stage | labels | steps | own task | its loss (at chance) | block_group1, logistic regression "
         "| block_group2, logistic regression | block_group3, logistic regression | top 1 | top 5 "
         "| logistic regression | k-NN | parameters | minutes |"
     )
     assert lines[3] == (
-        "| pretrain | 20 | 90.00% | 0.250 (1.386) |  | 60.00% |  |  |  | 55.00% | 50.00% "
+        "| pretrain | 20 | 1,200 | 90.00% | 0.250 (1.386) |  | 60.00% |  |  |  | 55.00% | 50.00% "
         "| 1,234,567 | 1.3 |"
     )
     assert len({line.count("|") for line in lines}) == 1
@@ -72,6 +74,7 @@ def stage_results(accuracy, minutes):
         "eval/knn_accuracy": accuracy,
         "evaluated_with": {},
         "labels": 20,
+        "global_step": 40,
         "parameters": 10,
         "train_minutes": minutes,
     }
@@ -88,9 +91,9 @@ def test_table_over_seeds(tmp_path, monkeypatch, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert [line for line in lines if "pretrain" in line or "of 2 runs" in line] == [
         "mean of 2 runs",
-        "| pretrain | 20 |  |  |  | 62.50% | 10 | 1.5 |",
+        "| pretrain | 20 | 40 |  |  |  | 62.50% | 10 | 1.5 |",
         "greatest minus least of 2 runs",
-        "| pretrain | 20 |  |  |  | 25.00% | 10 | 1.0 |",
+        "| pretrain | 20 | 40 |  |  |  | 25.00% | 10 | 1.0 |",
     ]
 
 

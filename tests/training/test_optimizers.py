@@ -117,3 +117,19 @@ def test_warmup_longer_than_the_training(settings, flags, warmup):
     options = settings(train_batch_size=100, train_epochs=1, train_steps=0, **flags)
     schedule = optimizers.learning_rate_schedule(options, 1000)
     assert (schedule.warmup, schedule.total) == (warmup, 11)
+
+
+@pytest.mark.parametrize(
+    ("flags", "num_steps"),
+    [
+        ({"train_epochs": 60, "train_steps": 0}, 47),
+        ({"train_epochs": 60, "train_steps": 0, "min_steps": 200}, 200),
+        ({"train_epochs": 60, "train_steps": 0, "min_steps": 30}, 47),
+        ({"train_epochs": 60, "train_steps": 5, "min_steps": 200}, 5),
+    ],
+)
+def test_number_of_steps(settings, flags, num_steps):
+    """50 images in batches of 64: a few epochs of them are few steps."""
+    options = settings(train_batch_size=64, **flags)
+    assert optimizers.total_steps(options.train, 50) == num_steps
+    assert optimizers.learning_rate_schedule(options, 50).total == num_steps

@@ -140,14 +140,7 @@ def stage_row(settings: Config, name: str, num_images: int | None) -> tuple[str,
         The columns `HEADER`.
     """
     train = settings.train
-    epochs = str(train.train_epochs)
-    steps = str(train.train_steps or UNKNOWN)
-    if num_images and train.train_steps:
-        epochs = f"{train.train_steps * train.train_batch_size / num_images:.3g}"
-    elif num_images:
-        steps = str(optimizers.total_steps(train, num_images))
-    elif train.train_steps:
-        epochs = UNKNOWN
+    epochs, steps = _length(train, num_images)
     peak = optimizers.learning_rate_schedule(settings, num_images or 1).peak
     return (
         name,
@@ -159,6 +152,18 @@ def stage_row(settings: Config, name: str, num_images: int | None) -> tuple[str,
         f"{peak:.3g}",
         _start(settings),
     )
+
+
+def _length(train, num_images):
+    """(epochs, steps) of a training as they are displayed."""
+    if not num_images:
+        if train.train_steps:
+            return UNKNOWN, str(train.train_steps)
+        return str(train.train_epochs), UNKNOWN
+    num_steps = optimizers.total_steps(train, num_images)
+    if num_steps in (train.train_steps, train.min_steps):
+        return f"{num_steps * train.train_batch_size / num_images:.3g}", str(num_steps)
+    return str(train.train_epochs), str(num_steps)
 
 
 def _network(model):

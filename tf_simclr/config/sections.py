@@ -287,6 +287,12 @@ class TrainConfig:
         100, "epochs to train; more of them than before train a run further", low=1
     )
     train_steps: int = setting(0, "steps to train; overrides train_epochs (0: unused)", low=0)
+    min_steps: int = setting(
+        0,
+        "steps that train_epochs are at least; epochs of a handful of labels are too few steps to "
+        "learn anything",
+        low=0,
+    )
     checkpoint_epochs: int = setting(1, "epochs between checkpoints", low=1, fixed=False)
     checkpoint_steps: int = setting(
         0, "steps between checkpoints; overrides checkpoint_epochs (0: unused)", low=0, fixed=False

@@ -95,8 +95,8 @@ def stages_table(results: dict[str, dict]) -> str:
     )
     columns = {**(LAYER_COLUMNS if has_layers else {}), **STAGE_METRICS}
     task_columns = TASK_COLUMNS if has_layers else ()
-    header = ("stage", "labels", *task_columns, *columns.values(), "parameters", "minutes")
-    untrained = {**next(iter(results.values())), "train_minutes": 0.0}
+    header = ("stage", "labels", "steps", *task_columns, *columns.values(), "parameters", "minutes")
+    untrained = {**next(iter(results.values())), "global_step": 0, "train_minutes": 0.0}
     stages = [("untrained network", "untrained", untrained)]
     stages += [(stage, "eval", result) for stage, result in results.items()]
     cells = []
@@ -106,7 +106,8 @@ def stages_table(results: dict[str, dict]) -> str:
         parameters = f"{result['parameters']:,}"
         minutes = f"{result['train_minutes']:.1f}"
         labels = " ".join(filter(None, (str(result["labels"]), result.get("labels_chosen"))))
-        cells.append((stage, labels, *task, *values, parameters, minutes))
+        steps = f"{result['global_step']:,}"
+        cells.append((stage, labels, steps, *task, *values, parameters, minutes))
     return table(header, cells, [TEXT_RULE] * len(header))
 
 
