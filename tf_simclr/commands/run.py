@@ -53,7 +53,8 @@ def run_stage(stages: Stages, number: int, shows_plan: bool) -> bool:
     import tensorflow as tf
 
     from tf_simclr import distribute
-    from tf_simclr.commands import evaluate, forecast, plan, selected_labels
+    from tf_simclr.commands import evaluate, selected_labels
+    from tf_simclr.commands.planning import forecast, stage_table
     from tf_simclr.training import loop
     from tf_simclr.training.experiment import build_experiment
 
@@ -72,7 +73,7 @@ def run_stage(stages: Stages, number: int, shows_plan: bool) -> bool:
         if settings.mode.trains:
             on_pace = None
             if shows_plan and distribute.is_chief(experiment.strategy):
-                logging.info("the plan:\n\n%s\n", plan.of_stages(experiment, later))
+                logging.info("the plan:\n\n%s\n", stage_table.of_stages(experiment, later))
                 on_pace = functools.partial(forecast.log, experiment, later)
             loop.fit(experiment, stages.describe(number), on_pace)
             if settings.mode.evaluates:

@@ -8,14 +8,14 @@ from PIL import Image, PngImagePlugin
 
 from tests.helpers.configurations import TINY, parse_command_line
 from tf_simclr import config
-from tf_simclr.commands import plan
+from tf_simclr.commands.planning import stage_table
 from tf_simclr.config import stages
 from tf_simclr.data import datasets, image_sizes
 from tf_simclr.runs.directory import RunDirectory
 from tf_simclr.training import loop
 from tf_simclr.training.training_data import load_training_data, num_images_of
 
-FACTS = plan.ImageFacts(
+FACTS = stage_table.ImageFacts(
     name="folder:photos",
     split="train",
     num_images=90,
@@ -35,12 +35,12 @@ def chain(tmp_path, **flags):
 
 
 def rows_of(configs, num_images):
-    return [plan.stage_row(settings, f"stage{i}", num_images) for i, settings in enumerate(configs)]
+    return [stage_table.stage_row(settings, f"stage{i}", num_images) for i, settings in enumerate(configs)]
 
 
 def test_images():
-    text = plan.text(FACTS, [])
-    assert max(map(len, text.splitlines())) <= plan.COLUMNS
+    text = stage_table.text(FACTS, [])
+    assert max(map(len, text.splitlines())) <= stage_table.COLUMNS
     words = " ".join(text.split())
     for expected in (
         "90 of folder:photos, split train, 400 without labels besides",
@@ -58,24 +58,24 @@ def test_stages(tmp_path):
     assert pretrain == ("stage0", "R18 x0.07", "16", "60", "751", "8", "0.000313", "random")
     assert finetune[-1] == "pretrain"
     assert distill[-1] == "random, teacher finetune"
-    lines = plan.text(FACTS, [pretrain, finetune, distill]).splitlines()
-    assert max(map(len, lines)) <= plan.COLUMNS
+    lines = stage_table.text(FACTS, [pretrain, finetune, distill]).splitlines()
+    assert max(map(len, lines)) <= stage_table.COLUMNS
 
 
 def test_steps_and_epochs(tmp_path):
     (by_steps, *_) = chain(tmp_path, train_steps=50)
-    assert plan.stage_row(by_steps, "a", 100)[3:5] == ("4", "50")
-    assert plan.stage_row(by_steps, "a", None)[3:5] == ("?", "50")
+    assert stage_table.stage_row(by_steps, "a", 100)[3:5] == ("4", "50")
+    assert stage_table.stage_row(by_steps, "a", None)[3:5] == ("?", "50")
     (by_epochs, *_) = chain(tmp_path)
-    assert plan.stage_row(by_epochs, "a", None)[3:5] == ("60", "?")
+    assert stage_table.stage_row(by_epochs, "a", None)[3:5] == ("60", "?")
 
 
 def test_long_starts_are_wrapped(tmp_path):
     (settings,) = stages.stage_configs(
         {**TINY, "train_mode": "finetune", "checkpoint": "/somewhere/" + "long" * 30}, {}
     )
-    lines = plan.text(FACTS, [plan.stage_row(settings, "finetune", 10)]).splitlines()
-    assert max(map(len, lines)) <= plan.COLUMNS
+    lines = stage_table.text(FACTS, [stage_table.stage_row(settings, "finetune", 10)]).splitlines()
+    assert max(map(len, lines)) <= stage_table.COLUMNS
     assert "".join(line[-40:].strip() for line in lines).count("long") > 20
 
 
@@ -161,4 +161,4 @@ def test_it_is_printed_once_before_the_training(main, tmp_path, log, monkeypatch
     assert any("20 of 1437" in line for line in lines)
     names = [line.split()[0] for line in lines if line][-2:]
     assert names == ["pretrain", "finetune"]
-    assert max(map(len, lines)) <= plan.COLUMNS
+    assert max(map(len, lines)) <= stage_table.COLUMNS

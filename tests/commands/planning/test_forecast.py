@@ -5,7 +5,7 @@ import types
 import pytest
 
 from tests.helpers.configurations import parse_command_line
-from tf_simclr.commands import forecast
+from tf_simclr.commands.planning import forecast
 from tf_simclr.training import loop
 
 
