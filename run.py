@@ -18,7 +18,7 @@ def main(argv: list[str]) -> int:
     """Runs a command line.
 
     Args:
-        argv: name of the program and flags.
+        argv: name of the program, flags, and at most one folder of images.
 
     Returns:
         The exit status: 0 done, 1 a failure of the environment or training, 2 wrong usage.
@@ -32,7 +32,7 @@ def main(argv: list[str]) -> int:
     console.set_up_logging()
     try:
         command_line.define(absl_flags.FLAGS)
-        stages, notes = command_line.parse(argv, absl_flags.FLAGS)
+        stages, notes = command_line.parse(argv, absl_flags.FLAGS, commands.make_recipe)
         for note in notes:
             logging.info("%s", note)
         commands.run(stages)

@@ -19,6 +19,10 @@ WITHOUT_TENSORFLOW = (
     "runs/*",
     "report/*",
     "commands/stages",
+    "commands/planning/budget",
+    "commands/planning/facts",
+    "commands/planning/recipe_text",
+    "commands/planning/rules",
     "evaluation/results",
 )
 UNSAFE_MODULES = {"pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}

@@ -12,7 +12,7 @@ from tensorboard.plugins.hparams import api  # noqa: F401
 
 import run
 from tf_simclr import report
-from tf_simclr.commands import evaluate  # noqa: F401
+from tf_simclr.commands import evaluate
 from tf_simclr.commands.planning import stage_table  # noqa: F401
 from tf_simclr.models import resnet
 

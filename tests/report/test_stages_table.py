@@ -46,8 +46,9 @@ def test_table_with_layers_and_a_pretext_task():
     stages = {"pretrain": OF_A_PRETEXT_TASK, "distill": DISTILL}
     lines = report.stages_table(stages).splitlines()
     assert lines[0] == (
-        "| stage | labels | steps | own task | its loss (at chance) | block_group1, logistic regression "
-        "| block_group2, logistic regression | block_group3, logistic regression | top 1 | top 5 "
+        "| stage | labels | steps | own task | its loss (at chance) "
+        "| block_group1, logistic regression | block_group2, logistic regression "
+        "| block_group3, logistic regression | top 1 | top 5 "
         "| logistic regression | k-NN | parameters | minutes |"
     )
     assert lines[3] == (

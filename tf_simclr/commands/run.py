@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import time
 from collections.abc import Callable
 
 from absl import logging
@@ -25,6 +26,15 @@ def run(configs: list[Config]):
     command(configs)
 
 
+def make_recipe(flags: dict, stage_flags: dict) -> dict:
+    """Plans a recipe for --config=auto, see `planning.auto.make_recipe`."""
+    began = time.monotonic()  # TensorFlow's start counts, too
+    console.start_tensorflow()
+    from tf_simclr.commands.planning import auto
+
+    return auto.make_recipe(flags, stage_flags, began)
+
+
 def run_stages(configs: list[Config]):
     """Trains, evaluates or both, stage by stage."""
     stages = Stages(configs)  # looks into all run directories: what is wrong should show now
@@ -35,6 +45,9 @@ def run_stages(configs: list[Config]):
         if not stages.skips(number):
             is_chief = run_stage(stages, number, shows_plan=not is_planned)
             is_planned = True
+            if configs[0].plan.plan:
+                logging.info("nothing is trained: --plan")
+                return
     if is_chief:
         stages.write_results()
 
@@ -75,6 +88,8 @@ def run_stage(stages: Stages, number: int, shows_plan: bool) -> bool:
             if shows_plan and distribute.is_chief(experiment.strategy):
                 logging.info("the plan:\n\n%s\n", stage_table.of_stages(experiment, later))
                 on_pace = functools.partial(forecast.log, experiment, later)
+            if settings.plan.plan:
+                return distribute.is_chief(experiment.strategy)
             loop.fit(experiment, stages.describe(number), on_pace)
             if settings.mode.evaluates:
                 evaluate.evaluate_and_export(experiment)

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import re
+from collections.abc import Callable
 
 from absl import flags as absl_flags
 from etils import epath
@@ -11,6 +12,7 @@ from tf_simclr import config
 from tf_simclr.config import inheritance, recipes
 from tf_simclr.config.aliases import flag_hint
 from tf_simclr.config.config import Config, Field
+from tf_simclr.config.length import LENGTH_FLAGS
 from tf_simclr.config.registry import MODES, Mode
 from tf_simclr.config.stages import relocated, separate_sections, stage_names, stage_values
 from tf_simclr.config.values import as_text
@@ -19,7 +21,12 @@ from tf_simclr.errors import UserError
 # In published commands of the original SimCLR release, without effect there.
 RETIRED = ("variable_schema", "train_summary_steps")
 STAGE_FLAG = re.compile(r"--?([\w-]+)\.(\w+)=(.*)", re.DOTALL)
-CONFIG_HELP = "a recipe of official_configs/ or the path of a YAML file; flags override it"
+CONFIG_HELP = (
+    "a recipe of official_configs/ or the path of a YAML file; flags override it. auto: a recipe "
+    "that is planned for the images, the machine and --budget, which is the default for "
+    "--dataset=folder:PATH where no length of the training is given"
+)
+FOLDER = "folder:"
 USAGE = """\
 SimCLR, SimCLRv2 and seven classic pretext tasks: pretraining without labels, fine-tuning,
 evaluation, export.
@@ -28,7 +35,8 @@ evaluation, export.
       the quick start: scikit-learn's digits, a few minutes on a CPU
   python run.py --mode=train_then_eval --config=NAME
       a recipe of official_configs/, or the path of a YAML file
-  python run.py --mode=train_then_eval --dataset=folder:PATH --model_dir=RUN
+  python run.py FOLDER --budget=30m
+      images of your own: a recipe is planned for them and the time, then trained and evaluated
   python run.py --mode=eval --model_dir=RUN
       an existing run, with its own configuration
   python run.py --mode=export --model_dir=RUN --export_formats=saved_model,tflite,onnx
@@ -73,12 +81,18 @@ def define(flag_values: absl_flags.FlagValues):
             )
 
 
-def parse(argv: list[str], flag_values: absl_flags.FlagValues) -> tuple[list[Config], list[str]]:
+def parse(
+    argv: list[str],
+    flag_values: absl_flags.FlagValues,
+    make_recipe: Callable[[dict, dict], dict] | None = None,
+) -> tuple[list[Config], list[str]]:
     """Turns a command line into configurations.
 
     Args:
-        argv: name of the program and flags.
+        argv: name of the program, flags, and at most one folder of images.
         flag_values: with the flags that `define` defines.
+        make_recipe: what --config=auto calls, a function of {flag name: value} and {stage: {flag
+            name: value}} of the command line -> content of a recipe; None: nothing can be planned.
 
     Returns:
         (a configuration for each stage, what was decided for the user as lines to log).
@@ -88,15 +102,19 @@ def parse(argv: list[str], flag_values: absl_flags.FlagValues) -> tuple[list[Con
     """
     arguments, stage_flags = _split_off_stage_flags(argv)
     separate_sections(stage_flags)
-    _read_flags(arguments, flag_values)
+    folder = _read_flags(arguments, flag_values)
     flags = {name: flag_values[name].value for name in config.fields() if flag_values[name].present}
+    if folder:
+        flags = {"dataset": folder, "mode": "train_then_eval", **flags}
     for named_flags in (flags, *stage_flags.values()):
         if "warmup_epochs" in named_flags:
             named_flags.setdefault("long_warmup", "keep")
     base = _choose_base(flag_values["config"].value, flags)
+    if not flags.get("model_dir", base.values.get("model_dir")):
+        flags["model_dir"] = f"runs/{base.name or _slug({**base.values, **flags})}"
+    if base.is_planned:
+        base = _planned(flags, stage_flags, make_recipe)
     common, sections = separate_sections(base.values)
-    if not flags.get("model_dir", common.get("model_dir")):
-        flags["model_dir"] = f"runs/{base.name or _slug({**common, **flags})}"
     notes = [
         f"--{name} is accepted for old commands and does nothing"
         for name in RETIRED
@@ -124,6 +142,7 @@ def _split_off_stage_flags(argv):
 
 
 def _read_flags(arguments, flag_values):
+    """Reads the flags, and returns the data set of a folder that stands by itself, else ""."""
     try:
         rest = flag_values(arguments)[1:]
     except absl_flags.UnrecognizedFlagError as error:
@@ -132,8 +151,15 @@ def _read_flags(arguments, flag_values):
         raise UserError(f"unknown flag --{name}.{hint}") from None
     except (absl_flags.Error, ValueError) as error:
         raise UserError(f"{error}; write flags as --name=value") from None
-    if rest:
-        raise UserError(f"unexpected argument '{rest[0]}': write flags as --name=value")
+    if not rest:
+        return ""
+    argument = rest[0]
+    if len(rest) > 1 or flag_values["dataset"].present or not os.path.isdir(argument):
+        raise UserError(
+            f"unexpected argument '{rest[-1]}': write flags as --name=value; only the path of one "
+            "folder of images may stand by itself"
+        )
+    return FOLDER + argument
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,16 +170,20 @@ class _Base:
         values: the content of a YAML file or of a run's configuration.
         name: of the configuration; empty: it has none.
         note: how it was chosen, where the user did not say it.
+        is_planned: whether the values are still to be planned.
     """
 
     values: dict = dataclasses.field(default_factory=dict)
     name: str = ""
     note: str = ""
+    is_planned: bool = False
 
 
 def _choose_base(config_name, flags):
     mode = MODES.get(flags.get("mode"), Mode())
     names_data = "dataset" in flags
+    if config_name == recipes.AUTO or (not config_name and _is_planned_by_default(flags, mode)):
+        return _Base(name=_folder_name(flags), is_planned=True)
     if config_name:
         path = recipes.find(config_name)
         base = _Base(recipes.read(path), path.stem)
@@ -168,6 +198,30 @@ def _choose_base(config_name, flags):
         with_data = not (config_name or names_data)
         return _of_checkpoint(base, str(flags["checkpoint"]), with_data)
     return base
+
+
+def _is_planned_by_default(flags, mode):
+    """Whether it is a training on a folder that does not say how long it is."""
+    is_folder = str(flags.get("dataset", "")).startswith(FOLDER)
+    return is_folder and mode.trains and not any(name in flags for name in LENGTH_FLAGS)
+
+
+def _planned(flags, stage_flags, make_recipe):
+    """The recipe that was planned before in the run directory, or else a new one."""
+    path = epath.Path(os.path.expanduser(flags["model_dir"]), recipes.PLANNED_FILE)
+    if not recipes.is_file(path):
+        if make_recipe is None:
+            raise UserError(f"--config={recipes.AUTO}: nothing can be planned here; give a recipe")
+        return _Base(make_recipe(flags, stage_flags), recipes.AUTO)
+    values = recipes.read(path)
+    planned = values.get("budget", config.fields()["budget"].default)
+    budget = flags.get("budget", planned)
+    if budget != planned:
+        raise UserError(
+            f"--budget={budget}: what is in {path} was planned for {planned}; leave --budget out "
+            "to resume it, or give another --model_dir"
+        )
+    return _Base(values, recipes.AUTO, f"the plan of this run is kept: {path}")
 
 
 def _of_checkpoint(base, checkpoint, with_data):
@@ -233,8 +287,14 @@ def _slug(values):
     defaults = {name: config.fields()[name].default for name in ("dataset", "train_mode")}
     dataset = str(values.get("dataset", defaults["dataset"]))
     stages = stage_names(str(values.get("train_mode", defaults["train_mode"])))
-    last_folder = dataset.rstrip("/").replace("folder:", "").split("/")[-1]
-    return f"{last_folder.strip('.') or 'folder'}_{'_'.join(stages)}"
+    return f"{_folder_name({'dataset': dataset})}_{'_'.join(stages)}"
+
+
+def _folder_name(flags):
+    """The last folder of a data set, or its name."""
+    dataset = str(flags.get("dataset", config.fields()["dataset"].default))
+    last_folder = dataset.rstrip("/").replace(FOLDER, "").split("/")[-1]
+    return last_folder.strip(".") or "folder"
 
 
 def help_text() -> str:

@@ -12,6 +12,7 @@ from tf_simclr.config.application_sections import (
     SelectConfig,
 )
 from tf_simclr.config.automatic import Preprocessing
+from tf_simclr.config.plan_section import PlanConfig
 from tf_simclr.config.pretext_section import PretextConfig
 from tf_simclr.config.registry import MODES, Mode
 from tf_simclr.config.sections import (
@@ -48,6 +49,7 @@ class Config:
     pretext: PretextConfig = PretextConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     train: TrainConfig = TrainConfig()
+    plan: PlanConfig = PlanConfig()
     eval: EvalConfig = EvalConfig()
     export: ExportConfig = ExportConfig()
     embed: EmbedConfig = EmbedConfig()

@@ -11,6 +11,8 @@ from tf_simclr.errors import UserError, did_you_mean
 CONFIG_DIR = pathlib.Path(__file__).resolve().parents[2] / "official_configs"
 QUICK_START = "digits_quickstart"
 CONFIG_FILE = "flags.json"  # a run directory's own configuration
+AUTO = "auto"  # a value of --config: the recipe is planned, see `commands.planning`
+PLANNED_FILE = "recipe.yaml"  # in a run directory: the recipe that was planned
 
 
 def find(name: str) -> pathlib.Path:
@@ -25,7 +27,7 @@ def find(name: str) -> pathlib.Path:
             return candidate
     recipes = sorted(path.stem for path in CONFIG_DIR.glob("*.yaml"))
     raise UserError(
-        f"--config={name}: no such file, and no such recipe in official_configs "
+        f"--config={name}: no such file, and neither {AUTO} nor a recipe in official_configs "
         f"({', '.join(recipes)}).{did_you_mean(path.stem, recipes)}"
     )
 

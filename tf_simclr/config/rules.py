@@ -5,6 +5,7 @@ same rules as those of a `Config`.
 """
 
 from tf_simclr.config.automatic import AUTO, TOP_BYTE, limits_of
+from tf_simclr.config.plan_section import MIN_BUDGET, seconds_of
 from tf_simclr.config.registry import COMPARING_PRETEXTS, ENCODER_LAYERS, MODES
 from tf_simclr.config.values import as_text
 from tf_simclr.errors import UserError, did_you_mean
@@ -157,7 +158,20 @@ def _search_has_a_query(flags):
         )
 
 
+def _budget_is_a_time(flags):
+    try:
+        seconds = seconds_of(flags["budget"])
+    except ValueError:
+        seconds = 0
+    if seconds < MIN_BUDGET:
+        raise UserError(
+            f"--budget={flags['budget']}: a time of a minute or more is expected, such as 90s, "
+            "30m, 2h, 1h30m or 1d"
+        )
+
+
 RULES = (
+    _budget_is_a_time,
     _value_range_is_a_range,
     _ranges_ascend,
     _labels_are_chosen_one_way,

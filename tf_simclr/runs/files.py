@@ -8,12 +8,13 @@ import os
 from collections.abc import Iterable, Sequence
 
 from tf_simclr.config import inheritance
-from tf_simclr.config.recipes import CONFIG_FILE
+from tf_simclr.config.recipes import CONFIG_FILE, PLANNED_FILE
 from tf_simclr.config.stages import BEST_DIRECTORY
 from tf_simclr.errors import UserError
 
 # What a run is.
 CONFIG = CONFIG_FILE  # its configuration
+RECIPE = PLANNED_FILE  # what --config=auto has planned
 DATA = "data.json"  # what it was trained on: numbers of images and labels, class names
 LABELS = "labels.json"  # which labels it may use
 DIVISION = "division.json"  # images that are held out, or are not, for the sake of their class

@@ -46,7 +46,7 @@ def fit(
     labels_per_batch = experiment.data.labels_per_batch
     events = _make_summaries(experiment)
     periodic_work = PeriodicWork(experiment, events)
-    runner = _make_step_runner(experiment, start)
+    runner = make_step_runner(experiment, start)
     pace = Pace(on_pace)
     with (
         Interrupts() as interrupts,
@@ -126,7 +126,8 @@ def _make_summaries(experiment):
     )
 
 
-def _make_step_runner(experiment, start):
+def make_step_runner(experiment: Experiment, start: int) -> StepRunner:
+    """What takes the steps of a training after `start` of them."""
     settings, strategy, objective = experiment.settings, experiment.strategy, experiment.objective
     train_step = TrainStep(objective, experiment.optimizer, settings, strategy)
     batch_parts = precompute.with_constants(

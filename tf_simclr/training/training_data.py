@@ -171,7 +171,8 @@ def saved_division(dataset: str, directories: list[epath.Path]) -> dict[str, boo
 
 
 def _check_no_labels_are_needed(source, settings, later):
-    same_data = [other for other in later if other.data == settings.data]
+    images = _what_images_depend_on(settings)
+    same_data = [other for other in later if _what_images_depend_on(other) == images]
     for stage in (settings, *same_data):
         if stage.mode.trains and objective_class(stage).labeled_only(stage):
             raise UserError(

@@ -35,7 +35,10 @@ def chain(tmp_path, **flags):
 
 
 def rows_of(configs, num_images):
-    return [stage_table.stage_row(settings, f"stage{i}", num_images) for i, settings in enumerate(configs)]
+    return [
+        stage_table.stage_row(settings, f"stage{i}", num_images)
+        for i, settings in enumerate(configs)
+    ]
 
 
 def test_images():

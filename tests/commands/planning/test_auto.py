@@ -1,0 +1,144 @@
+"""--config=auto from the command line: planned once, kept, and run."""
+
+import json
+import time
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from tests.helpers.configurations import parse_command_line
+from tests.helpers.processes import HERE, snapshot, the_message
+from tf_simclr.commands.planning import recipe_text, trial
+from tf_simclr.commands.planning.budget import Pace
+from tf_simclr.runs import files as run_files
+
+pytestmark = pytest.mark.usefixtures("shallow", "eager", "without_outputs")
+FEW = [
+    *HERE,
+    "--width_multiplier=0.07",
+    "--color_jitter_strength=0",
+    "--evaluations=classifier",
+    "--eval_steps=1",
+    "--proj_out_dim=8",
+]
+SLOW = Pace(first_step=0.5, step=8.0)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """A folder of 36 thumbnails, a third of each class, and a table of labels for 12 of them."""
+    folder = tmp_path_factory.mktemp("images") / "photos"
+    folder.mkdir()
+    lines = ["file,label"]
+    for number in range(36):
+        rng = np.random.default_rng(number)
+        pixels = rng.integers(0, 256, [12, 12, 3], dtype=np.uint8)
+        name = f"{number:02}.png"
+        Image.fromarray(pixels).save(folder / name)
+        if number % 3 == 0:
+            lines.append(f"{name},{'ab'[number % 2]}")
+    (folder / "labels.csv").write_text("\n".join(lines))
+    return folder
+
+
+@pytest.fixture
+def timed(monkeypatch):
+    """The configurations that were timed: each takes as long as `SLOW`."""
+    settings_timed = []
+
+    def time_steps(settings):
+        settings_timed.append(settings)
+        return SLOW
+
+    monkeypatch.setattr(trial, "time_steps", time_steps)
+    return settings_timed
+
+
+def test_a_folder_is_planned_and_trained(photos, tmp_path, main, timed):
+    labels = f"--labels={photos / 'labels.csv'}"
+    directory = tmp_path / "run"
+    command = [photos, labels, "--budget=3m", *FEW, f"--model_dir={directory}"]
+    status, stderr = main(*command)
+    assert status == 0, stderr
+    text = stderr.split("planned for --budget=3m:\n\n")[1].split("\n\n")[0]
+    assert max(map(len, text.splitlines())) <= recipe_text.COLUMNS
+    recipe = yaml.safe_load((directory / run_files.RECIPE).read_text())
+    stages = recipe["train_mode"].split(",")
+    assert stages[:3] == ["supervised", "pretrain", "finetune"]
+    assert recipe["image_size"] == 16 and recipe["width_multiplier"] == "0.07"
+    for stage in stages:
+        saved = json.loads((directory / stage / run_files.CONFIG).read_text())
+        result = json.loads((directory / stage / run_files.RESULT).read_text())
+        assert saved["train_steps"] == recipe[stage]["train_steps"] == result["global_step"]
+    assert len(timed) == 1 and timed[0].data.image_size == 16
+
+    files = snapshot(directory)
+    status, stderr = main(*command)  # a second time
+    assert status == 0 and "the plan of this run is kept" in stderr
+    assert stderr.count("is finished") == len(stages) and len(timed) == 1
+    assert set(snapshot(directory)) == set(files)
+
+    status, stderr = main(*command, "--budget=9m")
+    assert status == 2 and "was planned for 3m" in the_message(stderr)
+
+    of_recipe = f"--config={directory / run_files.RECIPE}"
+    configs, _ = parse_command_line(of_recipe, "--model_dir=new", "--mode=train_then_eval")
+    for stage, settings in zip(stages, configs, strict=True):
+        saved = json.loads((directory / stage / run_files.CONFIG).read_text())
+        again = settings.resolved()
+        different = {name for name in saved if json.loads(json.dumps(again[name])) != saved[name]}
+        paths = {"model_dir", "checkpoint", "teacher_checkpoint"}
+        assert different <= {*paths, "value_range", "strategy"}
+
+    of_start = [f"--checkpoint={directory / 'pretrain'}", "--train_mode=finetune"]
+    other = f"--model_dir={tmp_path / 'other'}"
+    without_width = [flag for flag in FEW if "width" not in flag]
+    status, stderr = main(photos, labels, *of_start, "--plan", *without_width, other)
+    assert status == 0, stderr
+    assert timed[-1].model.width_multiplier == 0.07 and timed[-1].data.image_size == 16
+
+
+def test_a_plan_alone(photos, tmp_path, main, monkeypatch):
+    """Some steps are taken for their time, and nothing is written."""
+    monkeypatch.setattr(trial, "STEPS", 2)
+    directory = tmp_path / "run"
+    began = time.monotonic()
+    status, stderr = main(photos, "--labels=none", "--plan", *FEW, f"--model_dir={directory}")
+    assert status == 0, stderr
+    assert "timing some steps of a ResNet-18 x0.07 at 16 pixels" in stderr
+    assert "nothing is trained: --plan" in stderr
+    assert "no labels: pretraining alone" in stderr
+    assert not directory.exists() and time.monotonic() - began < 60
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["{photos}", "--budget=soon"], "--budget=soon: a time of a minute or more is expected"),
+        (["{photos}", "--budget=10s"], "--budget=10s: a time of a minute or more is expected"),
+        (["{photos}", "--budget=1m"], "give at least --budget="),
+        (["{photos}", "{photos}"], "only the path of one folder of images may stand by itself"),
+        (["{photos}/nowhere"], "only the path of one folder of images may stand by itself"),
+        (["{photos}", "--dataset=digits"], "only the path of one folder of images"),
+        (["{photos}", "--labels=none", "--train_mode=finetune"], "no labels"),
+    ],
+)
+def test_wrong_input(photos, tmp_path, main, monkeypatch, arguments, said):
+    monkeypatch.setattr(trial, "time_steps", lambda settings: Pace(20.0, 1.0))
+    arguments = [argument.format(photos=photos) for argument in arguments]
+    status, stderr = main(*arguments, *FEW, f"--model_dir={tmp_path / 'run'}")
+    assert status == 2 and said in the_message(stderr)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_directory_with_a_run_that_was_not_planned(photos, tmp_path, main):
+    (tmp_path / run_files.CONFIG).write_text("{}")
+    status, stderr = main(photos, f"--model_dir={tmp_path}")
+    assert status == 2 and "it holds a run that was not planned" in the_message(stderr)
+
+
+def test_a_length_that_is_given_is_not_planned(photos):
+    configs, _ = parse_command_line(f"--dataset=folder:{photos}", "--train_steps=3")
+    assert configs[0].train.train_steps == 3 and configs[0].data.image_size == 224

@@ -1,0 +1,92 @@
+"""A budget of time divided among stages, and the network that it is enough for."""
+
+import dataclasses
+
+import pytest
+
+from tests.commands.planning.test_rules import PHOTOS, THUMBNAILS
+from tf_simclr.commands.planning import budget, rules
+from tf_simclr.commands.planning.budget import Pace
+
+CHAIN = ("supervised", "pretrain", "finetune", "distill")
+PACE = Pace(first_step=5.0, step=0.25)
+
+
+def divided(seconds, stages=CHAIN, images=THUMBNAILS, pace=PACE, **options):
+    return budget.divide(images, stages, 64, pace, seconds, **options)
+
+
+@pytest.mark.parametrize("stages", [CHAIN, ("pretrain",), ("finetune", "distill"), ("pretrain",)])
+@pytest.mark.parametrize("seconds", [200, 1000, 10_000])
+def test_the_time_is_used_and_not_exceeded(stages, seconds):
+    plans = divided(seconds, stages)
+    total = sum(plan.seconds for plan in plans.values())
+    assert 0.95 * seconds < total <= seconds + 1
+
+
+def test_stages_on_labels_take_what_they_profit_from():
+    plans = divided(10_000)
+    assert (plans["supervised"].steps, plans["finetune"].steps) == (300, 200)
+    more_labels = dataclasses.replace(THUMBNAILS, num_labels=3000)
+    assert divided(10_000, images=more_labels)["supervised"].steps == 60 * 3000 // 64
+    short = divided(200)
+    on_labels = sum(short[stage].seconds for stage in ("supervised", "finetune"))
+    assert on_labels < sum(plan.seconds for plan in short.values()) / 2
+
+
+def test_a_student_sees_each_image_or_is_left_out():
+    assert "distill" not in divided(90)
+    assert "distill" in divided(90, may_shorten=False)
+    plans = divided(1000)
+    assert plans["distill"].epochs >= 1
+    assert plans["distill"].epochs == pytest.approx(plans["distill"].steps * 64 / 3000)
+
+
+def test_too_little_time_is_a_step_each():
+    assert all(plan.steps == 1 for plan in divided(1, may_shorten=False).values())
+
+
+class Machine:
+    """Times candidates by their work, and counts."""
+
+    def __init__(self, seconds_per_work):
+        self.seconds_per_work = seconds_per_work
+        self.timed = []
+
+    def measure(self, candidate):
+        self.timed.append(candidate)
+        return Pace(5.0, self.seconds_per_work * work_of(candidate))
+
+    def choose(self, images, seconds):
+        def suits(candidate, pace):
+            plans = divided(seconds, ("pretrain",), images, pace)
+            return budget.is_enough(plans["pretrain"])
+
+        return budget.choose(rules.candidates(images), work_of, self.measure, suits)
+
+
+def work_of(candidate):
+    return candidate.width**2 * candidate.image_size**2 * (3 if candidate.depth > 18 else 1)
+
+
+@pytest.mark.parametrize("images", [THUMBNAILS, PHOTOS])
+def test_more_time_or_a_faster_machine_means_a_larger_network(images):
+    works = []
+    for seconds, seconds_per_work in ((300, 1e-3), (3000, 1e-3), (30_000, 1e-3), (30_000, 1e-6)):
+        machine = Machine(seconds_per_work)
+        chosen, paces = machine.choose(images, seconds)
+        assert chosen in paces and 1 <= len(machine.timed) <= budget.MAX_TRIALS
+        assert len(set(machine.timed)) == len(machine.timed)
+        works.append(work_of(chosen))
+    assert works == sorted(works) and works[0] < works[-1]
+    assert works[-1] == work_of(rules.candidates(images)[-1])
+
+
+def test_a_prediction_that_was_wrong_is_corrected():
+    """The second network takes far longer than its work says: the first one is taken."""
+    first, second, *_ = networks = rules.candidates(THUMBNAILS)[:2]
+    paces = {first: Pace(5.0, 0.01), second: Pace(5.0, 10.0)}
+    chosen, measured = budget.choose(
+        networks, work_of, paces.__getitem__, lambda candidate, pace: pace.step < 0.1
+    )
+    assert chosen == first and measured == paces

@@ -1,0 +1,93 @@
+"""What --config=auto decides: images and labels -> a plan, without any training."""
+
+import dataclasses
+import pathlib
+
+import numpy as np
+import pytest
+
+from tf_simclr import config
+from tf_simclr.commands.planning import facts, recipe_text, rules
+from tf_simclr.commands.planning.facts import Facts
+from tf_simclr.config import stages
+
+PHOTOS = Facts(num_images=4000, num_labels=0, class_counts=(), num_evaluated=400, short_side=300)
+THUMBNAILS = Facts(
+    num_images=3000, num_labels=50, class_counts=(10,) * 5, num_evaluated=300, short_side=32
+)
+DIGITS = dataclasses.replace(THUMBNAILS, short_side=8, is_gray=True, is_drawn=True)
+GRAY = dataclasses.replace(PHOTOS, num_images=500, is_gray=True)
+LABELED = Facts(
+    num_images=60, num_labels=60, class_counts=(20, 20, 20), num_evaluated=8, short_side=400
+)
+RARE = Facts(
+    num_images=20_000,
+    num_labels=20_000,
+    class_counts=(9_900, 9_900, 200),
+    num_evaluated=2_000,
+    short_side=64,
+)
+
+
+@pytest.mark.parametrize(
+    ("images", "expected"),
+    [
+        (PHOTOS, {"train_mode": "pretrain", "train_batch_size": 64, "use_blur": None}),
+        (THUMBNAILS, {"train_mode": "supervised,pretrain,finetune,distill", "use_blur": False}),
+        (THUMBNAILS, {"use_flip": None, "crop_area": [0.2, 1.0], "class_weights": None}),
+        (DIGITS, {"use_flip": False, "crop_area": [0.6, 1.0], "grayscale_probability": 0.0}),
+        (GRAY, {"grayscale_probability": 0.0, "use_flip": None}),
+        (LABELED, {"train_mode": "supervised,pretrain,finetune", "train_batch_size": 16}),
+        (RARE, {"class_weights": "balanced", "train_batch_size": 256}),
+    ],
+)
+def test_decisions(images, expected):
+    values = recipe_text.values_of(rules.decide(images))
+    assert {name: values.get(name) for name in expected} == expected
+
+
+@pytest.mark.parametrize("images", [PHOTOS, THUMBNAILS, DIGITS, GRAY, LABELED, RARE])
+def test_decisions_are_configurations(images):
+    """Every flag of a rule exists, in every stage."""
+    values = recipe_text.values_of(rules.decide(images))
+    common, sections = stages.separate_sections(values)
+    for settings in stages.stage_configs({**common, "model_dir": "run"}, sections):
+        assert isinstance(settings, config.Config)
+    assert all(rule.measured for rule in rules.RULES)
+
+
+@pytest.mark.parametrize(
+    ("side", "sizes"),
+    [(8, {16}), (28, {32}), (32, {32}), (40, {40}), (50, {64}), (100, {64, 96}), (224, {224, 64})],
+)
+def test_no_image_is_enlarged_but_the_smallest(side, sizes):
+    networks = rules.candidates(dataclasses.replace(THUMBNAILS, short_side=side))
+    found = {network.image_size for network in networks}
+    assert sizes <= found and max(found) == max(sizes)
+    assert len(set(networks)) == len(networks)
+
+
+def test_colors_and_strokes(rng):
+    photos = rng.integers(0, 256, [20, 32, 32, 3], dtype=np.uint8)
+    gray = np.repeat(photos[..., :1], 3, -1)
+    drawn = np.zeros_like(gray)
+    drawn[:, 8:24, 12:16] = 255
+    mixed = np.concatenate([gray, photos[:5]])
+    assert [facts.are_gray(images) for images in (photos, gray, drawn, mixed)] == [
+        False,
+        True,
+        True,
+        False,
+    ]
+    images = (photos, gray, drawn, 255 - drawn)
+    assert [facts.are_drawn(each) for each in images] == [False, False, True, True]
+
+
+def test_a_class_without_labels_is_not_rare():
+    assert not rules.has_rare_class(dataclasses.replace(THUMBNAILS, class_counts=(10, 0, 10)))
+    assert rules.has_rare_class(dataclasses.replace(THUMBNAILS, class_counts=(10, 2, 10)))
+
+
+def test_docs_have_the_table():
+    page = pathlib.Path(__file__).parents[3] / "docs" / "auto.md"
+    assert rules.markdown() in page.read_text()

@@ -1,0 +1,247 @@
+"""--config=auto: a recipe for these images, this machine and a budget of time."""
+
+import dataclasses
+import math
+import time
+
+from absl import logging
+
+from tf_simclr import config
+from tf_simclr.commands.planning import budget, recipe_text, rules, trial
+from tf_simclr.commands.planning.budget import Pace, StagePlan
+from tf_simclr.commands.planning.facts import Facts
+from tf_simclr.commands.planning.forecast import work_of_view
+from tf_simclr.commands.planning.look import facts_of
+from tf_simclr.commands.planning.rules import Candidate, Decision
+from tf_simclr.config import Config, inheritance
+from tf_simclr.config.plan_section import seconds_of, text_of
+from tf_simclr.config.stages import stage_configs, stage_names
+from tf_simclr.data import datasets
+from tf_simclr.errors import UserError
+from tf_simclr.runs import files as run_files
+from tf_simclr.runs.directory import RunDirectory
+from tf_simclr.training.eval_data import load_eval_source
+from tf_simclr.training.training_data import load_training_data
+
+NOT_OF_A_NETWORK = ("train_mode", "mode", "model_dir")
+SECONDS_BETWEEN_CHECKPOINTS = 120
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What a command line says.
+
+    Attributes:
+        flags: {flag name: value} for all stages.
+        stage_flags: {stage: {flag name: value}}.
+        began: when the budget began to run, as of `time.monotonic`.
+    """
+
+    flags: dict
+    stage_flags: dict
+    began: float
+
+    @property
+    def budget(self) -> str:
+        """The budget in words."""
+        return str(self.flags.get("budget", config.fields()["budget"].default))
+
+    def seconds_left(self) -> float:
+        """Of the budget, without a margin for what can't be foretold."""
+        elapsed = time.monotonic() - self.began
+        return seconds_of(self.budget) * (1 - budget.MARGIN) - elapsed
+
+    def configs(self, values: dict) -> list[Config]:
+        """The configurations of a recipe's content under what the command line says."""
+        common = {name: value for name, value in values.items() if not isinstance(value, dict)}
+        sections = {name: value for name, value in values.items() if isinstance(value, dict)}
+        return stage_configs(common, sections, self.flags, self.stage_flags)
+
+
+def make_recipe(flags: dict, stage_flags: dict, began: float) -> dict:
+    """Plans a recipe, prints it, and keeps it in the run directory unless --plan is given.
+
+    Args:
+        flags: {flag name: value} of the command line; they win.
+        stage_flags: {stage: {flag name: value}} of the command line.
+        began: when the budget began to run, as of `time.monotonic`.
+
+    Returns:
+        The content of the recipe: {flag name: value, or stage: {flag name: value}}.
+
+    Raises:
+        UserError: images that can't be had, or a budget that is too small for anything.
+    """
+    request = Request(_with_network_of_checkpoint(flags), stage_flags, began)
+    first = _first_look(request)
+    _check_directory(first)
+    facts, eval_split = _look_at_images(first, request)
+    decisions = _with_given_stages(rules.decide(facts), request)
+    candidate, pace = _choose_network(facts, decisions, request)
+    plans = _stage_plans(facts, decisions, request, pace)
+    _check_budget(plans, request, pace)
+    decisions += _last_decisions(candidate, plans, eval_split, request, pace)
+    recipe = recipe_text.Recipe(request.flags, decisions, plans, facts)
+    logging.info("planned for --budget=%s:\n\n%s\n", first.plan.budget, recipe.table())
+    _warn_of_short_training(plans, first.plan.budget)
+    if not first.plan.plan:
+        _write(recipe, first)
+    return recipe.values()
+
+
+def _with_network_of_checkpoint(flags):
+    """What the network is that the first stage starts from."""
+    checkpoint = flags.get("checkpoint")
+    of_run = inheritance.of_a_run(str(checkpoint), with_data=False) if checkpoint else {}
+    known = {name: value for name, value in of_run.items() if name not in NOT_OF_A_NETWORK}
+    return {**known, **flags}
+
+
+def _first_look(request):
+    """A configuration with what is said of the images."""
+    own = {"train_mode": "pretrain", "checkpoint": "", "teacher_checkpoint": ""}
+    return config.build({**request.flags, **own})
+
+
+def _check_directory(settings):
+    """A directory that holds a run without a plan is not planned for."""
+    directory = RunDirectory(settings.train.model_dir)
+    if directory.exists:
+        raise UserError(
+            f"--model_dir={directory.path}: it holds a run that was not planned; give the flags "
+            "that it was started with to resume it, or another --model_dir"
+        )
+
+
+def _look_at_images(settings, request):
+    """(facts, the split to evaluate on)."""
+    stages = request.configs({}) if "train_mode" in request.flags else []
+    known = datasets.splits(settings.data)
+    eval_split = settings.data.eval_split
+    if eval_split not in known:
+        _, eval_split = datasets.train_and_test(settings.data, settings.data.dataset)
+        settings = settings.replace(eval_split=eval_split)
+    data = load_training_data(
+        settings,
+        directory=RunDirectory(settings.train.model_dir),
+        related=[],
+        later=stages,
+        num_replicas=1,
+    )
+    eval_source = load_eval_source(settings, data.train_source)
+    return facts_of(settings, data.train_source, eval_source), eval_split
+
+
+def _with_given_stages(decisions, request):
+    """The decisions; stages that the command line names take the place of those decided."""
+    if "train_mode" not in request.flags:
+        return decisions
+    return [decision for decision in decisions if "train_mode" not in decision.flags]
+
+
+def _choose_network(facts, decisions, request) -> tuple[Candidate, Pace]:
+    """The network that the time is enough for, and its pace."""
+    known = _known_candidates(rules.candidates(facts), request)
+    values = recipe_text.values_of(decisions, with_sections=False)
+
+    def settings_of(candidate):
+        # A trial is of pretraining, with which the other stages are compared.
+        of_pretraining = {**request.flags, "train_mode": "pretrain"}
+        pretraining = dataclasses.replace(request, flags=of_pretraining, stage_flags={})
+        (settings,) = pretraining.configs({**values, **candidate.flags})
+        return settings.replace(mode="train", checkpoint="", labels_chosen="drawn")
+
+    def suits(candidate, pace):
+        plans = _stage_plans(facts, decisions, request, pace)
+        # Without pretraining there are labels alone, which a large network learns by heart.
+        return "pretrain" in plans and budget.is_enough(plans["pretrain"])
+
+    def measure(candidate):
+        logging.info("timing some steps of a %s", candidate)
+        return trial.time_steps(settings_of(candidate))
+
+    def work_of(candidate):
+        return work_of_view(settings_of(candidate))
+
+    chosen, paces = budget.choose(known, work_of, measure, suits)
+    return chosen, paces[chosen]
+
+
+def _known_candidates(candidates, request):
+    """The candidates with what the command line says of them; the same one only once."""
+    names = {"image_size": "image_size", "width_multiplier": "width", "resnet_depth": "depth"}
+    given = {
+        field: config.coerce(flag, request.flags[flag])
+        for flag, field in names.items()
+        if flag in request.flags
+    }
+    changed = [dataclasses.replace(candidate, **given) for candidate in candidates]
+    return list(dict.fromkeys(changed))
+
+
+def _stages_of(decisions, request):
+    values = {**recipe_text.values_of(decisions), **request.flags}
+    return stage_names(values["train_mode"])
+
+
+def _stage_plans(facts: Facts, decisions, request, pace) -> dict[str, StagePlan]:
+    """How long each stage is; a student is left out where the time is not enough for it."""
+    values = {**recipe_text.values_of(decisions), **request.flags}
+    return budget.divide(
+        facts,
+        _stages_of(decisions, request),
+        int(values["train_batch_size"]),
+        pace,
+        request.seconds_left(),
+        may_shorten="train_mode" not in request.flags,
+    )
+
+
+def _check_budget(plans, request, pace):
+    """There has to be time for steps besides what each stage takes anyway."""
+    overhead = budget.overhead(pace) * len(plans)
+    missing = overhead - request.seconds_left()
+    if missing <= 0:
+        return
+    total = seconds_of(request.budget)
+    least = math.ceil((total + missing) / (1 - budget.MARGIN) / 60) + 1
+    raise UserError(
+        f"--budget={request.budget}: reading the images, evaluating and exporting take about "
+        f"{text_of(total + missing)} by themselves here; give at least --budget={least}m, or fewer "
+        "stages with --train_mode"
+    )
+
+
+def _last_decisions(candidate, plans, eval_split, request, pace) -> list[Decision]:
+    """Network, splits and lengths, which follow from the time."""
+    flags = dict(candidate.flags)
+    if eval_split != config.fields()["eval_split"].default:
+        flags["eval_split"] = eval_split
+    reason = f"the largest that learns enough in the time ({pace.step:.3g} s a step)"
+    lengths = {"train_mode": ",".join(plans)} if "train_mode" not in request.flags else {}
+    for stage, plan in plans.items():
+        every = max(round(plan.steps * SECONDS_BETWEEN_CHECKPOINTS / max(plan.seconds, 1)), 1)
+        lengths[f"{stage}.train_steps"] = plan.steps
+        lengths[f"{stage}.checkpoint_steps"] = min(every, plan.steps)
+    return [
+        Decision("network", f"{candidate}: {reason}", flags),
+        Decision("lengths", "what fits into the time", lengths),
+    ]
+
+
+def _write(recipe, settings):
+    directory = RunDirectory(settings.train.model_dir)
+    directory.create()
+    directory.write_text(run_files.RECIPE, recipe.yaml())
+    logging.info("the recipe: %s", directory.path / run_files.RECIPE)
+
+
+def _warn_of_short_training(plans, text):
+    plan = plans.get("pretrain")
+    if plan is not None and plan.epochs < budget.LEAST_EPOCHS:
+        logging.warning(
+            "--budget=%s: the time is enough for %.2g epochs of pretraining: not every image is "
+            "seen once; give more, or fewer pixels with --image_size",
+            text,
+            plan.epochs,
+        )

@@ -1,0 +1,206 @@
+"""A budget of time divided among the stages of a chain; which network it is enough for."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+from tf_simclr.commands.planning.facts import Facts
+from tf_simclr.commands.planning.rules import Candidate, label_batch_size
+from tf_simclr.config.stages import mode_of
+
+MAX_TRIALS = 3
+FORWARD_SHARE = 1 / 3  # of a training step; the gradient takes the rest
+# Views of an image that go through a training step; a teacher is a forward pass.
+VIEWS = {"pretrain": 2, "supervised": 1, "finetune": 1, "distill": 1 + FORWARD_SHARE}
+NETWORKS_EVALUATED = 2  # the trained and the untrained one
+MARGIN = 0.06  # of the budget, for what can't be foretold
+# What a stage takes besides its steps and the features of images (tracing, metrics, report,
+# export), in times of the first step of a trial, which is mostly tracing, too.
+OVERHEAD = 3.0
+LEAST_OVERHEAD = 8.0  # seconds
+DISTILL_SHARE = 0.25  # of the time of pretraining and distillation
+MAX_LABEL_SHARE = 0.25  # of the time of all steps, for all stages on labels
+LABEL_STEPS = {"supervised": 300, "finetune": 200}  # at least, where the time suffices
+LABEL_EPOCHS = {"supervised": 60, "finetune": 40}  # of more labels than these steps need
+LEAST_DISTILL_EPOCHS = 1
+ENOUGH_EPOCHS = 60  # of pretraining, for a larger network to pay
+ENOUGH_STEPS = 2500  # of pretraining, whatever the epochs
+LEAST_EPOCHS = 1  # of pretraining
+
+
+@dataclasses.dataclass(frozen=True)
+class Pace:
+    """How fast a network is trained.
+
+    Attributes:
+        first_step: seconds of the first step, which is traced.
+        step: seconds of each further step of pretraining.
+    """
+
+    first_step: float
+    step: float
+
+    def scaled(self, factor: float) -> "Pace":
+        """The pace where a step has `factor` times the work."""
+        return dataclasses.replace(self, step=self.step * factor)
+
+
+@dataclasses.dataclass(frozen=True)
+class StagePlan:
+    """A stage in numbers.
+
+    Attributes:
+        steps: of its training.
+        epochs: the same in epochs of its images.
+        seconds: all that it takes, its evaluation and export included.
+    """
+
+    steps: int
+    epochs: float
+    seconds: float
+
+
+def divide(
+    facts: Facts,
+    stages: Sequence[str],
+    batch_size: int,
+    pace: Pace,
+    seconds: float,
+    may_shorten: bool = True,
+) -> dict[str, StagePlan]:
+    """Divides the time that is left among the stages.
+
+    Stages on labels take the steps that they profit from, at most a quarter of the time;
+    distillation a quarter of the rest, and pretraining what is left.
+
+    Args:
+        facts: of the images.
+        stages: their names, in order.
+        batch_size: images a step of pretraining and distillation.
+        pace: of pretraining at this batch size.
+        seconds: that all stages may take together.
+        may_shorten: whether a student that would not see each image once is left out.
+    """
+    costs = _costs(facts, batch_size, pace)
+    for_steps = max(seconds - costs.overhead * len(stages), 0.0)
+    shares = _shares(facts, stages, costs, for_steps)
+    plans = {}
+    for stage in stages:
+        time_of_step, num_images = costs.of(mode_of(stage), facts)
+        size = costs.sizes[mode_of(stage)]
+        steps = max(int(shares[stage] / time_of_step), 1)
+        time = steps * time_of_step + costs.overhead
+        plans[stage] = StagePlan(steps, steps * size / num_images, time)
+    students = [stage for stage in stages if mode_of(stage) == "distill"]
+    too_short = [stage for stage in students if plans[stage].epochs < LEAST_DISTILL_EPOCHS]
+    if too_short and may_shorten and len(stages) > len(too_short):
+        rest = [stage for stage in stages if stage not in too_short]
+        return divide(facts, rest, batch_size, pace, seconds, may_shorten)
+    return plans
+
+
+@dataclasses.dataclass(frozen=True)
+class _Costs:
+    """What things take.
+
+    Attributes:
+        overhead: seconds of a stage besides its steps.
+        view: seconds that a view of an image takes in training.
+        sizes: {training mode: images a step}.
+    """
+
+    overhead: float
+    view: float
+    sizes: dict[str, int]
+
+    def of(self, mode, facts):
+        """(seconds a step, images an epoch) of a training mode."""
+        is_on_labels = mode in LABEL_STEPS
+        num_images = facts.num_labels if is_on_labels else facts.num_images
+        return self.view * VIEWS[mode] * self.sizes[mode], max(num_images, 1)
+
+
+def _costs(facts, batch_size, pace):
+    label_batch = label_batch_size(facts)
+    sizes = {mode: label_batch if mode in LABEL_STEPS else batch_size for mode in VIEWS}
+    view = pace.step / (VIEWS["pretrain"] * batch_size)
+    num_features = facts.num_labels + facts.num_evaluated
+    features = NETWORKS_EVALUATED * num_features * view * FORWARD_SHARE
+    return _Costs(features + overhead(pace), view, sizes)
+
+
+def overhead(pace: Pace) -> float:
+    """Seconds that a stage takes besides its steps and the features of images."""
+    return max(OVERHEAD * pace.first_step, LEAST_OVERHEAD)
+
+
+def _shares(facts, stages, costs, for_steps):
+    """{stage: seconds of its steps}."""
+    shares = {}
+    on_labels = [stage for stage in stages if mode_of(stage) in LABEL_STEPS]
+    for stage in on_labels:
+        mode = mode_of(stage)
+        wanted = _label_steps(mode, facts) * costs.of(mode, facts)[0]
+        shares[stage] = min(wanted, MAX_LABEL_SHARE * for_steps / len(on_labels))
+    rest = max(for_steps - sum(shares.values()), 0.0)
+    pretraining = [stage for stage in stages if mode_of(stage) == "pretrain"]
+    students = [stage for stage in stages if mode_of(stage) == "distill"]
+    of_students = DISTILL_SHARE * rest if pretraining else rest
+    for stage in students:
+        shares[stage] = of_students / len(students)
+    for stage in pretraining:
+        shares[stage] = (rest - of_students if students else rest) / len(pretraining)
+    return shares
+
+
+def _label_steps(mode, facts):
+    """Steps that a training on labels profits from."""
+    in_epochs = LABEL_EPOCHS[mode] * facts.num_labels // label_batch_size(facts)
+    return max(LABEL_STEPS[mode], in_epochs)
+
+
+def is_enough(plan: StagePlan) -> bool:
+    """Whether a network is pretrained for long enough that it is not too large for the time."""
+    return plan.epochs >= ENOUGH_EPOCHS or plan.steps >= ENOUGH_STEPS
+
+
+def choose(
+    candidates: Sequence[Candidate],
+    work_of: Callable[[Candidate], float],
+    measure: Callable[[Candidate], Pace],
+    suits: Callable[[Candidate, Pace], bool],
+) -> tuple[Candidate, dict[Candidate, Pace]]:
+    """Chooses the largest network that the time is enough for, by the pace of a few.
+
+    The smallest is timed first; then the largest that suits by what is known so far, until that one
+    is timed itself.
+
+    Args:
+        candidates: the one with the least work first.
+        work_of: the work of a step of a candidate.
+        measure: times a candidate.
+        suits: whether the time is enough for a candidate at a pace.
+
+    Returns:
+        (what is chosen, the paces that were measured).
+    """
+    paces = {candidates[0]: measure(candidates[0])}
+    while True:
+        best = candidates[0]
+        for candidate in candidates:
+            if suits(candidate, _pace_of(candidate, paces, work_of)):
+                best = candidate
+        if best in paces:
+            return best, paces
+        if len(paces) == MAX_TRIALS:
+            suiting = [candidate for candidate in paces if suits(candidate, paces[candidate])]
+            return max(suiting or [candidates[0]], key=work_of), paces
+        paces[best] = measure(best)
+
+
+def _pace_of(candidate, paces, work_of):
+    """As it was measured, or else by that of the candidate that is nearest in its work."""
+    if candidate in paces:
+        return paces[candidate]
+    work = work_of(candidate)
+    nearest = min(paces, key=lambda timed: max(work_of(timed) / work, work / work_of(timed)))
+    return paces[nearest].scaled(work / work_of(nearest))

@@ -1,0 +1,141 @@
+"""A planned recipe: as the content of a YAML file, as YAML with its reasons, as a table."""
+
+import dataclasses
+import textwrap
+from collections.abc import Sequence
+
+import yaml
+
+from tf_simclr.commands.planning.budget import StagePlan
+from tf_simclr.commands.planning.facts import Facts
+from tf_simclr.commands.planning.rules import Decision
+from tf_simclr.config.plan_section import text_of
+
+COLUMNS = 80  # of a terminal
+TITLE = 18  # columns of the first column
+NOT_KEPT = ("mode", "model_dir", "plan")  # flags of a command that are not part of a recipe
+
+
+def values_of(decisions: Sequence[Decision], with_sections: bool = True) -> dict:
+    """What some decisions say together; later ones override.
+
+    Args:
+        decisions: in order.
+        with_sections: whether what is said of a single stage is taken, too.
+
+    Returns:
+        {flag: value, or stage: {flag: value}}.
+    """
+    values = {}
+    for decision in decisions:
+        for name, value in decision.flags.items():
+            stage, _, flag = name.rpartition(".")
+            if not stage:
+                values[flag] = value
+            elif with_sections:
+                values.setdefault(stage, {})[flag] = value
+    return values
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """A recipe with its reasons.
+
+    Attributes:
+        flags: {flag: value} of the command line.
+        decisions: what was decided, in order; a flag of the command line overrides them.
+        plans: {stage: how long it is}.
+        facts: of the images.
+    """
+
+    flags: dict
+    decisions: Sequence[Decision]
+    plans: dict[str, StagePlan]
+    facts: Facts
+
+    def values(self) -> dict:
+        """{flag: value, or stage: {flag: value}}, what the command line says included."""
+        given = {name: value for name, value in self.flags.items() if name not in NOT_KEPT}
+        values = {**values_of(self.decisions), **given}
+        sections = {name: value for name, value in values.items() if isinstance(value, dict)}
+        common = {name: value for name, value in values.items() if name not in sections}
+        stages = {stage: sections[stage] for stage in self.plans if stage in sections}
+        return {**common, **stages}
+
+    def yaml(self) -> str:
+        """The content of the file."""
+        lines = [f"# {line}" for line in self._headline()]
+        for decision in self.decisions:
+            text = f"{decision.title}: {decision.reason}"
+            lines += textwrap.wrap(
+                text, 100, initial_indent="#   ", subsequent_indent="#     ", break_on_hyphens=False
+            )
+        body = yaml.safe_dump(self.values(), sort_keys=False, allow_unicode=True, width=100)
+        return "\n".join([*lines, body])
+
+    def _headline(self):
+        yield f"Planned by --config=auto for {_images(self.facts)}."
+        times = [f"{stage} {text_of(plan.seconds)}" for stage, plan in self.plans.items()]
+        yield f"Expected, with evaluations and exports: {', '.join(times)}."
+
+    def table(self) -> str:
+        """What was decided and why, with its flags, and the time of each stage."""
+        lines = [*_cell("images", _images(self.facts))]
+        for decision in self.decisions:
+            lines += _cell(decision.title, decision.reason)
+            lines += _flag_lines(self._effective(decision))
+        lines += ["", "stage".ljust(TITLE) + "     steps    epochs      time"]
+        for stage, plan in self.plans.items():
+            time = text_of(plan.seconds)
+            lines.append(f"{stage:{TITLE}}{plan.steps:10,}{plan.epochs:10.3g}{time:>10}")
+        total = text_of(sum(plan.seconds for plan in self.plans.values()))
+        lines.append(f"{'in all':{TITLE}}{total:>30}")
+        return "\n".join(lines)
+
+    def _effective(self, decision):
+        """{flag: value} of a decision that nothing after it overrides."""
+        index = self.decisions.index(decision)
+        overridden = set(self.flags)
+        for later in self.decisions[index + 1 :]:
+            overridden |= set(later.flags)
+        stages = set(self.plans)
+        return {
+            name: value
+            for name, value in decision.flags.items()
+            if name not in overridden and (name.rpartition(".")[0] in stages or "." not in name)
+        }
+
+
+def _images(facts):
+    labels = f"{facts.num_labels:,} labels" if facts.num_labels else "no labels"
+    return (
+        f"{facts.num_images:,} images of about {facts.short_side} pixels, {labels}, "
+        f"{facts.num_evaluated:,} images held out"
+    )
+
+
+def _cell(title, text):
+    return textwrap.wrap(
+        text,
+        COLUMNS,
+        initial_indent=title.ljust(TITLE),
+        subsequent_indent=" " * TITLE,
+        break_on_hyphens=False,
+    )
+
+
+def _flag_lines(flags):
+    texts = [f"--{name}={_value(value)}" for name, value in flags.items()]
+    indent = " " * TITLE
+    return textwrap.wrap(
+        " ".join(texts),
+        COLUMNS,
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
+
+
+def _value(value):
+    return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else value

@@ -1,0 +1,339 @@
+"""What --config=auto decides of images and labels: a table, each row with what was measured.
+
+`python -m tf_simclr.commands.planning.rules` prints the table of docs/auto.md.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+from tf_simclr.commands.planning.facts import Facts
+
+SMALL_SIDE = 40  # pixels: up to this images are thumbnails
+LEAST_SIDE = 16  # pixels of the smallest network input
+SIDE_UNIT = 8  # pixels: what sides are rounded up to
+RARE = 5  # times fewer labels than the most frequent class has
+MOSTLY = 0.5  # share of the images
+LEAST_BATCH = 16
+BATCHES = ((20_000, 256), (6_000, 128), (0, 64))  # (images from which on, images a step)
+LEAST_BATCHES_AN_EPOCH = 4
+LABEL_BATCH = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """What follows from the images and labels.
+
+    Attributes:
+        title: what is decided, for the plan.
+        condition: when it applies, in words.
+        applies: a function of the facts.
+        flags: a function of the facts -> {flag, or stage.flag: value}; later rows override.
+        reason: a function of the facts -> why, in words.
+        measured: what the row was decided by.
+    """
+
+    title: str
+    condition: str
+    applies: Callable[[Facts], bool]
+    flags: Callable[[Facts], dict]
+    reason: Callable[[Facts], str]
+    measured: str
+
+
+def is_small(facts: Facts) -> bool:
+    """Whether the images are thumbnails."""
+    return facts.short_side <= SMALL_SIDE
+
+
+def small_side(facts: Facts) -> int:
+    """Height and width in pixels at which thumbnails are trained on: as they are, not enlarged."""
+    return max(_rounded_up(facts.short_side), LEAST_SIDE)
+
+
+def _rounded_up(side):
+    return -(-side // SIDE_UNIT) * SIDE_UNIT
+
+
+def batch_size(facts: Facts) -> int:
+    """Images a step of training without labels: fewer where an epoch would be a few steps."""
+    size = next(size for least, size in BATCHES if facts.num_images >= least)
+    while size > LEAST_BATCH and size * LEAST_BATCHES_AN_EPOCH > facts.num_images:
+        size //= 2
+    return size
+
+
+def label_batch_size(facts: Facts) -> int:
+    """Labels a step: at most all of them."""
+    return max(min(LABEL_BATCH, facts.num_labels), 1)
+
+
+def has_rare_class(facts: Facts) -> bool:
+    """Whether a class that has labels has a small part of those of the most frequent one."""
+    counts = [count for count in facts.class_counts if count]
+    return bool(counts) and max(counts) >= RARE * min(counts)
+
+
+def stages(facts: Facts) -> tuple[str, ...]:
+    """The stages that make sense."""
+    if not facts.num_labels:
+        return ("pretrain",)
+    if is_mostly_unlabeled(facts):
+        return ("supervised", "pretrain", "finetune", "distill")
+    return ("supervised", "pretrain", "finetune")
+
+
+def is_mostly_unlabeled(facts: Facts) -> bool:
+    """Whether there are enough images without a label for a student to learn more from them."""
+    return facts.num_labels <= MOSTLY * facts.num_images
+
+
+def _always(facts):
+    return True
+
+
+def _stage_flags(facts):
+    return {"train_mode": ",".join(stages(facts))}
+
+
+def _stage_reason(facts):
+    if not facts.num_labels:
+        return "no labels: pretraining alone; --mode=select says which images to label"
+    labels = f"{facts.num_labels} of {facts.num_images} images have a label"
+    if is_mostly_unlabeled(facts):
+        return f"{labels}: the rest teaches a student, too"
+    return f"{labels}: nothing to distill on"
+
+
+def _batch_flags(facts):
+    return {"train_batch_size": batch_size(facts)}
+
+
+def _label_stage_flags(facts):
+    size = label_batch_size(facts)
+    return {
+        "supervised.train_batch_size": size,
+        "supervised.optimizer": "adam",
+        "supervised.learning_rate": 0.002,
+        "supervised.learning_rate_scaling": "linear",
+        "supervised.warmup_epochs": 0,
+        "finetune.train_batch_size": size,
+        "finetune.ft_proj_selector": 1,
+        "finetune.probe_init_logits_layer": True,
+        "finetune.learning_rate": 0.005,
+        "finetune.weight_decay": 0.0,
+        "finetune.warmup_epochs": 0,
+    }
+
+
+def _distill_flags(facts):
+    return {
+        "distill.checkpoint": "pretrain",
+        "distill.optimizer": "momentum",
+        "distill.learning_rate": 0.4,
+        "distill.learning_rate_scaling": "linear",
+        "distill.warmup_epochs": 1,
+    }
+
+
+RULES = (
+    Rule(
+        title="stages",
+        condition="always",
+        applies=_always,
+        flags=_stage_flags,
+        reason=_stage_reason,
+        measured="",
+    ),
+    Rule(
+        title="pretraining",
+        condition="always",
+        applies=_always,
+        flags=lambda facts: {
+            "temperature": 0.2,
+            "learning_rate": 0.075,
+            "learning_rate_scaling": "sqrt",
+            "weight_decay": 1e-4,
+            "warmup_epochs": 2,
+        },
+        reason=lambda facts: "LARS with the rate for small batches (SimCLR, appendix B.1)",
+        measured="",
+    ),
+    Rule(
+        title="batch",
+        condition="always",
+        applies=_always,
+        flags=_batch_flags,
+        reason=lambda facts: f"{facts.num_images} images: more steps before larger ones",
+        measured="",
+    ),
+    Rule(
+        title="thumbnails",
+        condition=f"a median side of at most {SMALL_SIDE} pixels",
+        applies=is_small,
+        flags=lambda facts: {
+            "crop_area": [0.2, 1.0],
+            "color_jitter_strength": 0.5,
+            "use_blur": False,
+        },
+        reason=lambda facts: f"{facts.short_side} pixels: no blur, milder crops and colors",
+        measured="",
+    ),
+    Rule(
+        title="gray images",
+        condition="no colors",
+        applies=lambda facts: facts.is_gray,
+        flags=lambda facts: {"grayscale_probability": 0.0},
+        reason=lambda facts: "gray images: no colors to drop",
+        measured="",
+    ),
+    Rule(
+        title="drawn characters",
+        condition="gray, with a black or white border",
+        applies=lambda facts: facts.is_drawn,
+        flags=lambda facts: {
+            "use_flip": False,
+            "crop_area": [0.6, 1.0],
+            "max_rotation": 15.0,
+            "max_shear": 0.3,
+            "temperature": 0.5,
+        },
+        reason=lambda facts: (
+            "strokes on a plain background: a mirrored or tightly cropped character may be another "
+            "one, so none is made (--use_flip for other drawings)"
+        ),
+        measured="",
+    ),
+    Rule(
+        title="few labels",
+        condition="labels",
+        applies=lambda facts: bool(facts.num_labels),
+        flags=_label_stage_flags,
+        reason=lambda facts: "the linear head starts as logistic regression on the features",
+        measured="",
+    ),
+    Rule(
+        title="student",
+        condition="at most half of the images have a label",
+        applies=lambda facts: "distill" in stages(facts),
+        flags=_distill_flags,
+        reason=lambda facts: "it starts from the pretrained network and follows the fine-tuned one",
+        measured="",
+    ),
+    Rule(
+        title="rare class",
+        condition=f"a class with less than 1/{RARE} of the labels of the most frequent one",
+        applies=has_rare_class,
+        flags=lambda facts: {"class_weights": "balanced"},
+        reason=lambda facts: (
+            f"{min(filter(None, facts.class_counts))} to {max(facts.class_counts)} labels a class: "
+            "a rare class weighs more"
+        ),
+        measured="",
+    ),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Decision:
+    """What a rule has decided.
+
+    Attributes:
+        title: what is decided.
+        reason: why.
+        flags: {flag, or stage.flag: value}.
+    """
+
+    title: str
+    reason: str
+    flags: dict
+
+
+def decide(facts: Facts) -> list[Decision]:
+    """What all rules say of some images, in their order."""
+    return [
+        Decision(rule.title, rule.reason(facts), rule.flags(facts))
+        for rule in RULES
+        if rule.applies(facts)
+    ]
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """A network that may be trained.
+
+    Attributes:
+        image_size: height and width of its input in pixels.
+        width: factor on its numbers of channels.
+        depth: of the ResNet.
+    """
+
+    image_size: int
+    width: float
+    depth: int = 18
+
+    @property
+    def flags(self) -> dict:
+        """{flag: value} that make it."""
+        return {
+            "image_size": self.image_size,
+            "width_multiplier": self.width,
+            "resnet_depth": self.depth,
+        }
+
+    def __str__(self):
+        width = "" if self.width == 1 else f" x{self.width:g}"
+        return f"ResNet-{self.depth}{width} at {self.image_size} pixels"
+
+
+SMALL_NETWORKS = ((0.25, 18), (0.5, 18), (1.0, 18), (1.0, 50))  # (width, depth), by their work
+LARGE_NETWORKS = (  # (pixels, width, depth), by their work
+    (64, 0.25, 18),
+    (64, 0.5, 18),
+    (96, 0.5, 18),
+    (96, 1.0, 18),
+    (128, 1.0, 18),
+    (160, 1.0, 18),
+    (224, 1.0, 18),
+    (224, 1.0, 50),
+)
+
+
+def candidates(facts: Facts) -> list[Candidate]:
+    """The networks that may be trained, the one with the least work first.
+
+    No image is enlarged but the smallest ones.
+    """
+    if is_small(facts):
+        side = small_side(facts)
+        return [Candidate(side, width, depth) for width, depth in SMALL_NETWORKS]
+    most = max(_rounded_up(facts.short_side), LARGE_NETWORKS[0][0])
+    return [Candidate(*row) for row in LARGE_NETWORKS if row[0] <= most]
+
+
+EXAMPLE = Facts(  # of docs/auto.md
+    num_images=3000,
+    num_labels=50,
+    class_counts=(25, 20, 5),
+    num_evaluated=300,
+    short_side=32,
+    is_gray=True,
+    is_drawn=True,
+)
+
+
+def markdown() -> str:
+    """The rules as the table of docs/auto.md, with their flags for `EXAMPLE`."""
+    lines = ["| decision | when | flags | measured |", "|---|---|---|---|"]
+    for rule in RULES:
+        flags = ", ".join(_flag_text(*item) for item in rule.flags(EXAMPLE).items())
+        lines.append(f"| {rule.title} | {rule.condition} | {flags} | {rule.measured} |")
+    return "\n".join(lines)
+
+
+def _flag_text(name, value):
+    text = ",".join(map(str, value)) if isinstance(value, list) else value
+    return f"`--{name}={text}`"
+
+
+if __name__ == "__main__":
+    print(markdown())
