@@ -18,7 +18,7 @@ from tf_simclr.commands.image_set import compute_image_set
 from tf_simclr.data import datasets
 from tf_simclr.errors import UserError
 from tf_simclr.evaluation.network_features import EvaluationData, NetworkFeatures
-from tf_simclr.report import inspection, schema
+from tf_simclr.report import image_bits, inspection, schema
 from tf_simclr.report.metric_names import ENCODER_OUTPUT
 
 HOSTILE = '<script>alert(1)<,"ä".png'
@@ -222,7 +222,11 @@ def test_copies_of_training_images_after_an_evaluation(settings, flawed, photos,
     test, test_features = examples_of(settings, flawed, "test")
     data = EvaluationData(train, test)
     counts = training_copies.find(data, NetworkFeatures(train_features, test_features, None))
-    assert counts == {"training_copies": {"images": 2, "evaluated": 8, "compared": 16}}
+    which = counts["training_copies"]["which"]
+    assert counts == {
+        "training_copies": {"images": 2, "evaluated": 8, "compared": 16, "which": which}
+    }
+    assert image_bits.unpack(which).sum() == 2
     assert "2 images of 8 evaluated are near-copies of training images" in log.text
     assert schema.KINDS["training_copies?"].keys() == counts["training_copies"].keys()
     # The training images themselves, none at all, and images that are too small:

@@ -10,6 +10,7 @@ from tf_simclr.data import image_sizes
 from tf_simclr.data.source import Source, counted
 from tf_simclr.evaluation.network_features import EvaluationData, NetworkFeatures
 from tf_simclr.evaluation.report_images import main_layer
+from tf_simclr.report import image_bits
 
 MAX_COMPARED = 2000  # pairs of images; this many are decoded and compared in some seconds
 
@@ -23,8 +24,9 @@ def find(data: EvaluationData, features: NetworkFeatures) -> dict:
 
     Returns:
         {"training_copies": {"images": near-copies, "evaluated": images evaluated, "compared":
-        training images with features}} for results.json; empty without training images, for images
-        that are the training images themselves, and for images too small to be compared.
+        training images with features, "which": the copies, see `image_bits.pack`}} for
+        results.json; empty without training images, for images that are the training images
+        themselves, and for images too small to be compared.
     """
     if features.train is None or _is_same_split(data) or not _can_be_compared(data.test):
         return {}
@@ -39,10 +41,13 @@ def find(data: EvaluationData, features: NetworkFeatures) -> dict:
         _thumbnails_of(data.train, train["position"]),
         MAX_COMPARED,
     )
+    is_copy = np.zeros(len(test["label"]), bool)
+    is_copy[pairs.first] = True
     counts = {
-        "images": len(np.unique(pairs.first)),
-        "evaluated": len(test["label"]),
+        "images": int(is_copy.sum()),
+        "evaluated": len(is_copy),
         "compared": len(train["label"]),
+        "which": image_bits.pack(is_copy, test["label"]),
     }
     if len(pairs):
         evaluated = data.test.names_of(test["position"][pairs.first[:1]])

@@ -30,6 +30,8 @@ IRRELEVANT_FLAGS = (
     "transfer_epochs",
 )
 CLASSIFIER = "classifier"  # the name of the logits among layers
+# Of baselines.json: 2 says which images were right. Others are computed anew.
+BASELINES_VERSION = 2
 
 
 def evaluation_data(train_source: Source, test_source: Source, settings: Config) -> EvaluationData:
@@ -117,6 +119,7 @@ def dependencies(data: EvaluationData, names: list[str], settings: Config) -> di
     return {
         **flags,
         "version": __version__,
+        "baselines_version": BASELINES_VERSION,
         "evaluations": list(names),
         "data": data.fingerprint,
     }

@@ -2,6 +2,7 @@
 
 results.json, events -> runs.py (checked by schema.py, training_curves.py)
 -> headline.py, label_answer.py, page_tables.py, gallery.py, charts.py -> page.py
+-> contenders.py (intervals.py, image_bits.py) -> verdict.py, verdict_notes.py -> verdict_chart.py
 """
 
 from tf_simclr.report.label_answer import labels_needed

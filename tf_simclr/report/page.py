@@ -9,8 +9,10 @@ from tf_simclr.report import (
     page_tables,
     svg,
     templates,
+    verdict_chart,
 )
 from tf_simclr.report import runs as runs_lib
+from tf_simclr.report import verdict as verdict_lib
 from tf_simclr.report.label_answer import labels_needed
 from tf_simclr.report.runs import Run
 
@@ -59,6 +61,7 @@ def render(runs: list[Run]) -> str:
         "transfer": page_tables.transfer(runs),
         "repeat": page_tables.tensorboard(runs),
     }
+    verdict = verdict_lib.of_runs(runs)
     galleries = [_gallery(run, number) for number, run in enumerate(runs)]
     sections = {
         name: title
@@ -72,6 +75,8 @@ def render(runs: list[Run]) -> str:
         page_tables=page_tables,
         all_runs=runs,
         several=len(runs) > 1,
+        verdict=verdict,
+        verdict_chart=verdict and verdict_chart.chart(verdict),
         sheets=_sheets(runs),
         galleries=galleries,
         part=shared,

@@ -3,6 +3,7 @@
 import json
 
 from tf_simclr.errors import UserError
+from tf_simclr.report import image_bits
 from tf_simclr.runs import files as run_files
 
 SCHEMA = "tf_simclr.results"
@@ -52,7 +53,15 @@ KINDS = {
                         "count": int,
                     }
                 ],
-                "few_labels?": [{"labels_per_class": int, "mean": NUMBER, "std": NUMBER}],
+                "few_labels?": [
+                    {
+                        "labels_per_class": int,
+                        "labels?": int,
+                        "mean": NUMBER,
+                        "std": NUMBER,
+                        "draws?": [NUMBER],
+                    }
+                ],
                 "label_law?": {
                     "labels": int,
                     "limit": int,
@@ -75,6 +84,8 @@ KINDS = {
                 },
                 "knn?": dict,
                 "probe?": dict,
+                "classifier_correct?": image_bits.KIND,
+                "probe_correct?": image_bits.KIND,
             }
         }
     },
@@ -91,7 +102,12 @@ KINDS = {
     "neighbors?": [{"query": int, "neighbors": [int], "similarity": [NUMBER]}],
     "mistakes?": [{"image": int, "label": int, "predicted": int, "confidence": NUMBER}],
     "views?": {"file": str, "size": int, "columns": int, "rows": int, "names?": [str]},
-    "training_copies?": {"images": int, "evaluated": int, "compared": int},
+    "training_copies?": {
+        "images": int,
+        "evaluated": int,
+        "compared": int,
+        "which?": image_bits.KIND,
+    },
     "best?": {"step": int, "criterion": str, "value": NUMBER},
     "transfer?": [
         {

@@ -3,6 +3,7 @@
 import numpy as np
 
 from tf_simclr.evaluation.metrics.base import Detail, Metric, balanced_accuracy
+from tf_simclr.report import image_bits
 
 NUM_BINS = 15  # of the confidence (Guo et al. 2017)
 MAX_MISTAKES = 12  # that are kept
@@ -23,7 +24,8 @@ def evaluate(train, test, options):
         expected_calibration_error (Guo et al. 2017, equation 3); per_class_accuracy [C], None for
         a class that does not occur; confusion [C][C], a row for each true class, of up to 1,000;
         never_predicted, the classes that occur and are never predicted;
-        reliability, a dict for each bin of the confidence; mistakes, the most confident first.
+        reliability, a dict for each bin of the confidence; mistakes, the most confident first;
+        classifier_correct, which examples are right, see `image_bits.pack`.
     """
     logits = test.features.astype(np.float64)
     labels = test.labels
@@ -32,6 +34,7 @@ def evaluate(train, test, options):
     rank = (logits >= true_logits).sum(1) - 1  # a tie counts against the network
     correct = rank < 1
     yield Metric("label_top_1_accuracy", np.mean(correct))
+    yield Detail("classifier_correct", image_bits.pack(correct, labels))
     yield Metric("label_top_5_accuracy", np.mean(rank < 5))
     yield Metric("label_balanced_accuracy", balanced_accuracy(correct, labels))
 

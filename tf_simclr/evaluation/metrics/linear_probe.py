@@ -18,6 +18,7 @@ from tf_simclr.evaluation.metrics.base import (
     NotPossible,
     balanced_accuracy,
 )
+from tf_simclr.report import image_bits
 
 # L2 strengths to choose from: strength/2 times the squared weights, beside the sum of the losses.
 STRENGTHS = (1e4, 1e3, 1e2, 1e1, 1.0, 0.1)
@@ -41,7 +42,8 @@ def evaluate(train, test, options):
     over ten draws of it.
 
     Yields:
-        linear_probe_accuracy, linear_probe_balanced_accuracy, and probe: {"l2_strength", "solver"}.
+        linear_probe_accuracy, linear_probe_balanced_accuracy, probe: {"l2_strength", "solver"}, and
+        probe_correct, which test examples are right, see `image_bits.pack`.
 
     Raises:
         NotPossible: labels of one class only.
@@ -58,6 +60,7 @@ def evaluate(train, test, options):
     yield Detail("probe", {"l2_strength": strength, "solver": solver})
     correct = probe.predict(test.features) == test.labels
     yield Metric("linear_probe_accuracy", np.mean(correct))
+    yield Detail("probe_correct", image_bits.pack(correct, test.labels))
     yield Metric("linear_probe_balanced_accuracy", balanced_accuracy(correct, test.labels))
 
 

@@ -1,0 +1,268 @@
+"""What comes out of some runs, in a few sentences: how good, against what, and which to use."""
+
+import dataclasses
+
+from tf_simclr.report import contenders as contenders_lib
+from tf_simclr.report import verdict_notes
+from tf_simclr.report.contenders import PROBE, Contender
+from tf_simclr.report.intervals import Interval
+from tf_simclr.report.metric_names import CLASSIFIER
+from tf_simclr.report.runs import Run
+from tf_simclr.runs import files as run_files
+
+BASELINES = (contenders_lib.PIXELS, contenders_lib.UNTRAINED)
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """What is said of some runs.
+
+    Attributes:
+        sentences: the verdict itself.
+        notes: what limits it, a sentence or two each.
+        contenders: what is compared, for the chart: all with the labels of the one whose accuracy
+            is stated, and networks with others; empty where nothing can be compared.
+        best: the contender that is to be used, or whose accuracy is stated; None without any.
+    """
+
+    sentences: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    contenders: tuple[Contender, ...] = ()
+    best: Contender | None = None
+
+    @property
+    def text(self) -> str:
+        """All of it in lines."""
+        return "\n".join([" ".join(self.sentences), *self.notes])
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Contenders that were fitted to the same labels.
+
+    Attributes:
+        subject: whose accuracy is stated: the best one of those that are no baselines.
+        num_candidates: the classifiers that it is the best of.
+        rivals: the supervised network and the probes of baselines, the best one first.
+        pretrained: the probe on features of a pretraining, None without one.
+    """
+
+    subject: Contender
+    num_candidates: int
+    rivals: tuple[Contender, ...]
+    pretrained: Contender | None
+
+
+def of_runs(runs: list[Run]) -> Verdict | None:
+    """The verdict on some runs; None where there is nothing to say, as without labels."""
+    contenders = contenders_lib.of_runs(runs)
+    subjects = [contender for contender in contenders if contender.kind not in BASELINES]
+    if not subjects:
+        return _without_subject(runs)
+    datasets = dict.fromkeys(str(contender.run.facts.get("dataset")) for contender in subjects)
+    if len(datasets) > 1:
+        names = ", ".join(datasets)
+        return Verdict((f"No verdict: the runs are of different data ({names}).",))
+    contenders, num_copies = contenders_lib.without_copies(contenders)
+    group = _main_group(contenders)
+    chosen, sentences = _choice(contenders, group)
+    sentences = [_result(group), *_gain(group), *sentences]
+    notes = verdict_notes.notes(runs, contenders, group.subject, chosen, num_copies)
+    shown = [
+        contender
+        for contender in contenders
+        if contender.kind == CLASSIFIER or contender.labels == group.subject.labels
+    ]
+    return Verdict(tuple(sentences), notes, tuple(shown), chosen)
+
+
+def _without_subject(runs):
+    if any(contenders_lib.is_on_training_images(run) for run in runs):
+        return Verdict(
+            (
+                "No verdict: the evaluated images are those that were trained on, which says "
+                "little of others. Give another --eval_split.",
+            )
+        )
+    return None
+
+
+def _main_group(contenders):
+    """The group with the most contenders, if possible one of labels that were drawn."""
+    groups = {}
+    for contender in contenders:
+        groups.setdefault(contender.labels, []).append(contender)
+    usable = [members for members in groups.values() if _subjects(members)]
+
+    def quality(members):
+        return not members[0].labels.is_selected, len(members)
+
+    return _group(max(usable, key=quality))
+
+
+def _subjects(members):
+    """Whose accuracy may be stated: networks that know other images, else probes, else others."""
+    networks = [each for each in members if each.kind == CLASSIFIER and not each.is_supervised]
+    # A probe on pretrained features, before the network that knows the labels alone.
+    probes = [each for each in members if each.kind == PROBE]
+    return networks or probes or [each for each in members if each.kind == CLASSIFIER]
+
+
+def _group(members):
+    candidates = _subjects(members)
+    subject = max(candidates, key=lambda contender: contender.accuracy)
+    rivals = [each for each in members if each.is_supervised or each.kind in BASELINES]
+    rivals = [each for each in rivals if each not in candidates]
+    rivals.sort(key=lambda contender: -contender.accuracy)
+    pretrained = [each for each in members if each.is_pretrained_probe]
+    best = max(pretrained, key=lambda contender: contender.accuracy, default=None)
+    return Group(subject, len(candidates), tuple(rivals), best)
+
+
+def _result(group):
+    """How often the subject is right, and its rivals."""
+    subject = group.subject
+    split = subject.run.facts.get("eval_split", "")
+    images = f"{subject.num_images:,} {split} images".replace("  ", " ")
+    interval = f"95% interval {_ends(subject.interval)}"
+    sentence = (
+        f"On {images}, with {subject.labels}: {_said(subject)} is right about "
+        f"{subject.accuracy:.1%} ({interval})"
+    )
+    if group.num_candidates > 1:
+        sentence += f", the best of {group.num_candidates} on these images"
+    if group.rivals:
+        sentence += f"; {', '.join(_rivals(group.rivals))}"
+    return f"{sentence}."
+
+
+def _rivals(rivals):
+    """The accuracies of rivals, the networks first."""
+    texts = [f"{each.name} {each.accuracy:.1%}" for each in rivals if each.is_supervised]
+    baselines = [each for each in rivals if not each.is_supervised]
+    probes = [f"on {each.name} {each.accuracy:.1%}" for each in baselines]
+    if probes:
+        plural = "s" if len(probes) > 1 else ""
+        texts.append(f"linear probe{plural} {' and '.join(probes)}")
+    return texts
+
+
+def _gain(group):
+    """Whether the subject is better than each of its rivals, in a list; empty without any."""
+    if not group.rivals:
+        return []
+    rival, difference = _hardest_rival(group.subject, group.rivals)
+    if difference.low > 0:
+        return [f"{_praise(group)} {_points(difference)} over {_said(rival)}."]
+    subject = _said(group.subject)
+    failure = f"{subject} can't be told from {_said(rival)} ({_points(difference, ', {}')})"
+    if difference.high < 0:
+        advantage = _points(difference.reversed()).removeprefix("+")
+        failure = f"{_said(rival)} is better than {subject} by {advantage}"
+    if group.pretrained is None:
+        return [f"{_capitalized(failure)}."]
+    best_rival, of_probe = _hardest_rival(group.pretrained, group.rivals)
+    if of_probe.low > 0:
+        return [
+            f"{_capitalized(failure)}; what helps is {_said(group.pretrained)}, "
+            f"{_points(of_probe)} over {_said(best_rival)}."
+        ]
+    return [f"Pretraining does not help here: {failure}."]
+
+
+def _hardest_rival(subject, rivals):
+    """The best rival that the subject does not surely beat, or else the best one.
+
+    Returns:
+        (rival, difference of the subject to it).
+    """
+    differences = [(rival, subject.minus(rival)) for rival in rivals]
+    not_beaten = [pair for pair in differences if pair[1].low <= 0]
+    return (not_beaten or differences)[0]
+
+
+def _praise(group):
+    """What a gain is of: of pretraining only where the same was tried without it."""
+    has_supervised = any(rival.is_supervised for rival in group.rivals)
+    is_pretrained = group.subject is group.pretrained
+    if is_pretrained or (group.pretrained is not None and has_supervised):
+        return "Pretraining helps:"
+    return "That is"
+
+
+def _choice(contenders, group):
+    """(the contender to use, sentences that say so).
+
+    Of those that can't be told from the best it is the smallest network, and of equals the
+    earliest one.
+    """
+    candidates = [contender for contender in contenders if contender.kind == CLASSIFIER]
+    if not candidates:
+        return group.subject, []
+    best = max(candidates, key=lambda contender: contender.accuracy)
+    alike = [each for each in candidates if each is best or best.minus(each).low <= 0]
+    chosen = min(alike, key=_size)
+    sentences = []
+    if best.labels != group.subject.labels:
+        sentences.append(_of_other_labels(best, group))
+    if len(candidates) > 1:
+        is_said = bool(sentences) and chosen is group.subject
+        sentences.append(_use(chosen, best, is_said))
+    return chosen, sentences
+
+
+def _size(contender):
+    return contender.run.facts.get("parameters", 0)
+
+
+def _of_other_labels(best, group):
+    """What the best one reaches with labels that the subject did not have."""
+    difference = best.minus(group.subject)
+    sentence = (
+        f"With {best.labels}, {_said(best)} is right about {best.accuracy:.1%} "
+        f"({_ends(best.interval)}), {_points(difference)} over {_said(group.subject)}"
+    )
+    reason = "which comes with the labels, not with pretraining"
+    if difference.low <= 0:
+        reason = "which may be chance"
+    return f"{sentence}, {reason}."
+
+
+def _use(chosen, best, is_said):
+    """Which network to take; `is_said`: how it compares with the best one is said before."""
+    name = _exported(chosen)
+    if chosen is best:
+        return f"Use {name}."
+    reason = "it is smaller" if _size(chosen) < _size(best) else "it comes first"
+    if is_said:
+        return f"Use {name}: {reason}."
+    difference = _points(best.minus(chosen), ", {}")
+    return f"Use {name}: {_said(best)} can't be told from it ({difference}), and {reason}."
+
+
+def _exported(contender):
+    """What there is of a network to use."""
+    formats = contender.run.get("flags").get("export_formats") or ()
+    if run_files.SAVED_MODEL in formats:
+        return f"{contender.run.name}/{run_files.SAVED_MODEL}"
+    return contender.run.name
+
+
+def _said(contender):
+    """A contender in a sentence."""
+    if contender.kind == CLASSIFIER:
+        return contender.name
+    return f"a linear probe on {contender.name}"
+
+
+def _points(difference: Interval, ends=" ({})"):
+    """A difference in percentage points; ends: how its interval is written."""
+    return f"{100 * difference.value:+.1f} points{ends.format(_ends(difference))}"
+
+
+def _ends(interval):
+    return f"{100 * interval.low:.1f} to {100 * interval.high:.1f}"
+
+
+def _capitalized(sentence):
+    return sentence[:1].upper() + sentence[1:]
