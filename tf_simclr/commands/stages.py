@@ -18,7 +18,7 @@ from tf_simclr.config.stages import (
     stage_names,
 )
 from tf_simclr.errors import UserError
-from tf_simclr.report import schema
+from tf_simclr.report import schema, templates
 from tf_simclr.runs import files as run_files
 from tf_simclr.runs.directory import RunDirectory
 
@@ -171,7 +171,7 @@ class Stages:
             self.root.write(run_files.CONFIG, combined_flags(self.configs))
 
     def write_results(self):
-        """Prints the table of a chain, writes it as JSON, and the report of all stages."""
+        """Prints and writes the table of a chain and the verdict; writes the report of all."""
         if self.root is None:
             return
         results = {}
@@ -185,7 +185,17 @@ class Stages:
         self.root.write(run_files.RESULT, {**saved, **results})
         logging.info("%s\n\n%s\n", self.root.path, report.stages_table(results))
         if self._evaluated():  # runs of early versions have no results.json
+            self._write_verdict()
             self.write_report()
+
+    def _write_verdict(self):
+        text = report.verdict_text(self._evaluated())
+        path = self.root.path / run_files.VERDICT
+        if text is None:
+            path.unlink(missing_ok=True)  # of an earlier evaluation
+            return
+        logging.info("verdict: %s", text)
+        templates.write(path, f"{text}\n", "the verdict")
 
     def write_report(self):
         """Writes the page of `report_runs`, or else of the evaluated stages, or of the run.

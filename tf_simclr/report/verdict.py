@@ -3,6 +3,7 @@
 import dataclasses
 
 from tf_simclr.report import contenders as contenders_lib
+from tf_simclr.report import runs as runs_lib
 from tf_simclr.report import verdict_notes
 from tf_simclr.report.contenders import PROBE, Contender
 from tf_simclr.report.intervals import Interval
@@ -74,6 +75,16 @@ def of_runs(runs: list[Run]) -> Verdict | None:
         if contender.kind == CLASSIFIER or contender.labels == group.subject.labels
     ]
     return Verdict(tuple(sentences), notes, tuple(shown), chosen)
+
+
+def text_of(directories: list) -> str | None:
+    """The verdict on the runs of some directories as text; None where there is none.
+
+    Raises:
+        UserError: a directory without results that can be read.
+    """
+    verdict = of_runs(runs_lib.read(directories))
+    return verdict and verdict.text
 
 
 def _without_subject(runs):
@@ -203,11 +214,10 @@ def _choice(contenders, group):
     alike = [each for each in candidates if each is best or best.minus(each).low <= 0]
     chosen = min(alike, key=_size)
     sentences = []
-    if best.labels != group.subject.labels:
+    if best.labels != group.subject.labels and best.minus(group.subject).low > 0:
         sentences.append(_of_other_labels(best, group))
     if len(candidates) > 1:
-        is_said = bool(sentences) and chosen is group.subject
-        sentences.append(_use(chosen, best, is_said))
+        sentences.append(_use(chosen, best))
     return chosen, sentences
 
 
@@ -218,26 +228,24 @@ def _size(contender):
 def _of_other_labels(best, group):
     """What the best one reaches with labels that the subject did not have."""
     difference = best.minus(group.subject)
-    sentence = (
-        f"With {best.labels}, {_said(best)} is right about {best.accuracy:.1%} "
-        f"({_ends(best.interval)}), {_points(difference)} over {_said(group.subject)}"
+    return (
+        f"With {best.labels}, {best.name} is right about {best.accuracy:.1%} "
+        f"({_ends(best.interval)}), {_points(difference)} over {_said(group.subject)}, which comes "
+        "with the labels, not with pretraining."
     )
-    reason = "which comes with the labels, not with pretraining"
-    if difference.low <= 0:
-        reason = "which may be chance"
-    return f"{sentence}, {reason}."
 
 
-def _use(chosen, best, is_said):
-    """Which network to take; `is_said`: how it compares with the best one is said before."""
+def _use(chosen, best):
+    """Which network to take."""
     name = _exported(chosen)
     if chosen is best:
         return f"Use {name}."
     reason = "it is smaller" if _size(chosen) < _size(best) else "it comes first"
-    if is_said:
-        return f"Use {name}: {reason}."
     difference = _points(best.minus(chosen), ", {}")
-    return f"Use {name}: {_said(best)} can't be told from it ({difference}), and {reason}."
+    other = best.name
+    if best.labels != chosen.labels:
+        other += f", with {best.labels},"
+    return f"Use {name}: {other} can't be told from it ({difference}), and {reason}."
 
 
 def _exported(contender):

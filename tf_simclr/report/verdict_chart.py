@@ -16,7 +16,7 @@ AXIS = 22  # height below the last row
 TICK_STEPS = (0.01, 0.02, 0.05, 0.1, 0.2)
 MAX_TICKS = 6
 MAX_ROWS = 12
-MAX_LABEL = 36  # characters
+MAX_LABEL = 34  # characters, without the minutes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,7 +127,8 @@ def _label(contender, verdict):
     if contender.kind != CLASSIFIER:
         return _shortened(name)
     if contender.labels != _stated_labels(verdict):
-        name = f"{_shortened(name, MAX_LABEL // 2)}, {contender.labels}"
+        labels = str(contender.labels).replace("selected labels", "selected")
+        name = f"{_shortened(name, MAX_LABEL // 2)}, {labels}"
     minutes = contender.run.facts.get("train_minutes")
     return _shortened(name) + ("" if minutes is None else f", {minutes:.1f} min")
 

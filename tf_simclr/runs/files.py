@@ -34,6 +34,7 @@ BEST_RECORD = "best.json"  # in BEST: step, criterion, value
 RESULT = "result.json"  # metrics of the newest evaluation; of a chain, of all stages
 RESULTS = "results.json"  # everything that is known of a run, for machines and for the report
 REPORT = "report.html"
+VERDICT = "verdict.txt"  # of a chain: what its report says first
 REPORT_IMAGES = "report_images.jpg"
 REPORT_VIEWS = "report_views.jpg"
 BASELINES = "baselines.json"  # results on the untrained network and raw pixels

@@ -1,0 +1,266 @@
+"""The verdict on runs whose answers to each image are known."""
+
+import re
+
+import numpy as np
+import pytest
+
+from tests.helpers import report_runs, verdict_runs
+from tests.helpers.verdict_runs import chain, right, run, without_bits
+from tf_simclr.report import page, verdict, verdict_chart, verdict_notes
+from tf_simclr.report.contenders import CLASSIFIER
+
+TAGS = {"h2", "div", "p", "figure", "figcaption", "b", "span", "svg", "path", "text", "g", "circle"}
+
+
+def text_of(runs):
+    return verdict.of_runs(runs).text
+
+
+def test_pretraining_that_helps():
+    found = verdict.of_runs(chain())
+    first, gain, use = found.sentences
+    assert first.startswith(
+        "On 400 test images, with 20 labels: distill is right about 82.0% (95% interval 77.9 to "
+        "85.5), the best of 2 on these images; supervised 60.0%, linear probes on raw pixels 50.0% "
+        "and on the untrained network 40.0%."
+    )
+    assert gain.startswith("Pretraining helps: +22.0 points (") and "over supervised" in gain
+    assert use.startswith("Use finetune/saved_model: distill can't be told from it (+2.0 points, ")
+    assert use.endswith("and it comes first.")
+    assert found.best.name == "finetune"
+
+
+def test_a_smaller_network_is_preferred():
+    runs = chain(finetune=0.82)
+    runs[2].document["run"]["parameters"] = 2000
+    text = text_of(runs)
+    assert "Use distill/saved_model: finetune can't be told from it" in text
+    assert "and it is smaller." in text
+    runs[3].document["run"]["parameters"] = 3000
+    assert "Use finetune/saved_model" in text_of(runs)
+
+
+def test_a_clearly_better_stage_is_used():
+    assert "Use distill/saved_model." in text_of(chain(finetune=0.7))
+
+
+@pytest.mark.parametrize(
+    "accuracies, sentence",
+    [
+        ({"supervised": 0.83}, "can't be told from supervised (-1.0 points, "),
+        ({"supervised": 0.95}, "supervised is better than distill by 13.0 points ("),
+        ({"pixels": 0.83}, "distill can't be told from a linear probe on raw pixels (-1.0 points"),
+        ({"untrained": 0.9}, "a linear probe on the untrained network is better than distill by"),
+    ],
+)
+def test_pretraining_that_does_not_help(accuracies, sentence):
+    text = text_of(chain(**accuracies))
+    assert "Pretraining does not help here: " in text and sentence in text
+    assert "Pretraining helps" not in text
+
+
+def test_supervised_is_used_where_it_is_as_good():
+    assert "Use supervised/saved_model" in text_of(chain(supervised=0.83))
+
+
+def test_a_probe_that_pretraining_helps():
+    text = text_of(chain(finetune=0.5, distill=0.5, probe=0.9))
+    assert "what helps is a linear probe on the features of pretrain, +30.0 points" in text
+    assert "does not help" not in text
+    assert "A linear probe on the features of pretrain is better still, by 30.0 points." in text
+
+
+def test_without_a_supervised_network_nothing_is_said_of_pretraining():
+    text = text_of(chain()[1:])
+    assert "That is +32.0 points (" in text and "Pretraining" not in text
+
+
+def test_pretraining_alone_is_judged_by_its_probe():
+    """Not by the classifier on the side, which here is at chance."""
+    found = verdict.of_runs(chain()[1:2])
+    assert "a linear probe on the features of this network is right about 78.0%" in found.text
+    assert "Pretraining helps: +28.0 points" in found.text and "Use" not in found.text
+
+
+def selected(accuracy):
+    flags = {"labels_chosen": "selected", "labels_per_class": 2}
+    classifier = right(accuracy)
+    return run("finetune-selected", "finetune", classifier=classifier, flags=flags)
+
+
+def test_selected_labels_are_not_pretraining():
+    text = text_of([*chain(), selected(0.95)])
+    assert "distill is right about 82.0%" in text and "the best of 2 on" in text
+    assert "With 20 selected labels, finetune-selected is right about 95.0%" in text
+    assert "which comes with the labels, not with pretraining" in text
+    assert "Use finetune-selected/saved_model." in text
+    text = text_of([*chain(), selected(0.83)])
+    assert "finetune-selected, with 20 selected labels, can't be told from it" in text
+
+
+def test_selected_labels_alone():
+    assert "with 20 selected labels: this network is right" in text_of([selected(0.9)])
+
+
+def test_earlier_versions_are_not_paired():
+    paired, old = verdict.of_runs(chain()), verdict.of_runs(without_bits(chain()))
+    assert "Which images were right is not known of each" in old.text
+    assert "not known of each" not in paired.text
+    ends = [re.search(r"helps: \S+ points \((.*?) to (.*?)\)", each.text) for each in (paired, old)]
+    widths = [float(each[2]) - float(each[1]) for each in ends]
+    assert widths[0] < widths[1]
+
+
+@pytest.mark.parametrize("change", [{"eval_split": "validation"}, {"evaluated_examples": 500}])
+def test_other_images_are_not_paired(change):
+    runs = without_bits(chain())
+    runs[0].document["run"] |= change
+    assert "Not all were evaluated on the same images" in text_of(runs)
+
+
+def test_other_labels_of_as_many_images_are_not_paired():
+    runs = chain()
+    runs[0].document["details"]["trained"]["classifier"]["classifier_correct"]["labels"] = "other"
+    assert "are those of different images, and" in text_of(runs).replace("some differences ", "")
+
+
+def test_different_data():
+    runs = chain()
+    runs[0].document["run"]["dataset"] = "cifar10"
+    found = verdict.of_runs(runs)
+    assert found.text == "No verdict: the runs are of different data (cifar10, digits)."
+    assert verdict_chart.chart(found) is None
+
+
+def test_training_images_get_no_verdict():
+    runs = chain()
+    for each in runs:
+        each.document["run"]["eval_split"] = "train"
+    assert text_of(runs).startswith("No verdict: the evaluated images are those that were trained")
+    runs = chain()
+    runs[3].document["run"]["eval_split"] = "train"
+    assert "finetune is right about 80.0%" in text_of(runs)
+    assert "Not compared, since evaluated on the images trained on: distill." in text_of(runs)
+
+
+def test_without_labels_there_is_none():
+    runs = chain()
+    for each in runs:
+        each.document["figures"] = {"trained": {"final_avg_pool": {"feature_rank": 3.0}}}
+    assert verdict.of_runs(runs) is None
+
+
+def test_imported_weights_are_judged_by_the_probe():
+    """Which labels their classifier had is not known."""
+    imported = run("other", "finetune", classifier=right(0.9), probe=right(0.7), pixels=right(0.5))
+    imported.document["command"] = "python run.py --mode=eval --checkpoint=a"
+    text = text_of([imported])
+    assert "a linear probe on the features of this network is right about 70.0%" in text
+    assert "That is +20.0 points" in text and "90.0%" not in text
+
+
+def test_few_images():
+    few = run("finetune", "finetune", classifier=right(0.8, num_images=60))
+    assert "Only 60 images were evaluated: the intervals are wide." in text_of([few])
+    assert "Only" not in text_of(chain())
+
+
+def test_copies_are_left_out():
+    is_copy = np.zeros(400, bool)
+    is_copy[:40] = True  # the classifier is right about all of them
+    which = verdict_runs.image_bits.pack(is_copy, np.arange(400) % 10)
+    copies = {"images": 40, "evaluated": 400, "compared": 9, "which": which}
+    one = run("finetune", "finetune", classifier=right(0.5), training_copies=copies)
+    assert "On 360 test images" in text_of([one]) and "44.4%" in text_of([one])
+    assert "40 near-copies of training images left out." in text_of([one])
+    del copies["which"]
+    one = run("finetune", "finetune", classifier=right(0.5), training_copies=copies)
+    assert "50.0%" in text_of([one]) and "the accuracies are a little too good" in text_of([one])
+
+
+def test_spread_over_draws():
+    """That of subsets of half of the labels is that of all of them."""
+    draws = [0.5, 0.6, 0.7, 0.8, 0.9]
+    entry = {"labels": 10, "mean": 0.7, "std": float(np.std(draws)), "draws": draws}
+    spread = verdict_notes.spread_over_draws
+    assert spread([entry], 20) == pytest.approx(np.std(draws, ddof=1))
+    assert spread([entry], 15) == pytest.approx(np.std(draws, ddof=1) * 2**0.5)
+    assert spread([entry], 40) is None and spread([entry], 10) is None
+    assert spread([{**entry, "draws": draws[:4]}], 20) is None
+    assert spread([{"mean": 0.7, "std": 0.1}], 20) is None
+
+
+def test_more_labels():
+    runs = chain()
+    law = {
+        "labels": 20,
+        "reason": None,
+        "law": {},
+        "band": [
+            {"labels": 20, "accuracy": 0.80, "low": 0.79, "high": 0.81},
+            {"labels": 50, "accuracy": 0.84, "low": 0.82, "high": 0.87},
+        ],
+    }
+    details = runs[1].document["details"]["trained"]["final_avg_pool"]
+    details["label_law"] = law
+    expected = "More labels would help: about +4 points (2 to 7) for a linear probe on pretrain"
+    assert expected in text_of(runs) and "with 50 instead of 20" in text_of(runs)
+    law["band"][1]["low"] = 0.79
+    assert "More labels" not in text_of(runs)
+    law["band"][1]["low"], law["reason"] = 0.82, "can't tell"
+    assert "More labels" not in text_of(runs)
+
+
+def test_chart_is_to_scale():
+    found = verdict.of_runs([*chain(), selected(0.95)])
+    drawing = verdict_chart.chart(found)
+    assert [row.label for row in drawing.rows[:3]] == [
+        "raw pixels",
+        "untrained network",
+        "features of pretrain",
+    ]
+    (x0, low), (x1, high) = drawing.ticks[0], drawing.ticks[-1]
+    low, high = float(low.rstrip("%")), float(high.rstrip("%"))
+    for row in drawing.rows:
+        value = low + (row.x - x0) / (x1 - x0) * (high - low)
+        assert value == pytest.approx(float(row.value.rstrip("%")), abs=0.3)
+        assert 0 <= row.low <= row.x <= row.high <= drawing.width
+    assert [row.label for row in drawing.rows if row.is_best] == [
+        "finetune-selected, 20 selected, 2.3 min"
+    ]
+
+
+def test_many_runs_are_not_all_drawn():
+    names = [f"run{number}" for number in range(20)]
+    runs = [run(name, "finetune", classifier=right(0.5 + i / 50)) for i, name in enumerate(names)]
+    found = verdict.of_runs(runs)
+    drawing = verdict_chart.chart(found)
+    assert len(found.contenders) == 20 and len(drawing.rows) == verdict_chart.MAX_ROWS
+    assert drawing.left_out == 20 - verdict_chart.MAX_ROWS
+    assert drawing.rows[-1].label.startswith("run19") and "the best of 20 on these" in found.text
+
+
+def test_hostile_names_are_escaped():
+    for name in report_runs.HOSTILE:
+        runs = chain()
+        hostile = run(name, "distill", classifier=right(0.9))
+        html = page.render([*runs, hostile])
+        head = html[html.index('<div class="verdict"') : html.index('<div class="cards')]
+        tags = set(re.findall(r"</?([a-z0-9]+)", head))
+        assert tags <= TAGS
+        assert 'onmouseover="' not in head
+
+
+def test_the_page_of_earlier_versions():
+    """A verdict without paired intervals, and no sentence of its own in the card."""
+    html = page.render(without_bits(chain()))
+    assert '<div class="verdict"' in html and "Which images were right is not known" in html
+    assert html.count('class="lead"') == 1
+
+
+def test_each_contender_is_there_once():
+    found = verdict.of_runs([*chain(), *[selected(0.9)]])
+    names = [contender.name for contender in found.contenders]
+    assert len(names) == len(set(names)) == 7
+    assert sum(each.kind == CLASSIFIER for each in found.contenders) == 4
