@@ -244,6 +244,11 @@ def test_report_of_several_runs(undisturbed, main, tmp_path):
     page = (tmp_path / "page" / "report.html").read_text()
     assert all(f">{name}<" in page for name in (*STAGES, "single")), STAGES
     assert (undisturbed / "report.html").exists()
+    verdict = (undisturbed / run_files.VERDICT).read_text()
+    assert (
+        verdict.startswith("On 16 test images, with 40 labels: ")
+        and "intervals are wide" in verdict
+    )
     status, stderr = main("--mode=report", f"--report_runs={tmp_path}", new)
     assert status == 2 and "it has no results.json" in the_message(stderr)
     status, stderr = main("--mode=report", f"--model_dir={tmp_path / 'nothing'}")

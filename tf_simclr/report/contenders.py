@@ -146,17 +146,17 @@ def _of_run(run, has_others):
     """The contenders of a run: its classifier, a probe on its features, and its baselines."""
     layer, _ = headline_layers(run.document)
     subject = run.name if has_others else "this network"
-    rows = [
+    sources = [
         (NETWORKS["pixels"], PIXELS, "pixels", "pixels"),
         (f"the {NETWORKS['untrained']}", UNTRAINED, "untrained", layer),
     ]
     # The classifier that a pretraining trains on the side says less than a probe does, and of
     # imported weights it is not known which labels they had.
     if run.facts.get("train_mode") == PRETRAIN or is_imported(run):
-        rows.append((f"the features of {subject}", PROBE, "trained", layer))
+        sources.append((f"the features of {subject}", PROBE, "trained", layer))
     else:
-        rows.append((subject, CLASSIFIER, "trained", CLASSIFIER))
-    contenders = [_contender(run, *row) for row in rows]
+        sources.append((subject, CLASSIFIER, "trained", CLASSIFIER))
+    contenders = [_contender(run, *source) for source in sources]
     return [contender for contender in contenders if contender is not None]
 
 

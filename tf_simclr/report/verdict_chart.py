@@ -79,9 +79,9 @@ def chart(verdict: Verdict) -> VerdictChart | None:
         position = (share - ticks[0]) / (ticks[-1] - ticks[0])
         return round(MARGIN + position * (WIDTH - 2 * MARGIN), 1)
 
-    rows = []
+    chart_rows = []
     for number, (contender, interval) in enumerate(zip(contenders, intervals, strict=True)):
-        rows.append(
+        chart_rows.append(
             ChartRow(
                 _label(contender, verdict),
                 f"{contender.accuracy:.1%}",
@@ -91,16 +91,16 @@ def chart(verdict: Verdict) -> VerdictChart | None:
                 contender is verdict.best,
             )
         )
-    words = [f"{row.label}: {row.value}" for row in rows]
-    bottom = len(rows) * ROW
+    words = [f"{row.label}: {row.value}" for row in chart_rows]
+    bottom = len(chart_rows) * ROW
     return VerdictChart(
-        tuple(rows),
+        tuple(chart_rows),
         tuple((x_of(tick), f"{tick:.0%}") for tick in ticks),
         WIDTH,
         bottom,
         bottom + AXIS,
         f"Accuracies with 95% intervals. {'; '.join(words)}.",
-        len(verdict.contenders) - len(rows),
+        len(verdict.contenders) - len(chart_rows),
     )
 
 
