@@ -140,6 +140,27 @@ def finished_stages(stderr):
 
 
 @pytest.mark.parametrize("stage", STAGES)
+def test_metrics_of_each_step_are_there_once(disturbed, undisturbed, stage):
+    """Beside those of the steps at which a start was interrupted."""
+    directory, ends = disturbed
+    expected, lines = metrics_of(undisturbed / stage), metrics_of(directory / stage)
+    assert [step for step, _ in expected] == [1, 11, 21, STEPS, STEPS]
+    interrupted = {end.step for end in ends} - {step for step, _ in expected}
+    assert [line for line in lines if line[0] not in interrupted] == expected
+
+
+def metrics_of(directory):
+    """[(step, metrics)] of a stage, without the times."""
+    steps_and_metrics = []
+    for text in (directory / run_files.METRICS).read_text().splitlines():
+        line = json.loads(text)
+        for name in ("wall_time", "train/data_time"):
+            line.pop(name, None)
+        steps_and_metrics.append((line.pop("step"), line))
+    return steps_and_metrics
+
+
+@pytest.mark.parametrize("stage", STAGES)
 def test_resumed_run_ends_in_the_same_bits(disturbed, undisturbed, stage):
     directory, _ = disturbed
     expected, values = variables(undisturbed / stage), variables(directory / stage)

@@ -177,7 +177,7 @@ def write_images(experiment: Experiment, measurement: Measurement) -> dict:
 
 
 def write_events(experiment: Experiment, measurement: Measurement, images: dict):
-    """Writes TensorBoard events."""
+    """Writes TensorBoard events, and a line of `metrics.jsonl`."""
     tensorboard.write_events(
         experiment.directory.path,
         settings=experiment.settings,
@@ -186,6 +186,7 @@ def write_events(experiment: Experiment, measurement: Measurement, images: dict)
         features=measurement.features,
         report_images=images,
     )
+    experiment.metrics_log.write(measurement.step, measurement.tags)
 
 
 def write_report(experiment: Experiment, measurement: Measurement, images: dict):

@@ -121,6 +121,17 @@ class RunDirectory:
         except OSError as error:
             raise self._write_error(error) from None
 
+    def append_text(self, name: str, text: str):
+        """Adds whole lines to the end of a file.
+
+        Raises:
+            UserError: the directory can't be written to.
+        """
+        try:
+            files.append_text(self.path / name, text)
+        except OSError as error:
+            raise self._write_error(error) from None
+
     def _write_error(self, error):
         message = f"--model_dir={self.path}: it can't be written to ({_reason(error)})"
         return write_error(message, error)

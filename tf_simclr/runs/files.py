@@ -19,6 +19,7 @@ DATA = "data.json"  # what it was trained on: numbers of images and labels, clas
 LABELS = "labels.json"  # which labels it may use
 DIVISION = "division.json"  # images that are held out, or are not, for the sake of their class
 LOCK = "training.lock"  # held by the process that trains
+METRICS = "metrics.jsonl"  # its metrics over the steps, a JSON line each time
 
 # Checkpoints; <step> follows the prefix.
 CHECKPOINT_PREFIX = "ckpt"
@@ -121,6 +122,20 @@ def write_text(path, text: str):
         with contextlib.suppress(OSError):  # the directory may be what is wrong
             partial.unlink(missing_ok=True)
         raise
+
+
+def append_text(path, text: str):
+    """Adds to the end of a file, which is made where there is none, in one write.
+
+    Args:
+        path: `epath.Path`.
+        text: whole lines.
+
+    Raises:
+        OSError: it can't be written.
+    """
+    with path.open("a", encoding="utf-8") as file:
+        file.write(text)
 
 
 def read_json(path):

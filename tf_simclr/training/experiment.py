@@ -24,6 +24,7 @@ from tf_simclr.objectives.base import Objective
 from tf_simclr.objectives.supervised import balanced_weights
 from tf_simclr.runs import files as run_files
 from tf_simclr.runs.directory import RunDirectory
+from tf_simclr.runs.metrics_log import MetricsLog
 from tf_simclr.training import optimizers
 from tf_simclr.training.eval_data import load_eval_source
 from tf_simclr.training.optimizers import CombinedOptimizer, WarmupCosine
@@ -56,6 +57,7 @@ class Experiment:
         learning_rate: the schedule.
         optimizer: built for the objective.
         checkpoints: of the training.
+        metrics_log: of training and evaluation.
         on_commit: called when the run directory becomes this run's own, on the process that
             writes; None: nothing to do.
     """
@@ -71,6 +73,7 @@ class Experiment:
     learning_rate: WarmupCosine
     optimizer: keras.optimizers.Optimizer | CombinedOptimizer
     checkpoints: Checkpointer
+    metrics_log: MetricsLog
     on_commit: Callable[[], None] | None = None
 
     @property
@@ -253,6 +256,7 @@ def build_experiment(
         learning_rate=learning_rate,
         optimizer=optimizer,
         checkpoints=checkpoints,
+        metrics_log=MetricsLog(directory),
         on_commit=on_commit,
     )
 

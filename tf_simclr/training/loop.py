@@ -120,6 +120,7 @@ def _take_steps(experiment, runner, periodic_work, start):
 def _make_summaries(experiment):
     return Summaries(
         experiment.directory.path,
+        metrics_log=experiment.metrics_log,
         learning_rate=experiment.learning_rate,
         objective=experiment.objective,
         strategy=experiment.strategy,
@@ -172,6 +173,8 @@ def restore_or_initialize(experiment: Experiment) -> int:
         length_change.check(experiment, step)
         length_change.log(experiment, step, saved_length)
     experiment.commit_directory()  # only now: a start that fails leaves no configuration behind
+    if distribute.is_chief(experiment.strategy):
+        experiment.metrics_log.drop_after(step)
     return step
 
 

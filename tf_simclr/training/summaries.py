@@ -1,8 +1,9 @@
-"""TensorBoard events of a training, and the metrics that the progress bar shows."""
+"""What is written of a training's metrics, and those that the progress bar shows."""
 
 import tensorflow as tf
 
 from tf_simclr import distribute
+from tf_simclr.runs.metrics_log import MetricsLog
 
 MAX_IMAGES = 16  # augmented images that are written
 NOTICEABLE_WAIT = 0.02  # share of the time spent waiting for input that is worth a mention
@@ -10,17 +11,20 @@ MIN_LABELS = 8  # of a batch on average, for an accuracy that says something
 
 
 class Summaries:
-    """TensorBoard events in the run directory; the chief writes them.
+    """TensorBoard events and `metrics.jsonl` in the run directory; the chief writes them.
 
     Args:
         directory: `epath.Path` of the run.
+        metrics_log: of the run.
         learning_rate: the schedule, step -> rate.
         objective: what is trained.
         strategy: which process is the chief.
     """
 
-    def __init__(self, directory, *, learning_rate, objective, strategy):
-        if distribute.is_chief(strategy):
+    def __init__(self, directory, *, metrics_log: MetricsLog, learning_rate, objective, strategy):
+        self._metrics_log = metrics_log
+        self._is_chief = distribute.is_chief(strategy)
+        if self._is_chief:
             self._writer = tf.summary.create_file_writer(str(directory))
         else:
             self._writer = tf.summary.create_noop_writer()
@@ -46,6 +50,8 @@ class Summaries:
             for tag, value in scalars.items():
                 tf.summary.scalar(tag, value)
         self._writer.flush()
+        if self._is_chief:
+            self._metrics_log.write(step, scalars)
 
     def write_images(self, step: int, batch):
         """Writes some augmented images of a distributed batch, views of an image side by side."""
