@@ -59,6 +59,12 @@ def _similarity(first, second):
     return matcher.ratio()
 
 
+def first_line(error: BaseException) -> str:
+    """What an exception says, in one line."""
+    lines = str(getattr(error, "message", error)).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 @dataclasses.dataclass(frozen=True)
 class EnvironmentFailure:
     """A failure of the machine, recognized by the words of the exceptions that it causes."""

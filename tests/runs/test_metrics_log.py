@@ -12,6 +12,7 @@ from tensorboard.backend.event_processing import event_accumulator
 from tf_simclr.errors import UserError
 from tf_simclr.runs.directory import RunDirectory
 from tf_simclr.runs.metrics_log import MetricsLog
+from tf_simclr.runs.tracking import Tracking
 from tf_simclr.training import loop
 from tf_simclr.training.experiment import build_experiment
 
@@ -34,9 +35,10 @@ def steps_of(directory):
 
 
 @pytest.fixture
-def log_of(tmp_path):
+def log_of(settings, tmp_path):
     """A function that makes the log of a new start in the same directory."""
-    return lambda: MetricsLog(RunDirectory(tmp_path))
+    directory = RunDirectory(tmp_path)
+    return lambda: MetricsLog(directory, Tracking(directory, settings()))
 
 
 def test_values_are_numbers_or_null(log_of, tmp_path):

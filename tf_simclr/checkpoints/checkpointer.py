@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from tf_simclr import distribute
 from tf_simclr.checkpoints import storage, weights
-from tf_simclr.errors import Failed, UserError
+from tf_simclr.errors import Failed, UserError, first_line
 
 
 class Checkpointer:
@@ -67,7 +67,7 @@ class Checkpointer:
             except (OSError, tf.errors.OpError) as error:
                 raise Failed(
                     f"step {step} can't be saved in {self.directory} "
-                    f"({storage.first_line(error)}); the last checkpoint is "
+                    f"({first_line(error)}); the last checkpoint is "
                     f"{self.last or 'none yet'}, run the same command again to resume from there"
                 ) from None
         distribute.barrier(self.strategy)
@@ -93,7 +93,7 @@ class Checkpointer:
             self._restore(prefix)
         except storage.UNREADABLE as error:
             raise UserError(
-                f"checkpoint {prefix} can't be restored: {storage.first_line(error)}; "
+                f"checkpoint {prefix} can't be restored: {first_line(error)}; "
                 "give the flags it was trained with, or another --model_dir"
             ) from None
         self.last = prefix

@@ -11,12 +11,12 @@ from absl import logging
 from etils import epath
 
 from tf_simclr import config
-from tf_simclr.checkpoints.storage import UNREADABLE, first_line
+from tf_simclr.checkpoints.storage import UNREADABLE
 from tf_simclr.checkpoints.weights import Weights
 from tf_simclr.config import Config, recipes
 from tf_simclr.config.rules import has_weights_from_elsewhere
 from tf_simclr.config.stages import relocated
-from tf_simclr.errors import UserError
+from tf_simclr.errors import UserError, first_line
 from tf_simclr.models.network import Network
 from tf_simclr.runs import calibration
 from tf_simclr.runs import files as run_files

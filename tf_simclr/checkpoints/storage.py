@@ -16,7 +16,7 @@ import tensorflow as tf
 from absl import logging
 from etils import epath
 
-from tf_simclr.errors import Failed, UserError
+from tf_simclr.errors import Failed, UserError, first_line
 from tf_simclr.runs.files import (
     CHECKPOINT_INDEX,
     CHECKPOINT_LIST,
@@ -39,12 +39,6 @@ UNREADABLE = (
 )
 
 _known_problems = {}  # {(prefix, size and time of its files): what is wrong with it, or None}
-
-
-def first_line(error: BaseException) -> str:
-    """What an exception says, in one line."""
-    lines = str(getattr(error, "message", error)).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
 
 
 def step_of(prefix: str) -> int:

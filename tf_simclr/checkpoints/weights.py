@@ -10,11 +10,11 @@ from absl import logging
 from etils import epath
 
 from tf_simclr.checkpoints import google_simclr, storage
-from tf_simclr.checkpoints.storage import UNREADABLE, first_line
+from tf_simclr.checkpoints.storage import UNREADABLE
 from tf_simclr.config.inheritance import SAVED_MODEL_FILE
 from tf_simclr.config.registry import foreign_weights
 from tf_simclr.config.stages import CHECKPOINT_FORMS
-from tf_simclr.errors import UserError
+from tf_simclr.errors import UserError, first_line
 from tf_simclr.runs import files as run_files
 
 VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"

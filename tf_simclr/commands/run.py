@@ -11,6 +11,7 @@ from tf_simclr import console
 from tf_simclr.commands.stages import Stages
 from tf_simclr.config import Config
 from tf_simclr.errors import Failed
+from tf_simclr.runs import tracking
 
 
 def run(configs: list[Config]):
@@ -37,6 +38,8 @@ def make_recipe(flags: dict, stage_flags: dict) -> dict:
 
 def run_stages(configs: list[Config]):
     """Trains, evaluates or both, stage by stage."""
+    for settings in configs:
+        tracking.require(settings.train.track)
     stages = Stages(configs)  # looks into all run directories: what is wrong should show now
     console.start_tensorflow()
     is_chief = True
@@ -66,9 +69,7 @@ def run_stage(stages: Stages, number: int, shows_plan: bool) -> bool:
     import tensorflow as tf
 
     from tf_simclr import distribute
-    from tf_simclr.commands import evaluate, selected_labels
-    from tf_simclr.commands.planning import forecast, stage_table
-    from tf_simclr.training import loop
+    from tf_simclr.commands import selected_labels
     from tf_simclr.training.experiment import build_experiment
 
     settings = stages.configs[number]
@@ -83,18 +84,8 @@ def run_stage(stages: Stages, number: int, shows_plan: bool) -> bool:
         on_commit=stages.commit,
     )
     try:
-        if settings.mode.trains:
-            on_pace = None
-            if shows_plan and distribute.is_chief(experiment.strategy):
-                logging.info("the plan:\n\n%s\n", stage_table.of_stages(experiment, later))
-                on_pace = functools.partial(forecast.log, experiment, later)
-            if settings.plan.plan:
-                return distribute.is_chief(experiment.strategy)
-            loop.fit(experiment, stages.describe(number), on_pace)
-            if settings.mode.evaluates:
-                evaluate.evaluate_and_export(experiment)
-        else:
-            evaluate.evaluate_run(experiment)
+        with experiment.metrics_log:
+            _train_and_evaluate(experiment, stages.describe(number), later, shows_plan)
     except (OSError, tf.errors.InvalidArgumentError, tf.errors.NotFoundError):
         # Files that are gone or broken raise these, and so do other things.
         unreadable = experiment.unreadable_images()
@@ -106,6 +97,27 @@ def run_stage(stages: Stages, number: int, shows_plan: bool) -> bool:
             "without it"
         ) from None
     return distribute.is_chief(experiment.strategy)
+
+
+def _train_and_evaluate(experiment, description, later, shows_plan):
+    from tf_simclr import distribute
+    from tf_simclr.commands import evaluate
+    from tf_simclr.commands.planning import forecast, stage_table
+    from tf_simclr.training import loop
+
+    mode = experiment.settings.mode
+    if not mode.trains:
+        evaluate.evaluate_run(experiment)
+        return
+    on_pace = None
+    if shows_plan and distribute.is_chief(experiment.strategy):
+        logging.info("the plan:\n\n%s\n", stage_table.of_stages(experiment, later))
+        on_pace = functools.partial(forecast.log, experiment, later)
+    if experiment.settings.plan.plan:
+        return
+    loop.fit(experiment, description, on_pace)
+    if mode.evaluates:
+        evaluate.evaluate_and_export(experiment)
 
 
 def export(configs: list[Config]):

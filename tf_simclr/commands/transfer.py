@@ -103,7 +103,7 @@ def settings_for(experiment: Experiment, dataset: str) -> Config:
     number = hashlib.sha256(repr(flags).encode()).hexdigest()[:8]
     name = re.sub(r"\W+", "_", dataset.removeprefix("folder:")).strip("_")[-40:]
     model_dir = experiment.directory.path / run_files.TRANSFER / f"{name}-{number}"
-    return settings.replace(**flags, labels="", model_dir=str(model_dir))
+    return settings.replace(**flags, labels="", track=(), model_dir=str(model_dir))
 
 
 def _flags_of_recipe(recipe):

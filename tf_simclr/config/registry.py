@@ -75,6 +75,9 @@ ENCODER_LAYERS = ("block_group1", "block_group2", "block_group3", "final_avg_poo
 
 EXPORT_FORMATS = ("saved_model", "tflite", "onnx")
 
+# Names of `tf_simclr.runs.tracking.TRACKERS`, where the classes are.
+TRACKERS = ("mlflow", "wandb")
+
 FOREIGN_WEIGHTS = {  # by ending, what other programs write and is not read
     ".h5": "a file of Keras (HDF5)",
     ".hdf5": "a file of Keras (HDF5)",

@@ -7,7 +7,7 @@ network in `application_sections.py`.
 
 import dataclasses
 
-from tf_simclr.config.registry import EVALUATIONS, EXPORT_FORMATS, MODES, TRAIN_MODES
+from tf_simclr.config.registry import EVALUATIONS, EXPORT_FORMATS, MODES, TRACKERS, TRAIN_MODES
 from tf_simclr.config.setting import setting
 from tf_simclr.config.values import SMALLEST_POSITIVE
 
@@ -324,6 +324,13 @@ class TrainConfig:
     )
     seed: int = setting(
         0, "seed of weights, data order, augmentation and of the labels that are kept", low=0
+    )
+    track: tuple[str, ...] = setting(
+        (),
+        "where the metrics of training and evaluation go beside the run directory, with commas "
+        "between: MLflow, Weights & Biases (empty: nowhere)",
+        choices=TRACKERS,
+        fixed=False,
     )
     deterministic: bool = setting(
         False, "use only deterministic kernels: the same run gives the same bits", fixed=False

@@ -9,10 +9,9 @@ import tensorflow as tf
 from absl import logging
 from etils import epath
 
-from tf_simclr.checkpoints.storage import first_line
 from tf_simclr.config.sections import ExportConfig
 from tf_simclr.data import augment
-from tf_simclr.errors import write_error
+from tf_simclr.errors import first_line, write_error
 from tf_simclr.export import formats, model_card, saved_model
 from tf_simclr.export.model_card import ModelDescription
 from tf_simclr.runs import calibration as run_calibration

@@ -12,8 +12,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from tf_simclr.checkpoints.storage import first_line
-from tf_simclr.errors import Failed, UserError
+from tf_simclr.errors import Failed, UserError, first_line
 from tf_simclr.export import calibrated
 from tf_simclr.runs.calibration import Calibration
 

@@ -20,6 +20,7 @@ LABELS = "labels.json"  # which labels it may use
 DIVISION = "division.json"  # images that are held out, or are not, for the sake of their class
 LOCK = "training.lock"  # held by the process that trains
 METRICS = "metrics.jsonl"  # its metrics over the steps, a JSON line each time
+TRACKING = "tracking.json"  # what the run is called by the trackers of --track
 
 # Checkpoints; <step> follows the prefix.
 CHECKPOINT_PREFIX = "ckpt"

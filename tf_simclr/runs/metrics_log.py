@@ -1,4 +1,4 @@
-"""`metrics.jsonl`: every metric of a run over its steps, for programs. No TensorFlow."""
+"""The metrics of a run over its steps: `metrics.jsonl` and the trackers. No TensorFlow."""
 
 import json
 import math
@@ -9,21 +9,31 @@ from absl import logging
 from tf_simclr.errors import UserError
 from tf_simclr.runs import files
 from tf_simclr.runs.directory import RunDirectory
+from tf_simclr.runs.tracking import Tracking
 
 
 class MetricsLog:
     """The metrics of a run, a JSON line each time that some are written.
 
     A line has `step`, `wall_time` (seconds since 1970) and the metrics by their TensorBoard tag.
-    Only the process that writes the run directory may use it.
+    Only the process that writes the run directory may use it. As a context manager it ends the runs
+    of the trackers.
 
     Args:
         directory: of the run.
+        tracking: gets the same metrics.
     """
 
-    def __init__(self, directory: RunDirectory):
+    def __init__(self, directory: RunDirectory, tracking: Tracking):
         self._directory = directory
+        self._tracking = tracking
         self._is_whole = False  # whether a line that a kill or a full disk has torn would show
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *unused):
+        self._tracking.finish(kind)
 
     def write(self, step: int, scalars: dict):
         """Adds a line.
@@ -39,11 +49,12 @@ class MetricsLog:
             return
         if not self._is_whole:
             self.drop_after(math.inf)
+        values = {tag: float(scalar) for tag, scalar in scalars.items()}
         line = {"step": step, "wall_time": round(time.time(), 3)}
-        for tag, scalar in scalars.items():
-            value = float(scalar)
+        for tag, value in values.items():
             line[tag] = value if math.isfinite(value) else None  # JSON has no NaN
         self._directory.append_text(files.METRICS, json.dumps(line, allow_nan=False) + "\n")
+        self._tracking.write(step, values)
 
     def drop_after(self, step: float):
         """Takes back what a resumed training does again, and a torn line.

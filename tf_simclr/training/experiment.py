@@ -25,6 +25,7 @@ from tf_simclr.objectives.supervised import balanced_weights
 from tf_simclr.runs import files as run_files
 from tf_simclr.runs.directory import RunDirectory
 from tf_simclr.runs.metrics_log import MetricsLog
+from tf_simclr.runs.tracking import Tracking
 from tf_simclr.training import optimizers
 from tf_simclr.training.eval_data import load_eval_source
 from tf_simclr.training.optimizers import CombinedOptimizer, WarmupCosine
@@ -256,7 +257,7 @@ def build_experiment(
         learning_rate=learning_rate,
         optimizer=optimizer,
         checkpoints=checkpoints,
-        metrics_log=MetricsLog(directory),
+        metrics_log=MetricsLog(directory, Tracking(directory, settings)),
         on_commit=on_commit,
     )
 
