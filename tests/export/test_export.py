@@ -4,6 +4,7 @@ import dataclasses
 import io
 import json
 import struct
+import sys
 
 import keras
 import numpy as np
@@ -647,6 +648,9 @@ def test_a_converter_that_is_missing(monkeypatch, settings):
         "pip install tf2onnx",
     ):
         formats.require(("tflite", "onnx"))
+    monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
+    with pytest.raises(UserError, match="which tflite needs; pip install ai_edge_litert"):
+        formats.require(("tflite",))
     with pytest.raises(
         UserError, match="tf2onnx not installed"
     ):  # before the training, not after it

@@ -23,7 +23,17 @@ import run
 import tf_simclr
 from tests.helpers import local_pictures
 
-NOT_REQUIRED = ("pytest", "hypothesis", "tf2onnx", "onnxruntime", "tensorflow_hub", "tf_keras")
+NOT_REQUIRED = (
+    *("pytest", "hypothesis", "tensorflow_hub", "tf_keras", "mlflow", "wandb"),
+    *("tf2onnx", "onnxruntime", "ai_edge_litert"),
+)
+# {flag that needs packages which are not required: what the message says}
+OPTIONAL = {
+    "--export_formats=onnx": "pip install tf2onnx onnxruntime",
+    "--export_formats=tflite": "pip install ai_edge_litert",
+    "--track=mlflow": "pip install mlflow-skinny",
+    "--track=wandb": "pip install wandb",
+}
 TINY = (
     "--image_size=16",
     "--resnet_depth=18",
@@ -104,18 +114,19 @@ def check_tensorflow_datasets(directory):
 
 def check_optional_packages(directory):
     """What is optional is missing here, and says so in one line before any work."""
-    status, errors = run_main(
-        "--mode=train_then_eval",
-        "--dataset=digits",
-        "--eval_split=test",
-        "--export_formats=onnx",
-        f"--model_dir={directory / 'onnx'}",
-        *TINY,
-    )
-    messages = [line for line in errors.splitlines() if line.startswith("run.py: ")]
-    assert status == 2 and len(messages) == 1, errors
-    assert "pip install tf2onnx onnxruntime" in messages[0], messages
-    assert not (directory / "onnx").exists(), "work was done before the message"
+    for flag, remedy in OPTIONAL.items():
+        status, errors = run_main(
+            "--mode=train_then_eval",
+            "--dataset=digits",
+            "--eval_split=test",
+            flag,
+            f"--model_dir={directory / 'optional'}",
+            *TINY,
+        )
+        messages = [line for line in errors.splitlines() if line.startswith("run.py: ")]
+        assert status == 2 and len(messages) == 1, errors
+        assert remedy in messages[0], messages
+        assert not (directory / "optional").exists(), "work was done before the message"
 
 
 def main():

@@ -70,7 +70,9 @@ def write_onnx(function, path):
 
 def run_tflite(path, images: np.ndarray) -> list[np.ndarray]:
     """The outputs of a TFLite file for images float32 [B, S, S, 3]."""
-    interpreter = tf.lite.Interpreter(str(path))
+    from ai_edge_litert.interpreter import Interpreter  # tf.lite.Interpreter is to be deleted
+
+    interpreter = Interpreter(str(path))
     input_index = interpreter.get_input_details()[0]["index"]
     interpreter.resize_tensor_input(input_index, images.shape)
     interpreter.allocate_tensors()
@@ -120,10 +122,11 @@ class Format:
 FORMATS = {
     "saved_model": Format(),  # always written, see `saved_model.write`
     "tflite": Format(
+        packages=("ai_edge_litert",),
         files={
             ".tflite": FileKind(write_tflite, run_tflite),
             "_int8.tflite": FileKind(write_tflite_int8, run_tflite, is_exact=False),
-        }
+        },
     ),
     "onnx": Format(
         packages=("tf2onnx", "onnxruntime"), files={".onnx": FileKind(write_onnx, run_onnx)}
