@@ -1,12 +1,13 @@
 """The table of predictions as a file: resumed, replaced, as Parquet."""
 
 import csv
+import sys
 
 import numpy as np
 import pytest
 from pyarrow import parquet
 
-from tf_simclr.commands import prediction_file
+from tf_simclr.commands import embedding_file, prediction_file
 from tf_simclr.commands.prediction_file import PredictionFile
 from tf_simclr.errors import UserError
 
@@ -131,3 +132,17 @@ def test_what_can_not_be_written(begun, tmp_path):
     (tmp_path / "table.csv.partial").mkdir()
     with pytest.raises(UserError, match=r"--predict_output=.*table.csv: it can't be written"):
         begun()
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".csv"])
+def test_parquet_without_its_package(monkeypatch, tmp_path, suffix):
+    """Only that kind of file needs pyarrow."""
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    output = tmp_path / f"file{suffix}"
+    if suffix == ".csv":
+        prediction_file.check(output)
+        return
+    with pytest.raises(UserError, match=r"--predict_output=.* pip install pyarrow"):
+        prediction_file.check(output)
+    with pytest.raises(UserError, match=r"--embeddings=.* pip install pyarrow"):
+        embedding_file.read(str(output))

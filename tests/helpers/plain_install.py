@@ -14,6 +14,7 @@ import io
 import os
 import pathlib
 import pkgutil
+import sys
 import tempfile
 import threading
 
@@ -129,12 +130,27 @@ def check_optional_packages(directory):
         assert not (directory / "optional").exists(), "work was done before the message"
 
 
+def check_parquet(directory):
+    """tensorflow-datasets brings pyarrow, so it is hidden for these commands."""
+    sys.modules["pyarrow"] = None
+    for flags in (
+        ("--mode=embed", "--embed_output=x.parquet"),
+        ("--mode=predict", "--predict_output=x.parquet"),
+    ):
+        status, errors = run_main(*flags, "--dataset=digits", f"--model_dir={directory / 'none'}")
+        messages = [line for line in errors.splitlines() if line.startswith("run.py: ")]
+        assert status == 2 and len(messages) == 1, errors
+        assert "pip install pyarrow" in messages[0], messages
+    del sys.modules["pyarrow"]
+
+
 def main():
     """Runs all checks; an AssertionError or ImportError ends it with status 1."""
     check_environment()
     with tempfile.TemporaryDirectory() as name:
         directory = pathlib.Path(name)
         check_optional_packages(directory)
+        check_parquet(directory)
         check_tensorflow_datasets(directory)
     count = check_imports()
     print(f"requirements.txt alone: {count} modules imported, a data set prepared and trained on")

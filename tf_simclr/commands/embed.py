@@ -8,6 +8,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from tf_simclr import distribute
 from tf_simclr.commands.image_set import build_extractor, compute_image_set
+from tf_simclr.commands.parquet import PARQUET, require_package
 from tf_simclr.config import Config
 from tf_simclr.errors import UserError, not_written
 from tf_simclr.evaluation.metrics import knn
@@ -37,6 +38,7 @@ def embed(settings: Config, alone: bool = True):
     if output.suffix not in WRITERS:
         accepted = " and ".join(WRITERS)
         raise UserError(f"--embed_output={output}: accepted are files that end in {accepted}")
+    require_package(f"--embed_output={output}", output.suffix)
     extractor = build_extractor(settings, alone)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)  # now, not after the work
@@ -121,4 +123,4 @@ def _write_parquet(columns, path):
         parquet.write_table(pyarrow.table(arrays), file)
 
 
-WRITERS = {".npz": _write_npz, ".parquet": _write_parquet}
+WRITERS = {".npz": _write_npz, PARQUET: _write_parquet}

@@ -6,6 +6,7 @@ import zipfile
 import numpy as np
 from etils import epath
 
+from tf_simclr.commands.parquet import PARQUET, require_package
 from tf_simclr.errors import UserError
 
 NEEDED = ("name", "embedding")
@@ -43,6 +44,7 @@ def read(path: str, split: str = "") -> Embeddings:
     file = epath.Path(path)
     if file.suffix not in READERS:
         raise UserError(f"{flag}: accepted are files of --mode=embed in {' and '.join(READERS)}")
+    require_package(flag, file.suffix)
     try:
         columns = READERS[file.suffix](file)
         embeddings = _checked(flag, columns)
@@ -73,7 +75,7 @@ def _read_parquet(file):
     return columns
 
 
-READERS = {".npz": _read_npz, ".parquet": _read_parquet}
+READERS = {".npz": _read_npz, PARQUET: _read_parquet}
 
 
 def _checked(flag, columns):

@@ -9,12 +9,13 @@ from collections.abc import Iterator
 
 from absl import logging
 
+from tf_simclr.commands.parquet import PARQUET, require_package
 from tf_simclr.errors import UserError, not_written
 from tf_simclr.runs import files as run_files
 from tf_simclr.runs.calibration import UNLIKE_ANYTHING
 
 COLUMNS = ("file", "split", "class", "probability", "second", "margin", "unsure", "novelty")
-CSV, PARQUET = ".csv", ".parquet"
+CSV = ".csv"
 TRUTH = {True: "true", False: "false", None: ""}
 ROWS_BETWEEN_SAVES = 1000
 MAX_NAMED = 5  # classes that are counted in the last line
@@ -253,6 +254,7 @@ def check(output: pathlib.Path):
     flag = f"--predict_output={output}"
     if output.suffix not in (CSV, PARQUET):
         raise UserError(f"{flag}: accepted are files that end in {CSV} and {PARQUET}")
+    require_package(flag, output.suffix)
     if output.is_dir():
         raise UserError(f"{flag}: it is a directory; give a file")
     try:
