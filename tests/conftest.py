@@ -121,6 +121,19 @@ def log(caplog):
 
 
 @pytest.fixture
+def logged(log):
+    """A function: what is logged since its last call, each message once for each time."""
+
+    def logged():
+        # A record comes twice where the logger propagates, too.
+        records = {id(record): record for record in log.records}
+        log.clear()
+        return [record.getMessage() for record in records.values()]
+
+    return logged
+
+
+@pytest.fixture
 def main(monkeypatch, capsys):
     """A function: arguments -> (exit status, stderr) of run.py in this process."""
 

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from tests.helpers.training import WITH_STATE, Training, split_batch, state_of
+from tf_simclr import config
 from tf_simclr.errors import Diverged
 from tf_simclr.objectives import nt_xent
 from tf_simclr.training import divergence
@@ -93,7 +94,7 @@ def make_checkpoints():
 def make_objective(a, b):
     """An objective with two weights."""
     weights = [keras.Variable(a, name="a"), keras.Variable(b, name="b")]
-    return types.SimpleNamespace(variables=weights)
+    return types.SimpleNamespace(variables=weights, settings=config.build({"learning_rate": 0.3}))
 
 
 def check_metrics(metrics, step, checkpoints, weights=(1.0, 2.0), max_skipped=0):
@@ -128,7 +129,7 @@ def test_metrics_that_are_not_finite_are_named(metrics, weights, message):
 
 def test_weights_that_are_not_finite_are_named():
     objective = make_objective(1.0, float("inf"))
-    with pytest.raises(Diverged, match="step 7: not finite: b; "):
+    with pytest.raises(Diverged, match="step 7: not finite: b; .*a third of.* --learning_rate=0.1,"):
         divergence.check_weights(objective, 7, make_checkpoints())
 
 

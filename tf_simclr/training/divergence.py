@@ -8,6 +8,7 @@ from absl import logging
 from tf_simclr.checkpoints.checkpointer import Checkpointer
 from tf_simclr.errors import Diverged
 from tf_simclr.objectives.base import Objective
+from tf_simclr.training.loss_watch import smaller_rate
 
 
 def check_metrics(
@@ -45,7 +46,7 @@ def check_metrics(
             return
     if not_finite:
         weights = _weights_not_finite(objective)
-        raise _diverged(not_finite, weights, step, checkpoints)
+        raise _diverged(not_finite, weights, step, objective=objective, checkpoints=checkpoints)
 
 
 def check_weights(objective: Objective, step: int, checkpoints: Checkpointer):
@@ -56,7 +57,7 @@ def check_weights(objective: Objective, step: int, checkpoints: Checkpointer):
     """
     weights = _weights_not_finite(objective)
     if weights:
-        raise _diverged([], weights, step, checkpoints)
+        raise _diverged([], weights, step, objective=objective, checkpoints=checkpoints)
 
 
 def _weights_not_finite(objective):
@@ -64,12 +65,13 @@ def _weights_not_finite(objective):
     return [v.path for v in objective.variables if not np.isfinite(v.numpy()).all()]
 
 
-def _diverged(metrics, weights, step, checkpoints):
+def _diverged(metrics, weights, step, *, objective, checkpoints):
     """The error to raise, with the names of the metrics and weights that are not finite."""
     texts = [_first_and_count(names) for names in (metrics, weights) if names]
+    rate = smaller_rate(objective.settings.optimizer.learning_rate)
     return Diverged(
         f"step {step}: not finite: {', first of the weights '.join(texts)}; the last good "
-        f"checkpoint is {checkpoints.last or 'none yet'}. Try a smaller --learning_rate, more "
+        f"checkpoint is {checkpoints.last or 'none yet'}. Try a third of the rate, {rate}, more "
         "--warmup_epochs, a higher --temperature, --precision=float32, or --skip_nonfinite if it "
         "is one bad batch"
     )

@@ -26,7 +26,7 @@ from tf_simclr.runs import files as run_files
 from tf_simclr.runs.directory import RunDirectory
 from tf_simclr.runs.metrics_log import MetricsLog
 from tf_simclr.runs.tracking import Tracking
-from tf_simclr.training import optimizers
+from tf_simclr.training import optimizers, settings_warnings
 from tf_simclr.training.eval_data import load_eval_source
 from tf_simclr.training.optimizers import CombinedOptimizer, WarmupCosine
 from tf_simclr.training.prior_networks import load_imported, load_teacher, num_classes
@@ -222,7 +222,7 @@ def build_experiment(
     check_numbered(data, settings, directory)
     if settings.mode.trains:
         check_comparable(data, settings)
-    _warn_of_odd_settings(settings, data)
+    settings_warnings.warn(settings, data, eval_source)
     crop_check.warn_of_cropping(
         eval_source or data.held_out or data.train_source, settings.preprocessing
     )
@@ -322,39 +322,3 @@ def _load_evaluation_data(settings, data):
     for name in settings.eval.transfer_datasets:
         datasets.train_and_test(settings.data, name)
     return eval_source
-
-
-def _warn_of_odd_settings(settings, data):
-    batch_size = settings.train.train_batch_size
-    if batch_size > data.num_images:
-        logging.warning(
-            "--train_batch_size=%d is more than the %d images there are: an image comes more than "
-            "once in a batch",
-            batch_size,
-            data.num_images,
-        )
-    _warn_of_long_warmup(settings, data.num_images)
-    if settings.objective.train_mode == "finetune" and not settings.objective.checkpoint:
-        logging.warning(
-            "--train_mode=finetune without --checkpoint: the network starts from random weights, "
-            "as with --train_mode=supervised"
-        )
-
-
-def _warn_of_long_warmup(settings, num_images):
-    if not settings.mode.trains:
-        return
-    asked_for = optimizers.warmup_steps(settings, num_images)
-    schedule = optimizers.learning_rate_schedule(settings, num_images)
-    if asked_for < schedule.total:
-        return
-    outcome = f"it is cut to {schedule.warmup} steps"
-    if schedule.warmup == asked_for:
-        outcome = "the learning rate does not reach its peak; --long_warmup=cut cuts it to a tenth"
-    logging.warning(
-        "--warmup_epochs=%g: a warm-up of %d steps in a training of %d: %s",
-        settings.optimizer.warmup_epochs,
-        asked_for,
-        schedule.total,
-        outcome,
-    )

@@ -13,6 +13,7 @@ from tf_simclr.training import divergence, initialization, length_change, precom
 from tf_simclr.training.batches import Batches, StepRunner
 from tf_simclr.training.experiment import Experiment
 from tf_simclr.training.interrupts import Interrupts
+from tf_simclr.training.loss_watch import LossWatch
 from tf_simclr.training.periodic_work import PeriodicWork
 from tf_simclr.training.summaries import Summaries
 from tf_simclr.training.train_step import TrainStep
@@ -62,7 +63,6 @@ def fit(
             is_time = step % STEPS_BETWEEN_SUMMARIES == 1 or len(step_metrics) > 1
             if is_time or is_last:
                 events.write_metrics(step, metrics, int(experiment.checkpoints.skipped))
-                _warn(experiment.objective, step, metrics)
             if step == start + 1:
                 events.write_images(step, batch)
             periodic_work.after(step, is_last)
@@ -100,6 +100,7 @@ def _take_steps(experiment, runner, periodic_work, start):
     """Yields (steps done, batch of the last step or None, [metrics of each step])."""
     settings = experiment.settings
     num_steps = experiment.num_steps
+    watch = _make_loss_watch(experiment)
     step = start
     while step < num_steps:
         most = min(settings.hardware.steps_per_loop, num_steps - step)
@@ -114,7 +115,17 @@ def _take_steps(experiment, runner, periodic_work, start):
                 checkpoints=experiment.checkpoints,
                 max_skipped=settings.train.skip_nonfinite,
             )
+            watch.after(step, metrics, experiment.objective.warning(metrics))
         yield step, batch, step_metrics
+
+
+def _make_loss_watch(experiment):
+    return LossWatch(
+        experiment.settings,
+        num_steps=experiment.num_steps,
+        warmup=experiment.learning_rate.warmup,
+        num_classes=experiment.num_classes,
+    )
 
 
 def _make_summaries(experiment):
@@ -176,9 +187,3 @@ def restore_or_initialize(experiment: Experiment) -> int:
     if distribute.is_chief(experiment.strategy):
         experiment.metrics_log.drop_after(step)
     return step
-
-
-def _warn(objective, step, metrics):
-    warning = objective.warning(metrics)
-    if warning:
-        logging.warning("step %d: %s", step, warning)

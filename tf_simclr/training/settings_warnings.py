@@ -1,0 +1,158 @@
+"""What is odd about a run before it begins: a line of the log each, with the way out."""
+
+import dataclasses
+import math
+
+import numpy as np
+from absl import logging
+
+from tf_simclr.config import Config
+from tf_simclr.data.source import UNLABELED, Indexed, Source, counted
+from tf_simclr.training import optimizers
+from tf_simclr.training.training_data import TrainingData
+
+MAX_NAMED = 10  # classes that are named in a line
+FEW_STEPS = 3  # of an epoch
+FEW_EVALUATED = 100  # images
+NORMAL_95 = 1.96  # standard deviations of a 95% interval
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What is about to be done.
+
+    Attributes:
+        settings: the whole configuration.
+        data: what is trained on.
+        eval_source: what is evaluated on; None: nothing is.
+    """
+
+    settings: Config
+    data: TrainingData
+    eval_source: Source | None
+
+
+def warn(settings: Config, data: TrainingData, eval_source: Source | None):
+    """Logs what is odd about a run.
+
+    Args:
+        settings: the whole configuration.
+        data: what is trained on.
+        eval_source: what is evaluated on; None: nothing is.
+    """
+    plan = Plan(settings, data, eval_source)
+    for warning in WARNINGS:
+        line = warning(plan)
+        if line is not None:
+            logging.warning("%s", line)
+
+
+def half_width(num_images: int, accuracy: float = 0.5) -> float:
+    """Half the width of the 95% interval of an accuracy, in [0, 1].
+
+    Args:
+        num_images: that the accuracy was measured on.
+        accuracy: the measured one; 0.5 has the widest interval.
+    """
+    return NORMAL_95 * math.sqrt(accuracy * (1 - accuracy) / num_images)
+
+
+def _large_batch(plan):
+    batch_size = plan.settings.train.train_batch_size
+    num_images = plan.data.num_images
+    if batch_size <= num_images:
+        return None
+    return (
+        f"--train_batch_size={batch_size} is more than the {num_images} images there are: an image "
+        "comes more than once in a batch"
+    )
+
+
+def _short_epochs(plan):
+    """A length in epochs that makes a training of a handful of steps."""
+    train = plan.settings.train
+    num_images = plan.data.num_images
+    if not plan.settings.mode.trains or train.train_steps:
+        return None
+    if num_images >= FEW_STEPS * train.train_batch_size:
+        return None
+    num_steps = optimizers.total_steps(train, num_images)
+    return (
+        f"--train_epochs={train.train_epochs}: an epoch of {num_images} images has "
+        f"{num_images / train.train_batch_size:.2g} steps, the whole training "
+        f"{counted(num_steps, 'step')}; --train_steps says how many there are, a smaller "
+        f"--train_batch_size than {train.train_batch_size} makes more of them"
+    )
+
+
+def _long_warmup(plan):
+    settings, num_images = plan.settings, plan.data.num_images
+    if not settings.mode.trains:
+        return None
+    asked_for = optimizers.warmup_steps(settings, num_images)
+    schedule = optimizers.learning_rate_schedule(settings, num_images)
+    if asked_for < schedule.total:
+        return None
+    outcome = f"it is cut to {schedule.warmup} steps"
+    if schedule.warmup == asked_for:
+        outcome = "the learning rate does not reach its peak; --long_warmup=cut cuts it to a tenth"
+    return (
+        f"--warmup_epochs={settings.optimizer.warmup_epochs:g}: a warm-up of {asked_for} steps in "
+        f"a training of {schedule.total}: {outcome}"
+    )
+
+
+def _random_start(plan):
+    objective = plan.settings.objective
+    if objective.train_mode != "finetune" or objective.checkpoint:
+        return None
+    return (
+        "--train_mode=finetune without --checkpoint: the network starts from random weights, as "
+        "with --train_mode=supervised"
+    )
+
+
+def _classes_without_labels(plan):
+    """Classes of which no label is used: no classifier learns them."""
+    source = plan.data.train_source
+    if not isinstance(source, Indexed) or not source.num_labeled:
+        return None
+    labels = source.labels[source.labels != UNLABELED]
+    counts = np.bincount(labels, minlength=source.num_classes)
+    missing = [source.class_names[label] for label in np.flatnonzero(counts == 0)]
+    if not missing:
+        return None
+    more = ", ..." if len(missing) > MAX_NAMED else ""
+    return (
+        f"{len(missing)} of {counted(source.num_classes, 'class')} have no label that is used "
+        f"({counted(source.num_labeled, 'label')} in all) and are never predicted: "
+        f"{', '.join(missing[:MAX_NAMED])}{more}; --labels_per_class=N keeps N of each class "
+        "that has labels"
+    )
+
+
+def _few_evaluated(plan):
+    if plan.eval_source is None or not plan.eval_source.num_labeled:
+        return None
+    options = plan.settings.eval
+    num_images = plan.eval_source.num_labeled
+    if options.eval_steps:
+        num_images = min(num_images, options.eval_steps * options.eval_batch_size)
+    if num_images >= FEW_EVALUATED:
+        return None
+    points = 100 * half_width(num_images)
+    return (
+        f"the evaluation is on {counted(num_images, 'labeled image')}: an accuracy of 50% is "
+        f"known to ±{points:.0f} points (95% interval); more images in "
+        f"--eval_split={plan.settings.data.eval_split} make smaller differences visible"
+    )
+
+
+WARNINGS = (  # functions: plan -> a line, or None
+    _large_batch,
+    _short_epochs,
+    _long_warmup,
+    _random_start,
+    _classes_without_labels,
+    _few_evaluated,
+)
