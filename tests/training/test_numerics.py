@@ -129,7 +129,9 @@ def test_metrics_that_are_not_finite_are_named(metrics, weights, message):
 
 def test_weights_that_are_not_finite_are_named():
     objective = make_objective(1.0, float("inf"))
-    with pytest.raises(Diverged, match="step 7: not finite: b; .*a third of.* --learning_rate=0.1,"):
+    with pytest.raises(
+        Diverged, match=r"step 7: not finite: b; .*a third of.* --learning_rate=0.1,"
+    ):
         divergence.check_weights(objective, 7, make_checkpoints())
 
 

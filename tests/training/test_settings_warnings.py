@@ -21,7 +21,9 @@ def lines(settings, logged):
         if with_classes is not None:
             source = data.train_source
             labels = np.where(np.isin(source.labels, with_classes), source.labels, -1)
-            data = dataclasses.replace(data, train_source=dataclasses.replace(source, labels=labels))
+            data = dataclasses.replace(
+                data, train_source=dataclasses.replace(source, labels=labels)
+            )
         eval_source = None
         if evaluated is not None:
             eval_source = datasets.load(options.data, "test").take(np.arange(evaluated))

@@ -7,7 +7,7 @@ from absl import logging
 
 from tf_simclr import distribute, report
 from tf_simclr.checkpoints import pretrained
-from tf_simclr.commands import calibrate, training_copies, transfer
+from tf_simclr.commands import calibrate, result_warnings, training_copies, transfer
 from tf_simclr.commands.measurement import Measurement
 from tf_simclr.data import label_subset
 from tf_simclr.errors import UserError
@@ -25,7 +25,6 @@ from tf_simclr.runs.calibration import Calibration
 from tf_simclr.training import optimizers
 from tf_simclr.training.experiment import Experiment
 
-MAX_NAMED = 10  # classes that are named in a line
 SECONDS_BETWEEN_CHECKS = 5  # for a newer checkpoint
 
 
@@ -222,7 +221,7 @@ def write_report(experiment: Experiment, measurement: Measurement, images: dict)
         report.results_table(document),
     )
     _log_labels_needed(document)
-    _warn_of_classes_never_predicted(measurement.results, document["run"]["class_names"])
+    result_warnings.warn(experiment.settings, measurement, document["run"]["class_names"])
     report.write([directory], directory / run_files.REPORT)
     logging.info(
         "report: %s; TensorBoard: tensorboard --logdir=%s",
@@ -235,19 +234,6 @@ def _log_labels_needed(document):
     sentences = report.labels_needed(document)
     if sentences:
         logging.info("labels that a linear probe takes: %s", " ".join(sentences))
-
-
-def _warn_of_classes_never_predicted(results, class_names):
-    details = results.details.get("trained", {}).get("classifier", {})
-    classes = details.get("never_predicted")
-    if classes:
-        names = [class_names[label] for label in classes[:MAX_NAMED]]
-        logging.warning(
-            "the classifier never predicts %d of the classes of the evaluated images: %s%s",
-            len(classes),
-            ", ".join(names),
-            ", ..." if len(classes) > MAX_NAMED else "",
-        )
 
 
 def export_weights(
