@@ -133,6 +133,14 @@ def _has_several_workers(strategy):
     return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
 
 
+def num_workers(strategy: tf.distribute.Strategy) -> int:
+    """How many processes share a batch."""
+    if not _has_several_workers(strategy):
+        return 1
+    jobs = strategy.cluster_resolver.cluster_spec().as_dict()
+    return sum(len(jobs.get(job, ())) for job in ("chief", "worker"))
+
+
 def barrier(strategy: tf.distribute.Strategy):
     """Waits until all workers are here."""
     any_worker(strategy, False)

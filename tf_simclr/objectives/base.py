@@ -100,6 +100,11 @@ class Objective(Network):
         """
         return None
 
+    @property
+    def encoder_input(self) -> tuple[int, int]:
+        """(how many images of an example the encoder sees, their height and width)."""
+        return 1, self.settings.data.image_size
+
     # Forward pass and loss.
 
     def images(self, batch: dict) -> tf.Tensor | None:

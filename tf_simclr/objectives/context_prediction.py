@@ -74,6 +74,10 @@ class ContextPrediction(Pretext):
             return patches.project_colors(patch)
         return patch
 
+    @property
+    def encoder_input(self):
+        return 2, self.size
+
     def outputs(self, batch, images, training):
         """{"logits": float32 [B, 8]}."""
         features = self.encoder(images, training=training)["final_avg_pool"]  # [2B, C]

@@ -65,6 +65,10 @@ class Counting(Pretext):
         )
         return {"image": image, "method": method, "label": label}
 
+    @property
+    def encoder_input(self):
+        return 1 + NUM_TILES, self.tile
+
     def images(self, batch):
         """Of each image the downsampled one, then its tiles.
 

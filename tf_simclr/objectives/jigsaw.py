@@ -87,6 +87,10 @@ class Jigsaw(Pretext):
         shifts = patches.offsets(seed, [NUM_TILES, 3, 2], -most, most)
         return tf.where(is_gray, 0, shifts)
 
+    @property
+    def encoder_input(self):
+        return NUM_TILES, self.size
+
     def images(self, batch):
         """The tiles of an image one after the other, [9B, s, s, 3]."""
         tiles = super().images(batch)

@@ -22,6 +22,10 @@ class Rotation(Pretext):
     def build_heads(self):
         self.head.build([None, self.encoder.feature_dim])
 
+    @property
+    def encoder_input(self):
+        return TURNS, self.settings.data.image_size
+
     def images(self, batch):
         """The four rotations of an image one after the other, [4B, S, S, 3]."""
         images = super().images(batch)

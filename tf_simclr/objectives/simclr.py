@@ -58,6 +58,10 @@ class SimCLR(Objective):
         )
         return {**views, "label": label}
 
+    @property
+    def encoder_input(self):
+        return 2, self.settings.data.image_size
+
     def begin_step(self):
         if self.key_network is not None:
             self.key_network.update(self._query_variables())

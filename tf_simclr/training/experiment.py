@@ -26,7 +26,7 @@ from tf_simclr.runs import files as run_files
 from tf_simclr.runs.directory import RunDirectory
 from tf_simclr.runs.metrics_log import MetricsLog
 from tf_simclr.runs.tracking import Tracking
-from tf_simclr.training import optimizers, settings_warnings
+from tf_simclr.training import memory_limit, optimizers, settings_warnings
 from tf_simclr.training.eval_data import load_eval_source
 from tf_simclr.training.optimizers import CombinedOptimizer, WarmupCosine
 from tf_simclr.training.prior_networks import load_imported, load_teacher, num_classes
@@ -284,11 +284,13 @@ def make_objective(
     """The objective with its initial weights, which are the same at each call.
 
     Raises:
-        UserError: it has nothing to train.
+        UserError: it has nothing to train, or its batches do not fit into the memory.
     """
     keras.utils.set_random_seed(settings.train.seed)
     with strategy.scope():
         objective = objective_class(settings)(settings, num_classes, num_images)
+        if settings.mode.trains:
+            memory_limit.check(objective, settings, strategy)
         objective.build_variables()
     if not objective.trainable_variables:
         raise UserError(

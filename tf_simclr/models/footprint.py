@@ -1,0 +1,107 @@
+"""How many numbers a ResNet keeps of an image for the gradient, from its layers alone.
+
+Nothing is computed and no variable is made: it is known before memory is taken.
+"""
+
+import dataclasses
+
+from tf_simclr.models.resnet import ConvNorm, ResNet
+
+COLORS = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Footprint:
+    """Numbers, not bytes; what is small beside them is left out.
+
+    Attributes:
+        weights: of the convolutions.
+        kept: of one image until the backward pass is done.
+        largest_map: of one image, the output of one convolution.
+    """
+
+    weights: int
+    kept: int
+    largest_map: int
+
+
+@dataclasses.dataclass(frozen=True)
+class _Part:
+    """The stem, or a block.
+
+    Attributes:
+        weights: of its convolutions.
+        kept: of one image, with the output.
+        output: numbers of its output.
+        maps: numbers of the output of each convolution.
+    """
+
+    weights: int
+    kept: int
+    output: int
+    maps: tuple[int, ...]
+
+
+def of(encoder: ResNet, image_size: int, *, first_trained: int, rematerialize: bool) -> Footprint:
+    """What a training step of an encoder takes at least.
+
+    Args:
+        encoder: whose variables need not exist.
+        image_size: height and width of what it sees.
+        first_trained: 0: all is trained; k: the stem and the groups before k are frozen; more than
+            the number of groups: all is.
+        rematerialize: whether only the input of each block is kept.
+    """
+    side, channels, stem = _stem(encoder.stem, image_size)
+    stem = dataclasses.replace(stem, kept=stem.kept + COLORS * image_size**2)
+    parts = [stem]
+    kept = 0 if first_trained else stem.kept
+    for number, group in enumerate(encoder.groups, 1):
+        for block in group:
+            strides = block.shortcut.strides if block.shortcut else 1
+            side = -(-side // strides)
+            part, channels = _block(block, side, channels)
+            parts.append(part)
+            if number >= first_trained:
+                kept += part.output if rematerialize else part.kept
+    return Footprint(
+        weights=sum(part.weights for part in parts),
+        kept=kept,
+        largest_map=max(max(part.maps) for part in parts),
+    )
+
+
+def _stem(stem, image_size):
+    """(side of its output, channels of it, `_Part`)."""
+    side, channels = image_size, COLORS
+    weights, kept, maps = 0, 0, []
+    for conv in stem.convs:
+        side = -(-side // conv.strides)
+        weights += conv.kernel_size**2 * channels * conv.filters
+        channels = conv.filters
+        maps.append(side**2 * channels)
+        kept += 2 * maps[-1]  # before and after batch norm and ReLU
+    if stem.pool:
+        side = -(-side // 2)
+        kept += side**2 * channels
+    return side, channels, _Part(weights, kept, side**2 * channels, tuple(maps))
+
+
+def _block(block, side, channels):
+    """(`_Part`, channels of the output); all maps count as if they had the output's side."""
+    weights, kept, maps = 0, 0, []
+    inputs = channels
+    if block.shortcut:
+        project = block.shortcut.project
+        weights += channels * project.conv.filters
+        maps.append(side**2 * project.conv.filters)
+        kept += maps[-1]
+    for layer in block.branch:
+        unit = layer if isinstance(layer, ConvNorm) else layer.streams
+        weights += unit.conv.kernel_size**2 * inputs * unit.conv.filters
+        maps.append(side**2 * unit.conv.filters)
+        kept += maps[-1] * (2 if unit.relu else 1)
+        # A selective kernel makes one stream of two.
+        inputs = unit.conv.filters if unit is layer else unit.conv.filters // 2
+    output = side**2 * inputs
+    return _Part(weights, kept + output, output, tuple(maps)), inputs
