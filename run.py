@@ -1,5 +1,6 @@
 """SimCLR and SimCLRv2 on the command line: `python run.py --help`."""
 
+import os
 import sys
 
 from absl import flags as absl_flags
@@ -8,10 +9,11 @@ from absl import logging
 from tf_simclr import console
 from tf_simclr.commands import run as commands
 from tf_simclr.config import command_line, origins
-from tf_simclr.errors import UserError, environment_failure
+from tf_simclr.errors import UserError, environment_failure, signal_of
+from tf_simclr.runs.interrupts import Watchdog, what_is_kept
 
 HELP = ("-h", "--help", "--helpfull")
-STATUS_OF_INTERRUPT = 130  # 128 + SIGINT, as shells report it
+SHELL_OFFSET = 128  # of the exit status after a signal, as shells report it
 
 
 def main(argv: list[str]) -> int:
@@ -30,17 +32,23 @@ def main(argv: list[str]) -> int:
         print(console.version_text())
         return 0
     console.set_up_logging()
+    directories = []  # of the runs, once they are known
+
+    def kept():
+        return what_is_kept(directories)
+
     try:
-        command_line.define(absl_flags.FLAGS)
-        stages, notes = command_line.parse(argv, absl_flags.FLAGS, commands.make_recipe)
-        for note in notes:
-            logging.info("%s", note)
-        commands.run(stages)
+        with Watchdog(kept):
+            command_line.define(absl_flags.FLAGS)
+            stages, notes = command_line.parse(argv, absl_flags.FLAGS, commands.make_recipe)
+            for note in notes:
+                logging.info("%s", note)
+            directories += [settings.train.model_dir for settings in stages]
+            commands.run(stages)
     except UserError as error:
         return _end(origins.explain(str(error), argv), error.status)
-    except KeyboardInterrupt:
-        message = "interrupted; the last checkpoint is kept, run the same command again to resume"
-        return _end(message, STATUS_OF_INTERRUPT)
+    except KeyboardInterrupt as interrupt:
+        return _end(f"interrupted; {kept()}", SHELL_OFFSET + signal_of(interrupt))
     except Exception as error:
         failure = environment_failure(error)
         if failure is None:  # a defect: its traceback is wanted
@@ -54,5 +62,14 @@ def _end(message, status):
     return status
 
 
+def leave(status: int):
+    """Ends the process; after a signal at once, without waiting for threads that still work."""
+    if status > SHELL_OFFSET:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    leave(main(sys.argv))

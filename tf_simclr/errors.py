@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import signal
 
 
 class UserError(Exception):
@@ -32,6 +33,15 @@ class Interrupted(UserError):
     def __init__(self, message: str, signal_number: int):
         super().__init__(message)
         self.status = 128 + signal_number  # as shells report it
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM arrived where there was nothing to finish."""
+
+
+def signal_of(interrupt: KeyboardInterrupt) -> int:
+    """The number of the signal that has raised an interrupt."""
+    return signal.SIGTERM if isinstance(interrupt, Terminated) else signal.SIGINT
 
 
 def did_you_mean(name, candidates) -> str:

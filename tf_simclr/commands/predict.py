@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import os
 import pathlib
-import signal
 
 import numpy as np
 import tensorflow as tf
@@ -18,7 +17,7 @@ from tf_simclr.commands.prediction_file import TRUTH, PredictionFile
 from tf_simclr.config import Config
 from tf_simclr.console import Progress
 from tf_simclr.data.unreadable import find_unreadable
-from tf_simclr.errors import Interrupted, UserError
+from tf_simclr.errors import Interrupted, UserError, signal_of
 from tf_simclr.evaluation import calibration as fitting
 from tf_simclr.evaluation.network_features import LOGITS, fingerprint_of_weights
 from tf_simclr.report.metric_names import ENCODER_OUTPUT
@@ -125,12 +124,12 @@ def _predict_all(extractor, sources, file, make_rows):
             for source in sources:
                 rest = source.after(done.get(source.split, 0))
                 _predict_source(extractor, rest, file, make_rows, progress)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         file.save()
         raise Interrupted(
             f"interrupted; {file.tally.images} of {num_images} images are predicted, run the same "
             "command again to resume",
-            signal.SIGINT,
+            signal_of(interrupt),
         ) from None
 
 

@@ -93,11 +93,16 @@ class StepRunner:
     Args:
         train_step: `TrainStep`.
         batches: what it trains on.
+
+    Attributes:
+        seconds: that the last steps have taken which did not return between them, the first ones
+            left out, which are compiled.
     """
 
     def __init__(self, train_step, batches: Batches):
         self._train_step = train_step
         self._batches = batches
+        self.seconds = 0.0
         self._is_first = True
         self._last_end = time.monotonic()
 
@@ -112,9 +117,17 @@ class StepRunner:
             (batch of the last step, None if it is not at hand; [{metric name: value}] of each
             step).
         """
-        if count > 1 and not self._is_first:
-            return None, self._loop(step, count)
-        self._is_first = False
+        was_first, self._is_first = self._is_first, False
+        start = time.monotonic()
+        if count > 1 and not was_first:
+            batch, metrics = None, self._loop(step, count)
+        else:
+            batch, metrics = self._take_one(step)
+        if not was_first:
+            self.seconds = time.monotonic() - start
+        return batch, metrics
+
+    def _take_one(self, step):
         wait_start = time.monotonic()
         batch = self._batches.after(step)
         waited = time.monotonic() - wait_start

@@ -9,10 +9,10 @@ from absl import logging
 from tf_simclr import distribute
 from tf_simclr.console import Progress
 from tf_simclr.errors import Failed, Interrupted
+from tf_simclr.runs.interrupts import Interrupts
 from tf_simclr.training import divergence, initialization, length_change, precompute, summaries
 from tf_simclr.training.batches import Batches, StepRunner
 from tf_simclr.training.experiment import Experiment
-from tf_simclr.training.interrupts import Interrupts
 from tf_simclr.training.loss_watch import LossWatch
 from tf_simclr.training.periodic_work import PeriodicWork
 from tf_simclr.training.summaries import Summaries
@@ -36,6 +36,7 @@ def fit(
 
     Raises:
         Interrupted: SIGINT or SIGTERM arrived; a checkpoint was written.
+        KeyboardInterrupt: one arrived before the first step was done.
         Diverged: a loss or gradient is not finite; the last checkpoint is of an earlier step.
     """
     start = restore_or_initialize(experiment)
@@ -54,6 +55,7 @@ def fit(
         Progress(description, num_steps * batch_size, start * batch_size) as progress,
     ):
         for step, batch, step_metrics in _take_steps(experiment, runner, periodic_work, start):
+            interrupts.finish_steps(runner.seconds)
             metrics = step_metrics[-1]
             text = summaries.describe(metrics, labels_per_batch)
             progress.update(batch_size * len(step_metrics), text)

@@ -7,6 +7,7 @@ from absl import logging
 
 from tf_simclr.checkpoints.checkpointer import Checkpointer
 from tf_simclr.runs import files as run_files
+from tf_simclr.runs import interrupts
 from tf_simclr.runs.directory import RunDirectory
 from tf_simclr.training import divergence
 from tf_simclr.training.batches import NOT_OF_AN_IMAGE
@@ -67,7 +68,8 @@ class PeriodicWork:
             self._events.write_scalars(step, tags)
             self._restart_clock()
         if saves:
-            self._checkpoints.save()
+            with interrupts.hold():
+                self._checkpoints.save()
 
     def _validate(self, step):
         try:

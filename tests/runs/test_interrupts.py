@@ -1,0 +1,93 @@
+"""A signal ends the program where Python code runs, and where it waits for C++ code."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tf_simclr.errors import Terminated
+from tf_simclr.runs.interrupts import Interrupts, Watchdog, what_is_kept
+
+LIMIT = 0.3  # seconds
+# Key stretching is C code that no signal interrupts, as are the steps of TensorFlow.
+PROGRAM = """
+import hashlib, sys, time
+from tf_simclr.runs import interrupts
+with interrupts.Watchdog(lambda: "KEPT", limit=0.3), interrupts.Interrupts() as noted:
+    if "{signals}" == "noted":
+        noted.finish_steps()
+    print("ready", flush=True)
+    {work}
+print("after", noted.received, flush=True)
+"""
+DEAF = "hashlib.pbkdf2_hmac('sha256', b'', b'', 200_000_000)"
+SAVING = "\n    ".join(
+    [
+        "",
+        "with interrupts.hold():",
+        "    time.sleep(0.1)",
+        "    end = time.monotonic() + 0.8",
+        "    while time.monotonic() < end: time.sleep(0.01)",
+    ]
+)
+
+
+def run(work, numbers, signals="obeyed"):
+    """(exit status, stdout, stderr, seconds) of a program that gets signals at its work."""
+    program = PROGRAM.format(work=work, signals=signals)
+    command = [sys.executable, "-c", program]
+    process = subprocess.Popen(command, stdout=-1, stderr=-1, text=True)
+    assert process.stdout.readline() == "ready\n"
+    began = time.monotonic()
+    for number in numbers:
+        process.send_signal(number)
+        time.sleep(0.05)
+    stdout, stderr = process.communicate(timeout=30)
+    return process.returncode, stdout, stderr, time.monotonic() - began
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_c_code_that_does_not_end(number, status):
+    for signals in ("obeyed", "noted"):
+        code, stdout, stderr, seconds = run(DEAF, [number], signals)
+        assert code == status, stderr
+        assert stdout == "" and LIMIT <= seconds < 10
+        line = f"run.py: {number.name}: ended in the middle of what was being done; KEPT\n"
+        assert stderr.endswith(line)
+
+
+def test_a_checkpoint_is_written_to_its_end():
+    code, stdout, _, seconds = run(SAVING, [signal.SIGTERM], "noted")
+    assert code == 0 and stdout == "after 15\n" and seconds > LIMIT
+
+
+def test_python_code_is_interrupted_at_once():
+    for number, error in ((signal.SIGTERM, Terminated), (signal.SIGINT, KeyboardInterrupt)):
+        with pytest.raises(KeyboardInterrupt) as raised, Watchdog(str):
+            signal.raise_signal(number)
+            time.sleep(10)
+        assert raised.type is error
+
+
+def test_a_step_is_finished():
+    before = signal.getsignal(signal.SIGTERM)
+    with Watchdog(str), Interrupts() as interrupts:
+        with pytest.raises(Terminated):  # before the first step there is nothing to save
+            signal.raise_signal(signal.SIGTERM)
+        interrupts.finish_steps()
+        signal.raise_signal(signal.SIGINT)
+        assert interrupts.received == signal.SIGINT
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_what_is_kept(tmp_path):
+    directories = [str(tmp_path / "pretrain"), str(tmp_path / "finetune")]
+    assert what_is_kept(directories) == what_is_kept([]) == "there was no checkpoint yet"
+    (tmp_path / "pretrain").mkdir()
+    (tmp_path / "pretrain" / "ckpt-3.index").touch()
+    assert f"the last checkpoint in {tmp_path / 'pretrain'} is kept" in what_is_kept(directories)
+    assert what_is_kept(["gs://bucket/run"]).startswith("what was saved is kept")

@@ -1,0 +1,187 @@
+"""How SIGINT and SIGTERM end the program, wherever it is.
+
+Outside of the training loop they raise at once; within it the step is finished and saved. C++ code,
+such as a step or a batch that is waited for, can't be interrupted: where the program has not ended
+some seconds after the signal, a thread ends the process. What is on the disk is whole at any
+moment, since checkpoints are moved to their place.
+"""
+
+import contextlib
+import os
+import pathlib
+import select
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+
+from absl import logging
+
+from tf_simclr.errors import Terminated
+from tf_simclr.runs import files
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+LIMIT = 20.0  # seconds from a signal to the end; many supervisors kill after 30
+LIMIT_OF_SECOND = 2.0  # after a second signal
+
+_active = None  # the `Watchdog` of this process
+
+
+class Watchdog:
+    """While active, signals raise in the main thread, and end the process if that does not.
+
+    In any other thread than the main one, which gets no signals, it does nothing.
+
+    Args:
+        saved: says what is kept; called when the process is ended.
+        limit: seconds from a signal to the end of the process.
+    """
+
+    def __init__(self, saved: Callable[[], str], limit: float = LIMIT):
+        self._saved = saved
+        self._limit = limit
+        self._deadline = None
+        self._number = None  # of the first signal
+        self._held = False
+
+    def __enter__(self):
+        global _active
+        self._is_main = threading.current_thread() is threading.main_thread()
+        if not self._is_main:
+            return self
+        self._reader, self._writer = socket.socketpair()
+        self._writer.setblocking(False)
+        # Python's handlers wait for C++ code to return; this writes at once.
+        self._previous_fd = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+        self._previous_handlers = {number: signal.signal(number, _raise) for number in SIGNALS}
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        self._outer, _active = _active, self
+        return self
+
+    def __exit__(self, *unused):
+        global _active
+        if not self._is_main:
+            return
+        _active = self._outer
+        for number, handler in self._previous_handlers.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(self._previous_fd)
+        self._writer.close()  # which ends the thread
+        self._thread.join()
+        self._reader.close()
+
+    def allow(self, seconds: float):
+        """The limit of a signal that arrives from now on, if it is longer than the usual one."""
+        self._limit = max(self._limit, seconds)
+
+    @contextlib.contextmanager
+    def hold(self):
+        """Around work that may be finished even after the limit, such as writing a checkpoint."""
+        self._held = True
+        try:
+            yield
+        finally:
+            if self._deadline is not None:  # time to say what was saved
+                self._deadline = max(self._deadline, time.monotonic() + LIMIT_OF_SECOND)
+            self._held = False
+
+    def _watch(self):
+        while True:
+            left = None
+            if self._deadline is not None:
+                left = max(self._deadline - time.monotonic(), 0.05)
+            readable, _, _ = select.select([self._reader], [], [], left)
+            if readable:
+                numbers = self._reader.recv(64)
+                if not numbers:
+                    return
+                self._note([number for number in numbers if number in SIGNALS])
+            is_late = self._deadline is not None and time.monotonic() >= self._deadline
+            if is_late and not self._held:
+                self._end()
+
+    def _note(self, numbers):
+        now = time.monotonic()
+        for number in numbers:
+            if self._number is None:
+                self._number, self._deadline = number, now + self._limit
+            else:
+                self._deadline = min(self._deadline, now + LIMIT_OF_SECOND)
+
+    def _end(self):
+        """Without Python's own way out, which waits for C++ code as well."""
+        name = signal.Signals(self._number).name
+        text = f"run.py: {name}: ended in the middle of what was being done; {self._saved()}\n"
+        os.write(2, text.encode(errors="replace"))
+        os._exit(128 + self._number)
+
+
+def _raise(number, frame):
+    if number == signal.SIGTERM:
+        raise Terminated
+    raise KeyboardInterrupt
+
+
+class Interrupts:
+    """Signals in a training: from `finish_steps` on they are noted instead of obeyed.
+
+    A second SIGINT interrupts at once.
+
+    Attributes:
+        received: number of the signal that arrived, or None.
+    """
+
+    def __init__(self):
+        self.received = None
+        self._previous_handlers = {}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *unused):
+        for number, handler in self._previous_handlers.items():
+            signal.signal(number, handler)
+
+    def finish_steps(self, seconds: float = 0.0):
+        """To be called after each step: there is something to save from the first one on.
+
+        Args:
+            seconds: that the step has taken; one that takes long has longer to end.
+        """
+        if _active is not None:
+            _active.allow(2 * seconds)
+        if not self._previous_handlers:
+            self._previous_handlers = {
+                number: signal.signal(number, self._note) for number in SIGNALS
+            }
+
+    def _note(self, number, frame):
+        if self.received == signal.SIGINT == number:
+            raise KeyboardInterrupt
+        self.received = number
+        logging.info(
+            "%s: finishing this step, then saving (Ctrl-C again: stop at once)",
+            signal.Signals(number).name,
+        )
+
+
+def what_is_kept(directories: list[str]) -> str:
+    """What there is of runs, for the line at the end of an interrupted program.
+
+    Args:
+        directories: of the runs, in their order.
+    """
+    if any("://" in directory for directory in directories):  # a bucket may take long to answer
+        return "what was saved is kept, run the same command again to resume"
+    for directory in reversed(directories):
+        path = pathlib.Path(directory)
+        if any(path.glob(f"{files.CHECKPOINT_PREFIX}-*{files.CHECKPOINT_INDEX}")):
+            return f"the last checkpoint in {path} is kept, run the same command again to resume"
+    return "there was no checkpoint yet"
+
+
+def hold():
+    """See `Watchdog.hold`, of the one that is active; nothing if none is."""
+    return _active.hold() if _active is not None else contextlib.nullcontext()
