@@ -2,11 +2,20 @@
 
 import functools
 import os
+import socket
+import threading
+import time
+import urllib.parse
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from tf_simclr.errors import UserError
+
+SECONDS_OF_SILENCE = 3  # before the log says what is waited for
+SECONDS_BETWEEN_ATTEMPTS = 0.5  # to connect
+MIN_CONNECT_SECONDS = 0.1  # of the last one
 
 
 @functools.lru_cache(maxsize=1)  # two in one process would collide in their collectives
@@ -46,17 +55,25 @@ def _multi_worker_strategy():
             "--strategy=multi_worker: the environment variable TF_CONFIG is not set; it names the "
             "workers of the cluster and this one's index"
         )
+    line = "waiting for the other workers of TF_CONFIG=%s; all of them have to be started"
+    announcement = threading.Timer(SECONDS_OF_SILENCE, logging.info, [line, cluster])
+    announcement.daemon = True
+    announcement.start()
     try:
         return tf.distribute.MultiWorkerMirroredStrategy()
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"--strategy=multi_worker: TF_CONFIG={cluster} can't be used: {error}"
         ) from None
+    finally:
+        announcement.cancel()
 
 
 def _tpu_strategy(hardware):
     address = hardware.tpu_name or hardware.master or "local"
     try:
+        if address.startswith("grpc://"):  # of a name the cloud knows the address
+            wait_for_server(address, "TPU", hardware.connect_timeout)
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver(
             address, zone=hardware.tpu_zone or None, project=hardware.gcp_project or None
         )
@@ -69,6 +86,40 @@ def _tpu_strategy(hardware):
             f"no TPU answers at '{address}' ({lines[0]}); use --use_tpu=False --strategy=auto to "
             "train without"
         ) from None
+
+
+def wait_for_server(address: str, what: str, seconds: float):
+    """Waits until a server takes connections; TensorFlow itself would wait without a word.
+
+    Args:
+        address: grpc://host:port.
+        what: it is, for the log.
+        seconds: after which it is given up.
+
+    Raises:
+        OSError: nothing takes connections there, or there is no such host.
+        ValueError: it is no such address.
+    """
+    url = urllib.parse.urlsplit(address)
+    if url.scheme != "grpc" or not (url.hostname and url.port):
+        raise ValueError("it is not of the form grpc://host:port")
+    begin = time.monotonic()
+    is_announced = False
+    while True:
+        waited = time.monotonic() - begin
+        try:
+            left = max(seconds - waited, MIN_CONNECT_SECONDS)
+            socket.create_connection((url.hostname, url.port), left).close()
+            return
+        except socket.gaierror:  # a name that is not known is a wrong one
+            raise
+        except OSError as error:
+            if time.monotonic() - begin >= seconds:
+                raise OSError(f"{error}, for {seconds:g} s (--connect_timeout)") from None
+        if waited > SECONDS_OF_SILENCE and not is_announced:
+            is_announced = True
+            logging.info("waiting for the %s at %s, at most %g s", what, address, seconds)
+        time.sleep(SECONDS_BETWEEN_ATTEMPTS)
 
 
 def check_batch_sizes(strategy: tf.distribute.Strategy, settings, flags: tuple[str, ...]):

@@ -468,6 +468,12 @@ class HardwareConfig:
         "this machine does)",
         fixed=False,
     )
+    connect_timeout: float = setting(
+        120.0,
+        "seconds to wait for a TPU's address or a tf.data service that takes no connections",
+        low=0.0,
+        fixed=False,
+    )
     use_tpu: bool = setting(
         True, "let strategy=auto use the TPU of --tpu_name or --master", fixed=False
     )

@@ -5,27 +5,25 @@ what a worker had begun is lost if it dies: a run is no longer a function of its
 resumes does not do so bit for bit. Of a `Streamed` source each worker computes epochs of its own.
 """
 
-import socket
-import urllib.parse
-
 import numpy as np
 import tensorflow as tf
 
+from tf_simclr import distribute
 from tf_simclr.data.source import Indexed, Source
 from tf_simclr.errors import UserError
 
 # Bytes of records that are sent to the cluster within the description of the data set; TensorFlow
 # takes less than 2 GiB.
 GRAPH_LIMIT = 2**30
-TIMEOUT_SECONDS = 10  # to connect
 
 
-def check(address: str, sources: list[Source]):
+def check(address: str, sources: list[Source], timeout: float):
     """Checks that a cluster can compute the batches.
 
     Args:
         address: of the dispatcher, grpc://host:port.
         sources: that are sent there.
+        timeout: seconds to wait for it.
 
     Raises:
         UserError: no cluster answers, or a source is too large to be sent.
@@ -42,10 +40,7 @@ def check(address: str, sources: list[Source]):
                 "--cache_dataset, or --data_service"
             )
     try:
-        url = urllib.parse.urlsplit(address)
-        if url.scheme != "grpc" or not (url.hostname and url.port):
-            raise ValueError("it is not of the form grpc://host:port")
-        socket.create_connection((url.hostname, url.port), TIMEOUT_SECONDS).close()
+        distribute.wait_for_server(address, "tf.data service", timeout)
     except (OSError, ValueError) as error:
         raise UserError(
             f"{flag}: no tf.data service there ({error}); start a dispatcher and workers, or leave "

@@ -32,6 +32,7 @@ def training_batches(
     start_step: int,
     strategy: tf.distribute.Strategy,
     cluster: str = "",
+    connect_timeout: float = 0.0,
 ):
     """Endless distributed batches from a step on.
 
@@ -44,12 +45,13 @@ def training_batches(
         strategy: how batches are distributed.
         cluster: address of a tf.data service that computes the batches, see `data_service` for
             what is given up then; empty: this machine.
+        connect_timeout: seconds to wait for the cluster.
 
     Returns:
         A distributed data set of dicts with a leading axis of batch size / replicas.
     """
     if cluster:
-        data_service.check(cluster, [part.source for part in batch_parts])
+        data_service.check(cluster, [part.source for part in batch_parts], connect_timeout)
 
     def make(context):
         sizes = [part.source.num_examples for part in batch_parts]

@@ -47,6 +47,7 @@ class Batches:
             step,
             self._strategy,
             self._settings.hardware.data_service,
+            self._settings.hardware.connect_timeout,
         )
         self.iterator = iter(batches)
 
