@@ -1,75 +1,8 @@
 """SimCLR and SimCLRv2 on the command line: `python run.py --help`."""
 
-import os
 import sys
 
-from absl import flags as absl_flags
-from absl import logging
-
-from tf_simclr import console
-from tf_simclr.commands import run as commands
-from tf_simclr.config import command_line, origins
-from tf_simclr.errors import UserError, environment_failure, signal_of
-from tf_simclr.runs.interrupts import Watchdog, what_is_kept
-
-HELP = ("-h", "--help", "--helpfull")
-SHELL_OFFSET = 128  # of the exit status after a signal, as shells report it
-
-
-def main(argv: list[str]) -> int:
-    """Runs a command line.
-
-    Args:
-        argv: name of the program, flags, and at most one folder of images.
-
-    Returns:
-        The exit status: 0 done, 1 a failure of the environment or training, 2 wrong usage.
-    """
-    if any(argument in HELP for argument in argv[1:]):
-        print(command_line.help_text())
-        return 0
-    if "--version" in argv[1:]:
-        print(console.version_text())
-        return 0
-    console.set_up_logging()
-    directories = []  # of the runs, once they are known
-
-    def kept():
-        return what_is_kept(directories)
-
-    try:
-        with Watchdog(kept):
-            command_line.define(absl_flags.FLAGS)
-            stages, notes = command_line.parse(argv, absl_flags.FLAGS, commands.make_recipe)
-            for note in notes:
-                logging.info("%s", note)
-            directories += [settings.train.model_dir for settings in stages]
-            commands.run(stages)
-    except UserError as error:
-        return _end(origins.explain(str(error), argv), error.status)
-    except KeyboardInterrupt as interrupt:
-        return _end(f"interrupted; {kept()}", SHELL_OFFSET + signal_of(interrupt))
-    except Exception as error:
-        failure = environment_failure(error)
-        if failure is None:  # a defect: its traceback is wanted
-            raise
-        return _end(failure, failure.status)
-    return 0
-
-
-def _end(message, status):
-    print(f"run.py: {message}", file=sys.stderr)
-    return status
-
-
-def leave(status: int):
-    """Ends the process; after a signal at once, without waiting for threads that still work."""
-    if status > SHELL_OFFSET:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
-    sys.exit(status)
-
+from tf_simclr.commands.program import leave, main
 
 if __name__ == "__main__":
     leave(main(sys.argv))

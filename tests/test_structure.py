@@ -140,9 +140,10 @@ def test_every_mode_has_a_command():
     assert set(COMMANDS) == set(MODES)
 
 
-def test_only_run_reads_global_flags():
+def test_only_the_program_reads_global_flags():
     for path in MODULES:
-        assert not re.search(r"\bFLAGS\b", path.read_text()), path
+        reads = re.search(r"\bFLAGS\b", path.read_text())
+        assert not reads or path == PACKAGE / "commands" / "program.py", path
 
 
 def test_what_must_not_import_tensorflow():
@@ -161,7 +162,7 @@ def test_nothing_runs_what_it_reads():
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
                 assert node.func.id not in UNSAFE_CALLS, path
             if isinstance(node, ast.Attribute) and getattr(node.value, "id", "") == "yaml":
-                assert node.attr in ("safe_load", "YAMLError"), path
+                assert node.attr in ("safe_load", "safe_dump", "YAMLError"), path
             if isinstance(node, ast.keyword):
                 assert node.arg not in UNSAFE_ARGUMENTS, path
 

@@ -38,6 +38,31 @@ def load(path, image_size: int | None = None):
     return api.load(path, image_size)
 
 
+def train(images, model_dir, *, minutes: float = 30, labels="", **flags):
+    """Learns a classifier from images, or an encoder where there are no labels, in a given time.
+
+    What `python run.py FOLDER --budget=...` does: a recipe is planned for the images and this
+    machine, trained, evaluated beside baselines and exported. The same call again resumes.
+
+    Args:
+        images: path of a folder of images, or the name of a data set such as "digits".
+        model_dir: the run directory; `report.html` is written there.
+        minutes: how long everything may take.
+        labels: a table of labels, "none", or empty: the folders are the classes.
+        **flags: any flag of `run.py`, e.g. `image_size=64`; they win over what is planned.
+
+    Returns:
+        The model that the report advises to use, as `load` returns it.
+
+    Raises:
+        tf_simclr.errors.UserError: what is given can't be trained on.
+    """
+    from tf_simclr.commands import one_call
+
+    directory = one_call.train(images, model_dir, minutes=minutes, labels=labels, flags=flags)
+    return load(directory)
+
+
 def resnet(
     depth: int = 50,
     width: float = 1.0,

@@ -39,6 +39,7 @@ def load(path: str, image_size: int | None = None) -> "Model":
         lambda num_classes: trained.class_names,
         trained.settings.value_range,
         calibration,
+        directory=epath.Path(path),
     )
 
 
@@ -109,6 +110,7 @@ class Model:
         class_names: a function of the number of classes -> their names.
         value_range: of image files with 16 bits, see `data.decoding.decode`.
         calibration: of its classifier.
+        directory: of the run that it was loaded from, or of a checkpoint in it; None: of none.
 
     Attributes:
         image_size: height and width in pixels that images are brought to.
@@ -123,7 +125,9 @@ class Model:
         class_names,
         value_range: tuple[float, float] | None = None,
         calibration: Calibration | None = None,
+        directory: epath.Path | None = None,
     ):
+        self._directory = directory
         spec = tf.TensorSpec([None, None, None, 3], tf.float32)
         self._preprocessing = preprocessing
         self._value_range = value_range
@@ -185,6 +189,21 @@ class Model:
         """
         self._require_classes()
         return [answer for batch in self._batches(images) for answer in self._classify(batch)]
+
+    def report(self) -> str:
+        """What is known of it: the verdict on the stages of its run, and where the page is.
+
+        Raises:
+            ValueError: it was not loaded from a run that was evaluated.
+        """
+        folders = (self._directory, self._directory.parent) if self._directory else ()
+        pages = [folder / run_files.REPORT for folder in folders]
+        pages = [page for page in pages if page.exists()]
+        if not pages:
+            raise ValueError("it was not loaded from the directory of a run that was evaluated")
+        verdicts = [folder / run_files.VERDICT for folder in folders]
+        texts = [verdict.read_text().strip() for verdict in verdicts if verdict.exists()]
+        return "\n".join([*texts, f"report: {pages[-1]}"])
 
     def _require_classes(self):
         if not self.class_names:

@@ -14,6 +14,8 @@ import io
 import os
 import pathlib
 import pkgutil
+import shutil
+import subprocess
 import sys
 import tempfile
 import threading
@@ -24,6 +26,7 @@ import run
 import tf_simclr
 from tests.helpers import local_pictures
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 NOT_REQUIRED = (
     *("pytest", "hypothesis", "tensorflow_hub", "tf_keras", "mlflow", "wandb"),
     *("tf2onnx", "onnxruntime", "ai_edge_litert"),
@@ -130,6 +133,28 @@ def check_optional_packages(directory):
         assert not (directory / "optional").exists(), "work was done before the message"
 
 
+def check_wheel(directory):
+    """A wheel brings the command tf-simclr, the recipes and what pages are made of."""
+    source, target = directory / "source", directory / "installed"
+    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(".git", "runs", "build", "*.egg-*"))
+    install = (sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(target))
+    subprocess.run([*install, str(source)], check=True)
+    program = str(target / "bin" / "tf-simclr")
+    environment = {**os.environ, "PYTHONPATH": str(target)}
+    wrong = subprocess.run(
+        [program, "--config=nothing"],
+        env=environment,
+        cwd=directory,
+        capture_output=True,
+        text=True,
+    )
+    assert wrong.returncode == 2, wrong.stderr
+    assert wrong.stderr.startswith("tf-simclr: --config=nothing"), wrong.stderr
+    assert "digits_quickstart" in wrong.stderr, wrong.stderr
+    for name in ("label.js", "page.html", "style.css"):
+        assert (target / "tf_simclr" / "report" / name).exists(), name
+
+
 def check_parquet(directory):
     """tensorflow-datasets brings pyarrow, so it is hidden for these commands."""
     sys.modules["pyarrow"] = None
@@ -149,6 +174,7 @@ def main():
     check_environment()
     with tempfile.TemporaryDirectory() as name:
         directory = pathlib.Path(name)
+        check_wheel(directory)
         check_optional_packages(directory)
         check_parquet(directory)
         check_tensorflow_datasets(directory)

@@ -13,6 +13,7 @@ from tf_simclr.config import inheritance, recipes
 from tf_simclr.config.aliases import flag_hint
 from tf_simclr.config.config import Config, Field
 from tf_simclr.config.length import LENGTH_FLAGS
+from tf_simclr.config.recipes import AUTO
 from tf_simclr.config.registry import MODES, Mode
 from tf_simclr.config.stages import relocated, separate_sections, stage_names, stage_values
 from tf_simclr.config.values import as_text
@@ -182,7 +183,7 @@ class _Base:
 def _choose_base(config_name, flags):
     mode = MODES.get(flags.get("mode"), Mode())
     names_data = "dataset" in flags
-    if config_name == recipes.AUTO or (not config_name and _is_planned_by_default(flags, mode)):
+    if config_name == AUTO or (not config_name and _is_planned_by_default(flags, mode)):
         return _Base(name=_folder_name(flags), is_planned=True)
     if config_name:
         path = recipes.find(config_name)
@@ -211,8 +212,8 @@ def _planned(flags, stage_flags, make_recipe):
     path = epath.Path(os.path.expanduser(flags["model_dir"]), recipes.PLANNED_FILE)
     if not recipes.is_file(path):
         if make_recipe is None:
-            raise UserError(f"--config={recipes.AUTO}: nothing can be planned here; give a recipe")
-        return _Base(make_recipe(flags, stage_flags), recipes.AUTO)
+            raise UserError(f"--config={AUTO}: nothing can be planned here; give a recipe")
+        return _Base(make_recipe(flags, stage_flags), AUTO)
     values = recipes.read(path)
     planned = values.get("budget", config.fields()["budget"].default)
     budget = flags.get("budget", planned)
@@ -221,7 +222,7 @@ def _planned(flags, stage_flags, make_recipe):
             f"--budget={budget}: what is in {path} was planned for {planned}; leave --budget out "
             "to resume it, or give another --model_dir"
         )
-    return _Base(values, recipes.AUTO, f"the plan of this run is kept: {path}")
+    return _Base(values, AUTO, f"the plan of this run is kept: {path}")
 
 
 def _of_checkpoint(base, checkpoint, with_data):

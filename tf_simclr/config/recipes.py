@@ -8,7 +8,9 @@ from tf_simclr import config
 from tf_simclr.config.stages import mode_of, separate_sections, stage_configs, stage_names
 from tf_simclr.errors import UserError, did_you_mean
 
-CONFIG_DIR = pathlib.Path(__file__).resolve().parents[2] / "official_configs"
+# In a wheel the recipes lie in the package.
+_FOLDERS = (parent / "official_configs" for parent in pathlib.Path(__file__).resolve().parents[1:3])
+CONFIG_DIR = next((folder for folder in _FOLDERS if folder.is_dir()), None)
 QUICK_START = "digits_quickstart"
 CONFIG_FILE = "flags.json"  # a run directory's own configuration
 AUTO = "auto"  # a value of --config: the recipe is planned, see `commands.planning`

@@ -8,6 +8,7 @@ results.json, events -> runs.py (checked by schema.py, training_curves.py)
 from tf_simclr.report.label_answer import labels_needed
 from tf_simclr.report.markdown_tables import results_table, stages_table
 from tf_simclr.report.page import write
+from tf_simclr.report.verdict import advised
 from tf_simclr.report.verdict import text_of as verdict_text
 
-__all__ = ["labels_needed", "results_table", "stages_table", "verdict_text", "write"]
+__all__ = ["advised", "labels_needed", "results_table", "stages_table", "verdict_text", "write"]

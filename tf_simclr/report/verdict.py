@@ -87,6 +87,20 @@ def text_of(directories: list) -> str | None:
     return verdict and verdict.text
 
 
+def advised(directories: list):
+    """The directory of the run whose classifier the verdict on some runs says to use.
+
+    Args:
+        directories: of runs that were evaluated.
+
+    Returns:
+        One of them; None where the verdict says nothing of a classifier.
+    """
+    verdict = of_runs(runs_lib.read(directories))
+    best = verdict and verdict.best
+    return best.run.directory if best and best.kind == CLASSIFIER else None
+
+
 def _without_subject(runs):
     if any(contenders_lib.is_on_training_images(run) for run in runs):
         return Verdict(

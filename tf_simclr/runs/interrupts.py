@@ -35,11 +35,13 @@ class Watchdog:
 
     Args:
         saved: says what is kept; called when the process is ended.
+        program: what the last line begins with.
         limit: seconds from a signal to the end of the process.
     """
 
-    def __init__(self, saved: Callable[[], str], limit: float = LIMIT):
+    def __init__(self, saved: Callable[[], str], program: str = "run.py", limit: float = LIMIT):
         self._saved = saved
+        self._program = program
         self._limit = limit
         self._deadline = None
         self._number = None  # of the first signal
@@ -113,7 +115,8 @@ class Watchdog:
     def _end(self):
         """Without Python's own way out, which waits for C++ code as well."""
         name = signal.Signals(self._number).name
-        text = f"run.py: {name}: ended in the middle of what was being done; {self._saved()}\n"
+        done = "ended in the middle of what was being done"
+        text = f"{self._program}: {name}: {done}; {self._saved()}\n"
         os.write(2, text.encode(errors="replace"))
         os._exit(128 + self._number)
 

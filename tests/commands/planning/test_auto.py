@@ -8,6 +8,7 @@ import pytest
 import yaml
 from PIL import Image
 
+import tf_simclr
 from tests.helpers.configurations import parse_command_line
 from tests.helpers.processes import HERE, snapshot, the_message
 from tf_simclr.commands.planning import recipe_text, trial
@@ -91,6 +92,13 @@ def test_a_folder_is_planned_and_trained(photos, tmp_path, main, timed):
         different = {name for name in saved if json.loads(json.dumps(again[name])) != saved[name]}
         paths = {"model_dir", "checkpoint", "teacher_checkpoint"}
         assert different <= {*paths, "value_range", "strategy"}
+
+    flags = dict(flag.removeprefix("--").split("=") for flag in FEW)
+    model = tf_simclr.train(
+        photos, directory, minutes=3, labels=photos / "labels.csv", **{**flags, "budget": "3m"}
+    )
+    assert model.class_names == ("a", "b") and model.image_size == 16
+    assert model.predict([photos / "00.png"]).shape == (1, 2)
 
     of_start = [f"--checkpoint={directory / 'pretrain'}", "--train_mode=finetune"]
     other = f"--model_dir={tmp_path / 'other'}"

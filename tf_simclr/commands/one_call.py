@@ -1,0 +1,60 @@
+"""A training in one call of Python: `tf_simclr.train`."""
+
+import os
+
+from absl import flags as absl_flags
+from absl import logging
+from etils import epath
+
+from tf_simclr import console, report
+from tf_simclr.commands import run as commands
+from tf_simclr.commands.stages import Stages
+from tf_simclr.config import command_line
+
+
+def train(
+    images: str | os.PathLike,
+    model_dir: str | os.PathLike,
+    *,
+    minutes: float,
+    labels: str | os.PathLike,
+    flags: dict,
+) -> epath.Path:
+    """Plans, trains, evaluates and exports, as `tf_simclr.train` says.
+
+    Returns:
+        The directory of the run whose weights the report advises to use.
+
+    Raises:
+        UserError: what is given can't be trained on.
+    """
+    console.set_up_logging()
+    said = {
+        "mode": "train_then_eval",
+        "dataset": _dataset(images),
+        "model_dir": os.fspath(model_dir),
+        "budget": f"{round(60 * minutes)}s",
+        "labels": os.fspath(labels),
+        **flags,
+    }
+    if "config" not in flags:
+        said["config"] = command_line.AUTO
+    arguments = ["tf_simclr.train", *(f"--{name}={_text(value)}" for name, value in said.items())]
+    flag_values = absl_flags.FlagValues()
+    command_line.define(flag_values)
+    configs, notes = command_line.parse(arguments, flag_values, commands.make_recipe)
+    for note in notes:
+        logging.info("%s", note)
+    commands.run(configs)
+    directories = [stage.path for stage in Stages(configs).directories]
+    return report.advised(directories) or directories[-1]
+
+
+def _dataset(images):
+    """A folder by its path; the name of a data set as it is."""
+    path = os.fspath(images)
+    return f"{command_line.FOLDER}{path}" if os.path.isdir(path) else path
+
+
+def _text(value):
+    return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else value
