@@ -136,7 +136,10 @@ def check_optional_packages(directory):
 def check_wheel(directory):
     """A wheel brings the command tf-simclr, the recipes and what pages are made of."""
     source, target = directory / "source", directory / "installed"
-    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(".git", "runs", "build", "*.egg-*"))
+    for folder in ("tf_simclr", "official_configs"):
+        shutil.copytree(ROOT / folder, source / folder)
+    for file in ("pyproject.toml", "requirements.txt", "README.md", "LICENSE"):
+        shutil.copy(ROOT / file, source)
     install = (sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(target))
     subprocess.run([*install, str(source)], check=True)
     program = str(target / "bin" / "tf-simclr")
