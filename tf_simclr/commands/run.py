@@ -69,18 +69,21 @@ def run_stage(stages: Stages, number: int, shows_plan: bool) -> bool:
     import tensorflow as tf
 
     from tf_simclr import distribute
-    from tf_simclr.commands import selected_labels
+    from tf_simclr.commands import finetuning_choice, selected_labels
     from tf_simclr.training.experiment import build_experiment
 
     settings = stages.configs[number]
     later = stages.configs[number + 1 :]
     related = stages.directories_before(number)
+    labels = selected_labels.select(settings, related)
+    if not settings.plan.plan:
+        settings = finetuning_choice.settle(settings, related, labels)
     experiment = build_experiment(
         settings,
         related=related,
         later=later,
         alone=stages.root is None,
-        selected_labels=selected_labels.select(settings, related),
+        selected_labels=labels,
         on_commit=stages.commit,
     )
     try:

@@ -7,6 +7,7 @@ network in `application_sections.py`.
 
 import dataclasses
 
+from tf_simclr.config.finetunings import CHOSEN
 from tf_simclr.config.registry import EVALUATIONS, EXPORT_FORMATS, MODES, TRACKERS, TRAIN_MODES
 from tf_simclr.config.setting import setting
 from tf_simclr.config.values import SMALLEST_POSITIVE
@@ -215,6 +216,13 @@ class ObjectiveConfig:
         True,
         "train a linear classifier on the side, with pretext simclr; no gradient of it reaches "
         "the encoder",
+    )
+    finetuning: str = setting(
+        "given",
+        "finetune; given: as ft_proj_selector and fine_tune_after_block say; chosen: a frozen "
+        "encoder, from the encoder, or from the first layer of the projection head, whichever is "
+        "best on held-out labels",
+        choices=("given", CHOSEN),
     )
     class_weights: str = setting(
         "none",

@@ -65,6 +65,7 @@ def document(
         **results.as_json(),
         **report_images,
         **_best_checkpoint(directory),
+        **_finetuning(directory),
     }
 
 
@@ -75,6 +76,12 @@ def _best_checkpoint(directory):
         return {}
     criterion = f"{best['criterion']} on {best['held_out']} held-out training images"
     return {"best": {"step": best["step"], "value": best["value"], "criterion": criterion}}
+
+
+def _finetuning(directory):
+    """{"finetuning": what was chosen among what}, empty where nothing was."""
+    choice = run_files.read_json(directory / run_files.FINETUNING)
+    return {"finetuning": choice} if choice else {}
 
 
 def command(settings: Config, mode: str) -> str:

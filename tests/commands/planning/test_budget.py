@@ -34,6 +34,15 @@ def test_stages_on_labels_take_what_they_profit_from():
     assert on_labels < sum(plan.seconds for plan in short.values()) / 2
 
 
+def test_a_fine_tuning_is_chosen_where_there_is_time():
+    assert not divided(600)["finetune"].chooses
+    plans = divided(10_000)
+    assert plans["finetune"].chooses and not plans["supervised"].chooses
+    assert plans["finetune"].seconds > 9 * plans["finetune"].steps * PACE.step / 2 * 50 / 64
+    few = dataclasses.replace(THUMBNAILS, num_labels=15)
+    assert not divided(10_000, images=few)["finetune"].chooses
+
+
 def test_a_student_sees_each_image_or_is_left_out():
     assert "distill" not in divided(90)
     assert "distill" in divided(90, may_shorten=False)

@@ -14,6 +14,7 @@ from tf_simclr.commands.planning.forecast import work_of_view
 from tf_simclr.commands.planning.look import facts_of
 from tf_simclr.commands.planning.rules import Candidate, Decision
 from tf_simclr.config import Config, inheritance
+from tf_simclr.config.finetunings import CHOSEN
 from tf_simclr.config.plan_section import seconds_of, text_of
 from tf_simclr.config.stages import stage_configs, stage_names
 from tf_simclr.data import datasets
@@ -223,8 +224,11 @@ def _last_decisions(candidate, plans, eval_split, request, pace) -> list[Decisio
         every = max(round(plan.steps * SECONDS_BETWEEN_CHECKPOINTS / max(plan.seconds, 1)), 1)
         lengths[f"{stage}.train_steps"] = plan.steps
         lengths[f"{stage}.checkpoint_steps"] = min(every, plan.steps)
+    choices = {f"{stage}.finetuning": CHOSEN for stage, plan in plans.items() if plan.chooses}
+    reason_of_choice = "the best of three ways on held-out labels, for which there is time"
     return [
         Decision("network", f"{candidate}: {reason}", flags),
+        *([Decision("fine-tuning", reason_of_choice, choices)] if choices else []),
         Decision("lengths", "what fits into the time", lengths),
     ]
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 from tf_simclr.commands.planning.facts import Facts
 from tf_simclr.commands.planning.rules import Candidate, label_batch_size
+from tf_simclr.config.finetunings import FEW_LABELS, FINETUNINGS, NUM_DRAWS
 from tf_simclr.config.stages import mode_of
 
 MAX_TRIALS = 3
@@ -22,6 +23,8 @@ MAX_LABEL_SHARE = 0.25  # of the time of all steps, for all stages on labels
 LABEL_STEPS = {"supervised": 300, "finetune": 200}  # at least, where the time suffices
 LABEL_EPOCHS = {"supervised": 60, "finetune": 40}  # of more labels than these steps need
 LEAST_DISTILL_EPOCHS = 1
+FEWEST_LABELS_OF_CHOICE = 20  # a third of fewer says nothing
+MAX_CHOICE_SHARE = 0.15  # of the time of all steps, for the choice of a fine-tuning
 ENOUGH_EPOCHS = 60  # of pretraining, for a larger network to pay
 ENOUGH_STEPS = 2500  # of pretraining, whatever the epochs
 LEAST_EPOCHS = 1  # of pretraining
@@ -52,11 +55,13 @@ class StagePlan:
         steps: of its training.
         epochs: the same in epochs of its images.
         seconds: all that it takes, its evaluation and export included.
+        chooses: whether there is time to choose how to fine-tune on held-out labels.
     """
 
     steps: int
     epochs: float
     seconds: float
+    chooses: bool = False
 
 
 def divide(
@@ -82,14 +87,19 @@ def divide(
     """
     costs = _costs(facts, batch_size, pace)
     for_steps = max(seconds - costs.overhead * len(stages), 0.0)
-    shares = _shares(facts, stages, costs, for_steps)
+    choice = _seconds_of_choice(facts, stages, costs, pace)
+    chooses = 0 < choice <= MAX_CHOICE_SHARE * for_steps
+    shares = _shares(facts, stages, costs, for_steps - choice if chooses else for_steps)
     plans = {}
     for stage in stages:
         time_of_step, num_images = costs.of(mode_of(stage), facts)
         size = costs.sizes[mode_of(stage)]
         steps = max(int(shares[stage] / time_of_step), 1)
         time = steps * time_of_step + costs.overhead
-        plans[stage] = StagePlan(steps, steps * size / num_images, time)
+        epochs = steps * size / num_images
+        plans[stage] = StagePlan(steps, epochs, time)
+        if chooses and mode_of(stage) == "finetune":
+            plans[stage] = StagePlan(steps, epochs, time + choice, chooses=True)
     students = [stage for stage in stages if mode_of(stage) == "distill"]
     too_short = [stage for stage in students if plans[stage].epochs < LEAST_DISTILL_EPOCHS]
     if too_short and may_shorten and len(stages) > len(too_short):
@@ -126,6 +136,16 @@ def _costs(facts, batch_size, pace):
     num_features = facts.num_labels + facts.num_evaluated
     features = NETWORKS_EVALUATED * num_features * view * FORWARD_SHARE
     return _Costs(features + overhead(pace), view, sizes)
+
+
+def _seconds_of_choice(facts, stages, costs, pace):
+    """Seconds of choosing how to fine-tune; 0 where it is not asked or can't be."""
+    num_stages = sum(mode_of(stage) == "finetune" for stage in stages)
+    if not num_stages or facts.num_labels < FEWEST_LABELS_OF_CHOICE:
+        return 0.0
+    num_draws = NUM_DRAWS if facts.num_labels < FEW_LABELS else 1
+    steps = _label_steps("finetune", facts) * costs.of("finetune", facts)[0]
+    return num_stages * num_draws * len(FINETUNINGS) * (steps + pace.first_step)
 
 
 def overhead(pace: Pace) -> float:

@@ -1,0 +1,99 @@
+"""--finetuning=chosen: what does best on held-out labels is what the stage is trained as."""
+
+import json
+
+import pytest
+
+import tf_simclr
+from tests.helpers.configurations import parse_command_line
+from tests.helpers.processes import DIGITS, HERE, TINY
+from tf_simclr.commands import finetuning_choice
+from tf_simclr.config.finetunings import FINETUNINGS
+from tf_simclr.report import page
+from tf_simclr.report import runs as runs_lib
+from tf_simclr.runs import files as run_files
+from tf_simclr.runs.directory import RunDirectory
+
+pytestmark = pytest.mark.usefixtures("shallow", "eager", "without_outputs")
+CHAIN = [
+    *DIGITS,
+    *TINY,
+    *HERE,
+    "--mode=train_then_eval",
+    "--train_mode=pretrain,finetune",
+    "--labels_per_class=4",
+    "--color_jitter_strength=0",
+    "--eval_steps=1",
+    "--train_batch_size=8",
+    "--train_steps=2",
+    "--finetune.finetuning=chosen",
+]
+
+
+@pytest.fixture
+def best(monkeypatch):
+    """A function: names the candidate that will do best, all of which are trained."""
+    monkeypatch.setattr(finetuning_choice, "NUM_DRAWS", 2)
+    measure = finetuning_choice._score
+    measured = []
+
+    def set_best(name):
+        def score(settings, related, selected_labels):
+            if len(measured) < len(FINETUNINGS):  # the first draw is real
+                value, *counts = measure(settings, related, selected_labels)
+                assert 0 <= value <= 1 and counts == [40, 12]
+            measured.append(settings)
+            is_best = name.replace(" ", "_") in settings.train.model_dir
+            return float(is_best), 40, 12
+
+        monkeypatch.setattr(finetuning_choice, "_score", score)
+        return measured
+
+    return set_best
+
+
+def test_the_best_candidate_is_trained(tmp_path, main, best):
+    name = "from the head's first layer"
+    measured = best(name)
+    directory = tmp_path / "run"
+    status, stderr = main(*CHAIN, f"--model_dir={directory}")
+    assert status == 0, stderr
+    assert f"fine-tuning: {name} is the best on 12 held-out labels, mean of 2 draws" in stderr
+    assert len(measured) == 2 * len(FINETUNINGS)
+    assert len({settings.train.seed for settings in measured}) == 2
+    stage = directory / "finetune"
+    assert not (stage / run_files.CANDIDATES).exists()
+    flags = json.loads((stage / run_files.CONFIG).read_text())
+    assert {flag: flags[flag] for flag in FINETUNINGS[name]} == FINETUNINGS[name]
+    choice = json.loads((stage / run_files.FINETUNING).read_text())
+    assert choice["chosen"] == name and choice["scores"]["frozen encoder"] == [0.0, 0.0]
+    text = page.render(runs_lib.read([stage]))
+    assert "accuracy on 12 held-out labels" in text and "100.0%, 100.0%" in text
+    assert tf_simclr.load(stage).class_names == tuple("0123456789")
+
+    status, stderr = main(*CHAIN, f"--model_dir={directory}")
+    assert status == 0 and stderr.count("is finished") == 2
+    _, settings = parse_command_line("--mode=export", f"--model_dir={directory}")[0]
+    assert settings.model.ft_proj_selector == 1
+
+
+def test_a_choice_is_made_once(settings, monkeypatch):
+    """A stage that was interrupted after the choice goes on with it."""
+    options = settings(mode="train", train_mode="finetune", checkpoint="run", finetuning="chosen")
+    saved = {"chosen": "frozen encoder", "scores": {"frozen encoder": [0.5]}, "held_out": 12}
+    RunDirectory(options.train.model_dir).create()
+    RunDirectory(options.train.model_dir).write(run_files.FINETUNING, saved)
+    monkeypatch.setattr(finetuning_choice, "_choose", lambda *all: pytest.fail("chosen again"))
+    settled = finetuning_choice.settle(options, [], None)
+    assert settled.model.fine_tune_after_block == 4
+    as_given = options.replace(finetuning="given")
+    assert finetuning_choice.settle(as_given, [], None) == as_given
+
+
+def test_layers_that_the_pretrained_network_does_not_have(tmp_path, settings):
+    """A pretext task without a projection head has nothing to start from in it."""
+    pretrained = settings(pretext="rotation")
+    (tmp_path / "rotation").mkdir()
+    (tmp_path / "rotation" / run_files.CONFIG).write_text(json.dumps(pretrained.flat()))
+    options = settings(train_mode="finetune", checkpoint=str(tmp_path / "rotation"))
+    assert finetuning_choice._possible(options) == ["frozen encoder", "from the encoder"]
