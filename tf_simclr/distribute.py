@@ -1,7 +1,9 @@
 """Everything that knows about replicas: strategies, gathers, sums over replicas."""
 
+import contextlib
 import functools
 import os
+import signal
 import socket
 import threading
 import time
@@ -55,18 +57,29 @@ def _multi_worker_strategy():
             "--strategy=multi_worker: the environment variable TF_CONFIG is not set; it names the "
             "workers of the cluster and this one's index"
         )
-    line = "waiting for the other workers of TF_CONFIG=%s; all of them have to be started"
-    announcement = threading.Timer(SECONDS_OF_SILENCE, logging.info, [line, cluster])
-    announcement.daemon = True
-    announcement.start()
+    logging.info("waiting until all workers of TF_CONFIG=%s have started", cluster)
     try:
-        return tf.distribute.MultiWorkerMirroredStrategy()
+        with _signals_end_the_process():
+            return tf.distribute.MultiWorkerMirroredStrategy()
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"--strategy=multi_worker: TF_CONFIG={cluster} can't be used: {error}"
         ) from None
+
+
+@contextlib.contextmanager
+def _signals_end_the_process():
+    """Around a wait of TensorFlow in which no Python code runs, not even of other threads."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    handlers = {number: signal.signal(number, signal.SIG_DFL) for number in numbers}
+    try:
+        yield
     finally:
-        announcement.cancel()
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def _tpu_strategy(hardware):
