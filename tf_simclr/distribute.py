@@ -69,7 +69,10 @@ def _multi_worker_strategy():
 
 @contextlib.contextmanager
 def _signals_end_the_process():
-    """Around a wait of TensorFlow in which no Python code runs, not even of other threads."""
+    """Around a wait of TensorFlow in which no Python code runs, not even of other threads.
+
+    TensorFlow puts a handler of its own in the place of SIGTERM's, which is undone afterwards.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
