@@ -40,6 +40,7 @@ def run(work, numbers, signals="obeyed"):
     command = [sys.executable, "-c", program]
     process = subprocess.Popen(command, stdout=-1, stderr=-1, text=True)
     assert process.stdout.readline() == "ready\n"
+    time.sleep(0.3)  # until it is at its work
     began = time.monotonic()
     for number in numbers:
         process.send_signal(number)
