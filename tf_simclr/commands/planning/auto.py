@@ -80,8 +80,9 @@ def make_recipe(flags: dict, stage_flags: dict, began: float) -> dict:
     decisions = _with_given_stages(rules.decide(facts), request)
     candidate, pace = _choose_network(facts, decisions, request)
     plans = _stage_plans(facts, decisions, request, pace)
-    _check_budget(plans, request, pace)
+    _check_budget(facts, decisions, request, pace)
     decisions += _last_decisions(candidate, plans, eval_split, request, pace)
+    decisions += _evaluations(facts, decisions, request, pace)
     recipe = recipe_text.Recipe(request.flags, decisions, plans, facts)
     logging.info("planned for --budget=%s:\n\n%s\n", first.plan.budget, recipe.table())
     _warn_of_short_training(plans, first.plan.budget)
@@ -180,28 +181,31 @@ def _known_candidates(candidates, request):
     return list(dict.fromkeys(changed))
 
 
-def _stages_of(decisions, request):
+def _stages_and_batch(decisions, request):
+    """(names of the stages, images a step of those without labels)."""
     values = {**recipe_text.values_of(decisions), **request.flags}
-    return stage_names(values["train_mode"])
+    return stage_names(values["train_mode"]), int(values["train_batch_size"])
 
 
 def _stage_plans(facts: Facts, decisions, request, pace) -> dict[str, StagePlan]:
     """How long each stage is; a student is left out where the time is not enough for it."""
-    values = {**recipe_text.values_of(decisions), **request.flags}
+    stages, batch_size = _stages_and_batch(decisions, request)
     return budget.divide(
         facts,
-        _stages_of(decisions, request),
-        int(values["train_batch_size"]),
+        stages,
+        batch_size,
         pace,
         request.seconds_left(),
         may_shorten="train_mode" not in request.flags,
     )
 
 
-def _check_budget(plans, request, pace):
+def _check_budget(facts, decisions, request, pace):
     """There has to be time for steps besides what each stage takes anyway."""
-    overhead = budget.overhead(pace) * len(plans)
-    missing = overhead - request.seconds_left()
+    stages, batch_size = _stages_and_batch(decisions, request)
+    if "train_mode" not in request.flags:  # a student would be left out
+        stages = [stage for stage in stages if stage != "distill"]
+    missing = budget.overhead(facts, stages, batch_size, pace) - request.seconds_left()
     if missing <= 0:
         return
     total = seconds_of(request.budget)
@@ -211,6 +215,16 @@ def _check_budget(plans, request, pace):
         f"{text_of(total + missing)} by themselves here; give at least --budget={least}m, or fewer "
         "stages with --train_mode"
     )
+
+
+def _evaluations(facts, decisions, request, pace):
+    """[the evaluations, where all of them would take too long]."""
+    stages, batch_size = _stages_and_batch(decisions, request)
+    seconds = request.seconds_left()
+    if not budget.has_few_evaluations(facts, stages, batch_size, pace, seconds):
+        return []
+    flags = {"evaluations": list(budget.FEW_EVALUATIONS)}
+    return [Decision("evaluations", "all of them would take too much of the time", flags)]
 
 
 def _last_decisions(candidate, plans, eval_split, request, pace) -> list[Decision]:

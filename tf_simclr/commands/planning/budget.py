@@ -14,10 +14,16 @@ FORWARD_SHARE = 1 / 3  # of a training step; the gradient takes the rest
 VIEWS = {"pretrain": 2, "supervised": 1, "finetune": 1, "distill": 1 + FORWARD_SHARE}
 NETWORKS_EVALUATED = 2  # the trained and the untrained one
 MARGIN = 0.06  # of the budget, for what can't be foretold
-# What a stage takes besides its steps and the features of images (tracing, metrics, report,
-# export), in times of the first step of a trial, which is mostly tracing, too.
-OVERHEAD = 3.0
+# What a stage takes besides its steps and the features of images, in times of the first step of a
+# trial, which is mostly tracing: to start, to export and to write the report ...
+OVERHEAD = 5.0
+# ... and for the metrics and the map of MAX_MAPPED images, with all evaluations and with few.
+METRICS = {False: 3.2, True: 1.2}
+MAX_MAPPED = 1000
+MAX_COMPARED = 1500  # images that are embedded once more, for what is unlike them and as views
 LEAST_OVERHEAD = 8.0  # seconds
+FEW_EVALUATIONS = ("classifier", "probe", "few_labels", "knn")
+MAX_OVERHEAD_SHARE = 0.3  # of the time with all evaluations; beyond, few are made
 DISTILL_SHARE = 0.25  # of the time of pretraining and distillation
 MAX_LABEL_SHARE = 0.25  # of the time of all steps, for all stages on labels
 LABEL_STEPS = {"supervised": 300, "finetune": 200}  # at least, where the time suffices
@@ -85,7 +91,8 @@ def divide(
         seconds: that all stages may take together.
         may_shorten: whether a student that would not see each image once is left out.
     """
-    costs = _costs(facts, batch_size, pace)
+    is_brief = has_few_evaluations(facts, stages, batch_size, pace, seconds)
+    costs = _costs(facts, batch_size, pace, is_brief)
     for_steps = max(seconds - costs.overhead * len(stages), 0.0)
     choice = _seconds_of_choice(facts, stages, costs, pace)
     chooses = 0 < choice <= MAX_CHOICE_SHARE * for_steps
@@ -129,13 +136,29 @@ class _Costs:
         return self.view * VIEWS[mode] * self.sizes[mode], max(num_images, 1)
 
 
-def _costs(facts, batch_size, pace):
+def _costs(facts, batch_size, pace, is_brief):
     label_batch = label_batch_size(facts)
     sizes = {mode: label_batch if mode in LABEL_STEPS else batch_size for mode in VIEWS}
     view = pace.step / (VIEWS["pretrain"] * batch_size)
-    num_features = facts.num_labels + facts.num_evaluated
-    features = NETWORKS_EVALUATED * num_features * view * FORWARD_SHARE
-    return _Costs(features + overhead(pace), view, sizes)
+    num_features = NETWORKS_EVALUATED * (facts.num_labels + facts.num_evaluated)
+    num_features += min(facts.num_images, MAX_COMPARED)
+    features = num_features * view * FORWARD_SHARE
+    metrics = METRICS[is_brief] * min(facts.num_evaluated, MAX_MAPPED) / MAX_MAPPED
+    overhead = max((OVERHEAD + metrics) * pace.first_step, LEAST_OVERHEAD)
+    return _Costs(overhead + features, view, sizes)
+
+
+def has_few_evaluations(
+    facts: Facts, stages: Sequence[str], batch_size: int, pace: Pace, seconds: float
+) -> bool:
+    """Whether all evaluations would take too large a part of the time."""
+    costs = _costs(facts, batch_size, pace, is_brief=False)
+    return costs.overhead * len(stages) > MAX_OVERHEAD_SHARE * seconds
+
+
+def overhead(facts: Facts, stages: Sequence[str], batch_size: int, pace: Pace) -> float:
+    """Seconds that stages take at least, besides their steps."""
+    return _costs(facts, batch_size, pace, is_brief=True).overhead * len(stages)
 
 
 def _seconds_of_choice(facts, stages, costs, pace):
@@ -146,11 +169,6 @@ def _seconds_of_choice(facts, stages, costs, pace):
     num_draws = NUM_DRAWS if facts.num_labels < FEW_LABELS else 1
     steps = _label_steps("finetune", facts) * costs.of("finetune", facts)[0]
     return num_stages * num_draws * len(FINETUNINGS) * (steps + pace.first_step)
-
-
-def overhead(pace: Pace) -> float:
-    """Seconds that a stage takes besides its steps and the features of images."""
-    return max(OVERHEAD * pace.first_step, LEAST_OVERHEAD)
 
 
 def _shares(facts, stages, costs, for_steps):
