@@ -1,4 +1,4 @@
-"""--finetuning=chosen: what does best on held-out labels is what the stage is trained as."""
+"""--finetune_choice=held_out: what does best on held-out labels is what the stage is trained as."""
 
 import json
 
@@ -26,7 +26,7 @@ CHAIN = [
     "--eval_steps=1",
     "--train_batch_size=8",
     "--train_steps=2",
-    "--finetune.finetuning=chosen",
+    "--finetune.finetune_choice=held_out",
 ]
 
 
@@ -79,14 +79,16 @@ def test_the_best_candidate_is_trained(tmp_path, main, best):
 
 def test_a_choice_is_made_once(settings, monkeypatch):
     """A stage that was interrupted after the choice goes on with it."""
-    options = settings(mode="train", train_mode="finetune", checkpoint="run", finetuning="chosen")
+    options = settings(
+        mode="train", train_mode="finetune", checkpoint="run", finetune_choice="held_out"
+    )
     saved = {"chosen": "frozen encoder", "scores": {"frozen encoder": [0.5]}, "held_out": 12}
     RunDirectory(options.train.model_dir).create()
     RunDirectory(options.train.model_dir).write(run_files.FINETUNING, saved)
     monkeypatch.setattr(finetuning_choice, "_choose", lambda *all: pytest.fail("chosen again"))
     settled = finetuning_choice.settle(options, [], None)
     assert settled.model.fine_tune_after_block == 4
-    as_given = options.replace(finetuning="given")
+    as_given = options.replace(finetune_choice="given")
     assert finetuning_choice.settle(as_given, [], None) == as_given
 
 

@@ -1,4 +1,4 @@
-"""--finetuning=chosen: how to fine-tune, chosen on labels that are held out of the training."""
+"""--finetune_choice=held_out: how to fine-tune, chosen on held-out labels."""
 
 import dataclasses
 
@@ -45,7 +45,7 @@ def settle(settings: Config, related: list[epath.Path], selected_labels: dict | 
         selected_labels: see `training.training_data.load_training_data`.
     """
     is_finetuning = settings.mode.trains and settings.objective.train_mode == "finetune"
-    if not is_finetuning or settings.objective.finetuning != CHOSEN:
+    if not is_finetuning or settings.objective.finetune_choice != CHOSEN:
         return settings
     directory = epath.Path(settings.train.model_dir)
     saved = run_files.read_json(directory / run_files.FINETUNING)
@@ -66,7 +66,7 @@ def _possible(settings):
     names = [name for name, flags in FINETUNINGS.items() if flags["ft_proj_selector"] <= num_layers]
     if len(names) < len(FINETUNINGS):
         logging.info(
-            "--finetuning=chosen: the pretrained network has no projection head, so %s are "
+            "--finetune_choice=held_out: the pretrained network has no projection head, so %s are "
             "compared",
             ", ".join(names),
         )
@@ -104,7 +104,7 @@ def _candidate(settings, name, draw):
     return settings.replace(
         **FINETUNINGS[name],
         mode="train",
-        finetuning="given",
+        finetune_choice="given",
         model_dir=str(directory / f"{slug}-{draw}"),
         seed=settings.train.seed + draw,
         eval_every_epochs=10**6,  # at the end alone

@@ -1,6 +1,6 @@
-"""The ways to fine-tune among which --finetuning=chosen chooses. No TensorFlow."""
+"""The ways to fine-tune among which --finetune_choice=held_out chooses. No TensorFlow."""
 
-CHOSEN = "chosen"
+CHOSEN = "held_out"
 # {name: its flags}; the one that changes the least first.
 FINETUNINGS = {
     "frozen encoder": {"ft_proj_selector": 0, "fine_tune_after_block": 4},
@@ -19,6 +19,10 @@ def settled(flags: dict, saved: dict | None) -> dict:
         flags: {flag: value} of a configuration.
         saved: {flag: value} of the run in its directory; None: there is none.
     """
-    if saved is None or flags["finetuning"] != CHOSEN or saved.get("finetuning") != CHOSEN:
+    if (
+        saved is None
+        or flags["finetune_choice"] != CHOSEN
+        or saved.get("finetune_choice") != CHOSEN
+    ):
         return {}
     return {name: saved[name] for name in CHOSEN_FLAGS if flags[name] != saved[name]}

@@ -217,9 +217,9 @@ class ObjectiveConfig:
         "train a linear classifier on the side, with pretext simclr; no gradient of it reaches "
         "the encoder",
     )
-    finetuning: str = setting(
+    finetune_choice: str = setting(
         "given",
-        "finetune; given: as ft_proj_selector and fine_tune_after_block say; chosen: a frozen "
+        "finetune; given: as ft_proj_selector and fine_tune_after_block say; held_out: a frozen "
         "encoder, from the encoder, or from the first layer of the projection head, whichever is "
         "best on held-out labels",
         choices=("given", CHOSEN),

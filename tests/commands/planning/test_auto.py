@@ -100,7 +100,7 @@ def test_a_folder_is_planned_and_trained(photos, tmp_path, main, timed):
     assert model.class_names == ("a", "b") and model.image_size == 16
     assert model.predict([photos / "00.png"]).shape == (1, 2)
 
-    of_start = [f"--checkpoint={directory / 'pretrain'}", "--train_mode=finetune"]
+    of_start = [f"--checkpoint={directory / 'pretrain'}", "--train_mode=finetune,distill"]
     other = f"--model_dir={tmp_path / 'other'}"
     without_width = [flag for flag in FEW if "width" not in flag]
     status, stderr = main(photos, labels, *of_start, "--plan", *without_width, other)

@@ -138,7 +138,15 @@ def _with_given_stages(decisions, request):
     """The decisions; stages that the command line names take the place of those decided."""
     if "train_mode" not in request.flags:
         return decisions
-    return [decision for decision in decisions if "train_mode" not in decision.flags]
+    names = stage_names(request.flags["train_mode"])
+    changed = []
+    for decision in decisions:
+        flags = {name: value for name, value in decision.flags.items() if name != "train_mode"}
+        if "distill.checkpoint" in flags and "pretrain" not in names:
+            flags["distill.checkpoint"] = request.flags.get("checkpoint", "")
+        if flags:
+            changed.append(dataclasses.replace(decision, flags=flags))
+    return changed
 
 
 def _choose_network(facts, decisions, request) -> tuple[Candidate, Pace]:
@@ -238,7 +246,7 @@ def _last_decisions(candidate, plans, eval_split, request, pace) -> list[Decisio
         every = max(round(plan.steps * SECONDS_BETWEEN_CHECKPOINTS / max(plan.seconds, 1)), 1)
         lengths[f"{stage}.train_steps"] = plan.steps
         lengths[f"{stage}.checkpoint_steps"] = min(every, plan.steps)
-    choices = {f"{stage}.finetuning": CHOSEN for stage, plan in plans.items() if plan.chooses}
+    choices = {f"{stage}.finetune_choice": CHOSEN for stage, plan in plans.items() if plan.chooses}
     reason_of_choice = "the best of three ways on held-out labels, for which there is time"
     return [
         Decision("network", f"{candidate}: {reason}", flags),

@@ -10,6 +10,7 @@ from tf_simclr.commands.planning.budget import StagePlan
 from tf_simclr.commands.planning.facts import Facts
 from tf_simclr.commands.planning.rules import Decision
 from tf_simclr.config.plan_section import text_of
+from tf_simclr.config.stages import mode_of
 
 COLUMNS = 80  # of a terminal
 TITLE = 18  # columns of the first column
@@ -59,8 +60,13 @@ class Recipe:
         values = {**values_of(self.decisions), **given}
         sections = {name: value for name, value in values.items() if isinstance(value, dict)}
         common = {name: value for name, value in values.items() if name not in sections}
-        stages = {stage: sections[stage] for stage in self.plans if stage in sections}
+        stages = {name: section for name, section in sections.items() if name in self._sections}
         return {**common, **stages}
+
+    @property
+    def _sections(self):
+        """The names of the sections that the stages read: their own and those of their modes."""
+        return {*self.plans, *map(mode_of, self.plans)}
 
     def yaml(self) -> str:
         """The content of the file."""
@@ -98,11 +104,11 @@ class Recipe:
         overridden = set(self.flags)
         for later in self.decisions[index + 1 :]:
             overridden |= set(later.flags)
-        stages = set(self.plans)
+        sections = self._sections
         return {
             name: value
             for name, value in decision.flags.items()
-            if name not in overridden and (name.rpartition(".")[0] in stages or "." not in name)
+            if name not in overridden and name.rpartition(".")[0] in (*sections, "")
         }
 
 

@@ -142,7 +142,10 @@ RULES = (
         applies=_always,
         flags=_stage_flags,
         reason=_stage_reason,
-        measured="",
+        measured=(
+            "thumbnails, 5 minutes: supervised 40.6%, fine-tuned 43.7%, distilled 42.1%; digits of "
+            "the quick start: supervised 69.2%, fine-tuned 88.1%, distilled 89.2%"
+        ),
     ),
     Rule(
         title="pretraining",
@@ -156,7 +159,7 @@ RULES = (
             "warmup_epochs": 2,
         },
         reason=lambda facts: "LARS with the rate for small batches (SimCLR, appendix B.1)",
-        measured="",
+        measured=("the constants of `folder_example`, not compared with others here"),
     ),
     Rule(
         title="batch",
@@ -164,7 +167,9 @@ RULES = (
         applies=_always,
         flags=_batch_flags,
         reason=lambda facts: f"{facts.num_images} images: more steps before larger ones",
-        measured="",
+        measured=(
+            "not compared here; in figure 9 of SimCLR large batches gain where epochs are few"
+        ),
     ),
     Rule(
         title="thumbnails",
@@ -176,7 +181,7 @@ RULES = (
             "use_blur": False,
         },
         reason=lambda facts: f"{facts.short_side} pixels: no blur, milder crops and colors",
-        measured="",
+        measured=("the constants of the recipes for CIFAR-10, as in appendix B.9 of SimCLR"),
     ),
     Rule(
         title="gray images",
@@ -184,7 +189,7 @@ RULES = (
         applies=lambda facts: facts.is_gray,
         flags=lambda facts: {"grayscale_probability": 0.0},
         reason=lambda facts: "gray images: no colors to drop",
-        measured="",
+        measured=("nothing to measure: a gray image stays as it is"),
     ),
     Rule(
         title="drawn characters",
@@ -201,7 +206,10 @@ RULES = (
             "strokes on a plain background: a mirrored or tightly cropped character may be another "
             "one, so none is made (--use_flip for other drawings)"
         ),
-        measured="",
+        measured=(
+            "digits, 20 labels, 400 steps, probe on the training split: 86.7%; with flips 76.0%; "
+            "with flips, crops of 0.2 to 1, no rotation and a temperature of 0.2 73.1%"
+        ),
     ),
     Rule(
         title="few labels",
@@ -209,7 +217,11 @@ RULES = (
         applies=lambda facts: bool(facts.num_labels),
         flags=_label_stage_flags,
         reason=lambda facts: "the linear head starts as logistic regression on the features",
-        measured="",
+        measured=(
+            "thumbnails, top 1: supervised with Adam at two rates 40.2 and 40.1%, SGD 38.2%; "
+            "fine-tuned from the encoder 41.9%, from the first layer of the head with SGD 43.8%, "
+            "with LARS 44.1%, a frozen encoder 43.7%"
+        ),
     ),
     Rule(
         title="student",
@@ -217,7 +229,7 @@ RULES = (
         applies=lambda facts: "distill" in stages(facts),
         flags=_distill_flags,
         reason=lambda facts: "it starts from the pretrained network and follows the fine-tuned one",
-        measured="",
+        measured=("the constants of the quick start, not compared with others here"),
     ),
     Rule(
         title="rare class",
@@ -228,7 +240,7 @@ RULES = (
             f"{min(filter(None, facts.class_counts))} to {max(facts.class_counts)} labels a class: "
             "a rare class weighs more"
         ),
-        measured="",
+        measured=("not measured; without it the loss of a rare class is a small part of the whole"),
     ),
 )
 
