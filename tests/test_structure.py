@@ -21,6 +21,7 @@ WITHOUT_TENSORFLOW = (
     "commands/stages",
     "commands/planning/budget",
     "commands/planning/facts",
+    "commands/planning/networks",
     "commands/planning/recipe_text",
     "commands/planning/rules",
     "evaluation/results",

@@ -10,6 +10,8 @@ from tf_simclr import console, report
 from tf_simclr.commands import run as commands
 from tf_simclr.commands.stages import Stages
 from tf_simclr.config import command_line
+from tf_simclr.config.planned_recipe import FOLDER
+from tf_simclr.config.recipes import AUTO
 
 
 def train(
@@ -38,7 +40,7 @@ def train(
         **flags,
     }
     if "config" not in flags:
-        said["config"] = command_line.AUTO
+        said["config"] = AUTO
     arguments = ["tf_simclr.train", *(f"--{name}={_text(value)}" for name, value in said.items())]
     flag_values = absl_flags.FlagValues()
     command_line.define(flag_values)
@@ -53,7 +55,7 @@ def train(
 def _dataset(images):
     """A folder by its path; the name of a data set as it is."""
     path = os.fspath(images)
-    return f"{command_line.FOLDER}{path}" if os.path.isdir(path) else path
+    return f"{FOLDER}{path}" if os.path.isdir(path) else path
 
 
 def _text(value):

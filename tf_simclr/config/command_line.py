@@ -9,10 +9,10 @@ from absl import flags as absl_flags
 from etils import epath
 
 from tf_simclr import config
-from tf_simclr.config import inheritance, recipes
+from tf_simclr.config import inheritance, planned_recipe, recipes
 from tf_simclr.config.aliases import flag_hint
 from tf_simclr.config.config import Config, Field
-from tf_simclr.config.length import LENGTH_FLAGS
+from tf_simclr.config.planned_recipe import FOLDER
 from tf_simclr.config.recipes import AUTO
 from tf_simclr.config.registry import MODES, Mode
 from tf_simclr.config.stages import relocated, separate_sections, stage_names, stage_values
@@ -27,7 +27,6 @@ CONFIG_HELP = (
     "that is planned for the images, the machine and --budget, which is the default for "
     "--dataset=folder:PATH where no length of the training is given"
 )
-FOLDER = "folder:"
 USAGE = """\
 SimCLR, SimCLRv2 and seven classic pretext tasks: pretraining without labels, fine-tuning,
 evaluation, export.
@@ -114,7 +113,8 @@ def parse(
     if not flags.get("model_dir", base.values.get("model_dir")):
         flags["model_dir"] = f"runs/{base.name or _slug({**base.values, **flags})}"
     if base.is_planned:
-        base = _planned(flags, stage_flags, make_recipe)
+        values, note = planned_recipe.content(flags, stage_flags, make_recipe)
+        base = _Base(values, AUTO, note)
     common, sections = separate_sections(base.values)
     notes = [
         f"--{name} is accepted for old commands and does nothing"
@@ -183,7 +183,7 @@ class _Base:
 def _choose_base(config_name, flags):
     mode = MODES.get(flags.get("mode"), Mode())
     names_data = "dataset" in flags
-    if config_name == AUTO or (not config_name and _is_planned_by_default(flags, mode)):
+    if config_name == AUTO or (not config_name and planned_recipe.is_default(flags, mode)):
         return _Base(name=_folder_name(flags), is_planned=True)
     if config_name:
         path = recipes.find(config_name)
@@ -199,30 +199,6 @@ def _choose_base(config_name, flags):
         with_data = not (config_name or names_data)
         return _of_checkpoint(base, str(flags["checkpoint"]), with_data)
     return base
-
-
-def _is_planned_by_default(flags, mode):
-    """Whether it is a training on a folder that does not say how long it is."""
-    is_folder = str(flags.get("dataset", "")).startswith(FOLDER)
-    return is_folder and mode.trains and not any(name in flags for name in LENGTH_FLAGS)
-
-
-def _planned(flags, stage_flags, make_recipe):
-    """The recipe that was planned before in the run directory, or else a new one."""
-    path = epath.Path(os.path.expanduser(flags["model_dir"]), recipes.PLANNED_FILE)
-    if not recipes.is_file(path):
-        if make_recipe is None:
-            raise UserError(f"--config={AUTO}: nothing can be planned here; give a recipe")
-        return _Base(make_recipe(flags, stage_flags), AUTO)
-    values = recipes.read(path)
-    planned = values.get("budget", config.fields()["budget"].default)
-    budget = flags.get("budget", planned)
-    if budget != planned:
-        raise UserError(
-            f"--budget={budget}: what is in {path} was planned for {planned}; leave --budget out "
-            "to resume it, or give another --model_dir"
-        )
-    return _Base(values, AUTO, f"the plan of this run is kept: {path}")
 
 
 def _of_checkpoint(base, checkpoint, with_data):

@@ -166,7 +166,7 @@ def _budget_is_a_time(flags):
     if seconds < MIN_BUDGET:
         raise UserError(
             f"--budget={flags['budget']}: a time of a minute or more is expected, such as 90s, "
-            "30m, 2h, 1h30m or 1d"
+            "30m, 2h, 1h30m or 1d, e.g. --budget=30m"
         )
 
 

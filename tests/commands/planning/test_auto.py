@@ -129,6 +129,7 @@ def test_a_plan_alone(photos, tmp_path, main, monkeypatch):
         (["{photos}", "--budget=1m"], "give at least --budget="),
         (["{photos}", "{photos}"], "only the path of one folder of images may stand by itself"),
         (["{photos}/nowhere"], "only the path of one folder of images may stand by itself"),
+        (["{photos}", "--eval_split=tset"], "--eval_split=tset: "),
         (["{photos}", "--dataset=digits"], "only the path of one folder of images"),
         (["{photos}", "--labels=none", "--train_mode=finetune"], "no labels"),
     ],

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from tests.commands.planning.test_rules import PHOTOS, THUMBNAILS
-from tf_simclr.commands.planning import budget, rules
+from tf_simclr.commands.planning import budget, networks
 from tf_simclr.commands.planning.budget import Pace
 
 CHAIN = ("supervised", "pretrain", "finetune", "distill")
@@ -71,7 +71,7 @@ class Machine:
             plans = divided(seconds, ("pretrain",), images, pace)
             return budget.is_enough(plans["pretrain"])
 
-        return budget.choose(rules.candidates(images), work_of, self.measure, suits)
+        return budget.choose(networks.candidates(images), work_of, self.measure, suits)
 
 
 def work_of(candidate):
@@ -88,14 +88,14 @@ def test_more_time_or_a_faster_machine_means_a_larger_network(images):
         assert len(set(machine.timed)) == len(machine.timed)
         works.append(work_of(chosen))
     assert works == sorted(works) and works[0] < works[-1]
-    assert works[-1] == work_of(rules.candidates(images)[-1])
+    assert works[-1] == work_of(networks.candidates(images)[-1])
 
 
 def test_a_prediction_that_was_wrong_is_corrected():
     """The second network takes far longer than its work says: the first one is taken."""
-    first, second, *_ = networks = rules.candidates(THUMBNAILS)[:2]
+    first, second = possible = networks.candidates(THUMBNAILS)[:2]
     paces = {first: Pace(5.0, 0.01), second: Pace(5.0, 10.0)}
     chosen, measured = budget.choose(
-        networks, work_of, paces.__getitem__, lambda candidate, pace: pace.step < 0.1
+        possible, work_of, paces.__getitem__, lambda candidate, pace: pace.step < 0.1
     )
     assert chosen == first and measured == paces

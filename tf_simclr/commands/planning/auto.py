@@ -7,12 +7,13 @@ import time
 from absl import logging
 
 from tf_simclr import config
-from tf_simclr.commands.planning import budget, recipe_text, rules, trial
+from tf_simclr.commands.planning import budget, networks, recipe_text, rules, trial
 from tf_simclr.commands.planning.budget import Pace, StagePlan
 from tf_simclr.commands.planning.facts import Facts
 from tf_simclr.commands.planning.forecast import work_of_view
 from tf_simclr.commands.planning.look import facts_of
-from tf_simclr.commands.planning.rules import Candidate, Decision
+from tf_simclr.commands.planning.networks import Candidate
+from tf_simclr.commands.planning.rules import Decision
 from tf_simclr.config import Config, inheritance
 from tf_simclr.config.finetunings import CHOSEN
 from tf_simclr.config.plan_section import seconds_of, text_of
@@ -118,11 +119,13 @@ def _check_directory(settings):
 def _look_at_images(settings, request):
     """(facts, the split to evaluate on)."""
     stages = request.configs({}) if "train_mode" in request.flags else []
-    known = datasets.splits(settings.data)
     eval_split = settings.data.eval_split
-    if eval_split not in known:
-        _, eval_split = datasets.train_and_test(settings.data, settings.data.dataset)
-        settings = settings.replace(eval_split=eval_split)
+    if "eval_split" not in request.flags:
+        known = datasets.splits(settings.data)
+        usual = [name for name in datasets.EVAL_SPLITS if name in known]
+        if eval_split not in known and usual:
+            eval_split = usual[0]
+            settings = settings.replace(eval_split=eval_split)
     data = load_training_data(
         settings,
         directory=RunDirectory(settings.train.model_dir),
@@ -151,7 +154,7 @@ def _with_given_stages(decisions, request):
 
 def _choose_network(facts, decisions, request) -> tuple[Candidate, Pace]:
     """The network that the time is enough for, and its pace."""
-    known = _known_candidates(rules.candidates(facts), request)
+    known = _known_candidates(networks.candidates(facts), request)
     values = recipe_text.values_of(decisions, with_sections=False)
 
     def settings_of(candidate):

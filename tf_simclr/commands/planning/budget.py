@@ -4,7 +4,8 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 from tf_simclr.commands.planning.facts import Facts
-from tf_simclr.commands.planning.rules import Candidate, label_batch_size
+from tf_simclr.commands.planning.networks import Candidate
+from tf_simclr.commands.planning.rules import label_batch_size
 from tf_simclr.config.finetunings import FEW_LABELS, FINETUNINGS, NUM_DRAWS
 from tf_simclr.config.stages import mode_of
 
@@ -97,22 +98,24 @@ def divide(
     choice = _seconds_of_choice(facts, stages, costs, pace)
     chooses = 0 < choice <= MAX_CHOICE_SHARE * for_steps
     shares = _shares(facts, stages, costs, for_steps - choice if chooses else for_steps)
-    plans = {}
-    for stage in stages:
-        time_of_step, num_images = costs.of(mode_of(stage), facts)
-        size = costs.sizes[mode_of(stage)]
-        steps = max(int(shares[stage] / time_of_step), 1)
-        time = steps * time_of_step + costs.overhead
-        epochs = steps * size / num_images
-        plans[stage] = StagePlan(steps, epochs, time)
+    plans = {stage: _plan(mode_of(stage), shares[stage], costs, facts) for stage in stages}
+    for stage, plan in plans.items():
         if chooses and mode_of(stage) == "finetune":
-            plans[stage] = StagePlan(steps, epochs, time + choice, chooses=True)
+            plans[stage] = dataclasses.replace(plan, seconds=plan.seconds + choice, chooses=True)
     students = [stage for stage in stages if mode_of(stage) == "distill"]
     too_short = [stage for stage in students if plans[stage].epochs < LEAST_DISTILL_EPOCHS]
     if too_short and may_shorten and len(stages) > len(too_short):
         rest = [stage for stage in stages if stage not in too_short]
         return divide(facts, rest, batch_size, pace, seconds, may_shorten)
     return plans
+
+
+def _plan(mode, share, costs, facts):
+    """The plan of a stage whose steps may take `share` seconds."""
+    time_of_step, num_images = costs.of(mode, facts)
+    steps = max(int(share / time_of_step), 1)
+    epochs = steps * costs.sizes[mode] / num_images
+    return StagePlan(steps, epochs, steps * time_of_step + costs.overhead)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,10 +7,8 @@ import dataclasses
 from collections.abc import Callable
 
 from tf_simclr.commands.planning.facts import Facts
+from tf_simclr.commands.planning.networks import SMALL_SIDE, is_small
 
-SMALL_SIDE = 40  # pixels: up to this images are thumbnails
-LEAST_SIDE = 16  # pixels of the smallest network input
-SIDE_UNIT = 8  # pixels: what sides are rounded up to
 RARE = 5  # times fewer labels than the most frequent class has
 MOSTLY = 0.5  # share of the images
 LEAST_BATCH = 16
@@ -38,20 +36,6 @@ class Rule:
     flags: Callable[[Facts], dict]
     reason: Callable[[Facts], str]
     measured: str
-
-
-def is_small(facts: Facts) -> bool:
-    """Whether the images are thumbnails."""
-    return facts.short_side <= SMALL_SIDE
-
-
-def small_side(facts: Facts) -> int:
-    """Height and width in pixels at which thumbnails are trained on: as they are, not enlarged."""
-    return max(_rounded_up(facts.short_side), LEAST_SIDE)
-
-
-def _rounded_up(side):
-    return -(-side // SIDE_UNIT) * SIDE_UNIT
 
 
 def batch_size(facts: Facts) -> int:
@@ -267,59 +251,6 @@ def decide(facts: Facts) -> list[Decision]:
         for rule in RULES
         if rule.applies(facts)
     ]
-
-
-@dataclasses.dataclass(frozen=True)
-class Candidate:
-    """A network that may be trained.
-
-    Attributes:
-        image_size: height and width of its input in pixels.
-        width: factor on its numbers of channels.
-        depth: of the ResNet.
-    """
-
-    image_size: int
-    width: float
-    depth: int = 18
-
-    @property
-    def flags(self) -> dict:
-        """{flag: value} that make it."""
-        return {
-            "image_size": self.image_size,
-            "width_multiplier": self.width,
-            "resnet_depth": self.depth,
-        }
-
-    def __str__(self):
-        width = "" if self.width == 1 else f" x{self.width:g}"
-        return f"ResNet-{self.depth}{width} at {self.image_size} pixels"
-
-
-SMALL_NETWORKS = ((0.25, 18), (0.5, 18), (1.0, 18), (1.0, 50))  # (width, depth), by their work
-LARGE_NETWORKS = (  # (pixels, width, depth), by their work
-    (64, 0.25, 18),
-    (64, 0.5, 18),
-    (96, 0.5, 18),
-    (96, 1.0, 18),
-    (128, 1.0, 18),
-    (160, 1.0, 18),
-    (224, 1.0, 18),
-    (224, 1.0, 50),
-)
-
-
-def candidates(facts: Facts) -> list[Candidate]:
-    """The networks that may be trained, the one with the least work first.
-
-    No image is enlarged but the smallest ones.
-    """
-    if is_small(facts):
-        side = small_side(facts)
-        return [Candidate(side, width, depth) for width, depth in SMALL_NETWORKS]
-    most = max(_rounded_up(facts.short_side), LARGE_NETWORKS[0][0])
-    return [Candidate(*row) for row in LARGE_NETWORKS if row[0] <= most]
 
 
 EXAMPLE = Facts(  # of docs/auto.md
