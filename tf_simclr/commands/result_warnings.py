@@ -9,12 +9,11 @@ from etils import epath
 
 from tf_simclr.commands.measurement import Measurement
 from tf_simclr.config import Config
+from tf_simclr.config.registry import LEARNS_LABELS
+from tf_simclr.data.source import first_names
 from tf_simclr.runs import files as run_files
 from tf_simclr.training.loss_watch import smaller_rate
 from tf_simclr.training.settings_warnings import half_width
-
-MAX_NAMED = 10  # classes that are named in a line
-LEARNS_LABELS = ("finetune", "supervised")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,11 +56,10 @@ def _never_predicted(evaluated):
     classes = details.get("never_predicted")
     if not classes:
         return None
-    names = [evaluated.class_names[label] for label in classes[:MAX_NAMED]]
-    more = ", ..." if len(classes) > MAX_NAMED else ""
+    names = [evaluated.class_names[label] for label in classes]
     return (
         f"the classifier never predicts {len(classes)} of the classes of the evaluated images: "
-        f"{', '.join(names)}{more}"
+        f"{first_names(names)}"
     )
 
 

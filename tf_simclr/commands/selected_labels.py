@@ -9,7 +9,7 @@ from tf_simclr.commands.selecting import Request, choose
 from tf_simclr.config import Config
 from tf_simclr.data import label_subset
 from tf_simclr.data.label_subset import SELECTED
-from tf_simclr.data.source import UNLABELED, Source, counted
+from tf_simclr.data.source import UNLABELED, Source, count_labels, counted
 from tf_simclr.runs import files as run_files
 from tf_simclr.training.training_data import earlier_directories, saved_by_runs
 
@@ -53,7 +53,7 @@ def _count(source, settings):
 
 
 def _log(source: Source, labels: np.ndarray):
-    counts = np.bincount(labels, minlength=source.num_classes)
+    counts = count_labels(labels, source.num_classes)
     logging.info(
         "%s selected by what the network of --checkpoint makes of the images: %d to %d a class; "
         "%s without any",

@@ -36,6 +36,7 @@ MODES = {
 }
 
 TRAIN_MODES = ("pretrain", "finetune", "supervised", "distill")
+LEARNS_LABELS = ("finetune", "supervised")  # those of them that train on labels alone
 
 # The class of each pretext task. A new task is a file with a subclass of
 # `tf_simclr.objectives.pretext.Pretext` and a row here. Classes are named by text, since --help

@@ -4,11 +4,10 @@ import numpy as np
 from absl import logging
 
 from tf_simclr.config.sections import DataConfig
-from tf_simclr.data.source import Source, counted
+from tf_simclr.data.source import Source, count_labels, counted, first_names
 from tf_simclr.errors import UserError
 
 DRAWN, SELECTED = "drawn", "selected"  # values of --labels_chosen
-MAX_NAMED = 10  # classes that are named in a line
 
 
 def choose(labels: np.ndarray, fraction: float, per_class: int, seed: int) -> np.ndarray:
@@ -94,15 +93,14 @@ def _draw(source, data, seed):
 
 def _warn_of_small_classes(source, labels, per_class):
     """Classes that have fewer labels than are to be kept of each."""
-    counts = np.bincount(labels[labels >= 0], minlength=source.num_classes)
+    counts = count_labels(labels, source.num_classes)
     small = [f"{source.class_names[i]} ({counts[i]})" for i in np.flatnonzero(counts < per_class)]
     if small:
         logging.warning(
-            "%s with fewer than --labels_per_class=%d labels, of which all are used: %s%s",
+            "%s with fewer than --labels_per_class=%d labels, of which all are used: %s",
             counted(len(small), "class"),
             per_class,
-            ", ".join(small[:MAX_NAMED]),
-            ", ..." if len(small) > MAX_NAMED else "",
+            first_names(small),
         )
 
 

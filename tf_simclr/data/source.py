@@ -17,6 +17,7 @@ import tensorflow as tf
 from tf_simclr.errors import UserError
 
 UNLABELED = -1  # the label of an example whose label is unknown or must not be used
+MAX_NAMED = 10  # classes that are named in a line
 
 
 def as_text(name) -> str:
@@ -31,6 +32,25 @@ def counted(number: int, noun: str) -> str:
     if noun.endswith("y"):
         return f"{number} {noun[:-1]}ies"
     return f"{number} {noun}{'es' if noun.endswith('s') else 's'}"
+
+
+def first_names(names: list[str]) -> str:
+    """The first ten of some names with commas between, and dots for the others."""
+    more = ", ..." if len(names) > MAX_NAMED else ""
+    return f"{', '.join(names[:MAX_NAMED])}{more}"
+
+
+def count_labels(labels: np.ndarray, num_classes: int) -> np.ndarray:
+    """How many labels there are of each class.
+
+    Args:
+        labels: int64 [N], -1 where unknown.
+        num_classes: C.
+
+    Returns:
+        int64 [C].
+    """
+    return np.bincount(labels[labels != UNLABELED], minlength=num_classes)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,7 @@ import tensorflow as tf
 from tf_simclr import distribute
 from tf_simclr.config import Config
 from tf_simclr.data import augment
-from tf_simclr.data.source import UNLABELED
+from tf_simclr.data.source import UNLABELED, count_labels
 from tf_simclr.objectives.base import Objective
 
 LAST_GROUP = 4  # `fine_tune_after_block` that freezes the whole encoder
@@ -25,7 +25,7 @@ def balanced_weights(labels: np.ndarray, num_classes: int) -> np.ndarray:
     Returns:
         float32 [C]; 0 for a class without labels.
     """
-    counts = np.bincount(labels[labels != UNLABELED], minlength=num_classes)
+    counts = count_labels(labels, num_classes)
     num_present = np.count_nonzero(counts)
     weights = counts.sum() / (num_present * np.maximum(counts, 1))
     return np.where(counts > 0, weights, 0.0).astype(np.float32)

@@ -6,10 +6,8 @@ from absl import logging
 from tf_simclr.config import Config
 from tf_simclr.config.splits import overlap
 from tf_simclr.data import copies, datasets
-from tf_simclr.data.source import Indexed, Source
+from tf_simclr.data.source import Indexed, Source, count_labels, first_names
 from tf_simclr.errors import UserError
-
-MAX_NAMED = 10  # classes that are named in a line
 
 
 def load_eval_source(settings: Config, train_source: Source) -> Source:
@@ -66,15 +64,13 @@ def _warn_of_missing_classes(source):
     """Classes that are trained and never occur in the evaluation."""
     if not source.num_labeled:
         return
-    counts = np.bincount(source.labels[source.labels >= 0], minlength=source.num_classes)
+    counts = count_labels(source.labels, source.num_classes)
     missing = [source.class_names[index] for index in np.flatnonzero(counts == 0)]
     if missing:
-        more = ", ..." if len(missing) > MAX_NAMED else ""
         logging.warning(
-            "%d of %d classes never occur in split %s, so nothing is known of them: %s%s",
+            "%d of %d classes never occur in split %s, so nothing is known of them: %s",
             len(missing),
             source.num_classes,
             source.split,
-            ", ".join(missing[:MAX_NAMED]),
-            more,
+            first_names(missing),
         )

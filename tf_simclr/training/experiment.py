@@ -14,6 +14,7 @@ from tf_simclr.checkpoints.checkpointer import Checkpointer
 from tf_simclr.checkpoints.teacher import Teacher
 from tf_simclr.checkpoints.weights import Weights
 from tf_simclr.config import Config
+from tf_simclr.config.registry import LEARNS_LABELS
 from tf_simclr.data import crop_check, datasets
 from tf_simclr.data.source import Source
 from tf_simclr.data.unreadable import find_unreadable
@@ -302,7 +303,7 @@ def make_objective(
 
 def _class_weights(settings, train_source):
     """float32 [C] for --class_weights=balanced of a training on labels, else None."""
-    learns_labels = settings.objective.train_mode in ("finetune", "supervised")
+    learns_labels = settings.objective.train_mode in LEARNS_LABELS
     is_balanced = settings.objective.class_weights == "balanced"
     if not (settings.mode.trains and learns_labels and is_balanced):
         return None

@@ -7,11 +7,10 @@ import numpy as np
 from absl import logging
 
 from tf_simclr.config import Config
-from tf_simclr.data.source import UNLABELED, Indexed, Source, counted
+from tf_simclr.data.source import Indexed, Source, count_labels, counted, first_names
 from tf_simclr.training import optimizers
 from tf_simclr.training.training_data import TrainingData
 
-MAX_NAMED = 10  # classes that are named in a line
 FEW_STEPS = 3  # of an epoch
 FEW_EVALUATED = 100  # images
 NORMAL_95 = 1.96  # standard deviations of a 95% interval
@@ -117,17 +116,14 @@ def _classes_without_labels(plan):
     source = plan.data.train_source
     if not isinstance(source, Indexed) or not source.num_labeled:
         return None
-    labels = source.labels[source.labels != UNLABELED]
-    counts = np.bincount(labels, minlength=source.num_classes)
+    counts = count_labels(source.labels, source.num_classes)
     missing = [source.class_names[label] for label in np.flatnonzero(counts == 0)]
     if not missing:
         return None
-    more = ", ..." if len(missing) > MAX_NAMED else ""
     return (
         f"{len(missing)} of {counted(source.num_classes, 'class')} have no label that is used "
         f"({counted(source.num_labeled, 'label')} in all) and are never predicted: "
-        f"{', '.join(missing[:MAX_NAMED])}{more}; --labels_per_class=N keeps N of each class "
-        "that has labels"
+        f"{first_names(missing)}; --labels_per_class=N keeps N of each class that has labels"
     )
 
 

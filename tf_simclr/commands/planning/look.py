@@ -3,10 +3,11 @@
 import numpy as np
 import tensorflow as tf
 
+from tf_simclr.commands.image_set import decoded
 from tf_simclr.commands.planning.facts import Facts, are_drawn, are_gray
 from tf_simclr.config import Config
 from tf_simclr.data.image_sizes import sizes_of
-from tf_simclr.data.source import UNLABELED, Source
+from tf_simclr.data.source import Source, count_labels
 
 MAX_DECODED = 64  # images whose colors are looked at
 THUMBNAIL = 32  # pixels that these are brought to
@@ -37,15 +38,14 @@ def _class_counts(source):
     if not source.num_labeled:
         return ()
     _, labels = source.example_ids()
-    known = labels[labels != UNLABELED]
-    return tuple(np.bincount(known, minlength=source.num_classes).tolist())
+    return tuple(count_labels(labels, source.num_classes).tolist())
 
 
 def _some_images(source, seed):
     """uint8 [N, S, S, 3]: small copies of a seeded draw."""
     index = source.draw(MAX_DECODED, seed)
     copies = []
-    for record, _ in source.pick(index):
-        small = tf.image.resize(source.decode(record), (THUMBNAIL, THUMBNAIL), method="area")
+    for image in decoded(source, index):
+        small = tf.image.resize(image, (THUMBNAIL, THUMBNAIL), method="area")
         copies.append(tf.cast(small, tf.uint8).numpy())
     return np.stack(copies)

@@ -7,7 +7,7 @@ import numpy as np
 
 from tf_simclr.config import Config
 from tf_simclr.data.image_sizes import sizes_of
-from tf_simclr.data.source import UNLABELED, Indexed, as_text, counted
+from tf_simclr.data.source import Indexed, as_text, count_labels, counted
 from tf_simclr.training import optimizers
 from tf_simclr.training.experiment import Experiment
 from tf_simclr.training.training_data import num_images_of
@@ -208,8 +208,7 @@ def image_facts(experiment: Experiment) -> ImageFacts:
 def _label_counts(source):
     if not isinstance(source, Indexed) or not source.num_labeled:
         return {}
-    labels = source.labels[source.labels != UNLABELED]
-    counts = np.bincount(labels, minlength=source.num_classes)
+    counts = count_labels(source.labels, source.num_classes)
     return dict(zip(source.class_names, counts.tolist()))
 
 
