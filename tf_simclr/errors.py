@@ -4,6 +4,8 @@ import dataclasses
 import difflib
 import signal
 
+SHELL_OFFSET = 128  # of the exit status after a signal, as shells report it
+
 
 class UserError(Exception):
     """A mistake in what the user gave: a flag, configuration, file, image or checkpoint.
@@ -32,7 +34,7 @@ class Interrupted(UserError):
 
     def __init__(self, message: str, signal_number: int):
         super().__init__(message)
-        self.status = 128 + signal_number  # as shells report it
+        self.status = SHELL_OFFSET + signal_number
 
 
 class Terminated(KeyboardInterrupt):

@@ -47,15 +47,14 @@ def settle(settings: Config, related: list[epath.Path], selected_labels: dict | 
     is_finetuning = settings.mode.trains and settings.objective.train_mode == "finetune"
     if not is_finetuning or settings.objective.finetune_choice != CHOSEN:
         return settings
-    directory = epath.Path(settings.train.model_dir)
-    saved = run_files.read_json(directory / run_files.FINETUNING)
+    directory = RunDirectory(settings.train.model_dir)
+    saved = directory.read(run_files.FINETUNING)
     if saved is None:
         names = _possible(settings)
         saved = dataclasses.asdict(_choose(settings, names, related, selected_labels))
-        run_directory = RunDirectory(settings.train.model_dir)
-        run_directory.create()
-        run_directory.write(run_files.FINETUNING, saved)
-        (directory / run_files.CANDIDATES).rmtree()
+        directory.create()
+        directory.write(run_files.FINETUNING, saved)
+        (directory.path / run_files.CANDIDATES).rmtree()
     return settings.replace(**FINETUNINGS[saved["chosen"]])
 
 

@@ -3,15 +3,13 @@
 import os
 
 from absl import flags as absl_flags
-from absl import logging
 from etils import epath
 
 from tf_simclr import console, report
 from tf_simclr.commands import run as commands
-from tf_simclr.commands.stages import Stages
-from tf_simclr.config import command_line
 from tf_simclr.config.planned_recipe import FOLDER
 from tf_simclr.config.recipes import AUTO
+from tf_simclr.config.values import as_flag
 
 
 def train(
@@ -41,14 +39,10 @@ def train(
     }
     if "config" not in flags:
         said["config"] = AUTO
-    arguments = ["tf_simclr.train", *(f"--{name}={_text(value)}" for name, value in said.items())]
-    flag_values = absl_flags.FlagValues()
-    command_line.define(flag_values)
-    configs, notes = command_line.parse(arguments, flag_values, commands.make_recipe)
-    for note in notes:
-        logging.info("%s", note)
+    arguments = ["tf_simclr.train", *(as_flag(name, value) for name, value in said.items())]
+    configs = commands.parse(arguments, absl_flags.FlagValues())
     commands.run(configs)
-    directories = [stage.path for stage in Stages(configs).directories]
+    directories = [epath.Path(settings.train.model_dir) for settings in configs]
     return report.advised(directories) or directories[-1]
 
 
@@ -56,7 +50,3 @@ def _dataset(images):
     """A folder by its path; the name of a data set as it is."""
     path = os.fspath(images)
     return f"{FOLDER}{path}" if os.path.isdir(path) else path
-
-
-def _text(value):
-    return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else value

@@ -8,16 +8,14 @@ import pathlib
 import sys
 
 from absl import flags as absl_flags
-from absl import logging
 
 from tf_simclr import console
 from tf_simclr.commands import run as commands
 from tf_simclr.config import command_line, origins
-from tf_simclr.errors import UserError, environment_failure, signal_of
+from tf_simclr.errors import SHELL_OFFSET, UserError, environment_failure, signal_of
 from tf_simclr.runs.interrupts import Watchdog, what_is_kept
 
 HELP = ("-h", "--help", "--helpfull")
-SHELL_OFFSET = 128  # of the exit status after a signal, as shells report it
 
 
 def main(argv: list[str]) -> int:
@@ -44,10 +42,7 @@ def main(argv: list[str]) -> int:
 
     try:
         with Watchdog(kept, program):
-            command_line.define(absl_flags.FLAGS)
-            stages, notes = command_line.parse(argv, absl_flags.FLAGS, commands.make_recipe)
-            for note in notes:
-                logging.info("%s", note)
+            stages = commands.parse(argv, absl_flags.FLAGS)
             directories += [settings.train.model_dir for settings in stages]
             commands.run(stages)
     except UserError as error:

@@ -5,11 +5,12 @@ import importlib
 import time
 from collections.abc import Callable
 
+from absl import flags as absl_flags
 from absl import logging
 
 from tf_simclr import console
 from tf_simclr.commands.stages import Stages
-from tf_simclr.config import Config
+from tf_simclr.config import Config, command_line
 from tf_simclr.errors import Failed
 from tf_simclr.runs import tracking
 
@@ -25,6 +26,23 @@ def run(configs: list[Config]):
     """
     command = COMMANDS[configs[0].train.mode]
     command(configs)
+
+
+def parse(argv: list[str], flag_values: absl_flags.FlagValues) -> list[Config]:
+    """The configurations that a command line asks for; the log says what was decided for the user.
+
+    Args:
+        argv: name of the program, flags, and at most one folder of images.
+        flag_values: without any flags yet.
+
+    Raises:
+        UserError: as `command_line.parse`.
+    """
+    command_line.define(flag_values)
+    configs, notes = command_line.parse(argv, flag_values, make_recipe)
+    for note in notes:
+        logging.info("%s", note)
+    return configs
 
 
 def make_recipe(flags: dict, stage_flags: dict) -> dict:

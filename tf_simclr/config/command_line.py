@@ -114,7 +114,7 @@ def parse(
         flags["model_dir"] = f"runs/{base.name or _slug({**base.values, **flags})}"
     if base.is_planned:
         values, note = planned_recipe.content(flags, stage_flags, make_recipe)
-        base = _Base(values, AUTO, note)
+        base = dataclasses.replace(base, values=values, note=note)
     common, sections = separate_sections(base.values)
     notes = [
         f"--{name} is accepted for old commands and does nothing"

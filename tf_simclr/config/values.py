@@ -113,6 +113,12 @@ def as_text(value) -> str:
     return str(value)
 
 
+def as_flag(name: str, value) -> str:
+    """A flag with its value as it stands on a command line, to the last digit."""
+    text = ",".join(map(str, value)) if isinstance(value, (list, tuple)) else value
+    return f"--{name}={text}"
+
+
 def check(name: str, field, value):
     """Checks a value against what its flag accepts.
 

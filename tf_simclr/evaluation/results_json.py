@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tf_simclr import distribute
 from tf_simclr.config import Config
+from tf_simclr.config.values import as_flag
 from tf_simclr.config.version import __version__
 from tf_simclr.evaluation.network_features import EvaluationData
 from tf_simclr.evaluation.results import Results
@@ -92,8 +93,7 @@ def command(settings: Config, mode: str) -> str:
     warmup = {"long_warmup": settings.resolved()["long_warmup"]}
     for name, value in {**settings.flat(), **warmup}.items():
         if value != defaults[name] and name not in NOT_REPEATED:
-            text = ",".join(map(str, value)) if isinstance(value, tuple) else value
-            flags.append(f"--{name}={text}")
+            flags.append(as_flag(name, value))
     return shlex.join(["python", "run.py", f"--mode={mode}", "--model_dir=NEW", *flags])
 
 

@@ -116,10 +116,7 @@ class RunDirectory:
         Raises:
             UserError: the directory can't be written to.
         """
-        try:
-            files.write_text(self.path / name, text)
-        except OSError as error:
-            raise self._write_error(error) from None
+        self._write(files.write_text, name, text)
 
     def append_text(self, name: str, text: str):
         """Adds whole lines to the end of a file.
@@ -127,8 +124,11 @@ class RunDirectory:
         Raises:
             UserError: the directory can't be written to.
         """
+        self._write(files.append_text, name, text)
+
+    def _write(self, write, name, text):
         try:
-            files.append_text(self.path / name, text)
+            write(self.path / name, text)
         except OSError as error:
             raise self._write_error(error) from None
 

@@ -18,7 +18,7 @@ from collections.abc import Callable
 
 from absl import logging
 
-from tf_simclr.errors import Terminated
+from tf_simclr.errors import SHELL_OFFSET, Terminated
 from tf_simclr.runs import files
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -118,7 +118,7 @@ class Watchdog:
         done = "ended in the middle of what was being done"
         text = f"{self._program}: {name}: {done}; {self._saved()}\n"
         os.write(2, text.encode(errors="replace"))
-        os._exit(128 + self._number)
+        os._exit(SHELL_OFFSET + self._number)
 
 
 def _raise(number, frame):
