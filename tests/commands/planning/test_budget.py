@@ -75,7 +75,11 @@ class Machine:
 
 
 def work_of(candidate):
-    return candidate.width**2 * candidate.image_size**2 * (3 if candidate.depth > 18 else 1)
+    return (
+        candidate.width_multiplier**2
+        * candidate.image_size**2
+        * (3 if candidate.resnet_depth > 18 else 1)
+    )
 
 
 @pytest.mark.parametrize("images", [THUMBNAILS, PHOTOS])

@@ -17,7 +17,7 @@ from tf_simclr.commands.planning.rules import Decision
 from tf_simclr.config import Config, inheritance
 from tf_simclr.config.finetunings import CHOSEN
 from tf_simclr.config.plan_section import seconds_of, text_of
-from tf_simclr.config.stages import stage_configs, stage_names
+from tf_simclr.config.stages import separate_sections, stage_configs, stage_names
 from tf_simclr.data import datasets
 from tf_simclr.errors import UserError
 from tf_simclr.runs import files as run_files
@@ -55,8 +55,7 @@ class Request:
 
     def configs(self, values: dict) -> list[Config]:
         """The configurations of a recipe's content under what the command line says."""
-        common = {name: value for name, value in values.items() if not isinstance(value, dict)}
-        sections = {name: value for name, value in values.items() if isinstance(value, dict)}
+        common, sections = separate_sections(values)
         return stage_configs(common, sections, self.flags, self.stage_flags)
 
 
@@ -83,7 +82,6 @@ def make_recipe(flags: dict, stage_flags: dict, began: float) -> dict:
     plans = _stage_plans(facts, decisions, request, pace)
     _check_budget(facts, decisions, request, pace)
     decisions += _last_decisions(candidate, plans, eval_split, request, pace)
-    decisions += _evaluations(facts, decisions, request, pace)
     recipe = recipe_text.Recipe(request.flags, decisions, plans, facts)
     logging.info("planned for --budget=%s:\n\n%s\n", first.plan.budget, recipe.table())
     _warn_of_short_training(plans, first.plan.budget)
@@ -182,10 +180,9 @@ def _choose_network(facts, decisions, request) -> tuple[Candidate, Pace]:
 
 def _known_candidates(candidates, request):
     """The candidates with what the command line says of them; the same one only once."""
-    names = {"image_size": "image_size", "width_multiplier": "width", "resnet_depth": "depth"}
     given = {
-        field: config.coerce(flag, request.flags[flag])
-        for flag, field in names.items()
+        flag: config.coerce(flag, request.flags[flag])
+        for flag in candidates[0].flags
         if flag in request.flags
     }
     changed = [dataclasses.replace(candidate, **given) for candidate in candidates]
@@ -228,16 +225,6 @@ def _check_budget(facts, decisions, request, pace):
     )
 
 
-def _evaluations(facts, decisions, request, pace):
-    """[the evaluations, where all of them would take too long]."""
-    stages, batch_size = _stages_and_batch(decisions, request)
-    seconds = request.seconds_left()
-    if not budget.has_few_evaluations(facts, stages, batch_size, pace, seconds):
-        return []
-    flags = {"evaluations": list(budget.FEW_EVALUATIONS)}
-    return [Decision("evaluations", "all of them would take too much of the time", flags)]
-
-
 def _last_decisions(candidate, plans, eval_split, request, pace) -> list[Decision]:
     """Network, splits and lengths, which follow from the time."""
     flags = dict(candidate.flags)
@@ -250,12 +237,17 @@ def _last_decisions(candidate, plans, eval_split, request, pace) -> list[Decisio
         lengths[f"{stage}.train_steps"] = plan.steps
         lengths[f"{stage}.checkpoint_steps"] = min(every, plan.steps)
     choices = {f"{stage}.finetune_choice": CHOSEN for stage, plan in plans.items() if plan.chooses}
+    evaluations = {}
+    if any(plan.is_brief for plan in plans.values()):
+        evaluations = {"evaluations": list(budget.FEW_EVALUATIONS)}
     reason_of_choice = "the best of three ways on held-out labels, for which there is time"
-    return [
+    decisions = [
         Decision("network", f"{candidate}: {reason}", flags),
-        *([Decision("fine-tuning", reason_of_choice, choices)] if choices else []),
+        Decision("fine-tuning", reason_of_choice, choices),
         Decision("lengths", "what fits into the time", lengths),
+        Decision("evaluations", "all of them would take too much of the time", evaluations),
     ]
+    return [decision for decision in decisions if decision.flags]
 
 
 def _write(recipe, settings):

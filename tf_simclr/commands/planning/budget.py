@@ -63,12 +63,14 @@ class StagePlan:
         epochs: the same in epochs of its images.
         seconds: all that it takes, its evaluation and export included.
         chooses: whether there is time to choose how to fine-tune on held-out labels.
+        is_brief: whether all evaluations would take too large a part of the time.
     """
 
     steps: int
     epochs: float
     seconds: float
     chooses: bool = False
+    is_brief: bool = False
 
 
 def divide(
@@ -92,8 +94,9 @@ def divide(
         seconds: that all stages may take together.
         may_shorten: whether a student that would not see each image once is left out.
     """
-    is_brief = has_few_evaluations(facts, stages, batch_size, pace, seconds)
-    costs = _costs(facts, batch_size, pace, is_brief)
+    costs = _costs(facts, batch_size, pace, is_brief=False)
+    if costs.overhead * len(stages) > MAX_OVERHEAD_SHARE * seconds:
+        costs = _costs(facts, batch_size, pace, is_brief=True)
     for_steps = max(seconds - costs.overhead * len(stages), 0.0)
     choice = _seconds_of_choice(facts, stages, costs, pace)
     chooses = 0 < choice <= MAX_CHOICE_SHARE * for_steps
@@ -115,7 +118,8 @@ def _plan(mode, share, costs, facts):
     time_of_step, num_images = costs.of(mode, facts)
     steps = max(int(share / time_of_step), 1)
     epochs = steps * costs.sizes[mode] / num_images
-    return StagePlan(steps, epochs, steps * time_of_step + costs.overhead)
+    seconds = steps * time_of_step + costs.overhead
+    return StagePlan(steps, epochs, seconds, is_brief=costs.is_brief)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,11 +127,13 @@ class _Costs:
     """What things take.
 
     Attributes:
+        is_brief: whether few evaluations are made.
         overhead: seconds of a stage besides its steps.
         view: seconds that a view of an image takes in training.
         sizes: {training mode: images a step}.
     """
 
+    is_brief: bool
     overhead: float
     view: float
     sizes: dict[str, int]
@@ -148,15 +154,7 @@ def _costs(facts, batch_size, pace, is_brief):
     features = num_features * view * FORWARD_SHARE
     metrics = METRICS[is_brief] * min(facts.num_evaluated, MAX_MAPPED) / MAX_MAPPED
     overhead = max((OVERHEAD + metrics) * pace.first_step, LEAST_OVERHEAD)
-    return _Costs(overhead + features, view, sizes)
-
-
-def has_few_evaluations(
-    facts: Facts, stages: Sequence[str], batch_size: int, pace: Pace, seconds: float
-) -> bool:
-    """Whether all evaluations would take too large a part of the time."""
-    costs = _costs(facts, batch_size, pace, is_brief=False)
-    return costs.overhead * len(stages) > MAX_OVERHEAD_SHARE * seconds
+    return _Costs(is_brief, overhead + features, view, sizes)
 
 
 def overhead(facts: Facts, stages: Sequence[str], batch_size: int, pace: Pace) -> float:

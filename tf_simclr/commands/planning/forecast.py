@@ -3,6 +3,7 @@
 import tqdm
 from absl import logging
 
+from tf_simclr.commands.planning.budget import FORWARD_SHARE
 from tf_simclr.commands.planning.stage_table import UNKNOWN, stage_name
 from tf_simclr.config import Config
 from tf_simclr.config.automatic import resolve_stem
@@ -14,7 +15,6 @@ from tf_simclr.training.training_data import num_images_of
 
 IMAGENET_STEM_STRIDE = 4
 SELECTIVE_KERNEL_WORK = 1.5  # times the multiplications of a block without: a 3x3 layer is doubled
-FORWARD_SHARE = 1 / 3  # of a training step; the gradient takes the rest
 
 
 def log(experiment: Experiment, later: list[Config], seconds_per_step: float):

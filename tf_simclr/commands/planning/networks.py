@@ -29,26 +29,22 @@ class Candidate:
 
     Attributes:
         image_size: height and width of its input in pixels.
-        width: factor on its numbers of channels.
-        depth: of the ResNet.
+        width_multiplier: factor on its numbers of channels.
+        resnet_depth: of the ResNet.
     """
 
     image_size: int
-    width: float
-    depth: int = 18
+    width_multiplier: float
+    resnet_depth: int = 18
 
     @property
     def flags(self) -> dict:
-        """{flag: value} that make it."""
-        return {
-            "image_size": self.image_size,
-            "width_multiplier": self.width,
-            "resnet_depth": self.depth,
-        }
+        """{flag: value} that make it: its attributes."""
+        return dataclasses.asdict(self)
 
     def __str__(self):
-        width = "" if self.width == 1 else f" x{self.width:g}"
-        return f"ResNet-{self.depth}{width} at {self.image_size} pixels"
+        width = "" if self.width_multiplier == 1 else f" x{self.width_multiplier:g}"
+        return f"ResNet-{self.resnet_depth}{width} at {self.image_size} pixels"
 
 
 SMALL_NETWORKS = ((0.25, 18), (0.5, 18), (1.0, 18), (1.0, 50))  # (width, depth), by their work

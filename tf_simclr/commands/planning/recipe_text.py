@@ -10,7 +10,8 @@ from tf_simclr.commands.planning.budget import StagePlan
 from tf_simclr.commands.planning.facts import Facts
 from tf_simclr.commands.planning.rules import Decision
 from tf_simclr.config.plan_section import text_of
-from tf_simclr.config.stages import mode_of
+from tf_simclr.config.stages import mode_of, separate_sections
+from tf_simclr.config.values import as_flag
 
 COLUMNS = 80  # of a terminal
 TITLE = 18  # columns of the first column
@@ -57,9 +58,7 @@ class Recipe:
     def values(self) -> dict:
         """{flag: value, or stage: {flag: value}}, what the command line says included."""
         given = {name: value for name, value in self.flags.items() if name not in NOT_KEPT}
-        values = {**values_of(self.decisions), **given}
-        sections = {name: value for name, value in values.items() if isinstance(value, dict)}
-        common = {name: value for name, value in values.items() if name not in sections}
+        common, sections = separate_sections({**values_of(self.decisions), **given})
         stages = {name: section for name, section in sections.items() if name in self._sections}
         return {**common, **stages}
 
@@ -131,7 +130,7 @@ def _cell(title, text):
 
 
 def _flag_lines(flags):
-    texts = [f"--{name}={_value(value)}" for name, value in flags.items()]
+    texts = [as_flag(name, value) for name, value in flags.items()]
     indent = " " * TITLE
     return textwrap.wrap(
         " ".join(texts),
@@ -141,7 +140,3 @@ def _flag_lines(flags):
         break_on_hyphens=False,
         break_long_words=False,
     )
-
-
-def _value(value):
-    return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else value

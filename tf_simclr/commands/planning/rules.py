@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from tf_simclr.commands.planning.facts import Facts
 from tf_simclr.commands.planning.networks import SMALL_SIDE, is_small
+from tf_simclr.config.values import as_flag
 
 RARE = 5  # times fewer labels than the most frequent class has
 MOSTLY = 0.5  # share of the images
@@ -269,14 +270,9 @@ def markdown() -> str:
     """The rules as the table of docs/auto.md, with their flags for `EXAMPLE`."""
     lines = ["| decision | when | flags | measured |", "|---|---|---|---|"]
     for rule in RULES:
-        flags = ", ".join(_flag_text(*item) for item in rule.flags(EXAMPLE).items())
+        flags = ", ".join(f"`{as_flag(*item)}`" for item in rule.flags(EXAMPLE).items())
         lines.append(f"| {rule.title} | {rule.condition} | {flags} | {rule.measured} |")
     return "\n".join(lines)
-
-
-def _flag_text(name, value):
-    text = ",".join(map(str, value)) if isinstance(value, list) else value
-    return f"`--{name}={text}`"
 
 
 if __name__ == "__main__":
