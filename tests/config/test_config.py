@@ -311,6 +311,7 @@ def test_no_flag_that_nothing_reads():
     """What only checks a flag does not count: a rule is no use of it."""
     modules = (ROOT / "tf_simclr").rglob("*.py")
     files = [path for path in modules if path.parent.name != "config"]
+    files.append(ROOT / "tf_simclr/config/held_out_choices.py")  # a table that commands go by
     words = set().union(*map(words_read, [*files, ROOT / "run.py"]))
     assert {name for name in config.fields() if name not in words} == set()
 

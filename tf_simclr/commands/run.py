@@ -87,7 +87,7 @@ def run_stage(stages: Stages, number: int, shows_plan: bool) -> bool:
     import tensorflow as tf
 
     from tf_simclr import distribute
-    from tf_simclr.commands import finetuning_choice, selected_labels
+    from tf_simclr.commands import held_out_choice, selected_labels
     from tf_simclr.training.experiment import build_experiment
 
     settings = stages.configs[number]
@@ -95,7 +95,7 @@ def run_stage(stages: Stages, number: int, shows_plan: bool) -> bool:
     related = stages.directories_before(number)
     labels = selected_labels.select(settings, related)
     if not settings.plan.plan:
-        settings = finetuning_choice.settle(settings, related, labels)
+        settings = held_out_choice.settle(settings, related, labels)
     experiment = build_experiment(
         settings,
         related=related,

@@ -83,7 +83,8 @@ class Stages:
         if result is None:
             return
         if length.flag == "train_steps":
-            check_not_shorter(length, result["global_step"], directory.path)
+            factor = self.configs[number].train.steps_factor
+            check_not_shorter(length, -(-result["global_step"] // factor), directory.path)
         elif length.flag == saved.flag and _is_trained(result):
             check_not_shorter(length, saved.value, directory.path)
 

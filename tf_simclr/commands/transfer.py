@@ -35,6 +35,7 @@ OWN_FLAGS = {
     "labels_per_class": 0,
     "eval_every_epochs": 0,
     "train_steps": 0,
+    "steps_factor": 1,
     "checkpoint_steps": 0,
     "ft_proj_selector": 0,
     "fine_tune_after_block": -1,

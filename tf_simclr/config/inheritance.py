@@ -5,7 +5,7 @@ import json
 from etils import epath
 
 from tf_simclr import config
-from tf_simclr.config import finetunings
+from tf_simclr.config import held_out_choices
 from tf_simclr.config.automatic import AUTO, AUTOMATIC, OF_A_DATASET, OF_A_RUN
 from tf_simclr.config.config import Config
 from tf_simclr.config.recipes import CONFIG_FILE
@@ -105,7 +105,7 @@ def inherit(stages: list[dict]) -> tuple[list[Config], list[str]]:
         if continued is None:
             start = _flags_of_start(checkpoint, known) if checkpoint else {}
             decided = {name: start[name] for name in start if name not in OF_A_RUN}
-        flags = _inherited(new, decided) | finetunings.settled(new.flat(), continued)
+        flags = _inherited(new, decided) | held_out_choices.settled(new.flat(), continued)
         settings = new.replace(**flags)
         configs.append(settings)
         known[settings.train.model_dir] = settings.resolved()

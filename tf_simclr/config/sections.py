@@ -7,7 +7,7 @@ network in `application_sections.py`.
 
 import dataclasses
 
-from tf_simclr.config.finetunings import CHOSEN
+from tf_simclr.config.held_out_choices import CHOSEN
 from tf_simclr.config.registry import EVALUATIONS, EXPORT_FORMATS, MODES, TRACKERS, TRAIN_MODES
 from tf_simclr.config.setting import setting
 from tf_simclr.config.values import SMALLEST_POSITIVE
@@ -224,6 +224,12 @@ class ObjectiveConfig:
         "best on held-out labels",
         choices=("given", CHOSEN),
     )
+    supervised_choice: str = setting(
+        "given",
+        "supervised; given: as many steps as the flags say; held_out: as many or three times as "
+        "many, whichever is better on held-out labels",
+        choices=("given", CHOSEN),
+    )
     class_weights: str = setting(
         "none",
         "finetune, supervised; balanced: the loss of a label weighs the more the rarer its class "
@@ -300,6 +306,9 @@ class TrainConfig:
         "steps that train_epochs are at least; epochs of a handful of labels are too few steps to "
         "learn anything",
         low=0,
+    )
+    steps_factor: int = setting(
+        1, "steps are so many times what the flags above say, see supervised_choice", low=1
     )
     checkpoint_epochs: int = setting(1, "epochs between checkpoints", low=1, fixed=False)
     checkpoint_steps: int = setting(

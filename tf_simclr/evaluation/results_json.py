@@ -66,7 +66,7 @@ def document(
         **results.as_json(),
         **report_images,
         **_best_checkpoint(directory),
-        **_finetuning(directory),
+        **_held_out_choice(directory),
     }
 
 
@@ -79,10 +79,10 @@ def _best_checkpoint(directory):
     return {"best": {"step": best["step"], "value": best["value"], "criterion": criterion}}
 
 
-def _finetuning(directory):
-    """{"finetuning": what was chosen among what}, empty where nothing was."""
-    choice = run_files.read_json(directory / run_files.FINETUNING)
-    return {"finetuning": choice} if choice else {}
+def _held_out_choice(directory):
+    """{"held_out_choice": what was chosen among what}, empty where nothing was."""
+    choice = run_files.read_json(directory / run_files.HELD_OUT_CHOICE)
+    return {"held_out_choice": choice} if choice else {}
 
 
 def command(settings: Config, mode: str) -> str:

@@ -13,7 +13,7 @@ from tf_simclr.report import (
 )
 from tf_simclr.report import runs as runs_lib
 from tf_simclr.report import verdict as verdict_lib
-from tf_simclr.report.finetuning_table import finetunings
+from tf_simclr.report.choice_table import choices
 from tf_simclr.report.label_answer import labels_needed
 from tf_simclr.report.runs import Run
 
@@ -54,7 +54,7 @@ def render(runs: list[Run]) -> str:
     shared = {
         "runs": comparison,
         "recipe": page_tables.recipe(runs),
-        "finetunings": finetunings(runs),
+        "choices": choices(runs),
         "evaluations": evaluations,
         "curves": charts.curves(runs),
         "few-labels": charts.few_labels(runs),

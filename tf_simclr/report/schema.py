@@ -108,7 +108,7 @@ KINDS = {
         "compared": int,
         "which?": image_bits.KIND,
     },
-    "finetuning?": {"chosen": str, "scores": {"*": [NUMBER]}, "held_out": int},
+    "held_out_choice?": {"subject": str, "chosen": str, "scores": {"*": [NUMBER]}, "held_out": int},
     "best?": {"step": int, "criterion": str, "value": NUMBER},
     "transfer?": [
         {

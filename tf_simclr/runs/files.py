@@ -18,7 +18,7 @@ RECIPE = PLANNED_FILE  # what --config=auto has planned
 DATA = "data.json"  # what it was trained on: numbers of images and labels, class names
 LABELS = "labels.json"  # which labels it may use
 DIVISION = "division.json"  # images that are held out, or are not, for the sake of their class
-FINETUNING = "finetuning.json"  # how it is fine-tuned, with --finetune_choice=held_out
+HELD_OUT_CHOICE = "held_out_choice.json"  # what held-out labels have decided
 CANDIDATES = "candidates"  # directory with a run for each candidate, until one is chosen
 LOCK = "training.lock"  # held by the process that trains
 METRICS = "metrics.jsonl"  # its metrics over the steps, a JSON line each time

@@ -26,9 +26,9 @@ def check(experiment: Experiment, step: int):
         return
     train = experiment.settings.train
     length = training_length(experiment.settings.flat())
-    least = step
+    least = -(-step // train.steps_factor)
     if length.flag == "train_epochs":
-        least = least_epochs(step, experiment.data.num_images, train.train_batch_size)
+        least = least_epochs(least, experiment.data.num_images, train.train_batch_size)
     check_not_shorter(length, least, experiment.directory.path)
 
 

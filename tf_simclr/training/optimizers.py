@@ -47,10 +47,11 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
 
 def total_steps(train: TrainConfig, num_images: int) -> int:
     """Steps of the whole training on `num_images` images an epoch."""
-    if train.train_steps:
-        return train.train_steps
-    epochs_in_steps = num_images * train.train_epochs // train.train_batch_size + 1
-    return max(epochs_in_steps, train.min_steps)
+    steps = train.train_steps
+    if not steps:
+        epochs_in_steps = num_images * train.train_epochs // train.train_batch_size + 1
+        steps = max(epochs_in_steps, train.min_steps)
+    return steps * train.steps_factor
 
 
 def learning_rate_schedule(settings: Config, num_images: int) -> WarmupCosine:

@@ -34,11 +34,17 @@ def test_stages_on_labels_take_what_they_profit_from():
     assert on_labels < sum(plan.seconds for plan in short.values()) / 2
 
 
-def test_a_fine_tuning_is_chosen_where_there_is_time():
-    assert not divided(600)["finetune"].chooses
+def test_held_out_labels_choose_where_there_is_time():
+    assert not any(plan.chooses for plan in divided(600).values())
+    some = divided(2_500)
+    assert some["finetune"].chooses and not some["supervised"].chooses
     plans = divided(10_000)
-    assert plans["finetune"].chooses and not plans["supervised"].chooses
-    assert plans["finetune"].seconds > 9 * plans["finetune"].steps * PACE.step / 2 * 50 / 64
+    assert [name for name, plan in plans.items() if plan.chooses] == ["supervised", "finetune"]
+    seconds_per_step = PACE.step / 2 * 50 / 64
+    assert plans["finetune"].seconds > 9 * plans["finetune"].steps * seconds_per_step
+    # Three draws of both lengths, and the longer one in the end.
+    most_steps = (3 * (1 + 3) + 3) * plans["supervised"].steps
+    assert plans["supervised"].seconds > most_steps * seconds_per_step
     few = dataclasses.replace(THUMBNAILS, num_labels=15)
     assert not divided(10_000, images=few)["finetune"].chooses
 

@@ -15,9 +15,9 @@ from tf_simclr.commands.planning.look import facts_of
 from tf_simclr.commands.planning.networks import Candidate
 from tf_simclr.commands.planning.rules import Decision
 from tf_simclr.config import Config, inheritance
-from tf_simclr.config.finetunings import CHOSEN
+from tf_simclr.config.held_out_choices import CHOICES, CHOSEN
 from tf_simclr.config.plan_section import seconds_of, text_of
-from tf_simclr.config.stages import separate_sections, stage_configs, stage_names
+from tf_simclr.config.stages import mode_of, separate_sections, stage_configs, stage_names
 from tf_simclr.data import datasets
 from tf_simclr.errors import UserError
 from tf_simclr.runs import files as run_files
@@ -236,18 +236,26 @@ def _last_decisions(candidate, plans, eval_split, request, pace) -> list[Decisio
         every = max(round(plan.steps * SECONDS_BETWEEN_CHECKPOINTS / max(plan.seconds, 1)), 1)
         lengths[f"{stage}.train_steps"] = plan.steps
         lengths[f"{stage}.checkpoint_steps"] = min(every, plan.steps)
-    choices = {f"{stage}.finetune_choice": CHOSEN for stage, plan in plans.items() if plan.chooses}
+    choices = _held_out_choices(plans)
     evaluations = {}
     if any(plan.is_brief for plan in plans.values()):
         evaluations = {"evaluations": list(budget.FEW_EVALUATIONS)}
-    reason_of_choice = "the best of three ways on held-out labels, for which there is time"
+    reason_of_choice = "the best of some trainings on held-out labels, for which there is time"
     decisions = [
         Decision("network", f"{candidate}: {reason}", flags),
-        Decision("fine-tuning", reason_of_choice, choices),
+        Decision("held-out labels", reason_of_choice, choices),
         Decision("lengths", "what fits into the time", lengths),
         Decision("evaluations", "all of them would take too much of the time", evaluations),
     ]
     return [decision for decision in decisions if decision.flags]
+
+
+def _held_out_choices(plans):
+    """{stage.flag: value} that leave to held-out labels what there is time for."""
+    flags = {choice.train_mode: choice.flag for choice in CHOICES}
+    return {
+        f"{stage}.{flags[mode_of(stage)]}": CHOSEN for stage, plan in plans.items() if plan.chooses
+    }
 
 
 def _write(recipe, settings):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from tf_simclr.commands.planning.facts import Facts
 from tf_simclr.commands.planning.networks import Candidate
 from tf_simclr.commands.planning.rules import label_batch_size
-from tf_simclr.config.finetunings import FEW_LABELS, FINETUNINGS, NUM_DRAWS
+from tf_simclr.config.held_out_choices import CHOICES, FEW_LABELS, NUM_DRAWS
 from tf_simclr.config.stages import mode_of
 
 MAX_TRIALS = 3
@@ -31,7 +31,7 @@ LABEL_STEPS = {"supervised": 300, "finetune": 200}  # at least, where the time s
 LABEL_EPOCHS = {"supervised": 60, "finetune": 40}  # of more labels than these steps need
 LEAST_DISTILL_EPOCHS = 1
 FEWEST_LABELS_OF_CHOICE = 20  # a third of fewer says nothing
-MAX_CHOICE_SHARE = 0.15  # of the time of all steps, for the choice of a fine-tuning
+MAX_CHOICE_SHARE = 0.15  # of the time of all steps, for what held-out labels choose of a stage
 ENOUGH_EPOCHS = 60  # of pretraining, for a larger network to pay
 ENOUGH_STEPS = 2500  # of pretraining, whatever the epochs
 LEAST_EPOCHS = 1  # of pretraining
@@ -62,7 +62,7 @@ class StagePlan:
         steps: of its training.
         epochs: the same in epochs of its images.
         seconds: all that it takes, its evaluation and export included.
-        chooses: whether there is time to choose how to fine-tune on held-out labels.
+        chooses: whether there is time for what held-out labels can choose of it.
         is_brief: whether all evaluations would take too large a part of the time.
     """
 
@@ -98,13 +98,13 @@ def divide(
     if costs.overhead * len(stages) > MAX_OVERHEAD_SHARE * seconds:
         costs = _costs(facts, batch_size, pace, is_brief=True)
     for_steps = max(seconds - costs.overhead * len(stages), 0.0)
-    choice = _seconds_of_choice(facts, stages, costs, pace)
-    chooses = 0 < choice <= MAX_CHOICE_SHARE * for_steps
-    shares = _shares(facts, stages, costs, for_steps - choice if chooses else for_steps)
+    choices = _seconds_of_choices(facts, stages, costs, pace, MAX_CHOICE_SHARE * for_steps)
+    shares = _shares(facts, stages, costs, for_steps - sum(choices.values()))
     plans = {stage: _plan(mode_of(stage), shares[stage], costs, facts) for stage in stages}
-    for stage, plan in plans.items():
-        if chooses and mode_of(stage) == "finetune":
-            plans[stage] = dataclasses.replace(plan, seconds=plan.seconds + choice, chooses=True)
+    for stage, seconds_of_choice in choices.items():
+        plans[stage] = dataclasses.replace(
+            plans[stage], seconds=plans[stage].seconds + seconds_of_choice, chooses=True
+        )
     students = [stage for stage in stages if mode_of(stage) == "distill"]
     too_short = [stage for stage in students if plans[stage].epochs < LEAST_DISTILL_EPOCHS]
     if too_short and may_shorten and len(stages) > len(too_short):
@@ -162,14 +162,29 @@ def overhead(facts: Facts, stages: Sequence[str], batch_size: int, pace: Pace) -
     return _costs(facts, batch_size, pace, is_brief=True).overhead * len(stages)
 
 
-def _seconds_of_choice(facts, stages, costs, pace):
-    """Seconds of choosing how to fine-tune; 0 where it is not asked or can't be."""
-    num_stages = sum(mode_of(stage) == "finetune" for stage in stages)
-    if not num_stages or facts.num_labels < FEWEST_LABELS_OF_CHOICE:
-        return 0.0
+def _seconds_of_choices(facts, stages, costs, pace, most):
+    """{stage: seconds of what held-out labels choose of it}, where they are not more than `most`.
+
+    The last stages come first: they are what is used in the end.
+    """
+    if facts.num_labels < FEWEST_LABELS_OF_CHOICE:
+        return {}
     num_draws = NUM_DRAWS if facts.num_labels < FEW_LABELS else 1
-    steps = _label_steps("finetune", facts) * costs.of("finetune", facts)[0]
-    return num_stages * num_draws * len(FINETUNINGS) * (steps + pace.first_step)
+    choices = {choice.train_mode: choice for choice in CHOICES}
+    seconds = {}
+    for stage in reversed(stages):
+        mode = mode_of(stage)
+        if mode not in choices:
+            continue
+        candidates = choices[mode].candidates.values()
+        lengths = [flags.get("steps_factor", 1) for flags in candidates]
+        steps = _label_steps(mode, facts) * costs.of(mode, facts)[0]
+        total = num_draws * (steps * sum(lengths) + pace.first_step * len(lengths))
+        # The longest candidate may be what is trained in the end.
+        total += steps * (max(lengths) - 1)
+        if sum(seconds.values()) + total <= most:
+            seconds[stage] = total
+    return seconds
 
 
 def _shares(facts, stages, costs, for_steps):

@@ -1,4 +1,4 @@
-"""--finetune_choice=held_out: how to fine-tune, chosen on held-out labels."""
+"""--finetune_choice=held_out, --supervised_choice=held_out: decided on held-out labels."""
 
 import dataclasses
 
@@ -7,8 +7,8 @@ from absl import logging
 from etils import epath
 
 from tf_simclr import distribute
-from tf_simclr.config import Config, inheritance
-from tf_simclr.config.finetunings import CHOSEN, FEW_LABELS, FINETUNINGS, NUM_DRAWS
+from tf_simclr.config import Config, held_out_choices, inheritance
+from tf_simclr.config.held_out_choices import FEW_LABELS, FINETUNING, NUM_DRAWS, HeldOutChoice
 from tf_simclr.config.rules import head_layers
 from tf_simclr.runs import files as run_files
 from tf_simclr.runs.directory import RunDirectory
@@ -19,22 +19,24 @@ HELD_OUT_FRACTION = 0.3
 
 
 @dataclasses.dataclass(frozen=True)
-class Choice:
+class Decision:
     """What was chosen, and why.
 
     Attributes:
-        chosen: a key of `FINETUNINGS`.
-        scores: {key of `FINETUNINGS`: accuracy on the held-out labels of each draw}.
+        subject: of what, see `HeldOutChoice`.
+        chosen: name of a candidate.
+        scores: {name of a candidate: accuracy on the held-out labels of each draw}.
         held_out: labels held out in each draw.
     """
 
+    subject: str
     chosen: str
     scores: dict[str, list[float]]
     held_out: int
 
 
 def settle(settings: Config, related: list[epath.Path], selected_labels: dict | None) -> Config:
-    """The configuration of a stage with the fine-tuning that does best on held-out labels.
+    """The configuration of a stage with what does best on held-out labels.
 
     Each candidate is trained without a third of the labels, as long as the stage itself will be.
     What is finished is not done again; the scores are kept as a file of the run directory.
@@ -44,41 +46,50 @@ def settle(settings: Config, related: list[epath.Path], selected_labels: dict | 
         related: run directories of the stages before.
         selected_labels: see `training.training_data.load_training_data`.
     """
-    is_finetuning = settings.mode.trains and settings.objective.train_mode == "finetune"
-    if not is_finetuning or settings.objective.finetune_choice != CHOSEN:
+    choice = held_out_choices.of_training(settings.flat())
+    if not settings.mode.trains or choice is None:
         return settings
     directory = RunDirectory(settings.train.model_dir)
-    saved = directory.read(run_files.FINETUNING)
+    saved = directory.read(run_files.HELD_OUT_CHOICE)
     if saved is None:
-        names = _possible(settings)
-        saved = dataclasses.asdict(_choose(settings, names, related, selected_labels))
+        candidates = _possible(settings, choice)
+        decision = _decide(settings, choice, candidates, related, selected_labels)
+        saved = dataclasses.asdict(decision)
         directory.create()
-        directory.write(run_files.FINETUNING, saved)
+        directory.write(run_files.HELD_OUT_CHOICE, saved)
         (directory.path / run_files.CANDIDATES).rmtree()
-    return settings.replace(**FINETUNINGS[saved["chosen"]])
+    return settings.replace(**choice.candidates[saved["chosen"]])
 
 
-def _possible(settings):
-    """The names of the candidates whose layers the pretrained network has."""
+def _possible(settings, choice):
+    """The candidates whose layers the network has from which it starts."""
+    if choice is not FINETUNING:
+        return choice.candidates
     pretrained = inheritance.saved_flags(settings.objective.checkpoint) or settings.flat()
     num_layers = head_layers(pretrained)
-    names = [name for name, flags in FINETUNINGS.items() if flags["ft_proj_selector"] <= num_layers]
-    if len(names) < len(FINETUNINGS):
+    candidates = {
+        name: flags
+        for name, flags in choice.candidates.items()
+        if flags["ft_proj_selector"] <= num_layers
+    }
+    if len(candidates) < len(choice.candidates):
         logging.info(
-            "--finetune_choice=held_out: the pretrained network has no projection head, so %s are "
-            "compared",
-            ", ".join(names),
+            "--%s=held_out: the pretrained network has no projection head, so %s are compared",
+            choice.flag,
+            ", ".join(candidates),
         )
-    return names
+    return candidates
 
 
-def _choose(settings, names, related, selected_labels):
-    scores = {name: [] for name in names}
+def _decide(settings, choice, candidates, related, selected_labels):
+    scores = {name: [] for name in candidates}
     num_draws, draw = 1, 0
     while draw < num_draws:
-        for name in names:
-            candidate = _candidate(settings, name, draw)
-            logging.info("choosing a fine-tuning: %s, draw %d of held-out labels", name, draw + 1)
+        for name, flags in candidates.items():
+            candidate = _candidate(settings, choice, name, flags, draw)
+            logging.info(
+                "choosing the %s: %s, draw %d of held-out labels", choice.subject, name, draw + 1
+            )
             score, num_labels, num_held_out = _score(candidate, related, selected_labels)
             scores[name].append(score)
         num_draws = NUM_DRAWS if num_labels < FEW_LABELS else 1
@@ -87,23 +98,24 @@ def _choose(settings, names, related, selected_labels):
     chosen = max(means, key=means.get)  # of equal ones the first, which changes the least
     texts = ", ".join(f"{name} {mean:.1%}" for name, mean in means.items())
     logging.info(
-        "fine-tuning: %s is the best on %d held-out labels, mean of %d draws: %s",
+        "%s: %s is the best on %d held-out labels, mean of %d draws: %s",
+        choice.subject,
         chosen,
         num_held_out,
         num_draws,
         texts,
     )
-    return Choice(chosen, scores, num_held_out)
+    return Decision(choice.subject, chosen, scores, num_held_out)
 
 
-def _candidate(settings, name, draw):
+def _candidate(settings, choice: HeldOutChoice, name, flags, draw):
     """The configuration of a candidate, in a directory of its own."""
     directory = epath.Path(settings.train.model_dir) / run_files.CANDIDATES
     slug = name.replace(" ", "_")
     return settings.replace(
-        **FINETUNINGS[name],
+        **flags,
+        **{choice.flag: "given"},
         mode="train",
-        finetune_choice="given",
         model_dir=str(directory / f"{slug}-{draw}"),
         seed=settings.train.seed + draw,
         eval_every_epochs=10**6,  # at the end alone

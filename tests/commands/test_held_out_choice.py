@@ -7,8 +7,8 @@ import pytest
 import tf_simclr
 from tests.helpers.configurations import parse_command_line
 from tests.helpers.processes import DIGITS, HERE, TINY
-from tf_simclr.commands import finetuning_choice
-from tf_simclr.config.finetunings import FINETUNINGS
+from tf_simclr.commands import held_out_choice
+from tf_simclr.config.held_out_choices import FINETUNING
 from tf_simclr.report import page
 from tf_simclr.report import runs as runs_lib
 from tf_simclr.runs import files as run_files
@@ -33,20 +33,20 @@ CHAIN = [
 @pytest.fixture
 def best(monkeypatch):
     """A function: names the candidate that will do best, all of which are trained."""
-    monkeypatch.setattr(finetuning_choice, "NUM_DRAWS", 2)
-    measure = finetuning_choice._score
+    monkeypatch.setattr(held_out_choice, "NUM_DRAWS", 2)
+    measure = held_out_choice._score
     measured = []
 
     def set_best(name):
         def score(settings, related, selected_labels):
-            if len(measured) < len(FINETUNINGS):  # the first draw is real
+            if len(measured) < len(FINETUNING.candidates):  # the first draw is real
                 value, *counts = measure(settings, related, selected_labels)
                 assert 0 <= value <= 1 and counts == [40, 12]
             measured.append(settings)
             is_best = name.replace(" ", "_") in settings.train.model_dir
             return float(is_best), 40, 12
 
-        monkeypatch.setattr(finetuning_choice, "_score", score)
+        monkeypatch.setattr(held_out_choice, "_score", score)
         return measured
 
     return set_best
@@ -59,13 +59,13 @@ def test_the_best_candidate_is_trained(tmp_path, main, best):
     status, stderr = main(*CHAIN, f"--model_dir={directory}")
     assert status == 0, stderr
     assert f"fine-tuning: {name} is the best on 12 held-out labels, mean of 2 draws" in stderr
-    assert len(measured) == 2 * len(FINETUNINGS)
+    assert len(measured) == 2 * len(FINETUNING.candidates)
     assert len({settings.train.seed for settings in measured}) == 2
     stage = directory / "finetune"
     assert not (stage / run_files.CANDIDATES).exists()
     flags = json.loads((stage / run_files.CONFIG).read_text())
-    assert {flag: flags[flag] for flag in FINETUNINGS[name]} == FINETUNINGS[name]
-    choice = json.loads((stage / run_files.FINETUNING).read_text())
+    assert FINETUNING.candidates[name].items() <= flags.items()
+    choice = json.loads((stage / run_files.HELD_OUT_CHOICE).read_text())
     assert choice["chosen"] == name and choice["scores"]["frozen encoder"] == [0.0, 0.0]
     text = page.render(runs_lib.read([stage]))
     assert "accuracy on 12 held-out labels" in text and "100.0%, 100.0%" in text
@@ -77,6 +77,24 @@ def test_the_best_candidate_is_trained(tmp_path, main, best):
     assert settings.model.ft_proj_selector == 1
 
 
+def test_the_supervised_baseline_takes_the_better_length(tmp_path, main, monkeypatch):
+    def score(settings, related, selected_labels):
+        assert settings.objective.supervised_choice == "given"
+        RunDirectory(settings.train.model_dir).create()
+        return float(settings.train.steps_factor), 40, 12
+
+    monkeypatch.setattr(held_out_choice, "_score", score)
+    directory = tmp_path / "run"
+    flags = [*CHAIN, "--train_mode=supervised", "--supervised_choice=held_out"]
+    flags.remove("--finetune.finetune_choice=held_out")
+    status, stderr = main(*flags, f"--model_dir={directory}")
+    assert status == 0, stderr
+    assert "length: three times as many is the best on 12 held-out labels" in stderr
+    result = json.loads((directory / run_files.RESULT).read_text())
+    assert result["global_step"] == result["total_steps"] == 6
+    assert "Length of run" in page.render(runs_lib.read([directory]))
+
+
 def test_a_choice_is_made_once(settings, monkeypatch):
     """A stage that was interrupted after the choice goes on with it."""
     options = settings(
@@ -84,12 +102,12 @@ def test_a_choice_is_made_once(settings, monkeypatch):
     )
     saved = {"chosen": "frozen encoder", "scores": {"frozen encoder": [0.5]}, "held_out": 12}
     RunDirectory(options.train.model_dir).create()
-    RunDirectory(options.train.model_dir).write(run_files.FINETUNING, saved)
-    monkeypatch.setattr(finetuning_choice, "_choose", lambda *all: pytest.fail("chosen again"))
-    settled = finetuning_choice.settle(options, [], None)
+    RunDirectory(options.train.model_dir).write(run_files.HELD_OUT_CHOICE, saved)
+    monkeypatch.setattr(held_out_choice, "_decide", lambda *all: pytest.fail("chosen again"))
+    settled = held_out_choice.settle(options, [], None)
     assert settled.model.fine_tune_after_block == 4
     as_given = options.replace(finetune_choice="given")
-    assert finetuning_choice.settle(as_given, [], None) == as_given
+    assert held_out_choice.settle(as_given, [], None) == as_given
 
 
 def test_layers_that_the_pretrained_network_does_not_have(tmp_path, settings):
@@ -98,4 +116,5 @@ def test_layers_that_the_pretrained_network_does_not_have(tmp_path, settings):
     (tmp_path / "rotation").mkdir()
     (tmp_path / "rotation" / run_files.CONFIG).write_text(json.dumps(pretrained.flat()))
     options = settings(train_mode="finetune", checkpoint=str(tmp_path / "rotation"))
-    assert finetuning_choice._possible(options) == ["frozen encoder", "from the encoder"]
+    candidates = dict(list(FINETUNING.candidates.items())[:2])
+    assert held_out_choice._possible(options, FINETUNING) == candidates

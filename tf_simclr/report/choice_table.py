@@ -1,4 +1,4 @@
-"""How a run was to be fine-tuned: the candidates and their scores on held-out labels."""
+"""What held-out labels have decided of a run: the candidates and their scores."""
 
 import statistics
 
@@ -6,13 +6,13 @@ from tf_simclr.report.page_tables import Row, Table
 from tf_simclr.report.runs import Run
 
 
-def finetunings(runs: list[Run]) -> list[Table]:
-    """A table for each run whose fine-tuning was chosen."""
-    return [_table(run) for run in runs if run.get("finetuning")]
+def choices(runs: list[Run]) -> list[Table]:
+    """A table for each run of which something was chosen."""
+    return [_table(run) for run in runs if run.get("held_out_choice")]
 
 
 def _table(run):
-    choice = run.get("finetuning")
+    choice = run.get("held_out_choice")
     rows = []
     for name, scores in choice["scores"].items():
         draws = ", ".join(f"{score:.1%}" for score in scores)
@@ -20,4 +20,4 @@ def _table(run):
         best = frozenset([0]) if is_chosen else frozenset()
         rows.append(Row(name, (f"{statistics.fmean(scores):.1%}", draws), best=best))
     columns = (f"accuracy on {choice['held_out']} held-out labels", "of each draw")
-    return Table(f"Fine-tuning of {run.name}", (("", columns),), tuple(rows))
+    return Table(f"{choice['subject'].capitalize()} of {run.name}", (("", columns),), tuple(rows))
