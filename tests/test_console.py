@@ -1,8 +1,9 @@
 """What the log says of work that takes long."""
 
+import sys
 import time
 
-from tf_simclr.console import announced_if_slow
+from tf_simclr.console import Progress, announced_if_slow
 
 
 def test_slow_work_is_announced_while_it_lasts(log):
@@ -16,6 +17,20 @@ def test_quick_work_is_not(log):
         pass
     time.sleep(0.3)
     assert not log.messages
+
+
+def test_a_notebook_has_a_bar(monkeypatch, capsys, log):
+    """Its output is no terminal, but a line can be written over; in a file there are lines."""
+    with Progress("training", total=40) as progress:
+        progress.update(40, "loss 3")
+    assert "training: 40 of 40 images, loss 3" in log.messages[0]
+    assert not capsys.readouterr().err
+
+    monkeypatch.setitem(sys.modules, "ipykernel", sys)
+    with Progress("training", total=40) as progress:
+        progress.update(40, "loss 3")
+    assert "training: 100%" in capsys.readouterr().err
+    assert len(set(log.messages)) == 1
 
 
 def wait_until(condition):

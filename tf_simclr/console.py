@@ -81,8 +81,15 @@ def announced_if_slow(work: str, seconds: float = SECONDS_OF_SILENCE):
         timer.cancel()
 
 
+def _has_bar():
+    """Whether a line can be written over: in terminals and notebooks, but not in files."""
+    return sys.stderr.isatty() or "ipykernel" in sys.modules
+
+
 class Progress:
-    """Counts images; shows images/s and the time left: a bar in a terminal, else lines of the log.
+    """Counts images; shows images/s and the time left.
+
+    It is a bar in a terminal or notebook, else lines of the log.
 
     Args:
         description: of the work; None: nothing is shown.
@@ -98,7 +105,7 @@ class Progress:
         self._began = time.monotonic()
         self._last_line = self._began
         self._bar = None
-        if description is not None and sys.stderr.isatty():
+        if description is not None and _has_bar():
             self._bar = tqdm.tqdm(
                 total=total,
                 initial=start,

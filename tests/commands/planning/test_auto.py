@@ -5,12 +5,14 @@ import time
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import yaml
 from PIL import Image
 
 import tf_simclr
 from tests.helpers.configurations import parse_command_line
 from tests.helpers.processes import HERE, snapshot, the_message
+from tf_simclr.checkpoints import weights as weights_lib
 from tf_simclr.commands.planning import recipe_text, trial
 from tf_simclr.commands.planning.budget import Pace
 from tf_simclr.runs import files as run_files
@@ -106,6 +108,25 @@ def test_a_folder_is_planned_and_trained(photos, tmp_path, main, timed):
     status, stderr = main(photos, labels, *of_start, "--plan", *without_width, other)
     assert status == 0, stderr
     assert timed[-1].model.width_multiplier == 0.07 and timed[-1].data.image_size == 16
+
+
+def test_a_recipe_trains_the_same_again(photos, tmp_path, main, timed):
+    """Weights and metrics are the same to the last bit, whatever the machine was doing."""
+    directory, again = tmp_path / "run", tmp_path / "again"
+    status, stderr = main(photos, "--labels=none", "--budget=2m", *FEW, f"--model_dir={directory}")
+    assert status == 0, stderr
+    recipe = f"--config={directory / run_files.RECIPE}"
+    status, stderr = main("--mode=train_then_eval", recipe, f"--model_dir={again}")
+    assert status == 0, stderr
+    assert len(timed) == 1
+    prefixes = [weights_lib.newest_checkpoint(str(run)) for run in (directory, again)]
+    readers = [tf.train.load_checkpoint(prefix) for prefix in prefixes]
+    keys = readers[0].get_variable_to_shape_map()
+    assert sum("model/" in key for key in keys) > 30
+    for key in keys:
+        if "model/" in key or "optimizer/" in key:
+            values = [reader.get_tensor(key) for reader in readers]
+            np.testing.assert_array_equal(*values, err_msg=key)
 
 
 def test_a_plan_alone(photos, tmp_path, main, monkeypatch):
