@@ -2,6 +2,7 @@
 
 import io
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -135,3 +136,25 @@ def test_wrong_models(tmp_path):
     (tmp_path / "broken" / "saved_model.pb").write_bytes(b"nothing")
     with pytest.raises(UserError, match="broken: as a SavedModel it is not one"):
         tf_simclr.load(tmp_path / "broken")
+
+
+def test_a_trained_encoder_is_an_ordinary_keras_model(exported, rng, shallow):
+    """As large as the SavedModel says; its numbers are those of the SavedModel."""
+    _, path, model = exported
+    images = rng.random((2, 40, 40, 3)).astype(np.float32)
+    features = model.embed(images)
+    for encoder in (model.keras_model(), tf_simclr.resnet(weights=path)):
+        assert isinstance(encoder, keras.Model)
+        np.testing.assert_allclose(encoder(images), features, rtol=1e-5, atol=1e-5)
+    larger = rng.random((1, 56, 56, 3)).astype(np.float32)
+    assert tf_simclr.resnet(weights=path, image_size=56, width=0.1)(larger).shape == (1, 6)
+    logits = model.keras_model(outputs="logits")(images)
+    np.testing.assert_allclose(tf.nn.softmax(logits), model.predict(images), rtol=1e-5, atol=1e-5)
+
+
+def test_weights_of_another_resnet(exported, tmp_path, shallow):
+    path = exported[1]
+    with pytest.raises(ValueError, match=r"^depth=50: the weights in .* are of depth=18, width=0"):
+        tf_simclr.resnet(depth=50, weights=path)
+    with pytest.raises(UserError, match=r"^\S*nowhere: no such file or directory"):
+        tf_simclr.resnet(weights=tmp_path / "nowhere")

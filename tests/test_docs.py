@@ -16,6 +16,7 @@ SET_UP = (
     "pip install -r requirements-test.txt && python -m pytest tests",
 )
 OTHER_FLAGS = {  # {whose: flags that are not in the configuration}
+    "tf2onnx.convert": ["saved-model", "signature_def", "output"],
     "run.py": {"config", "help", "name", "train_summary_steps", "variable_schema"},
     "benchmarks": {
         *(

@@ -64,27 +64,46 @@ def train(images, model_dir, *, minutes: float = 30, labels="", **flags):
 
 
 def resnet(
-    depth: int = 50,
-    width: float = 1.0,
-    sk_ratio: float = 0.0,
-    se_ratio: float = 0.0,
-    image_size: int = 224,
-    stem: str = "auto",
+    depth: int | None = None,
+    width: float | None = None,
+    sk_ratio: float | None = None,
+    se_ratio: float | None = None,
+    image_size: int | None = None,
+    stem: str | None = None,
+    weights=None,
 ):
     """A ResNet encoder as a plain `keras.Model`, see `tf_simclr.models.resnet.build`.
 
     Args:
-        depth: 18, 34, 50, 101, 152 or 200.
-        width: factor on all numbers of channels.
-        sk_ratio: selective-kernel ratio; 0: off.
-        se_ratio: squeeze-and-excite ratio; 0: off.
-        image_size: height and width of the images.
+        depth: 18, 34, 50, 101, 152 or 200; None: 50.
+        width: factor on all numbers of channels; None: 1.
+        sk_ratio: selective-kernel ratio; None: off.
+        se_ratio: squeeze-and-excite ratio; None: off.
+        image_size: height and width of the images; None: 224.
         stem: cifar (keeps the resolution), imagenet (a quarter of it), or auto: cifar for images
-            of up to 32 pixels.
+            of up to 32 pixels; None: auto.
+        weights: trained ones, as `load` takes them, which then stand for every None; None: random
+            ones.
 
     Returns:
         A model: images float32 [B, H, W, 3] in [0, 1] -> features [B, C].
+
+    Raises:
+        ValueError: a depth that does not exist, or weights of another network.
+        tf_simclr.errors.UserError: there are no such weights.
     """
+    given = {
+        "depth": depth,
+        "width": width,
+        "sk_ratio": sk_ratio,
+        "se_ratio": se_ratio,
+        "image_size": image_size,
+        "stem": stem,
+    }
+    if weights is not None:
+        from tf_simclr import api
+
+        return api.trained_resnet(weights, **given)
     from tf_simclr.models import resnet
 
-    return resnet.build(depth, width, sk_ratio, se_ratio, image_size, stem)
+    return resnet.build(**{name: value for name, value in given.items() if value is not None})

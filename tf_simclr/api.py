@@ -1,8 +1,11 @@
 """Trained models in Python: `tf_simclr.load`."""
 
+import contextlib
 import dataclasses
 import os
+from collections.abc import Callable
 
+import keras
 import numpy as np
 import tensorflow as tf
 from etils import epath
@@ -13,7 +16,8 @@ from tf_simclr.checkpoints.weights import SAVED_MODEL_FILE
 from tf_simclr.config.automatic import Preprocessing
 from tf_simclr.data import augment, decoding, foreign_images, python_images
 from tf_simclr.errors import UserError
-from tf_simclr.models.network import with_predictions
+from tf_simclr.models import resnet
+from tf_simclr.models.network import Network, with_predictions
 from tf_simclr.runs import calibration as run_calibration
 from tf_simclr.runs import files as run_files
 from tf_simclr.runs.calibration import Calibration
@@ -21,6 +25,13 @@ from tf_simclr.runs.decisions import decide
 
 BATCH_SIZE = 32  # images that go through the network at once
 # Of the published SavedModels of the original SimCLR release, which do not say it.
+FLAGS_OF_RESNET = {  # by argument of `resnet.build`
+    "depth": "resnet_depth",
+    "width": "width_multiplier",
+    "sk_ratio": "sk_ratio",
+    "se_ratio": "se_ratio",
+    "stem": "stem",
+}
 PUBLISHED_PREPROCESSING = Preprocessing(224, "centre", "original")
 
 
@@ -28,11 +39,9 @@ def load(path: str, image_size: int | None = None) -> "Model":
     """See `tf_simclr.load`."""
     if (epath.Path(path) / SAVED_MODEL_FILE).exists():
         return _load_saved_model(path, image_size)
-    try:
-        trained = pretrained.load(path, "path")
+    trained = _load_trained(path)
+    with _flag_left_out():
         calibration = trained.calibration
-    except UserError as error:
-        raise UserError(str(error).removeprefix("--path=")) from None
     return Model(
         trained.network.predictions,
         _with_size(trained.settings.preprocessing, image_size),
@@ -40,7 +49,50 @@ def load(path: str, image_size: int | None = None) -> "Model":
         trained.settings.value_range,
         calibration,
         directory=epath.Path(path),
+        load_network=lambda: trained.network,
     )
+
+
+def _load_trained(path):
+    with _flag_left_out():
+        return pretrained.load(path, "path")
+
+
+@contextlib.contextmanager
+def _flag_left_out():
+    """A message about a path does not begin with a flag, of which there is none."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(str(error).removeprefix("--path=")) from None
+
+
+def trained_resnet(weights: str, **given) -> keras.Model:
+    """The encoder of trained weights, see `tf_simclr.resnet`.
+
+    Args:
+        weights: see `load`.
+        **given: arguments of `resnet.build`; None: as the weights are.
+
+    Raises:
+        UserError: there are no such weights.
+        ValueError: they are of another network than is given.
+    """
+    trained = _load_trained(weights)
+    flags = trained.settings.resolved()
+    arguments = {name: flags[flag] for name, flag in FLAGS_OF_RESNET.items()}
+    different = [
+        f"{name}={value}"
+        for name, value in given.items()
+        if value is not None and name != "image_size" and arguments[name] != value
+    ]
+    if different:
+        known = ", ".join(f"{name}={arguments[name]}" for name in given if name in arguments)
+        raise ValueError(f"{', '.join(different)}: the weights in {weights} are of {known}")
+    arguments["image_size"] = given.get("image_size") or flags["image_size"]
+    model = resnet.build(**arguments)
+    model.get_layer(trained.network.encoder.name).set_weights(trained.network.encoder.get_weights())
+    return model
 
 
 def _with_size(preprocessing, image_size):
@@ -66,7 +118,14 @@ def _load_saved_model(path, image_size):
             return pretrained.class_names_or_numbers(num_classes, saved_names)
 
         calibration = run_calibration.read(assets)
-        return Model(network, preprocessing, class_names, value_range, calibration)
+        return Model(
+            network,
+            preprocessing,
+            class_names,
+            value_range,
+            calibration,
+            load_network=lambda: _load_trained(path).network,
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,6 +170,7 @@ class Model:
         value_range: of image files with 16 bits, see `data.decoding.decode`.
         calibration: of its classifier.
         directory: of the run that it was loaded from, or of a checkpoint in it; None: of none.
+        load_network: a function that gives the network that can be trained on; None: there is none.
 
     Attributes:
         image_size: height and width in pixels that images are brought to.
@@ -126,8 +186,10 @@ class Model:
         value_range: tuple[float, float] | None = None,
         calibration: Calibration | None = None,
         directory: epath.Path | None = None,
+        load_network: Callable[[], Network] | None = None,
     ):
         self._directory = directory
+        self._load_network = load_network
         spec = tf.TensorSpec([None, None, None, 3], tf.float32)
         self._preprocessing = preprocessing
         self._value_range = value_range
@@ -189,6 +251,26 @@ class Model:
         """
         self._require_classes()
         return [answer for batch in self._batches(images) for answer in self._classify(batch)]
+
+    def keras_model(self, trainable: bool = True, outputs: str = "features") -> keras.Model:
+        """A functional Keras model of Keras' own layers, with a copy of the weights.
+
+        It can be trained on with `fit`, built upon, and saved; a `.keras` file of it is loaded
+        without this package.
+
+        Args:
+            trainable: whether its layers are.
+            outputs: features: h [B, C]; pyramid: {level: feature map [B, H, W, C]}; logits:
+                [B, len(class_names)].
+
+        Returns:
+            Images float32 [B, H, W, 3] in [0, 1], of any size -> the outputs, float32.
+
+        Raises:
+            ValueError: other outputs, or logits of a network without a linear head.
+            tf_simclr.errors.UserError: it is not known of what network the weights are.
+        """
+        return self._load_network().keras_model(outputs, trainable)
 
     def report(self) -> str:
         """What is known of it: the verdict on the stages of its run, and where the page is.

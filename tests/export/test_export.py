@@ -4,6 +4,7 @@ import dataclasses
 import io
 import json
 import struct
+import subprocess
 import sys
 
 import keras
@@ -12,6 +13,7 @@ import onnxruntime
 import pytest
 import scipy.special
 import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter
 from etils import epath
 from PIL import Image
 
@@ -140,7 +142,7 @@ def digits(tmp_path_factory):
         folder,
         images=images["test"][:8],
         calibration=calibrated(network, images, test.labels),
-        export_formats=("saved_model", "tflite", "onnx"),
+        export_formats=("saved_model", "tflite", "onnx", "keras"),
     )
     patch.undo()
     return network, module, folder, images["test"], test.labels
@@ -357,11 +359,38 @@ def test_exact_formats_give_the_same(digits):
     for run, path in (
         (formats.run_tflite, "tflite/3/{}.tflite"),
         (formats.run_onnx, "onnx/3/{}.onnx"),
+        (formats.run_keras, "keras/3/{}.keras"),
     ):
         (embedding,) = run(folder / path.format("embedding"), images)
         assert_close(embedding, expected["embedding"], 1e-4)
         probabilities, *_ = run(folder / path.format("classifier"), images)
         assert_close(probabilities, expected["probabilities"], 1e-4)
+
+
+def test_converters_of_users(plain, tmp_path):
+    """TFLite's converter and the command of tf2onnx, given the SavedModel alone."""
+    network, _, folder = plain
+    images = images_for(network)
+    expected = network.predictions(images)
+    path = str(folder / "saved_model" / "3")
+    converter = tf.lite.TFLiteConverter.from_saved_model(path, signature_keys=["images"])
+    (tmp_path / "images.tflite").write_bytes(converter.convert())
+    interpreter = Interpreter(str(tmp_path / "images.tflite"))
+    answer = interpreter.get_signature_runner("images")(images=images)
+
+    onnx_file = tmp_path / "images.onnx"
+    arguments = ["--saved-model", path, "--signature_def", "images", "--output", str(onnx_file)]
+    done = subprocess.run(
+        [sys.executable, "-m", "tf2onnx.convert", *arguments], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    session = onnxruntime.InferenceSession(onnx_file)
+    names = [output.name for output in session.get_outputs()]
+    onnx_answer = dict(zip(names, session.run(None, {"images": images})))
+    for outputs in (answer, onnx_answer):
+        assert_close(outputs["embedding"], expected["embedding"], 1e-4)
+        assert_close(outputs["probabilities"], expected["probabilities"], 1e-4)
+        assert len(outputs["classes"]) == len(images)
 
 
 def test_calibrated_outputs_are_the_formula(digits):
@@ -555,6 +584,8 @@ def test_files(digits):
     assert {
         "onnx/3/classifier.onnx",
         "onnx/3/embedding.onnx",
+        "keras/3/classifier.keras",
+        "keras/3/embedding.keras",
         "tflite/3/classifier.tflite",
         "tflite/3/classifier_int8.tflite",
     } <= files
@@ -619,11 +650,10 @@ def test_export_that_differs_is_not_kept(tmp_path, monkeypatch):
 
 
 def test_a_converter_that_fails(plain, tmp_path, monkeypatch):
-    def fail(function, path):
+    def fail(exported, path):
         raise RuntimeError("too large\nby far")
 
     failing = formats.Format(files={".onnx": formats.FileKind(fail, None)})
-    monkeypatch.setattr(formats, "_output_function", lambda *arguments: None)
     monkeypatch.setitem(formats.FORMATS, "onnx", failing)
     network, _, _ = plain
     with pytest.raises(

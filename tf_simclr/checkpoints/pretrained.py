@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import functools
 
-import keras
 import numpy as np
 import tensorflow as tf
 from absl import logging
@@ -17,6 +16,7 @@ from tf_simclr.config import Config, recipes
 from tf_simclr.config.rules import has_weights_from_elsewhere
 from tf_simclr.config.stages import relocated
 from tf_simclr.errors import UserError, first_line
+from tf_simclr.models.layers import float32_policy
 from tf_simclr.models.network import Network
 from tf_simclr.runs import calibration
 from tf_simclr.runs import files as run_files
@@ -228,7 +228,7 @@ def weights_path(settings: Config, alone: bool = True) -> tuple[str, str]:
 def float32_copy(objective) -> Network:
     """The network that an objective trains, in float32 and on this process alone."""
     head = objective.supervised_head
-    with _float32_policy():
+    with float32_policy():
         network = _build(objective.settings, head.units if head is not None else 0)
     for layer, trained in zip(network.exported_layers(), objective.exported_layers()):
         layer.set_weights(trained.get_weights())
@@ -282,13 +282,3 @@ def _build(settings, num_classes):
     network = Network(settings, num_classes)
     network.build_variables()
     return network
-
-
-@contextlib.contextmanager
-def _float32_policy():
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float32")
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(policy)

@@ -74,7 +74,7 @@ EVALUATIONS = (
 # Layers whose features can be evaluated; the last one is the mean over block group 4.
 ENCODER_LAYERS = ("block_group1", "block_group2", "block_group3", "final_avg_pool")
 
-EXPORT_FORMATS = ("saved_model", "tflite", "onnx")
+EXPORT_FORMATS = ("saved_model", "tflite", "onnx", "keras")
 
 # Names of `tf_simclr.runs.tracking.TRACKERS`, where the classes are.
 TRACKERS = ("mlflow", "wandb")

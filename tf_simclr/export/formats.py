@@ -1,4 +1,4 @@
-"""TFLite and ONNX files of the classifier and of the embedding.
+"""TFLite, ONNX and Keras files of the classifier and of the embedding.
 
 Each is compared with the SavedModel before it is kept.
 """
@@ -8,6 +8,7 @@ import importlib.util
 import logging as std_logging
 from collections.abc import Callable
 
+import keras
 import numpy as np
 import tensorflow as tf
 from absl import logging
@@ -28,22 +29,52 @@ TOLERANCES = {
 OPSET = 17
 
 
-def write_tflite(function, path):
+@dataclasses.dataclass(frozen=True)
+class Exported:
+    """Some outputs of a network, to be written to a file.
+
+    Attributes:
+        network: `models.network.Network`, float32.
+        names: of the outputs, in order.
+        image_size: S.
+        calibration: of the classifier; None: there is none.
+    """
+
+    network: object
+    names: tuple[str, ...]
+    image_size: int
+    calibration: Calibration | None
+
+    def function(self):
+        """Images float32 [B, S, S, 3] -> {name: output}, as a tf.function."""
+
+        def outputs_of(images):
+            outputs = self.network.predictions(images)
+            if "logits_sup" in outputs:
+                logits, embedding = outputs["logits_sup"], outputs["embedding"]
+                outputs |= calibrated.outputs(self.calibration, logits, embedding)
+            return {name: outputs[name] for name in self.names}
+
+        spec = tf.TensorSpec([None, self.image_size, self.image_size, 3], tf.float32, name="images")
+        return tf.function(outputs_of, input_signature=[spec], autograph=False)
+
+
+def write_tflite(exported, path):
     """TFLite in float32: images [B, S, S, 3] -> the outputs."""
-    _convert_to_tflite(function, path, [])
+    _convert_to_tflite(exported, path, [])
 
 
-def write_tflite_int8(function, path):
+def write_tflite_int8(exported, path):
     """TFLite with weights of 8 bits, dynamic range: a quarter of the size."""
-    _convert_to_tflite(function, path, [tf.lite.Optimize.DEFAULT])
+    _convert_to_tflite(exported, path, [tf.lite.Optimize.DEFAULT])
 
 
-def _convert_to_tflite(function, path, optimizations):
-    names = list(function.get_concrete_function().structured_outputs)
+def _convert_to_tflite(exported, path, optimizations):
+    function = exported.function()
 
     def in_order(images):  # a dict would be sorted by its keys
         outputs = function(images)
-        return [outputs[name] for name in names]
+        return [outputs[name] for name in exported.names]
 
     ordered = tf.function(in_order, input_signature=function.input_signature, autograph=False)
     concrete = ordered.get_concrete_function()
@@ -52,20 +83,32 @@ def _convert_to_tflite(function, path, optimizations):
     path.write_bytes(converter.convert())
 
 
-def write_onnx(function, path):
+def write_onnx(exported, path):
     """ONNX: images [B, S, S, 3] -> the outputs."""
     import onnx
     import tf2onnx
+
+    function = exported.function()
 
     std_logging.getLogger("tf2onnx").setLevel(std_logging.ERROR)
     model, _ = tf2onnx.convert.from_function(
         function, input_signature=function.input_signature, opset=OPSET
     )
-    names = list(function.get_concrete_function().structured_outputs)
+    names = exported.names
     outputs = sorted(model.graph.output, key=lambda output: names.index(output.name))
     del model.graph.output[:]  # sorted by their names so far
     model.graph.output.extend(outputs)
     onnx.save(model, str(path))
+
+
+def write_keras(exported, path):
+    """Keras' own layers: images [B, H, W, 3] of any size -> the main output."""
+    is_classifier = exported.names[0] != "embedding"
+    model = exported.network.keras_model("logits" if is_classifier else "features")
+    if is_classifier:
+        probabilities = keras.layers.Softmax(name="probabilities")(model.output)
+        model = keras.Model(model.input, probabilities, name="classifier")
+    model.save(str(path))
 
 
 def run_tflite(path, images: np.ndarray) -> list[np.ndarray]:
@@ -91,19 +134,27 @@ def run_onnx(path, images: np.ndarray) -> list[np.ndarray]:
     return session.run(None, {input_name: images})
 
 
+def run_keras(path, images: np.ndarray) -> list[np.ndarray]:
+    """The main output of a Keras file for images float32 [B, S, S, 3]."""
+    model = keras.saving.load_model(str(path))
+    return [model(images, training=False).numpy()]
+
+
 @dataclasses.dataclass(frozen=True)
 class FileKind:
     """A kind of file that a format has.
 
     Attributes:
-        write: (function of images, path).
+        write: (`Exported`, path).
         run: (path, images) -> outputs.
         is_exact: whether it has to be as exact as float32.
+        has_all: whether it has the outputs after the first one, too.
     """
 
     write: Callable
     run: Callable
     is_exact: bool = True
+    has_all: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,6 +182,7 @@ FORMATS = {
     "onnx": Format(
         packages=("tf2onnx", "onnxruntime"), files={".onnx": FileKind(write_onnx, run_onnx)}
     ),
+    "keras": Format(files={".keras": FileKind(write_keras, run_keras, has_all=False)}),
 }
 
 
@@ -180,14 +232,15 @@ def write(
         Failed: the network can't be converted, or the file gives other outputs.
     """
     for stem, names in OUTPUTS.items():
-        expected = {output: answer[output] for output in names if output in answer}
-        if not expected:
+        known = [output for output in names if output in answer]
+        if not known:
             continue
         for ending, kind in FORMATS[name].files.items():
             path = directory / (stem + ending)
+            outputs = tuple(known if kind.has_all else known[:1])
+            expected = {output: answer[output] for output in outputs}
             try:
-                function = _output_function(network, tuple(expected), images.shape[1], calibration)
-                kind.write(function, path)
+                kind.write(Exported(network, outputs, images.shape[1], calibration), path)
             except Exception as error:  # whatever a converter raises, e.g. above 2 GB
                 raise Failed(
                     f"{path.name}: the network can't be converted to {name} "
@@ -195,20 +248,6 @@ def write(
                 ) from None
             outputs = dict(zip(expected, kind.run(path, images), strict=True))
             _compare(path, outputs, expected, kind.is_exact)
-
-
-def _output_function(network, names, size, calibration):
-    """Some outputs of the network, by name, as a function of images float32 [B, S, S, 3]."""
-
-    def function(images):
-        outputs = network.predictions(images)
-        if "logits_sup" in outputs:
-            logits, embedding = outputs["logits_sup"], outputs["embedding"]
-            outputs |= calibrated.outputs(calibration, logits, embedding)
-        return {name: outputs[name] for name in names}
-
-    spec = tf.TensorSpec([None, size, size, 3], tf.float32, name="images")
-    return tf.function(function, input_signature=[spec], autograph=False)
 
 
 def _compare(path, outputs, expected, is_exact):

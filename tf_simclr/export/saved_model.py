@@ -161,9 +161,11 @@ class _Signatures:
 
     def _inference(self, images):
         """All endpoints; also of no images, for which TensorFlow's fused convolution fails."""
-        count = tf.shape(images)[0]
+        count, height, width, channels = tf.unstack(tf.shape(images))
         num_filled = tf.cast(count == 0, tf.int32)
-        filled = tf.pad(images, [[0, num_filled], [0, 0], [0, 0], [0, 0]])
+        # Not tf.pad, after whose dynamic amounts TFLite's converter knows no number of channels.
+        blank = tf.zeros([num_filled, height, width, channels])
+        filled = tf.concat([images, blank], 0)
         return {name: value[:count] for name, value in self._endpoints(filled).items()}
 
     def _preprocess(self, image_bytes):

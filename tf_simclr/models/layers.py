@@ -40,6 +40,17 @@ def in_repeated_pass() -> bool:
     return getattr(_pass, "is_active", False)
 
 
+@contextlib.contextmanager
+def float32_policy():
+    """While active, new layers have float32 weights and compute in float32."""
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(policy)
+
+
 class Composite(keras.layers.Layer):
     """A layer that is made of layers.
 

@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from tf_simclr.config import Config, rules
 from tf_simclr.config.registry import ENCODER_LAYERS
+from tf_simclr.models import keras_model
 from tf_simclr.models.heads import ProjectionHead, SupervisedHead
 from tf_simclr.models.layers import Composite, num_parameters
 from tf_simclr.models.resnet import ResNet
@@ -146,6 +147,10 @@ class Network(Composite):
     def predictions(self, images: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
         """As `call`, see `with_predictions`."""
         return with_predictions(self(images, training=training))
+
+    def keras_model(self, outputs: str = "features", trainable: bool = True) -> keras.Model:
+        """As a functional model of Keras' own layers, see `keras_model.build`."""
+        return keras_model.build(self, outputs, trainable)
 
     def head_input(self, features: tf.Tensor, training: bool = False) -> tf.Tensor:
         """What the supervised head reads: layer `ft_proj_selector` of the projection head.
