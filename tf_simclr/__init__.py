@@ -17,14 +17,16 @@ if platform.machine() in ("x86_64", "AMD64"):
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
-def load(path, image_size: int | None = None):
+def load(path, image_size: int | None = None, *, offline: bool = False):
     """Loads a trained model.
 
     Args:
         path: run directory, checkpoint prefix in one, or SavedModel, also of the original SimCLR
-            release.
+            release; or the name of a published model, such as
+            "simclrv2:r50_1x_sk0/finetuned_100pct", which is downloaded once.
         image_size: height and width in pixels that images are brought to; None: the one trained
             on, 224 for a SavedModel of the original SimCLR release.
+        offline: whether published models are taken from the cache alone.
 
     Returns:
         A `tf_simclr.api.Model` with `.embed(images)`, `.predict(images)` and
@@ -35,7 +37,7 @@ def load(path, image_size: int | None = None):
     """
     from tf_simclr import api  # late: `import tf_simclr` must not import TensorFlow
 
-    return api.load(path, image_size)
+    return api.load(path, image_size, offline)
 
 
 def train(images, model_dir, *, minutes: float = 30, labels="", **flags):

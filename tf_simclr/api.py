@@ -12,6 +12,7 @@ from etils import epath
 
 from tf_simclr import config
 from tf_simclr.checkpoints import pretrained
+from tf_simclr.checkpoints.published_weights import local_path
 from tf_simclr.checkpoints.weights import SAVED_MODEL_FILE
 from tf_simclr.config.automatic import Preprocessing
 from tf_simclr.data import augment, decoding, foreign_images, python_images
@@ -35,8 +36,12 @@ FLAGS_OF_RESNET = {  # by argument of `resnet.build`
 PUBLISHED_PREPROCESSING = Preprocessing(224, "centre", "original")
 
 
-def load(path: str, image_size: int | None = None) -> "Model":
+def load(path: str, image_size: int | None = None, offline: bool = False) -> "Model":
     """See `tf_simclr.load`."""
+    try:
+        path = local_path(path, "path", offline)
+    except UserError as error:
+        raise type(error)(str(error).removeprefix("--path=")) from None
     if (epath.Path(path) / SAVED_MODEL_FILE).exists():
         return _load_saved_model(path, image_size)
     trained = _load_trained(path)

@@ -95,10 +95,14 @@ class Progress:
         description: of the work; None: nothing is shown.
         total: images in all.
         start: images that are done already.
+        unit: what is counted instead of images.
     """
 
-    def __init__(self, description: str | None, total: int, start: int = 0):
+    def __init__(
+        self, description: str | None, total: float, start: float = 0, unit: str = "images"
+    ):
         self.description = description
+        self.unit = unit
         self.total = total
         self.start = start
         self.done = start
@@ -111,7 +115,7 @@ class Progress:
                 initial=start,
                 desc=description,
                 bar_format=BAR,
-                unit=" images",
+                unit=f" {unit}",
                 unit_scale=True,
                 dynamic_ncols=True,
                 smoothing=0.1,
@@ -124,7 +128,7 @@ class Progress:
         if self._bar is not None:
             self._bar.close()
 
-    def update(self, images: int, text: str = ""):
+    def update(self, images: float, text: str = ""):
         """Counts images.
 
         Args:
@@ -148,11 +152,13 @@ class Progress:
         images_per_second = (self.done - self.start) / seconds
         remaining = max(self.total - self.done, 0)
         logging.info(
-            "%s: %d of %d images, %s%.1f images/s, %s left",
+            "%s: %d of %d %s, %s%.1f %s/s, %s left",
             self.description,
             self.done,
             self.total,
+            self.unit,
             f"{text}, " if text else "",
             images_per_second,
+            self.unit,
             tqdm.tqdm.format_interval(remaining / images_per_second),
         )

@@ -129,7 +129,7 @@ def test_what_can_not_be_read_now_is_not_damaged(saved, tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied", str(path))
 
     with monkeypatch.context() as patch:
-        patch.setattr(storage, "_digest", refuse)
+        patch.setattr(storage, "digest", refuse)
         message = r"ckpt-3.*: it can't be read \(Permission denied\); nothing is changed"
         with pytest.raises(Failed, match=message):
             storage.newest(directory)
@@ -163,7 +163,7 @@ def test_write_is_done_again_where_it_failed(saved, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(storage, "_digest", full)
+        patch.setattr(storage, "digest", full)
         with pytest.raises(OSError, match="No space left"):
             storage.write(checkpoint, directory, 4)
     assert names_in(directory) == names_in(saved)

@@ -69,7 +69,7 @@ def load(path: str, flag: str = "checkpoint", settings: Config | None = None) ->
     """Loads a trained network.
 
     Args:
-        path: see `weights.newest_checkpoint`.
+        path: see `weights.Weights`.
         flag: whose value it is, for messages.
         settings: the preprocessing, and for weights of the original SimCLR release which network
             it is; None: both as the weights of this package say it themselves.
@@ -78,7 +78,7 @@ def load(path: str, flag: str = "checkpoint", settings: Config | None = None) ->
         UserError: there are no weights, they are of another network than it should be, or nothing
             says of which.
     """
-    weights = Weights(path, flag)
+    weights = Weights(path, flag, settings is not None and settings.train.offline)
     settings = _settings_of(weights, settings)
     if settings is None:
         raise UserError(

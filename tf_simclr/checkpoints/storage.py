@@ -7,7 +7,6 @@ a damaged one, as they do for bundles of older versions.
 """
 
 import contextlib
-import hashlib
 import json
 import os
 import re
@@ -24,10 +23,10 @@ from tf_simclr.runs.files import (
     CHECKPOINT_PREFIX,
     DAMAGED,
     PARTIAL,
+    digest,
     write_text,
 )
 
-READ_SIZE = 2**20  # bytes of a file that are read at once
 # What TensorFlow raises for a file that is not whole.
 UNREADABLE = (
     tf.errors.OpError,
@@ -69,7 +68,7 @@ def write(checkpoint: tf.train.Checkpoint, directory, step: int) -> str:
         _remove(partial)
         partial.mkdir(parents=True)
         checkpoint.write(str(partial / name))
-        digests = {file.name: _digest(file) for file in sorted(partial.iterdir())}
+        digests = {file.name: digest(file) for file in sorted(partial.iterdir())}
         manifest = {"step": step, "sha256": digests}
         (partial / (name + CHECKPOINT_MANIFEST)).write_text(json.dumps(manifest, indent=2) + "\n")
         for file in (*digests, name + CHECKPOINT_MANIFEST):  # data, index, manifest
@@ -235,10 +234,10 @@ def _check(prefix, step, files):
             return f"{manifest.name} is that of step {content['step']}"
     except (ValueError, KeyError, TypeError):
         return f"{manifest.name} can't be read"
-    for name, digest in digests.items():
+    for name, expected in digests.items():
         if prefix.parent / name not in files:
             return f"{name} is missing"
-        if _digest(prefix.parent / name) != digest:
+        if digest(prefix.parent / name) != expected:
             return f"{name} is not what was written (its SHA-256 is another one)"
     return None
 
@@ -257,15 +256,6 @@ def _check_with_tensorflow(prefix, step, files):
         if key.startswith("step/") and int(value) != step:
             return f"it is that of step {int(value)}"
     return None
-
-
-def _digest(path):
-    """The SHA-256 of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while content := file.read(READ_SIZE):
-            digest.update(content)
-    return digest.hexdigest()
 
 
 def _flush(path):

@@ -7,6 +7,7 @@ from absl import logging
 from etils import epath
 
 from tf_simclr.checkpoints import pretrained
+from tf_simclr.checkpoints.published_weights import local_path
 from tf_simclr.checkpoints.weights import SAVED_MODEL_FILE
 from tf_simclr.errors import UserError
 from tf_simclr.runs import files as run_files
@@ -40,13 +41,14 @@ class Teacher:
         return tf.cast(self._predict(images), tf.float32)
 
 
-def load(path: str, image_size: int) -> Teacher:
+def load(path: str, image_size: int, offline: bool = False) -> Teacher:
     """Loads a teacher. Has to be called in the strategy's scope.
 
     Args:
         path: a run directory of this package, a checkpoint prefix in one, or a SavedModel with
-            `logits_sup`.
+            `logits_sup`, or the name of a published model.
         image_size: of the images that it will see, in pixels.
+        offline: whether published models are taken from the cache alone.
 
     Raises:
         UserError: it is neither, or has no linear head.
@@ -56,6 +58,7 @@ def load(path: str, image_size: int) -> Teacher:
             f"--train_mode=distill learns from a teacher: give --{FLAG}=, the run directory of a "
             "finished fine-tuning, or a SavedModel"
         )
+    path = local_path(path, FLAG, offline)
     if (epath.Path(path) / SAVED_MODEL_FILE).exists():
         return _of_saved_model(path, image_size)
     return _of_run(path, image_size)

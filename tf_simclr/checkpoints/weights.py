@@ -10,6 +10,7 @@ from absl import logging
 from etils import epath
 
 from tf_simclr.checkpoints import google_simclr, storage
+from tf_simclr.checkpoints.published_weights import local_path
 from tf_simclr.checkpoints.storage import UNREADABLE
 from tf_simclr.config.inheritance import SAVED_MODEL_FILE
 from tf_simclr.config.registry import foreign_weights
@@ -88,17 +89,18 @@ class Weights:
     It may be of this package or of the original SimCLR release (Google Research's code).
 
     Args:
-        path: see `newest_checkpoint`.
+        path: see `newest_checkpoint`; or the name of a published model.
         flag: whose value it is, for messages.
+        offline: whether published models are taken from the cache alone.
 
     Raises:
         UserError: there is no checkpoint, or a damaged one.
     """
 
-    def __init__(self, path: str, flag: str = "checkpoint"):
+    def __init__(self, path: str, flag: str = "checkpoint", offline: bool = False):
         self.path = path
         self.flag = flag
-        self.prefix = newest_checkpoint(path, flag)
+        self.prefix = newest_checkpoint(local_path(path, flag, offline), flag)
         self._google_layers = None  # of the original release
         try:
             storage.require_whole(self.prefix)
@@ -206,17 +208,18 @@ class Weights:
         )
 
 
-def initialize_from(objective, path: str):
+def initialize_from(objective, path: str, offline: bool = False):
     """Gives an objective's inherited variables the values of a checkpoint.
 
     Args:
         objective: see `Objective.inherited`.
-        path: see `newest_checkpoint`.
+        path: see `Weights`.
+        offline: see `Weights`.
 
     Raises:
         UserError: as `Weights`.
     """
-    weights = Weights(path)
+    weights = Weights(path, offline=offline)
     inherited = objective.inherited()
     weights.restore(objective, inherited)
     inherited_ids = {id(v) for v in inherited}

@@ -9,6 +9,7 @@ from absl import flags as absl_flags
 from absl import logging
 
 from tf_simclr import console
+from tf_simclr.commands import weights
 from tf_simclr.commands.stages import Stages
 from tf_simclr.config import Config, command_line
 from tf_simclr.errors import Failed
@@ -182,4 +183,5 @@ COMMANDS = {  # by --mode
     "predict": use_last_stage("predict"),
     "inspect": use_last_stage("inspect"),
     "report": report,
+    "weights": weights.list_models,
 }

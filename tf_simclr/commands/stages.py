@@ -7,6 +7,7 @@ from absl import logging
 from etils import epath
 
 from tf_simclr import config, report
+from tf_simclr.checkpoints.published_weights import local_path
 from tf_simclr.config import Config
 from tf_simclr.config.length import check_not_shorter, training_length
 from tf_simclr.config.registry import foreign_weights
@@ -67,7 +68,7 @@ class Stages:
         for flag in CHECKPOINT_FLAGS:
             path = settings.flat()[flag]
             if path and self._stage_at(path, number) is None:
-                _check_weights(flag, path)
+                _check_weights(flag, path, settings.train.offline)
         if settings.objective.checkpoint and settings.mode.trains:
             self._check_head(settings, number)
 
@@ -243,8 +244,9 @@ def _is_chain(flags):
     return "," in flags.get("train_mode", "")
 
 
-def _check_weights(flag, path):
+def _check_weights(flag, path, offline):
     """A path of weights has to exist, and not to be of a kind that can't be read."""
+    path = local_path(path, flag, offline)
     reason = None
     if not _exists(path):
         reason = "no such file or directory"

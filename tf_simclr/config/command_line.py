@@ -195,7 +195,7 @@ def _choose_base(config_name, flags):
         if saved is not None:
             return saved
         base = _Base() if names_data else _base_of_mode(flags)
-    if mode.of_a_run and flags.get("checkpoint"):
+    if mode.of_a_run and not mode.needs_nothing and flags.get("checkpoint"):
         with_data = not (config_name or names_data)
         return _of_checkpoint(base, str(flags["checkpoint"]), with_data)
     return base
@@ -242,6 +242,8 @@ def _base_of_mode(flags):
             f"--config={recipes.QUICK_START}"
         )
         return _Base(recipes.read(recipes.find(recipes.QUICK_START)), recipes.QUICK_START, note)
+    if mode.needs_nothing:
+        return _Base()
     has_directory = bool(flags.get("model_dir"))
     if flags["mode"] == "report" and flags.get("report_runs"):
         if not has_directory:

@@ -5,12 +5,13 @@ import json
 from etils import epath
 
 from tf_simclr import config
-from tf_simclr.config import held_out_choices
+from tf_simclr.config import held_out_choices, published
 from tf_simclr.config.automatic import AUTO, AUTOMATIC, OF_A_DATASET, OF_A_RUN
 from tf_simclr.config.config import Config
 from tf_simclr.config.recipes import CONFIG_FILE
 from tf_simclr.config.registry import TRAIN_MODES
 from tf_simclr.config.stages import BEST_DIRECTORY
+from tf_simclr.errors import UserError
 
 SAVED_MODEL_FILE = "saved_model.pb"
 ASSETS = "assets"  # in a SavedModel
@@ -26,11 +27,15 @@ def saved_flags(path: str) -> dict | None:
     """The flags beside weights, completed by what the run had of flags that are newer.
 
     Args:
-        path: a run directory, a checkpoint's prefix or a SavedModel.
+        path: a run directory, a checkpoint's prefix, a SavedModel or the name of a published
+            model.
 
     Returns:
         {flag name: value}; None where there are none of this package.
     """
+    if published.is_name(path):
+        published.check(path, f"--checkpoint={path}")
+        return config.build(published.flags(path)).resolved()
     try:
         saved = json.loads((_folder_of(path) / CONFIG_FILE).read_text())
         return config.build(config.completed(saved)).resolved()
@@ -95,10 +100,16 @@ def inherit(stages: list[dict]) -> tuple[list[Config], list[str]]:
         UserError: as `config.build`.
     """
     known = {}  # {run directory: flags} of the stages before
+    networks = {}  # {run directory: flags of a published network} of the stages before
     configs, notes = [], []
     for values in stages:
         new = config.build(values)
         checkpoint = new.objective.checkpoint
+        network = _published_network(checkpoint, networks)
+        networks[new.train.model_dir] = network
+        _check_network(values, network, checkpoint)
+        followed = {name: value for name, value in network.items() if name not in values}
+        new = new.replace(**followed)
         # A run that is continued stays what it is, also if its start is gone by now.
         continued = saved_flags(new.train.model_dir) if new.train.model_dir else None
         decided = continued
@@ -107,6 +118,7 @@ def inherit(stages: list[dict]) -> tuple[list[Config], list[str]]:
             decided = {name: start[name] for name in start if name not in OF_A_RUN}
         flags = _inherited(new, decided) | held_out_choices.settled(new.flat(), continued)
         settings = new.replace(**flags)
+        flags = _that_differ(followed) | flags
         configs.append(settings)
         known[settings.train.model_dir] = settings.resolved()
         if continued is None and flags:
@@ -126,6 +138,31 @@ def _inherited(settings, decided):
         if flags[name] == AUTO and decided.get(name, derived[name]) != derived[name]:
             inherited[name] = decided[name]
     return inherited
+
+
+def _that_differ(flags):
+    """Those flags that are not what they are by default."""
+    return {name: value for name, value in flags.items() if value != config.fields()[name].default}
+
+
+def _published_network(checkpoint, networks):
+    """{flag name: value} of the published network that a stage starts from, also by others."""
+    if published.is_name(checkpoint):
+        return published.network_flags(checkpoint)
+    network = networks.get(checkpoint.removesuffix(f"/{BEST_DIRECTORY}"), {})
+    # What the linear head reads may be another layer in each stage.
+    return {name: network[name] for name in network if name != "ft_proj_selector"}
+
+
+def _check_network(values, network, checkpoint):
+    """What is said of the network has to be what it is in the weights that are started from."""
+    for name in published.ARCHITECTURE_FLAGS:
+        said = values.get(name, AUTO)
+        if name in network and said != AUTO and config.coerce(name, said) != network[name]:
+            raise UserError(
+                f"--{name}={said}: {checkpoint} is a network with --{name}={network[name]}; "
+                f"leave --{name} out, it follows from --checkpoint"
+            )
 
 
 def _flags_of_start(checkpoint, known):

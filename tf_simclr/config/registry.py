@@ -14,12 +14,14 @@ class Mode:
         of_a_run: it is of weights that exist already, so without them the quick start is not meant.
         weights_from_elsewhere: a run directory that it made has weights that were trained
             elsewhere.
+        needs_nothing: neither data nor a run directory.
     """
 
     trains: bool = False
     evaluates: bool = False
     of_a_run: bool = False
     weights_from_elsewhere: bool = False
+    needs_nothing: bool = False
 
 
 MODES = {
@@ -33,6 +35,7 @@ MODES = {
     "predict": Mode(of_a_run=True, weights_from_elsewhere=True),
     "inspect": Mode(of_a_run=True, weights_from_elsewhere=True),
     "report": Mode(of_a_run=True),
+    "weights": Mode(of_a_run=True, needs_nothing=True),
 }
 
 TRAIN_MODES = ("pretrain", "finetune", "supervised", "distill")

@@ -4,6 +4,7 @@ Flags come as a dict {flag name: value}, since those that are saved with a run h
 same rules as those of a `Config`.
 """
 
+from tf_simclr.config import published
 from tf_simclr.config.automatic import AUTO, TOP_BYTE, limits_of
 from tf_simclr.config.plan_section import MIN_BUDGET, seconds_of
 from tf_simclr.config.registry import COMPARING_PRETEXTS, ENCODER_LAYERS, MODES
@@ -170,7 +171,14 @@ def _budget_is_a_time(flags):
         )
 
 
+def _published_models_exist(flags):
+    for name in ("checkpoint", "teacher_checkpoint"):
+        if published.is_name(flags[name]):
+            published.check(flags[name], f"--{name}={flags[name]}")
+
+
 RULES = (
+    _published_models_exist,
     _budget_is_a_time,
     _value_range_is_a_range,
     _ranges_ascend,

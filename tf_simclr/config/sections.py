@@ -240,12 +240,13 @@ class ObjectiveConfig:
         "",
         "what to start from, or to evaluate, export or embed with: a run directory, a checkpoint "
         "or a SavedModel, "
-        "also those of the original SimCLR release",
+        "also those of the original SimCLR release; simclrv2:NAME is a published model, see "
+        "mode weights",
     )
     teacher_checkpoint: str = setting(
         "",
-        "teacher of distill: a run directory, a checkpoint prefix in one, or any SavedModel with "
-        "logits_sup",
+        "teacher of distill: a run directory, a checkpoint prefix in one, any SavedModel with "
+        "logits_sup, or simclrv2:NAME",
     )
     distill_temperature: float = setting(
         1.0,
@@ -347,6 +348,11 @@ class TrainConfig:
         "where the metrics of training and evaluation go beside the run directory, with commas "
         "between: MLflow, Weights & Biases (empty: nowhere)",
         choices=TRACKERS,
+        fixed=False,
+    )
+    offline: bool = setting(
+        False,
+        "take published models from the cache alone, ~/.cache/tf_simclr/weights",
         fixed=False,
     )
     deterministic: bool = setting(

@@ -26,8 +26,8 @@ DEFAULT_STARTS = {
 }
 # What those flags accept.
 CHECKPOINT_FORMS = (
-    "a run directory, a directory of checkpoints, a checkpoint's prefix (…/ckpt-100) or a "
-    "SavedModel"
+    "a run directory, a directory of checkpoints, a checkpoint's prefix (…/ckpt-100), a published "
+    "model (simclrv2:NAME, see --mode=weights) or a SavedModel"
 )
 # Besides the whole section hardware: one process has one of them.
 SHARED_FLAGS = ("train_mode", "mode", "model_dir", "deterministic")

@@ -7,11 +7,11 @@ import concurrent.futures
 import hashlib
 import json
 import os
-import pathlib
 import time
 
 from absl import logging
 
+from tf_simclr.config import user_cache
 from tf_simclr.console import Progress
 
 VERSION = 1  # to be raised when files that were readable are not any more
@@ -92,9 +92,8 @@ def _digest(path):
 
 
 def _file_of(root):
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     name = content_digest(os.fsencode(os.path.realpath(root)))
-    return pathlib.Path(base, "tf_simclr", "scans", f"{name}.json")
+    return user_cache.folder("scans") / f"{name}.json"
 
 
 def _load(root):

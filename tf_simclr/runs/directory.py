@@ -3,7 +3,6 @@
 import json
 import time
 
-from absl import logging
 from etils import epath
 
 from tf_simclr import config
@@ -12,6 +11,7 @@ from tf_simclr.config.length import LENGTH_FLAGS, Length, training_length
 from tf_simclr.config.stages import sibling_runs
 from tf_simclr.errors import UserError, write_error
 from tf_simclr.runs import files
+from tf_simclr.runs.locks import try_lock
 
 LOCK_ATTEMPTS = 20
 SECONDS_BETWEEN_ATTEMPTS = 0.05
@@ -173,7 +173,7 @@ class RunDirectory:
     def _wait_for_lock(self):
         """The lock, None if another process keeps it; `in_training` holds it for an instant."""
         for _ in range(LOCK_ATTEMPTS):
-            lock = _try_lock(self.path / files.LOCK)
+            lock = try_lock(self.path / files.LOCK)
             if lock is not None:
                 return lock
             time.sleep(SECONDS_BETWEEN_ATTEMPTS)
@@ -182,7 +182,7 @@ class RunDirectory:
     def in_training(self) -> bool:
         """Whether a process on this machine holds the lock."""
         path = self.path / files.LOCK
-        return path.exists() and _try_lock(path) is None
+        return path.exists() and try_lock(path) is None
 
 
 def _reason(error):
@@ -195,27 +195,3 @@ def _with_relative_siblings(flags):
     So a directory with several stages may be moved.
     """
     return {**flags, **{name: f"../{run}" for name, run in sibling_runs(flags).items()}}
-
-
-def _try_lock(path):
-    """The open file that holds the lock, None if another process has it.
-
-    The system frees the lock when the process ends. True where there are no locks.
-    """
-    try:
-        import fcntl
-    except ImportError:
-        logging.info("no file locks on this system: two processes in one run go unnoticed")
-        return True
-    if "://" in str(path):
-        return True  # buckets have no locks
-    file = open(path, "a")  # noqa: SIM115  it stays open as long as the lock is held
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return file
-    except BlockingIOError:
-        file.close()
-        return None
-    except OSError:  # a file system without locks
-        file.close()
-        return True

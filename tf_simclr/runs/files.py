@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import hashlib
 import io
 import json
 import os
@@ -77,6 +78,8 @@ INSPECTION_PAGE = "inspection.html"  # where there is no report
 TO_LABEL = "to_label.csv"
 LABEL_PAGE = "label.html"
 
+READ_SIZE = 2**20  # bytes of a file that are read at once
+
 
 def result_of_step(step: int) -> str:
     """The file with the metrics of an evaluation after `step` steps."""
@@ -139,6 +142,20 @@ def append_text(path, text: str):
     """
     with path.open("a", encoding="utf-8") as file:
         file.write(text)
+
+
+def digest(path, algorithm: str = "sha256") -> str:
+    """The hash of a file's content as hexadecimal text.
+
+    Args:
+        path: of the file.
+        algorithm: a name of hashlib.
+    """
+    value = hashlib.new(algorithm)
+    with path.open("rb") as file:
+        while content := file.read(READ_SIZE):
+            value.update(content)
+    return value.hexdigest()
 
 
 def read_json(path):

@@ -31,7 +31,7 @@ def initialize(
         UserError: the checkpoint can't be used, or there are too few labels.
     """
     if settings.objective.checkpoint:
-        weights.initialize_from(objective, settings.objective.checkpoint)
+        weights.initialize_from(objective, settings.objective.checkpoint, settings.train.offline)
     if settings.model.probe_init_logits_layer and objective.supervised_head is not None:
         _initialize_linear_head(
             objective,

@@ -33,7 +33,7 @@ def load_imported(settings: Config, directory: RunDirectory) -> Weights | None:
     is_in_training = directory.in_training() or settings.eval.eval_timeout
     if was_trained or is_in_training:
         return None
-    imported = Weights(settings.objective.checkpoint)
+    imported = Weights(settings.objective.checkpoint, offline=settings.train.offline)
     pretrained.check_same_network(imported, settings)
     return imported
 
@@ -57,7 +57,9 @@ def load_teacher(
     if not settings.mode.trains and train_source.num_labeled:
         return None
     with strategy.scope():
-        network = teacher.load(settings.objective.teacher_checkpoint, settings.data.image_size)
+        network = teacher.load(
+            settings.objective.teacher_checkpoint, settings.data.image_size, settings.train.offline
+        )
     flag = "teacher_checkpoint"
     difference = _other_classes(network.num_classes, network.class_names, train_source)
     if difference:
