@@ -38,6 +38,18 @@ NETWORKS = {  # {name: (arguments of the stand-in, flags)}
         },
         {"image_size": 40, "sk_ratio": 0.0625, "num_proj_layers": 1},
     ),
+    "18-se": (
+        {"depth": 18, "image_size": 32, "first_number": 8, "se_ratio": 0.25},
+        {"resnet_depth": 18, "image_size": 32, "se_ratio": 0.25},
+    ),
+    "50-se": (
+        {"depth": 50, "image_size": 40, "first_number": 95, "se_ratio": 0.5},
+        {"image_size": 40, "se_ratio": 0.5},
+    ),
+    "50-sk-se": (
+        {"depth": 50, "image_size": 40, "sk_ratio": 0.0625, "se_ratio": 0.25},
+        {"image_size": 40, "sk_ratio": 0.0625, "se_ratio": 0.25},
+    ),
 }
 WIDTH, CLASSES = 0.125, 7
 BLOCKS = {
@@ -165,7 +177,7 @@ def test_without_projection_head(tmp_path, rng):
     for values in ({"train_mode": "finetune"}, {"proj_head_mode": "none"}):
         loaded = pretrained.load(path, settings=flags_of("18", **values))
         assert_same(loaded.network(images), model(images), model(images))
-    with pytest.raises(UserError, match=r"projection_head/.* is missing there"):
+    with pytest.raises(UserError, match=r"give .* --proj_head_mode=none"):
         pretrained.load(path, settings=flags_of("18"))
 
 
@@ -174,15 +186,27 @@ def path_of_18(tmp_path_factory):
     return save_flat(original_network("18"), tmp_path_factory.mktemp("papers") / "saved")
 
 
+RIGHT_FLAGS = (
+    "give --resnet_depth=18 --width_multiplier=0.125 --sk_ratio=0 --se_ratio=0 --stem=cifar "
+    "--num_proj_layers=3 --proj_out_dim=8"
+)
+
+
 @pytest.mark.parametrize(
     "flags, hint",
     [
-        ({"width_multiplier": 0.25}, "is .* there and .* here"),
-        ({"resnet_depth": 50, "sk_ratio": 0.1}, "--sk_ratio=0 "),
+        ({"width_multiplier": 0.25}, RIGHT_FLAGS),
+        ({"resnet_depth": 50, "sk_ratio": 0.1}, RIGHT_FLAGS),
         ({"image_size": 64}, "stem is cifar there and imagenet here .*; give --stem=cifar"),
         ({"resnet_depth": 34, "image_size": 64}, "--stem=cifar"),
-        ({"proj_out_dim": 9}, "is .* there and .* here"),
-        ({"se_ratio": 0.25}, "--resnet_depth=18"),
+        ({"proj_out_dim": 9}, RIGHT_FLAGS),
+        ({"se_ratio": 0.25}, RIGHT_FLAGS),
+        ({"num_proj_layers": 2}, RIGHT_FLAGS),
+        ({"num_proj_layers": 4}, RIGHT_FLAGS),
+        ({"proj_head_mode": "linear"}, RIGHT_FLAGS),
+        ({"proj_head_mode": "none"}, RIGHT_FLAGS),
+        ({"ft_proj_selector": -1, "proj_out_dim": 64}, RIGHT_FLAGS),
+        ({"ft_proj_selector": -1}, "is .* there and .* here; give another --ft_proj_selector"),
     ],
 )
 def test_of_another_network(path_of_18, flags, hint):
@@ -190,6 +214,22 @@ def test_of_another_network(path_of_18, flags, hint):
     with pytest.raises(UserError, match=hint) as error:
         pretrained.load(path, settings=flags_of("18", **flags))
     assert path in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "name, flags",
+    [
+        ("18-se", "--resnet_depth=18 --width_multiplier=0.125 --sk_ratio=0 --se_ratio=0.25"),
+        ("50-se", "--resnet_depth=50 --width_multiplier=0.125 --sk_ratio=0 --se_ratio=0.5"),
+        ("50-sk-se", "--width_multiplier=0.125 --sk_ratio=0.0625 --se_ratio=0.25 --stem=imagenet"),
+    ],
+)
+@pytest.mark.parametrize("wrong", [{"sk_ratio": 0, "se_ratio": 0}, {"resnet_depth": 34}])
+def test_right_flags_of_gates_and_kernels(tmp_path, name, flags, wrong):
+    path = tmp_path / "checkpoint"
+    reference_model.save_checkpoint(original_network(name), path)
+    with pytest.raises(UserError, match=f"give .*{flags}"):
+        pretrained.load(str(path), settings=flags_of(name, **wrong))
 
 
 @pytest.mark.usefixtures("one_block")

@@ -144,11 +144,33 @@ class SelectiveKernel(tf.Module):
         )
 
 
+class SqueezeExcite(tf.Module):
+    def __init__(self, make, scope, filters, channels, ratio):
+        super().__init__()
+        scope, squeezed = make.scope(scope, "se__layer"), max(1, int(filters * ratio))
+        self.se_reduce = Kernel(make, scope, "conv2d", [1, 1, channels, squeezed], bias=True)
+        self.se_expand = Kernel(make, scope, "conv2d", [1, 1, squeezed, channels], bias=True)
+
+    def __call__(self, x):
+        pooled = tf.reduce_mean(x, [1, 2], keepdims=True)
+        return x * tf.sigmoid(self.se_expand(tf.nn.relu(self.se_reduce(pooled))))
+
+
 class Block(tf.Module):
     """One residual block; without a projection the list of the shortcut is empty: the identity."""
 
     def __init__(
-        self, make, scope, inputs, filters, outputs, stride, project, sk_ratio, bottleneck
+        self,
+        make,
+        scope,
+        inputs,
+        filters,
+        outputs,
+        stride,
+        project,
+        sk_ratio,
+        bottleneck,
+        se_ratio=0.0,
     ):
         super().__init__()
         scope, last = (
@@ -156,6 +178,7 @@ class Block(tf.Module):
             {"relu": False, "gamma": (0.2, 0.4)},
         )
         shortcut = self.shortcut(make, scope, inputs, outputs, stride, sk_ratio) if project else []
+        gate = []
         if bottleneck:
             branch = [
                 Conv(make, scope, 1, inputs, filters),
@@ -175,6 +198,8 @@ class Block(tf.Module):
                 BatchNormRelu(make, scope, outputs, **last),
                 Op(),
             ]
+            if se_ratio > 0:
+                branch.append(SqueezeExcite(make, scope, filters, outputs, se_ratio))
             self.projection_layers, self.conv_relu_dropblock_layers = shortcut, branch
         else:
             branch = [
@@ -186,8 +211,11 @@ class Block(tf.Module):
                 BatchNormRelu(make, scope, outputs, **last),
             ]
             self.shortcut_layers, self.conv2d_bn_layers = shortcut, branch
+            if se_ratio > 0:  # beside the list, unlike in a bottleneck
+                self.se_layer = SqueezeExcite(make, scope, filters, outputs, se_ratio)
+                gate = [self.se_layer]
         self.call = lambda x: tf.nn.relu(
-            apply(shortcut, x) + apply(branch, x)
+            apply(shortcut, x) + apply([*branch, *gate], x)
         )  # a function, since a third list would become part of the keys
 
     @staticmethod
@@ -211,7 +239,7 @@ class Block(tf.Module):
 
 
 class ResNet(tf.Module):
-    def __init__(self, make, depth, width, sk_ratio, image_size):
+    def __init__(self, make, depth, width, sk_ratio, image_size, se_ratio):
         super().__init__()
         scope, size, expansion = "resnet", int(64 * width), 4 if depth >= 50 else 1
         if image_size <= 32:
@@ -245,6 +273,7 @@ class ResNet(tf.Module):
                     b == 0,
                     sk_ratio,
                     depth >= 50,
+                    se_ratio,
                 )
                 for b in range(blocks)
             ]
@@ -290,12 +319,13 @@ class ReferenceModel(tf.Module):
         first_number=0,
         global_bn=True,
         seed=0,
+        se_ratio=0.0,
     ):
         super().__init__()
         make = Maker(first_number, global_bn, seed)
         self.ft_proj_selector, self.resnet_model = (
             ft_proj_selector,
-            ResNet(make, depth, width, sk_ratio, image_size),
+            ResNet(make, depth, width, sk_ratio, image_size, se_ratio),
         )
         sizes = [self.resnet_model.output_size] * max(num_proj_layers, 1) + [proj_out_dim] * (
             num_proj_layers > 0

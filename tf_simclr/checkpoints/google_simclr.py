@@ -1,130 +1,86 @@
-"""Weights of the original SimCLR release: its SavedModels and its training checkpoints.
+"""Weights of the original SimCLR release in a network of this package, and of which flags it is.
 
-The original release is Google Research's SimCLR code for TensorFlow 2. Its variables are told apart
-by what they are (convolution, batch norm, dense), where they are (stem, block group, heads) and in
-which order they were made: the numbers in their names count on over a whole process and mean
-nothing else.
+The original release is Google Research's SimCLR code for TensorFlow 2.
 """
 
 import collections
-import re
+import math
 
-from tensorflow.core.protobuf import trackable_object_graph_pb2
-
+from tf_simclr.checkpoints.google_layers import (
+    KINDS,
+    group_layers,
+    kernel_shape,
+    locate_variable,
+)
 from tf_simclr.models.resnet import FAMILY, BottleneckBlock, Stem
 
-ATTRIBUTES = ("kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance")
-# {first component of a variable's name, or attribute in the model: our layer}
-NETWORK_LAYERS = {
-    "resnet": "encoder",
-    "resnet_model": "encoder",
-    "projection_head": "projection_head",
-    "_projection_head": "projection_head",
-    "head_supervised": "supervised_head",
-    "supervised_head": "supervised_head",
-}
-SHORTCUTS = ("projection_layers", "shortcut_layers")  # made before the branch beside them
-KINDS = ("convolution", "batch norm", "dense")
-GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
-NOT_OF_THE_MODEL = re.compile(r"(optimizer|global_step|save_counter)\b")
 WIDTH_OF_STEM = 64  # channels at width 1
-
-# group: 0 for the stem and heads, 1 to 4 for block groups. order: by which layers of a kind are
-# sorted. variables: {attribute: (checkpoint key or variable path, shape)}.
-Layer = collections.namedtuple("Layer", "group order variables")
-# Where a variable is, of which layer it is, and which one of the layer's variables.
-Location = collections.namedtuple("Location", "network_layer group order layer attribute")
-
-
-def read(reader) -> dict | None:
-    """The layers that a checkpoint of the original release holds.
-
-    Args:
-        reader: of `tf.train.load_checkpoint`; of a SavedModel, its `variables/variables`.
-
-    Returns:
-        {(our layer, kind): [Layer] in their order}; None if it is not such a checkpoint.
-
-    Raises:
-        ValueError: a variable of the network that has no place in ours.
-    """
-    shapes = reader.get_variable_to_shape_map()
-    if GRAPH_KEY not in shapes:
-        return None
-    variables = _model_variables(reader)
-    keys = [key for _, key in variables]
-    labels = keys
-    locations = [_locate_by_key(key.split("/.ATTRIBUTES")[0]) for key in keys]
-    # A SavedModel of a Keras model may list variables by number instead: then by name.
-    names = [name for name, _ in variables]
-    locations_by_name = [_locate_by_name(name) for name in names]
-    if locations_by_name.count(None) < locations.count(None):
-        locations, labels = locations_by_name, names
-    has_encoder = any(
-        location is not None and location.network_layer == "encoder" for location in locations
-    )
-    if not has_encoder:
-        return None
-    unknown = [label for label, location in zip(labels, locations) if location is None]
-    if unknown:
-        raise ValueError(
-            f"{unknown[0]} and {len(unknown) - 1} more variables there have no place in a network "
-            "of this package"
-        )
-    return _group_layers((location, key, shapes[key]) for location, key in zip(locations, keys))
+USUAL_SK_RATIO = 0.0625
+# Of the convolutions of a group with selective kernels the one that squeezes: after those of the
+# shortcut, of the block's begin and of the two streams.
+SQUEEZING_CONVOLUTION = 3
+MAX_DECIMALS = 6
 
 
-def _model_variables(reader):
-    """[(name, checkpoint key)] of the variables that are no state of the training."""
-    graph = trackable_object_graph_pb2.TrackableObjectGraph.FromString(reader.get_tensor(GRAPH_KEY))
-    variables = []
-    for node in graph.nodes:
-        for value in node.attributes:
-            key = value.checkpoint_key
-            is_variable = value.name == "VARIABLE_VALUE"
-            is_state = ".OPTIMIZER_SLOT" in key or NOT_OF_THE_MODEL.match(key)
-            if is_variable and not is_state:
-                variables.append((value.full_name, key))
-    return variables
-
-
-def keys(layers: dict, network) -> dict[str, str]:
+def keys(layers: dict, network, variables: list) -> dict[str, str]:
     """The checkpoint keys of a network's variables.
 
     Args:
-        layers: of `read`.
+        layers: of `google_layers.read`.
         network: `models.network.Network`.
+        variables: of the network, that are wanted; its layers without any need not agree.
 
     Returns:
-        {variable path: checkpoint key} of all variables that the layers have.
+        {variable path: checkpoint key} of all variables of the layers with one that is wanted.
 
     Raises:
-        ValueError: the encoder is another one, or a layer has more variables than ours.
+        ValueError: it is another network; the flags of the right one are in the message.
     """
     matched = {}
+    wanted = {v.path for v in variables}
     for network_layer in network.exported_layers():
-        network_layers = _group_layers(
-            (_locate_variable(network_layer, index, v), v.path, v.shape)
+        has_none = not network_layer.variables  # a projection head without layers
+        if not has_none and not any(v.path in wanted for v in network_layer.variables):
+            continue
+        built_layers = group_layers(
+            (locate_variable(network_layer, index, v), v.path, v.shape)
             for index, v in enumerate(network_layer.variables)
         )
         for kind in KINDS:
             saved = layers.get((network_layer.name, kind), [])
-            built = network_layers.get((network_layer.name, kind), [])
-            groups_agree = [layer.group for layer in built] == [layer.group for layer in saved]
-            if network_layer.name == "encoder" and not groups_agree:
-                raise ValueError(f"there is {describe(layers)}")
-            # Fine-tuning keeps the first layers of the head only; missing ones are named by the
-            # function that reads the values.
+            built = built_layers.get((network_layer.name, kind), [])
+            if not _agree(network_layer, built, saved):
+                raise ValueError(f"it is another network than the flags say; give {flags(layers)}")
             for built_layer, saved_layer in zip(built, saved):
                 matched |= _match(built_layer, saved_layer)
     return matched
 
 
+def _agree(network_layer, built, saved):
+    """Whether layers of one kind are the same; of the projection head the first ones suffice."""
+    if network_layer.name == "supervised_head":
+        return True  # it has as many outputs as there are classes
+    compared = saved
+    if network_layer.name == "projection_head" and not network_layer.is_whole:
+        compared = saved[: len(built)]
+    return _signatures(built) == _signatures(compared)
+
+
+def _signatures(layers):
+    """[(block group, {attribute: shape})] of layers, where dense layers are no convolutions."""
+    signatures = []
+    for layer in layers:
+        shapes = {name: _as_dense(shape) for name, (_, shape) in layer.variables.items()}
+        signatures.append((layer.group, shapes))
+    return signatures
+
+
+def _as_dense(shape):
+    return tuple(shape[2:]) if tuple(shape[:2]) == (1, 1) else tuple(shape)
+
+
 def _match(built, saved):
     """{variable path: checkpoint key} of one layer."""
-    for attribute, (key, _) in saved.variables.items():
-        if attribute not in built.variables:
-            raise ValueError(f"{key} has no place here")
     paths = {}
     for attribute, (path, _) in built.variables.items():
         if attribute in saved.variables:
@@ -136,33 +92,95 @@ def _match(built, saved):
 def num_classes(layers: dict) -> int:
     """Outputs of the linear layer, 0 if there is none."""
     head = layers.get(("supervised_head", "dense"), [])
-    return _kernel_shape(head[0])[-1] if head else 0
+    return kernel_shape(head[0])[-1] if head else 0
 
 
-def _kernel_shape(layer):
-    _, shape = layer.variables["kernel"]
-    return shape
-
-
-def describe(layers: dict) -> str:
-    """The encoder and the head in words and as flags."""
+def flags(layers: dict) -> str:
+    """The encoder and the heads as flags."""
     convolutions = layers.get(("encoder", "convolution"), [])
-    counts = collections.Counter(layer.group for layer in convolutions)
-    if not counts[0]:
-        return "a network without stem"
-    stem_shape = _kernel_shape(convolutions[counts[0] - 1])  # of its last convolution
-    flags = [f"--width_multiplier={stem_shape[-1] / WIDTH_OF_STEM:g}"]
-    flags += _depth_flags([counts[group] for group in range(1, 5)])
-    flags.append(f"--stem={stem(layers)}")
+    groups = collections.defaultdict(list)
+    for layer in convolutions:
+        groups[layer.group].append(layer)
+    if not groups[0]:
+        return "a network with a stem"
+    width = kernel_shape(groups[0][-1])[-1] / WIDTH_OF_STEM
+    texts = [
+        *_depth_flags([len(groups[group]) for group in range(1, 5)]),
+        f"--width_multiplier={width:g}",
+        f"--sk_ratio={_sk_ratio(groups):g}",
+        f"--se_ratio={_se_ratio(layers, width):g}",
+        f"--stem={stem(layers)}",
+        *_head_flags(layers),
+    ]
+    return " ".join(texts)
+
+
+def _depth_flags(counts):
+    """The flag of depth by the number of convolutions of each group; none fits a depth."""
+    for depth, (block, num_blocks) in FAMILY.items():
+        for num_convolutions in _convolutions_of_block(block):
+            # Each group has the convolution of a shortcut, too.
+            if counts[: len(num_blocks)] == [num_convolutions * count + 1 for count in num_blocks]:
+                return [f"--resnet_depth={depth}"]
+    return []
+
+
+def _convolutions_of_block(block):
+    """How many it may have: a selective kernel has two more."""
+    return (3, 5) if block is BottleneckBlock else (2,)
+
+
+def _sk_ratio(groups):
+    """The selective-kernel ratio; 0: none."""
+    pairs = []
+    for group, convolutions in groups.items():
+        if group and len(convolutions) > SQUEEZING_CONVOLUTION:
+            height, _, filters, squeezed = kernel_shape(convolutions[SQUEEZING_CONVOLUTION])
+            _, _, inputs, streams = kernel_shape(convolutions[SQUEEZING_CONVOLUTION - 1])
+            is_squeeze = height == 1 and streams == 2 * inputs == 2 * filters
+            pairs += [(squeezed, filters)] if is_squeeze else []
+    if not pairs:
+        return 0
+    # There are at least so many squeezed channels as in small groups.
+    fewest = min(squeezed for squeezed, _ in pairs)
+    larger = [(squeezed, filters) for squeezed, filters in pairs if squeezed > fewest]
+    return _ratio(larger) if larger else USUAL_SK_RATIO
+
+
+def _se_ratio(layers, width):
+    """The squeeze-and-excite ratio; 0: none."""
+    squeezes = layers.get(("encoder", "dense"), [])[::2]
+    pairs = []
+    for layer in squeezes:
+        filters = int(WIDTH_OF_STEM * 2 ** (layer.group - 1) * width)
+        pairs.append((kernel_shape(layer)[-1], filters))
+    return _ratio(pairs) if pairs else 0
+
+
+def _ratio(pairs):
+    """The simplest number that gives `squeezed` = int(`filters` * number) in all pairs."""
+    low = max(squeezed / filters for squeezed, filters in pairs)
+    high = min((squeezed + 1) / filters for squeezed, filters in pairs)
+    if (1 / low).is_integer():
+        return low
+    for decimals in range(1, MAX_DECIMALS):
+        number = math.ceil(low * 10**decimals) / 10**decimals
+        if number < high:
+            return number
+    return low
+
+
+def _head_flags(layers):
     head = layers.get(("projection_head", "dense"), [])
-    flags.append(f"--num_proj_layers={len(head)}" if head else "--proj_head_mode=none")
-    return "a network of other flags: " + " ".join(flags)
+    if not head:
+        return ["--proj_head_mode=none"]
+    return [f"--num_proj_layers={len(head)}", f"--proj_out_dim={kernel_shape(head[-1])[-1]}"]
 
 
 def stem(layers: dict) -> str:
     """Which stem it has, as a value of --stem."""
     convolutions = layers.get(("encoder", "convolution"), [])
-    kernels = [_kernel_shape(layer) for layer in convolutions if layer.group == 0]
+    kernels = [kernel_shape(layer) for layer in convolutions if layer.group == 0]
     return stem_of_kernels(kernels)
 
 
@@ -174,97 +192,3 @@ def stem_of_kernels(shapes: list) -> str:
     """
     is_single = len(shapes) == 1
     return "cifar" if is_single and shapes[0][0] == Stem.CIFAR[0].kernel_size else "imagenet"
-
-
-def _depth_flags(counts):
-    """The flags of depth and selective kernels by the number of convolutions of each group."""
-    flags = []
-    for depth, (block, num_blocks) in FAMILY.items():
-        is_bottleneck = block is BottleneckBlock
-        convolutions_by_ratio = {"0": 3, "0.0625": 5} if is_bottleneck else {"0": 2}
-        for ratio, num_convolutions in convolutions_by_ratio.items():
-            # Each group has the convolution of a shortcut, too.
-            if counts == [num_convolutions * blocks + 1 for blocks in num_blocks]:
-                flags += [f"--resnet_depth={depth}", f"--sk_ratio={ratio}"]
-    return flags
-
-
-def _group_layers(variables):
-    """{(our layer, kind): [Layer] in order} of (location, key or path, shape)s."""
-    layers = {}
-    for location, key, shape in variables:
-        name = location.network_layer, location.layer
-        layer = layers.setdefault(name, Layer(location.group, location.order, {}))
-        layer.variables[location.attribute] = key, tuple(shape)
-    kinds = {}
-    for (network_layer, _), layer in layers.items():
-        kinds.setdefault((network_layer, _kind(layer)), []).append(layer)
-    return {
-        name: sorted(same_kind, key=lambda layer: layer.order) for name, same_kind in kinds.items()
-    }
-
-
-def _kind(layer):
-    if "gamma" in layer.variables:
-        return "batch norm"
-    if "kernel" not in layer.variables:
-        key, _ = next(iter(layer.variables.values()))
-        raise ValueError(f"{key} has neither gamma nor kernel beside it")
-    return "convolution" if len(_kernel_shape(layer)) == 4 else "dense"
-
-
-def _locate_variable(network_layer, index, v):
-    """The location of a variable of ours."""
-    layer, attribute = v.path.rsplit("/", 1)
-    group = re.search(r"/group(\d)_", v.path)
-    return Location(network_layer.name, int(group[1]) if group else 0, index, layer, attribute)
-
-
-def _locate_by_name(name):
-    """The location of a variable by its name.
-
-    For example resnet/block_group1/bottleneck_block_1/conv2d_fixed_padding_5/conv2d_5/kernel. None
-    if it is no variable of the network.
-    """
-    components = [_split_number(component) for component in name.split("/")]
-    layer, _, attribute = name.rpartition("/")
-    network_layer = None
-    group = 0
-    for base, _ in components:
-        if network_layer is None:
-            network_layer = NETWORK_LAYERS.get(base)
-        if not group and re.fullmatch(r"block_group\d", base):
-            group = int(base[-1])
-    if network_layer is None or attribute not in ATTRIBUTES or len(components) < 3:
-        return None
-    _, order = components[-2]
-    return Location(network_layer, group, order, layer, attribute)
-
-
-def _locate_by_key(key):
-    """The location of a variable by its key in an object-based checkpoint.
-
-    For example resnet_model/block_groups/0/layers/1/conv_relu_dropblock_layers/0/conv2d/kernel.
-    None if it is no variable of the network.
-    """
-    *above, attribute = key.split("/")
-    start = next((i for i, component in enumerate(above) if component in NETWORK_LAYERS), None)
-    if start is None or attribute not in ATTRIBUTES:
-        return None
-    inside = above[start + 1 :]
-    is_in_group = inside[:1] == ["block_groups"]
-    group = int(inside[1]) + 1 if is_in_group else 0
-    order = [group]
-    for component in inside:
-        _, number = _split_number(component)
-        order.append((component not in SHORTCUTS, number))
-    network_layer = NETWORK_LAYERS[above[start]]
-    return Location(network_layer, group, tuple(order), "/".join(above), attribute)
-
-
-def _split_number(component):
-    """'conv2d_5' -> ('conv2d', 5); without a number it is the first, -1; '5' -> ('', 5)."""
-    if re.fullmatch(r"\d+", component):
-        return "", int(component)
-    base, number = re.fullmatch(r"(.*?)(?:_(\d+))?", component).groups()
-    return base or "", int(number or -1)

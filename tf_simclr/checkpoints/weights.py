@@ -5,11 +5,12 @@ Any variable that is not in a checkpoint is an error that names it.
 
 import os
 
+import numpy as np
 import tensorflow as tf
 from absl import logging
 from etils import epath
 
-from tf_simclr.checkpoints import google_simclr, storage
+from tf_simclr.checkpoints import google_layers, google_simclr, storage
 from tf_simclr.checkpoints.published_weights import local_path
 from tf_simclr.checkpoints.storage import UNREADABLE
 from tf_simclr.config.inheritance import SAVED_MODEL_FILE
@@ -107,7 +108,7 @@ class Weights:
             self._reader = tf.train.load_checkpoint(self.prefix)
             self._shapes = self._reader.get_variable_to_shape_map()
             if not any(key.startswith("model/model.S") for key in self._shapes):
-                self._google_layers = google_simclr.read(self._reader)
+                self._google_layers = google_layers.read(self._reader)
         except UNREADABLE as error:
             raise self._unusable(error) from None
 
@@ -170,7 +171,7 @@ class Weights:
         """
         try:
             self._check_stem(network.settings)
-            keys = self._keys(network)
+            keys = self._keys(network, variables)
             assign_values(self._reader, {v.path: (keys.get(v.path), v) for v in variables})
         except UNREADABLE as error:
             raise self._unusable(error) from None
@@ -183,10 +184,10 @@ class Weights:
                 f"(--image_size={settings.data.image_size}); give --stem={self.stem}"
             )
 
-    def _keys(self, network):
+    def _keys(self, network, variables):
         """{variable path: checkpoint key}."""
         if self._google_layers is not None:
-            return google_simclr.keys(self._google_layers, network)
+            return google_simclr.keys(self._google_layers, network, variables)
         keys = {}
         for key in self._shapes:
             if key.startswith(MODEL_PREFIX):
@@ -246,11 +247,20 @@ def assign_values(reader, variables: dict):
     for path, (key, v) in variables.items():
         network_shape = tuple(v.shape)
         saved_shape = tuple(shapes[key]) if key in shapes else "missing"
+        if saved_shape == (1, 1, *network_shape):  # a convolution that sees one pixel
+            continue
         if network_shape != saved_shape:
             raise ValueError(
-                f"{path} is {saved_shape} there and {network_shape} here; {MUST_AGREE}"
+                f"{path} is {saved_shape} there and {network_shape} here; {_way_out(path)}"
             )
     # All values are read before a variable changes.
     values = {path: reader.get_tensor(key) for path, (key, _) in variables.items()}
     for path, (_, v) in variables.items():
-        v.assign(values[path])
+        v.assign(np.reshape(values[path], v.shape))
+
+
+def _way_out(path):
+    """What to do where a variable has another shape."""
+    if path.endswith("supervised_head/kernel"):
+        return f"give another --ft_proj_selector, which layer the head reads, or {MUST_AGREE}"
+    return MUST_AGREE

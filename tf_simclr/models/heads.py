@@ -50,6 +50,11 @@ class ProjectionHead(keras.layers.Layer):
             for number in range(1, num_layers + 1)
         ][:keep]
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether all layers are built."""
+        return len(self.norms) == self.num_layers
+
     def build(self, shape):
         width = shape[-1]
         units = [width] * (self.num_layers - 1) + [self.out_dim]
