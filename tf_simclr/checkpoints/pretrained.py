@@ -10,6 +10,7 @@ from absl import logging
 from etils import epath
 
 from tf_simclr import config
+from tf_simclr.checkpoints import backbones
 from tf_simclr.checkpoints.storage import UNREADABLE
 from tf_simclr.checkpoints.weights import Weights
 from tf_simclr.config import Config, recipes
@@ -23,6 +24,8 @@ from tf_simclr.runs import files as run_files
 from tf_simclr.runs.calibration import Calibration
 
 NETWORK_FLAGS = (
+    "backbone",
+    "backbone_input",
     "resnet_depth",
     "width_multiplier",
     "sk_ratio",
@@ -86,6 +89,7 @@ def load(path: str, flag: str = "checkpoint", settings: Config | None = None) ->
             "they are of is not known; give a run directory or a SavedModel; --mode=export with "
             "the flags of the network makes one of them"
         )
+    backbones.prepare_saved(settings.model.backbone, weights.directory)
     network = _build(settings, weights.num_classes)
     restore(weights, network, network.variables)
     saved_names = saved_class_names(weights.directory)

@@ -13,6 +13,7 @@ from etils import epath
 from tf_simclr.checkpoints import google_layers, google_simclr, storage
 from tf_simclr.checkpoints.published_weights import local_path
 from tf_simclr.checkpoints.storage import UNREADABLE
+from tf_simclr.config.backbones import is_published
 from tf_simclr.config.inheritance import SAVED_MODEL_FILE
 from tf_simclr.config.registry import foreign_weights
 from tf_simclr.config.stages import CHECKPOINT_FORMS
@@ -177,6 +178,11 @@ class Weights:
             raise self._unusable(error) from None
 
     def _check_stem(self, settings):
+        backbone = settings.model.backbone
+        if is_published(backbone):
+            if self.stem is not None:
+                raise ValueError(f"it is a ResNet, and --backbone={backbone}")
+            return
         stem = settings.resolved()["stem"]
         if self.stem not in (None, stem):
             raise ValueError(

@@ -6,7 +6,7 @@ import numpy as np
 from absl import logging
 
 from tf_simclr import distribute, report
-from tf_simclr.checkpoints import pretrained
+from tf_simclr.checkpoints import backbones, pretrained
 from tf_simclr.commands import calibrate, result_warnings, training_copies, transfer
 from tf_simclr.commands.measurement import Measurement
 from tf_simclr.data import label_subset
@@ -248,6 +248,7 @@ def export_weights(
         measurement.result,
         experiment.data_description,
         calibration,
+        backbones.description(experiment.settings.model),
     )
     exporter.export(
         pretrained.float32_copy(experiment.objective),

@@ -1,7 +1,7 @@
 """Exports the newest weights of a run, or weights from elsewhere, without any data."""
 
 from tf_simclr import distribute
-from tf_simclr.checkpoints import pretrained
+from tf_simclr.checkpoints import backbones, pretrained
 from tf_simclr.config import Config
 from tf_simclr.export import exporter, formats
 from tf_simclr.export.model_card import ModelDescription
@@ -34,6 +34,7 @@ def export_run(settings: Config, alone: bool = True):
         if is_imported:
             directory.create()
             directory.commit()
+            backbones.write(directory, settings.model)
         # Weights from elsewhere may have been evaluated in the run directory.
         directories = [directory.path, model.directory] if is_imported else [model.directory]
         description = _describe(model, step, directories)
@@ -50,4 +51,7 @@ def _describe(model, step, directories):
         saved_calibration = calibration.of_weights(directory, step) or saved_calibration
         metrics = run_files.read_json(directory / run_files.result_of_step(step)) or metrics
         data = run_files.read_json(directory / run_files.DATA) or data
-    return ModelDescription(model.settings, class_names, step, metrics, data, saved_calibration)
+    backbone = backbones.description(model.settings.model)
+    return ModelDescription(
+        model.settings, class_names, step, metrics, data, saved_calibration, backbone
+    )

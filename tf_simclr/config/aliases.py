@@ -5,7 +5,6 @@ from tf_simclr.errors import did_you_mean
 ALIASES = {
     "arch": "resnet_depth",
     "architecture": "resnet_depth",
-    "backbone": "resnet_depth",
     "batch": "train_batch_size",
     "batch_size": "train_batch_size",
     "bs": "train_batch_size",

@@ -9,7 +9,7 @@ from absl import flags as absl_flags
 from etils import epath
 
 from tf_simclr import config
-from tf_simclr.config import inheritance, planned_recipe, recipes
+from tf_simclr.config import backbones, inheritance, planned_recipe, recipes
 from tf_simclr.config.aliases import flag_hint
 from tf_simclr.config.config import Config, Field
 from tf_simclr.config.planned_recipe import FOLDER
@@ -212,10 +212,13 @@ def _of_checkpoint(base, checkpoint, with_data):
     of_run = inheritance.of_a_run(checkpoint, with_data)
     if not of_run:
         return base
+    network = f"ResNet-{of_run['resnet_depth']} with the {of_run['stem']} stem"
+    if backbones.is_published(of_run["backbone"]):
+        network = backbones.name_of(of_run["backbone"])
     note = (
         f"--checkpoint={checkpoint}: what is not given is as there: {of_run['image_size']} pixels, "
         f"eval_crop {of_run['eval_crop']}, resizing {of_run['resizing']}, "
-        f"ResNet-{of_run['resnet_depth']} with the {of_run['stem']} stem"
+        f"{network}"
     )
     return dataclasses.replace(base, values={**of_run, **base.values}, note=note)
 

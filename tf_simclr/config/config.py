@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from tf_simclr.config import automatic, rules, values
+from tf_simclr.config import automatic, backbones, rules, values
 from tf_simclr.config.aliases import flag_hint
 from tf_simclr.config.application_sections import (
     EmbedConfig,
@@ -100,6 +100,11 @@ class Config:
     def head_layers(self) -> int:
         """How many layers of the projection head the network has."""
         return rules.head_layers(self.flat())
+
+    @property
+    def baselines(self) -> tuple[str, ...]:
+        """What is evaluated beside the trained network."""
+        return backbones.baselines_of(self.flat())
 
     @property
     def evaluation_flags(self) -> dict:

@@ -37,14 +37,14 @@ def saved_flags(path: str) -> dict | None:
         published.check(path, f"--checkpoint={path}")
         return config.build(published.flags(path)).resolved()
     try:
-        saved = json.loads((_folder_of(path) / CONFIG_FILE).read_text())
+        saved = json.loads((folder_of(path) / CONFIG_FILE).read_text())
         return config.build(config.completed(saved)).resolved()
     except Exception:  # of a file or a bucket; what is wrong shows where the weights are read
         return None
 
 
-def _folder_of(path):
-    """The folder in which the flags of weights lie."""
+def folder_of(path: str) -> epath.Path:
+    """The folder in which the files beside weights are: a run directory, or assets."""
     path = epath.Path(path)
     if (path / SAVED_MODEL_FILE).exists():
         return path / ASSETS

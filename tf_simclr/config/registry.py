@@ -59,6 +59,9 @@ PRETEXTS = {
 # `couples_examples`.
 COMPARING_PRETEXTS = ("simclr", "counting")
 
+# Tasks whose encoder sees images of another size than --image_size: patches, tiles.
+PATCH_PRETEXTS = ("context_prediction", "jigsaw", "counting")
+
 # Names of `tf_simclr.curation.selection.STRATEGIES`, where the functions are.
 SELECT_STRATEGIES = ("typical", "coverage", "uncertain", "random")
 

@@ -4,10 +4,10 @@ Flags come as a dict {flag name: value}, since those that are saved with a run h
 same rules as those of a `Config`.
 """
 
-from tf_simclr.config import published
+from tf_simclr.config import backbones, published
 from tf_simclr.config.automatic import AUTO, TOP_BYTE, limits_of
 from tf_simclr.config.plan_section import MIN_BUDGET, seconds_of
-from tf_simclr.config.registry import COMPARING_PRETEXTS, ENCODER_LAYERS, MODES
+from tf_simclr.config.registry import COMPARING_PRETEXTS, ENCODER_LAYERS, MODES, PATCH_PRETEXTS
 from tf_simclr.config.values import as_text
 from tf_simclr.errors import UserError, did_you_mean
 
@@ -177,8 +177,38 @@ def _published_models_exist(flags):
             published.check(flags[name], f"--{name}={flags[name]}")
 
 
+def _backbone_has_a_name(flags):
+    backbones.check("backbone", flags["backbone"])
+
+
+def _baselines_have_names(flags):
+    backbones.check_baselines(flags["baselines"])
+
+
+def _published_backbone_sees_whole_images(flags):
+    is_of_patches = any(solves_pretext(flags, name) for name in PATCH_PRETEXTS)
+    if backbones.is_published(flags["backbone"]) and is_of_patches:
+        raise UserError(
+            f"--backbone={flags['backbone']}: it sees images of --image_size alone, and "
+            f"--pretext={flags['pretext']} is of parts of them; use --pretext=simclr, or "
+            f"--backbone={backbones.RESNET}"
+        )
+
+
+def _published_backbone_keeps_its_activations(flags):
+    if backbones.is_published(flags["backbone"]) and flags["rematerialize"] != "none":
+        raise UserError(
+            f"--rematerialize={flags['rematerialize']}: it is of --backbone={backbones.RESNET}; "
+            "to save memory take --accumulate_steps"
+        )
+
+
 RULES = (
     _published_models_exist,
+    _backbone_has_a_name,
+    _baselines_have_names,
+    _published_backbone_sees_whole_images,
+    _published_backbone_keeps_its_activations,
     _budget_is_a_time,
     _value_range_is_a_range,
     _ranges_ascend,

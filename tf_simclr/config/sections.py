@@ -7,6 +7,7 @@ network in `application_sections.py`.
 
 import dataclasses
 
+from tf_simclr.config.backbones import INPUTS, PIXELS, UNTRAINED
 from tf_simclr.config.held_out_choices import CHOSEN
 from tf_simclr.config.registry import EVALUATIONS, EXPORT_FORMATS, MODES, TRACKERS, TRAIN_MODES
 from tf_simclr.config.setting import setting
@@ -144,6 +145,19 @@ class AugmentConfig:
 class ModelConfig:
     """The network."""
 
+    backbone: str = setting(
+        "resnet",
+        "the encoder; resnet: as the flags below say; hub:PRESET: a published network of keras-hub "
+        "with its weights, e.g. hub:dinov2_small; hub:PATH: a folder of save_to_preset, or a "
+        ".keras file",
+    )
+    backbone_input: str = setting(
+        "auto",
+        "values of the images that a published backbone sees; auto: as its preset says, else unit; "
+        "unit: 0 to 1; signed: -1 to 1; imagenet: with the mean and the deviation of ImageNet; "
+        "bytes: 0 to 255",
+        choices=("auto", *INPUTS),
+    )
     resnet_depth: int = setting(50, "depth of the ResNet", choices=(18, 34, 50, 101, 152, 200))
     width_multiplier: float = setting(1.0, "factor on all numbers of channels", low=0.02, high=16.0)
     sk_ratio: float = setting(
@@ -280,6 +294,13 @@ class OptimizerConfig:
     )
     momentum: float = setting(0.9, "momentum of lars and momentum", low=0.0, high=1.0)
     weight_decay: float = setting(1e-6, "weight decay", low=0.0)
+    layer_decay: float = setting(
+        1.0,
+        "learning rate of each level of the encoder to that of the next one, 0.65 to 0.9 in BEiT; "
+        "1: the same of all",
+        low=SMALLEST_POSITIVE,
+        high=1.0,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -411,7 +432,14 @@ class EvalConfig:
     )
     untrained_baseline: bool = setting(
         True,
-        "evaluate the same network with its initial weights, and raw pixels, as well",
+        "False: as baselines without untrained and pixels",
+        fixed=False,
+    )
+    baselines: tuple[str, ...] = setting(
+        (UNTRAINED, PIXELS),
+        "what is evaluated beside the trained network, with commas between; untrained: the same "
+        "network with its initial weights; pixels: raw pixels; hub:PRESET or hub:PATH: a published "
+        "network, frozen, see backbone (empty: nothing)",
         fixed=False,
     )
     transfer_datasets: tuple[str, ...] = setting(

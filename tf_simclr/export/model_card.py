@@ -4,7 +4,7 @@ import dataclasses
 import json
 
 from tf_simclr import config
-from tf_simclr.config import Config
+from tf_simclr.config import Config, backbones
 from tf_simclr.export import calibration_text, preprocessing_code
 from tf_simclr.runs import files as run_files
 from tf_simclr.runs.calibration import Calibration
@@ -26,6 +26,7 @@ class ModelDescription:
         metrics: content of the `result.json`, empty if nothing was evaluated.
         data: content of the `data.json`.
         calibration: of the classifier; None: there is none.
+        backbone: content of the `backbone.json`; None: of the ResNet.
     """
 
     settings: Config
@@ -34,6 +35,7 @@ class ModelDescription:
     metrics: dict
     data: dict
     calibration: Calibration | None = None
+    backbone: dict | None = None
 
 
 LOADING = r"""## Loading
@@ -65,11 +67,13 @@ def asset_files(description: ModelDescription) -> dict[str, str]:
     resolved = description.settings.resolved()
     network_flags = {
         **dataclasses.asdict(description.settings.model),
+        "backbone": backbones.without_path(description.settings.model.backbone),
         **{name: resolved[name] for name in NETWORK_FLAGS},
     }
     contents = {
         run_files.CONFIG: network_flags,
         run_files.DATA: description.data,
+        run_files.BACKBONE: description.backbone,
         run_files.result_of_step(description.step): description.metrics,
     }
     texts = {run_files.MODEL_CARD: markdown(description)}
@@ -84,15 +88,14 @@ def asset_files(description: ModelDescription) -> dict[str, str]:
 def markdown(description: ModelDescription) -> str:
     """The text of the model card."""
     settings = description.settings
-    model, size = settings.model, settings.data.image_size
+    size = settings.data.image_size
     num_classes = len(description.class_names)
-    selective_kernels = f", selective kernels ({model.sk_ratio:g})" if model.sk_ratio else ""
     purpose = "embeds images"
     if num_classes:
         purpose = f"classifies images into {num_classes} classes and embeds them"
-    return f"""# ResNet-{model.resnet_depth} {model.width_multiplier:g}x{selective_kernels}, SimCLR
+    return f"""# {_title(description)}, SimCLR
 
-This model {purpose}. {_origin(description)}
+This model {purpose}. {_origin(description)}{_backbone_license(description)}
 
 ## Metrics
 
@@ -132,6 +135,23 @@ Flags that differ from their defaults:
 {_configuration(settings)}
 ```
 """
+
+
+def _title(description):
+    model = description.settings.model
+    if description.backbone:
+        return description.backbone["name"]
+    selective_kernels = f", selective kernels ({model.sk_ratio:g})" if model.sk_ratio else ""
+    return f"ResNet-{model.resnet_depth} {model.width_multiplier:g}x{selective_kernels}"
+
+
+def _backbone_license(description):
+    """Whose the backbone was before, and its license, in words; empty of the ResNet."""
+    if not description.backbone:
+        return ""
+    preset = description.backbone["name"]
+    terms = description.backbone["license"] or "see the preset"
+    return f" Its backbone began as the published network {preset}; the license of that: {terms}."
 
 
 def _sixteen_bits(settings):
@@ -191,6 +211,8 @@ def _configuration(settings):
         is_shown = fields[name].fixed and name not in HIDDEN_FLAGS
         if is_shown and value != defaults[name]:
             flags[name] = value
+    if "backbone" in flags:
+        flags["backbone"] = backbones.without_path(flags["backbone"])
     if "labels" in flags:
         flags["labels"] = flags["labels"].split("/")[-1]
     if flags.get("dataset", "").startswith("folder:"):

@@ -1,10 +1,13 @@
-"""How many numbers a ResNet keeps of an image for the gradient, from its layers alone.
+"""How many numbers an encoder keeps of an image for the gradient, from its layers alone.
 
-Nothing is computed and no variable is made: it is known before memory is taken.
+Nothing is computed, and of a ResNet no variable is made: it is known before memory is taken.
 """
 
 import dataclasses
+import math
 
+from tf_simclr.models.layers import num_parameters
+from tf_simclr.models.published import PublishedEncoder
 from tf_simclr.models.resnet import ConvNorm, ResNet
 
 COLORS = 3
@@ -42,7 +45,13 @@ class _Part:
     maps: tuple[int, ...]
 
 
-def of(encoder: ResNet, image_size: int, *, first_trained: int, rematerialize: bool) -> Footprint:
+def of(
+    encoder: ResNet | PublishedEncoder,
+    image_size: int,
+    *,
+    first_trained: int,
+    rematerialize: bool,
+) -> Footprint:
     """What a training step of an encoder takes at least.
 
     Args:
@@ -52,6 +61,8 @@ def of(encoder: ResNet, image_size: int, *, first_trained: int, rematerialize: b
             the number of groups: all is.
         rematerialize: whether only the input of each block is kept.
     """
+    if isinstance(encoder, PublishedEncoder):
+        return _of_published(encoder, first_trained)
     side, channels, stem = _stem(encoder.stem, image_size)
     stem = dataclasses.replace(stem, kept=stem.kept + COLORS * image_size**2)
     parts = [stem]
@@ -69,6 +80,17 @@ def of(encoder: ResNet, image_size: int, *, first_trained: int, rematerialize: b
         kept=kept,
         largest_map=max(max(part.maps) for part in parts),
     )
+
+
+def _of_published(encoder, first_trained):
+    """Of its outermost layers with variables; a bound that is far too low of a transformer."""
+    sizes = [COLORS * encoder.image_size**2]
+    for layer in encoder.features.layers:
+        if layer.variables:
+            output = layer.output[0] if isinstance(layer.output, (list, tuple)) else layer.output
+            sizes.append(math.prod(side or 1 for side in output.shape[1:]))
+    kept = 0 if first_trained else sum(sizes)
+    return Footprint(num_parameters(encoder), kept, max(sizes))
 
 
 def _stem(stem, image_size):

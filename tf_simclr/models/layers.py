@@ -277,7 +277,8 @@ def relu(x: tf.Tensor) -> tf.Tensor:
 
 
 def _batch_norms(layer):
-    return [inner for inner in layer._flatten_layers() if isinstance(inner, BatchNorm)]
+    kinds = (BatchNorm, keras.layers.BatchNormalization)
+    return [inner for inner in layer._flatten_layers() if isinstance(inner, kinds)]
 
 
 def batch_norm_variables(layer: keras.layers.Layer) -> set[int]:

@@ -6,6 +6,8 @@ Source: SimCLRv2 section 2.
 import keras
 import tensorflow as tf
 
+KEY_NETWORK = "key_network"
+
 
 class MemoryQueue(keras.layers.Layer):
     """The newest keys, float32, in a ring. Equal on all replicas.
@@ -59,7 +61,7 @@ class MomentumEncoder(keras.layers.Layer):
     """
 
     def __init__(
-        self, encoder, projection_head, momentum: float, name: str = "key_network", **kwargs
+        self, encoder, projection_head, momentum: float, name: str = KEY_NETWORK, **kwargs
     ):
         super().__init__(name=name, **kwargs)
         self.encoder = encoder

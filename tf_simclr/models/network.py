@@ -3,17 +3,34 @@
 import keras
 import tensorflow as tf
 
-from tf_simclr.config import Config, rules
+from tf_simclr.config import Config, backbones, rules
 from tf_simclr.config.registry import ENCODER_LAYERS
-from tf_simclr.models import keras_model
+from tf_simclr.models import architecture, keras_model
 from tf_simclr.models.heads import ProjectionHead, SupervisedHead
 from tf_simclr.models.layers import Composite, num_parameters
+from tf_simclr.models.published import PublishedEncoder
 from tf_simclr.models.resnet import ResNet
 
+NETWORK = "model"
+ENCODER = "encoder"
 
-def make_encoder(settings: Config, name: str = "encoder") -> ResNet:
-    """The encoder f that the model section of the configuration describes."""
+
+def make_encoder(settings: Config, scope: str = NETWORK) -> ResNet | PublishedEncoder:
+    """The encoder f that the model section of the configuration describes.
+
+    Args:
+        settings: the whole configuration; the `architecture` of a published backbone is known.
+        scope: name of the layer that it is a part of.
+    """
     model = settings.model
+    if backbones.is_published(model.backbone):
+        return PublishedEncoder(
+            architecture.of(model.backbone).with_input(model.backbone_input),
+            settings.data.image_size,
+            global_bn=model.global_bn,
+            scope=f"{scope}/{ENCODER}",
+            name=ENCODER,
+        )
     return ResNet(
         depth=model.resnet_depth,
         width=model.width_multiplier,
@@ -24,7 +41,7 @@ def make_encoder(settings: Config, name: str = "encoder") -> ResNet:
         batch_norm_decay=model.batch_norm_decay,
         global_bn=model.global_bn,
         rematerialize=settings.train.rematerialize == "block",
-        name=name,
+        name=ENCODER,
     )
 
 
@@ -65,7 +82,7 @@ class Network(Composite):
 
     def __init__(self, settings: Config, num_classes: int):
         # The same name for all, so that variables keep their paths from stage to stage.
-        super().__init__(name="model")
+        super().__init__(name=NETWORK)
         self.settings = settings
         self.encoder = make_encoder(settings)
         self.projection_head = make_projection_head(settings, settings.head_layers)

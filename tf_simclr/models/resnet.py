@@ -333,6 +333,22 @@ class ResNet(keras.Model):
         self.groups = groups
         self.feature_dim = filters * block.expansion
 
+    @property
+    def last_map(self) -> str:
+        """The name of the last feature map."""
+        return f"block_group{len(self.groups)}"
+
+    @property
+    def levels(self) -> list[list]:
+        """The variables by depth: those of the stem, and of each group."""
+        groups = [[v for block in group for v in block.variables] for group in self.groups]
+        return [self.stem.variables, *groups]
+
+    @property
+    def not_decayed(self) -> list:
+        """The variables that no weight decay is of, besides batch norm and biases."""
+        return []
+
     def call(self, images, training=False):
         initial_conv, x = self.stem(images, training=training)
         endpoints = {"initial_conv": initial_conv, "initial_max_pool": x}

@@ -54,8 +54,7 @@ class Pretext(Objective):
 
     def last_map(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
         """The encoder's last feature map [B, h, h, C] of images."""
-        endpoints = self.encoder(images, training=training)
-        return endpoints[f"block_group{len(self.encoder.groups)}"]
+        return self.encoder(images, training=training)[self.encoder.last_map]
 
     def build_variables(self):
         # First of all: made by `build_heads`, the encoder's variables would have other paths than

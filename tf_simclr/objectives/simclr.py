@@ -7,7 +7,7 @@ import tensorflow as tf
 from tf_simclr import distribute
 from tf_simclr.config import Config
 from tf_simclr.data import augment
-from tf_simclr.models.momentum_encoder import MemoryQueue, MomentumEncoder
+from tf_simclr.models.momentum_encoder import KEY_NETWORK, MemoryQueue, MomentumEncoder
 from tf_simclr.models.network import make_encoder, make_projection_head
 from tf_simclr.objectives.base import Objective
 from tf_simclr.objectives.nt_xent import nt_xent
@@ -37,7 +37,9 @@ class SimCLR(Objective):
         if options.memory_size:
             self.queue = MemoryQueue(options.memory_size, self.embedding_dim)
             self.key_network = MomentumEncoder(
-                make_encoder(settings), make_projection_head(settings), options.memory_momentum
+                make_encoder(settings, KEY_NETWORK),
+                make_projection_head(settings),
+                options.memory_momentum,
             )
 
     def build_variables(self):

@@ -17,6 +17,7 @@ from tf_simclr.errors import UserError
 CONFIG = CONFIG_FILE  # its configuration
 RECIPE = PLANNED_FILE  # what --config=auto has planned
 DATA = "data.json"  # what it was trained on: numbers of images and labels, class names
+BACKBONE = "backbone.json"  # the architecture of a published backbone, and where it is from
 LABELS = "labels.json"  # which labels it may use
 DIVISION = "division.json"  # images that are held out, or are not, for the sake of their class
 HELD_OUT_CHOICE = "held_out_choice.json"  # what held-out labels have decided

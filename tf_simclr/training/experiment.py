@@ -9,7 +9,7 @@ from absl import logging
 from etils import epath
 
 from tf_simclr import distribute
-from tf_simclr.checkpoints import pretrained
+from tf_simclr.checkpoints import backbones, pretrained
 from tf_simclr.checkpoints.checkpointer import Checkpointer
 from tf_simclr.checkpoints.teacher import Teacher
 from tf_simclr.checkpoints.weights import Weights
@@ -174,6 +174,7 @@ class Experiment:
         """
         directory.commit()
         directory.write(run_files.DATA, self.data_description)
+        backbones.write(directory, self.settings.model)
         if self.data.label_subset is not None:
             directory.write(run_files.LABELS, self.data.label_subset)
         if self.data.division is not None:
@@ -207,7 +208,9 @@ def build_experiment(
     if settings.mode.evaluates:
         formats.require(settings.export.export_formats)
     directory = RunDirectory(settings.train.model_dir, settings)
+    backbones.require(settings, directory.path)
     strategy = set_up_devices(settings)
+    backbones.prepare(settings, directory.path)
     data = load_training_data(
         settings,
         directory=directory,
@@ -293,6 +296,7 @@ def make_objective(
         if settings.mode.trains:
             memory_limit.check(objective, settings, strategy)
         objective.build_variables()
+    backbones.check_replicas(objective.encoder, settings, strategy)
     if not objective.trainable_variables:
         raise UserError(
             "nothing is left to train: --fine_tune_after_block=4 freezes the encoder, and there "

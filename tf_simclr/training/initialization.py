@@ -3,8 +3,9 @@
 import numpy as np
 import tensorflow as tf
 
-from tf_simclr.checkpoints import weights
+from tf_simclr.checkpoints import backbones, weights
 from tf_simclr.config import Config
+from tf_simclr.config.backbones import is_published
 from tf_simclr.data.source import Source
 from tf_simclr.errors import UserError
 from tf_simclr.evaluation import features
@@ -32,6 +33,8 @@ def initialize(
     """
     if settings.objective.checkpoint:
         weights.initialize_from(objective, settings.objective.checkpoint, settings.train.offline)
+    elif is_published(settings.model.backbone):
+        backbones.initialize(objective.encoder, settings.model.backbone)
     if settings.model.probe_init_logits_layer and objective.supervised_head is not None:
         _initialize_linear_head(
             objective,

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tf_simclr import distribute
 from tf_simclr.config import Config
+from tf_simclr.config.backbones import is_published
 from tf_simclr.errors import UserError
 from tf_simclr.models import footprint
 from tf_simclr.models.footprint import Footprint
@@ -142,16 +143,23 @@ def _way_out(step, objective, settings, strategy, limit):
     parts = _parts(step, train, num_replicas, limit)
     if parts:
         ways.append(f"--accumulate_steps={parts}, which takes the batch in parts")
-    rematerialized = settings.replace(rematerialize="block")
-    less = step_memory(objective, rematerialized, strategy)
-    if train.rematerialize == "none" and less.fits(train.train_batch_size, limit):
+    if _helps_to_rematerialize(objective, settings, strategy, limit):
         ways.append("--rematerialize=block, which keeps less of each image")
     if not largest:
-        return (
-            "a single image does not fit: take a smaller --image_size, --width_multiplier or "
-            "--resnet_depth"
-        )
+        is_resnet = not is_published(settings.model.backbone)
+        smaller = "--width_multiplier or --resnet_depth" if is_resnet else "--backbone"
+        return f"a single image does not fit: take a smaller --image_size, {smaller}"
     return f"try {', or '.join(ways)}"
+
+
+def _helps_to_rematerialize(objective, settings, strategy, limit):
+    """Whether the batch fits with --rematerialize=block, which a published backbone has not."""
+    train = settings.train
+    if train.rematerialize != "none" or is_published(settings.model.backbone):
+        return False
+    rematerialized = settings.replace(rematerialize="block")
+    less = step_memory(objective, rematerialized, strategy)
+    return less.fits(train.train_batch_size, limit)
 
 
 def _largest_power_of_two(fits, below):

@@ -12,6 +12,7 @@ from tf_simclr.config import Config
 from tf_simclr.config.sections import TrainConfig
 from tf_simclr.models.layers import batch_norm_variables
 from tf_simclr.objectives.base import Objective
+from tf_simclr.training import layer_decay
 
 CUT_WARMUP = 10  # a warm-up that is too long becomes this part of the training
 LARS_ETA = 0.001  # trust coefficient
@@ -198,19 +199,20 @@ def make_optimizer(settings: Config, objective: Objective, learning_rate):
 
 def _main_optimizer(settings, objective, learning_rate):
     options = settings.optimizer
+    kinds = {"lars": LARS, "momentum": keras.optimizers.SGD, "adam": keras.optimizers.Adam}
+    arguments = {"name": OPTIMIZER_NAME}
     if options.optimizer == "lars":
-        return LARS(
-            learning_rate,
-            options.momentum,
-            options.weight_decay,
-            not_adapted=_not_adapted(objective),
-            name=OPTIMIZER_NAME,
-        )
+        arguments["decay"] = options.weight_decay
+        arguments["not_adapted"] = _not_adapted(objective)
     if options.optimizer == "momentum":
-        return keras.optimizers.SGD(
-            learning_rate, momentum=options.momentum, nesterov=True, name=OPTIMIZER_NAME
-        )
-    return keras.optimizers.Adam(learning_rate, name=OPTIMIZER_NAME)
+        arguments["nesterov"] = True
+    if options.optimizer != "adam":
+        arguments["momentum"] = options.momentum
+    kind = kinds[options.optimizer]
+    if options.layer_decay < 1:
+        kind = layer_decay.by_depth(kind)
+        arguments["factors"] = layer_decay.factors(objective.encoder, options.layer_decay)
+    return kind(learning_rate, **arguments)
 
 
 def _without(variables, excluded):
@@ -223,7 +225,12 @@ def _not_adapted(objective):
     """ids of what LARS neither decays nor adapts: batch norm, biases and the supervised head."""
     head = objective.supervised_head.variables if objective.supervised_head is not None else []
     biases = [v for v in objective.trainable_variables if len(v.shape) <= 1]
-    return batch_norm_variables(objective) | {id(v) for v in [*head, *biases]}
+    return _undecayed(objective) | {id(v) for v in [*head, *biases]}
+
+
+def _undecayed(objective):
+    """ids of the variables of batch norm, and of what else of the encoder does not decay."""
+    return batch_norm_variables(objective) | {id(v) for v in objective.encoder.not_decayed}
 
 
 def weight_decay_penalty(settings: Config, objective: Objective) -> tf.Tensor:
@@ -245,7 +252,7 @@ def _penalized(settings, objective):
         head = objective.supervised_head
         variables = [head.kernel] if head is not None else []
     else:
-        norms = batch_norm_variables(objective)
+        undecayed = _undecayed(objective)
         variables = _without(objective.trainable_variables, objective.separately_optimized())
-        variables = [v for v in variables if id(v) not in norms]
+        variables = [v for v in variables if id(v) not in undecayed]
     return [v for v in variables if v.trainable]

@@ -7,6 +7,7 @@ from tf_simclr.commands.planning.budget import FORWARD_SHARE
 from tf_simclr.commands.planning.stage_table import UNKNOWN, stage_name
 from tf_simclr.config import Config
 from tf_simclr.config.automatic import resolve_stem
+from tf_simclr.config.backbones import is_published
 from tf_simclr.models.resnet import FAMILY
 from tf_simclr.runs import files as run_files
 from tf_simclr.training import optimizers
@@ -43,6 +44,8 @@ def _seconds(stage, stages, experiment, seconds_per_step):
     """Of a stage; None where it can't be foretold."""
     if stage is experiment.settings:
         return seconds_per_step * experiment.num_steps
+    if stage.model.backbone != experiment.settings.model.backbone:
+        return None
     num_images = num_images_of(stage, experiment.settings, experiment.data)
     work, known_work = work_of_step(stage, stages), work_of_step(experiment.settings, stages)
     if None in (num_images, work, known_work):
@@ -67,7 +70,10 @@ def work_of_step(stage: Config, stages: list[Config]) -> float | None:
     views = 2 if mode == "pretrain" else 1
     work = views * work_of_view(stage)
     if mode == "distill":
-        work += FORWARD_SHARE * work_of_view(_teacher(stage, stages) or stage)
+        teacher = _teacher(stage, stages) or stage
+        if teacher.model.backbone != stage.model.backbone:
+            return None
+        work += FORWARD_SHARE * work_of_view(teacher)
     return stage.train.train_batch_size * work
 
 
@@ -80,6 +86,8 @@ def _teacher(stage, stages):
 def work_of_view(stage: Config) -> float:
     """As `work_of_step`, of one image that the network is trained on."""
     model, size = stage.model, stage.data.image_size
+    if is_published(model.backbone):
+        return size**2  # of the same network, which is all that is compared
     _, num_blocks = FAMILY[model.resnet_depth]
     has_small_stem = resolve_stem(model.stem, size) == "cifar"
     side = size if has_small_stem else size / IMAGENET_STEM_STRIDE

@@ -5,7 +5,7 @@ import textwrap
 
 import numpy as np
 
-from tf_simclr.config import Config
+from tf_simclr.config import Config, backbones
 from tf_simclr.data.image_sizes import sizes_of
 from tf_simclr.data.source import Indexed, as_text, count_labels, counted
 from tf_simclr.training import optimizers
@@ -168,6 +168,8 @@ def _length(train, num_images):
 
 
 def _network(model):
+    if backbones.is_published(model.backbone):
+        return backbones.name_of(model.backbone)
     width = "" if model.width_multiplier == 1 else f" x{model.width_multiplier:g}"
     kernels = " SK" if model.sk_ratio else ""
     return f"R{model.resnet_depth}{width}{kernels}"
