@@ -167,7 +167,7 @@ def test_training_in_a_directory_takes_nothing_from_it(save_run):
 def test_supervised_weights_may_be_evaluated_but_not_started_from():
     flags = {"train_mode": "supervised", "checkpoint": "x"}
     assert config.build({**flags, "mode": "eval"})
-    with pytest.raises(UserError, match="starts from random weights"):
+    with pytest.raises(UserError, match="starts from random or published weights"):
         config.build(flags)
 
 

@@ -33,7 +33,7 @@ def features_of(experiment, network, source):
     if network == "pixels":
         return {"pixels": tf.reshape(images, [len(images), -1])}
     is_trained = network == "trained"
-    objective = experiment.objective if is_trained else experiment.make_untrained()
+    objective = experiment.objective if is_trained else experiment.make_baseline("untrained")
     return objective.layer_features(images)
 
 

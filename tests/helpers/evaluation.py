@@ -36,7 +36,7 @@ def measure(experiment, names=None, data=None):
         settings=experiment.settings,
         strategy=experiment.strategy,
         directory=experiment.directory,
-        make_untrained=experiment.make_untrained,
+        make_baseline=experiment.make_baseline,
         names=names,
     )
     return Measured(data, results, features)

@@ -12,8 +12,9 @@ from tf_simclr.config.inheritance import folder_of
 from tf_simclr.config.sections import ModelConfig
 from tf_simclr.errors import UserError, first_line
 from tf_simclr.models import architecture as architectures
-from tf_simclr.models.architecture import Architecture
-from tf_simclr.models.published import PublishedEncoder, check_patches, features_of
+from tf_simclr.models.architecture import IMAGE_SHAPE, Architecture
+from tf_simclr.models.network import FrozenNetwork
+from tf_simclr.models.published import PublishedEncoder, check_size, features_of
 from tf_simclr.runs import files as run_files
 from tf_simclr.runs.directory import RunDirectory
 
@@ -46,20 +47,25 @@ def _is_saved(settings, directory):
 def prepare(settings: Config, directory: epath.Path):
     """Makes the architecture of the backbone known, and checks what it can see.
 
+    Those of --baselines are looked at before a training, not where they may be evaluated already.
+
     Args:
         settings: the whole configuration.
         directory: of the run.
 
     Raises:
-        UserError: it can't be had, or does not fit the images.
+        UserError: one can't be had, or does not fit the images.
     """
+    if settings.mode.trains:
+        for name in published_baselines(settings):
+            _architecture(BASELINES_FLAG, name)
     backbone = settings.model.backbone
     if not backbones.is_published(backbone):
         return
     is_known = any(read_saved(folder, backbone) for folder in _directories(settings, directory))
     if not is_known:
         _architecture(FLAG, backbone)
-    check_patches(architectures.of(backbone), settings.data.image_size)
+    check_size(architectures.of(backbone), settings.data.image_size)
 
 
 def prepare_saved(backbone: str, directory: epath.Path):
@@ -159,7 +165,9 @@ def initialize(encoder: PublishedEncoder, backbone: str):
     Raises:
         UserError: they can't be had, or do not fit.
     """
-    _copy_weights(FLAG, backbone, encoder)
+    architecture, size = encoder.architecture, encoder.image_size
+    model = published_sources.published_model(FLAG, backbone, architecture, size)
+    _copy_weights(FLAG, backbone, encoder, model)
 
 
 def published_baselines(settings: Config) -> list[str]:
@@ -169,34 +177,32 @@ def published_baselines(settings: Config) -> list[str]:
     return [name for name in settings.baselines if backbones.is_published(name)]
 
 
-def prepare_baselines(settings: Config):
-    """Makes the architectures of the published networks of --baselines known.
-
-    Raises:
-        UserError: one can't be had.
-    """
-    for name in published_baselines(settings):
-        _architecture(BASELINES_FLAG, name)
-
-
-def load_frozen(backbone: str, image_size: int) -> PublishedEncoder:
-    """A published network with its weights, for images that are as large or larger.
+def load_frozen(backbone: str, image_size: int, strategy: tf.distribute.Strategy) -> FrozenNetwork:
+    """A published network with its weights, as a baseline.
 
     Args:
         backbone: as a value of --backbone.
         image_size: height and width of the images of the run. The network may see larger ones:
             those that it was made for.
+        strategy: of its variables.
 
     Raises:
         UserError: it can't be had.
     """
     architecture = _architecture(BASELINES_FLAG, backbone)
     size = fitting_size(architecture, image_size)
-    name = backbones.name_of(backbone)
-    encoder = PublishedEncoder(architecture, size, scope=f"published/{name}", name=name)
-    _copy_weights(BASELINES_FLAG, backbone, encoder)
-    encoder.trainable = False
-    return encoder
+    made_for = architecture.input_size or size
+    try:
+        model = published_sources.published_model(BASELINES_FLAG, backbone, architecture, size)
+    except UserError:
+        if size == made_for:
+            raise
+        size = made_for  # whose position embeddings are of that size alone
+        model = published_sources.published_model(BASELINES_FLAG, backbone, architecture, size)
+    with strategy.scope():
+        encoder = PublishedEncoder(architecture, size, scope="published/encoder")
+    _copy_weights(BASELINES_FLAG, backbone, encoder, model)
+    return FrozenNetwork(encoder)
 
 
 def fitting_size(architecture: Architecture, image_size: int) -> int:
@@ -205,6 +211,8 @@ def fitting_size(architecture: Architecture, image_size: int) -> int:
     Smaller ones are enlarged to what it was made for, at most 224 pixels: of patches of 14 pixels
     there would be four in an image of CIFAR.
     """
+    if IMAGE_SHAPE not in architecture.config["config"]:
+        return architecture.input_size or image_size
     made_for = min(architecture.input_size or USUAL_SIZE, USUAL_SIZE)
     size = max(image_size, made_for)
     return size - size % architecture.patch_size
@@ -217,14 +225,12 @@ def _architecture(flag, backbone):
     return architectures.of(backbone)
 
 
-def _copy_weights(flag, backbone, encoder):
-    size = encoder.image_size
-    model = published_sources.published_model(flag, backbone, encoder.architecture, size)
+def _copy_weights(flag, backbone, encoder, model):
     try:
         # Of the same graph the layers come in the same order.
         encoder.features.set_weights(features_of(model).get_weights())
     except ValueError as error:
         raise UserError(
-            f"--{flag}={backbone}: its weights do not fit --image_size={size} "
+            f"--{flag}={backbone}: its weights do not fit --image_size={encoder.image_size} "
             f"({first_line(error)}); give the size that they were trained with"
         ) from None

@@ -99,23 +99,26 @@ def published_model(
     what = f"--{flag}={backbone}"
     if source.endswith(backbones.KERAS_FILE):
         return _of_file(what, source)
-    options = {}
-    if IMAGE_SHAPE in architecture.config["config"]:
-        options[IMAGE_SHAPE] = (image_size, image_size, COLORS)
-    return _of_preset(what, source, **options)
+    if IMAGE_SHAPE not in architecture.config["config"]:
+        return _of_preset(what, source)
+    shape = (image_size, image_size, COLORS)
+    made_for = architecture.input_size
+    way_out = ""
+    if made_for not in (0, image_size):
+        what += f" with --image_size={image_size}"
+        way_out = f"--image_size={made_for}, which it was made for, or "
+    return _of_preset(what, source, way_out, image_shape=shape)
 
 
-def _of_preset(what, source, **options):
+def _of_preset(what, source, way_out="", **options):
     import keras_hub
 
     try:
         return keras_hub.models.Backbone.from_preset(source, **options)
     except Exception as error:  # of networks, accounts, files, and whatever a backbone raises
-        size = options.get(IMAGE_SHAPE, "")
-        for_size = f" for --image_size={size[0]}" if size else ""
         raise UserError(
-            f"{what}: keras-hub can't load it{for_size} ({first_line(error)}); give a preset of "
-            f"{CATALOG} or a folder of save_to_preset, and the image size that it was made for"
+            f"{what}: keras-hub can't load it ({first_line(error)}); give {way_out}a preset of "
+            f"{CATALOG}, which is downloaded at its first use, or a folder of save_to_preset"
         ) from None
 
 

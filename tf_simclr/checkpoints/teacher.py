@@ -9,6 +9,7 @@ from etils import epath
 from tf_simclr.checkpoints import pretrained
 from tf_simclr.checkpoints.published_weights import local_path
 from tf_simclr.checkpoints.weights import SAVED_MODEL_FILE
+from tf_simclr.config.backbones import is_published, name_of
 from tf_simclr.errors import UserError
 from tf_simclr.runs import files as run_files
 
@@ -73,6 +74,12 @@ def _of_run(path, image_size):
             "give a fine-tuned network"
         )
     trained_size = model.settings.data.image_size
+    backbone = model.settings.model.backbone
+    if trained_size != image_size and is_published(backbone):
+        raise UserError(
+            f"--{FLAG}={path}: its backbone {name_of(backbone)} sees images of {trained_size} "
+            f"pixels alone, and --image_size={image_size}; give --image_size={trained_size}"
+        )
     if trained_size != image_size:
         logging.warning(
             "the teacher was trained on images of %d pixels and sees those of --image_size=%d here",

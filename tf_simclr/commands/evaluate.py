@@ -126,7 +126,7 @@ def measure(experiment: Experiment) -> Measurement:
         settings=settings,
         strategy=strategy,
         directory=experiment.directory,
-        make_untrained=experiment.make_untrained,
+        make_baseline=experiment.make_baseline,
     )
     if not experiment.imported:
         metrics = pretext_accuracy.evaluate_pretext(

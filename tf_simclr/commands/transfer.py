@@ -5,6 +5,7 @@ import re
 
 from tf_simclr import config, distribute
 from tf_simclr.config import Config, recipes
+from tf_simclr.config.backbones import PIXELS, UNTRAINED
 from tf_simclr.data import datasets
 from tf_simclr.errors import Interrupted, UserError
 from tf_simclr.evaluation import evaluator
@@ -40,6 +41,7 @@ OWN_FLAGS = {
     "ft_proj_selector": 0,
     "fine_tune_after_block": -1,
     "eval_layers": ("final_avg_pool",),
+    "baselines": (UNTRAINED, PIXELS),
 }
 
 
@@ -161,7 +163,7 @@ def _metrics_of(experiment, data, evaluation):
         settings=experiment.settings,
         strategy=experiment.strategy,
         directory=experiment.directory,
-        make_untrained=experiment.make_untrained,
+        make_baseline=experiment.make_baseline,
         names=(evaluation,),
     )
     return results.metrics

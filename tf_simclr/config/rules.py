@@ -88,7 +88,7 @@ def _supervised_starts_from_random_weights(flags):
     if is_supervised and flags["checkpoint"] and MODES[flags["mode"]].trains:
         raise UserError(
             f"--checkpoint={flags['checkpoint']}: --train_mode=supervised starts from random "
-            "weights; leave it out, or use --train_mode=finetune"
+            "or published weights; leave it out, or use --train_mode=finetune"
         )
 
 

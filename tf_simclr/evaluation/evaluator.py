@@ -1,4 +1,4 @@
-"""Puts the trained network, the untrained one and raw pixels through all evaluations."""
+"""Puts the trained network and the baselines through all evaluations."""
 
 import tensorflow as tf
 
@@ -16,6 +16,7 @@ from tf_simclr.evaluation.network_features import (
     EvaluationData,
     NetworkFeatures,
     compute_features,
+    network_of,
 )
 from tf_simclr.evaluation.results import Results
 from tf_simclr.runs import files as run_files
@@ -25,7 +26,8 @@ from tf_simclr.runs.directory import RunDirectory
 IRRELEVANT_FLAGS = (
     "eval_name",
     "eval_timeout",
-    "untrained_baseline",
+    "untrained_baseline",  # which `Config.baselines` has taken account of
+    "baselines",
     "transfer_datasets",
     "transfer_epochs",
 )
@@ -56,12 +58,12 @@ def evaluate(
     settings: Config,
     strategy: tf.distribute.Strategy,
     directory: RunDirectory,
-    make_untrained,
+    make_baseline,
     names: tuple[str, ...] | None = None,
 ) -> tuple[Results, NetworkFeatures]:
     """Evaluates the weights as they are.
 
-    The results of the untrained network and of raw pixels are kept in `baselines.json`.
+    The results of the baselines are kept in `baselines.json`.
 
     Args:
         objective: the trained network.
@@ -69,7 +71,7 @@ def evaluate(
         settings: the whole configuration.
         strategy: of the network's variables.
         directory: of the run.
-        make_untrained: makes the same network with its initial weights.
+        make_baseline: makes a network of its name in --baselines.
         names: of evaluations; None: those of the configuration.
 
     Returns:
@@ -77,8 +79,9 @@ def evaluate(
     """
     options = settings.eval
     names = options.evaluations if names is None else names
+    baselines = settings.baselines
     baseline_names = []
-    if options.untrained_baseline:
+    if baselines:
         baseline_names = [name for name in names if EVALUATIONS[name].of_baselines]
     depends_on = dependencies(data, baseline_names, settings)
     saved = directory.read(run_files.BASELINES) or {}
@@ -91,14 +94,16 @@ def evaluate(
         settings=settings,
         strategy=strategy,
         directory=directory.path,
-        make_untrained=make_untrained if computes_baselines else None,
+        baselines=baselines if computes_baselines else (),
+        make_baseline=make_baseline,
     )
     if computes_baselines:
-        baselines = Results()
-        for network in ("untrained", "pixels"):
+        of_baselines = Results()
+        for baseline in baselines:
+            network = network_of(baseline)
             features = network_features.pop(network)
-            evaluate_network(baselines, network, features, baseline_names, options)
-        saved = {"asked": depends_on, "findings": baselines.as_json()}
+            evaluate_network(of_baselines, network, features, baseline_names, options)
+        saved = {"asked": depends_on, "findings": of_baselines.as_json()}
         if distribute.is_chief(strategy):
             directory.write(run_files.BASELINES, saved)
     results = Results()
@@ -121,6 +126,7 @@ def dependencies(data: EvaluationData, names: list[str], settings: Config) -> di
         "version": __version__,
         "baselines_version": BASELINES_VERSION,
         "evaluations": list(names),
+        "baselines": list(settings.baselines),
         "data": data.fingerprint,
     }
 

@@ -1,4 +1,4 @@
-"""The features of the trained network, the untrained one and raw pixels, in one pass."""
+"""The features of the trained network and of the baselines, in one pass."""
 
 import dataclasses
 import functools
@@ -9,7 +9,8 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from tf_simclr.config import Config
+from tf_simclr.config import Config, backbones
+from tf_simclr.config.backbones import PIXELS
 from tf_simclr.config.registry import ENCODER_LAYERS
 from tf_simclr.config.version import __version__
 from tf_simclr.data.source import UNLABELED, Source
@@ -88,7 +89,8 @@ def compute_features(
     settings: Config,
     strategy: tf.distribute.Strategy,
     directory: pathlib.Path,
-    make_untrained=None,
+    baselines: tuple[str, ...] = (),
+    make_baseline=None,
 ) -> dict[str, NetworkFeatures]:
     """The features that some evaluations need; all networks see the images in the same pass.
 
@@ -99,24 +101,27 @@ def compute_features(
         settings: the whole configuration.
         strategy: of the network's variables.
         directory: `epath.Path` of the run, where features are kept.
-        make_untrained: makes the same network with its initial weights; None: only the trained
-            network.
+        baselines: of --baselines; empty: only the trained network.
+        make_baseline: makes a network of its name there.
 
     Returns:
-        {"trained": features}, with `make_untrained` also "untrained" and "pixels".
+        {"trained": features}, and of each baseline by its `network_of`.
     """
     layers = selected_layers(settings)
     functions = {"trained": features.layer_features(objective, [*layers, LOGITS])}
-    if make_untrained is not None:
-        functions["untrained"] = features.layer_features(make_untrained(), layers)
-        functions["pixels"] = features.pixel_features
+    for name in baselines:
+        if name == PIXELS:
+            functions[name] = features.pixel_features
+        else:
+            of_layers = features.layer_features(make_baseline(name), layers)
+            functions[network_of(name)] = of_layers
     mappers = _make_mappers(objective, data, evaluations, functions, settings, strategy)
     store = _feature_store(directory, strategy)
     depends_on = _dependencies(objective, data, settings, layers)
     arrays = {}
     for examples, (source, mapper) in mappers.items():
         # A worker alone keeps nothing, so that all workers compute or none does.
-        loaded = store.load(examples, depends_on) if make_untrained is None else None
+        loaded = None if baselines else store.load(examples, depends_on)
         if loaded is None:
             compute = functools.partial(mapper, source, f"evaluating, {examples}")
             loaded = store.compute(examples, depends_on, compute, _is_kept)
@@ -133,8 +138,13 @@ def compute_features(
     }
 
 
+def network_of(baseline: str) -> str:
+    """What a baseline is called in results: of a published network without its path."""
+    return backbones.without_path(baseline)
+
+
 def _is_kept(name):
-    """Whether an array is kept: those of the untrained network and of pixels are not."""
+    """Whether an array is kept: those of the baselines are not."""
     return name.startswith("trained.") or name == "label"
 
 

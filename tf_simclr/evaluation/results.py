@@ -2,17 +2,19 @@
 
 import dataclasses
 
+from tf_simclr.config.backbones import name_of
+
 # Layers whose metrics go by their names alone; those of other layers are named layer/metric.
 UNPREFIXED_LAYERS = ("classifier", "final_avg_pool", "pixels")
-TAG_PREFIXES = {"trained": "eval", "untrained": "untrained", "pixels": "pixels"}
+TRAINED_PREFIX = "eval"  # of the tags of the trained network
 
 
 @dataclasses.dataclass
 class Results:
     """Metrics and details: {network: {layer: {name: value}}}.
 
-    Networks are `trained`, `untrained` and `pixels`. The linear classifier counts as a layer,
-    `classifier`.
+    Networks are `trained`, `untrained`, `pixels` and published ones, `hub:NAME`. The linear
+    classifier counts as a layer, `classifier`.
 
     Attributes:
         metrics: numbers.
@@ -51,10 +53,11 @@ class Results:
         """
         tags = {}
         for network, layers in self.metrics.items():
+            prefix = TRAINED_PREFIX if network == "trained" else name_of(network)
             for layer, metrics in layers.items():
                 inner = "" if layer in UNPREFIXED_LAYERS else f"{layer}/"
                 for name, value in metrics.items():
-                    tags[f"{TAG_PREFIXES[network]}/{inner}{name}"] = value
+                    tags[f"{prefix}/{inner}{name}"] = value
         return tags
 
     def as_json(self) -> dict:

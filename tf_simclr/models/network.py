@@ -72,6 +72,35 @@ def with_predictions(outputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     return outputs
 
 
+def encoder_features(endpoints: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """{layer: float32 [B, C]} of the `ENCODER_LAYERS`, of feature maps the mean over space."""
+    features = {}
+    for layer in ENCODER_LAYERS:
+        if layer in endpoints:
+            value = tf.cast(endpoints[layer], tf.float32)
+            is_map = len(value.shape) > 2
+            features[layer] = tf.reduce_mean(value, [1, 2]) if is_map else value
+    return features
+
+
+class FrozenNetwork:
+    """A published network as it is, to compare with.
+
+    Args:
+        encoder: with its weights. Images of another size are resized for it, bilinearly.
+    """
+
+    def __init__(self, encoder: PublishedEncoder):
+        self.encoder = encoder
+
+    def layer_features(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        """As `Network.layer_features`."""
+        size = self.encoder.image_size
+        if images.shape[1] != size:
+            images = tf.image.resize(images, [size, size], antialias=True)
+        return encoder_features(self.encoder(images, training=False))
+
+
 class Network(Composite):
     """Images [B, H, W, 3] in [0, 1] -> dict of all named outputs (SimCLRv2 section 2).
 
@@ -147,12 +176,7 @@ class Network(Composite):
             also `logits_sup`.
         """
         endpoints = self.encoder(images, training=False)
-        features = {}
-        for layer in ENCODER_LAYERS:
-            if layer in endpoints:
-                value = tf.cast(endpoints[layer], tf.float32)
-                is_map = len(value.shape) > 2
-                features[layer] = tf.reduce_mean(value, [1, 2]) if is_map else value
+        features = encoder_features(endpoints)
         projections = self.projection_head(endpoints["final_avg_pool"], training=False)
         for number, value in enumerate(projections):
             if number:

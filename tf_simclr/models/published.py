@@ -4,36 +4,18 @@ Feature maps are [B, H, W, C], also those of a transformer, whose tokens [B, N, 
 the patches of the image are; tokens before them (class, registers) are in none.
 """
 
-import dataclasses
-
 import keras
 import numpy as np
 import tensorflow as tf
 
 from tf_simclr.errors import UserError, first_line
-from tf_simclr.models.architecture import Architecture
+from tf_simclr.models.architecture import IMAGE_SHAPE, Architecture
+from tf_simclr.models.depth import NUM_GROUPS, divide
 from tf_simclr.models.layers import Composite, in_repeated_pass
 
-NUM_GROUPS = 4
 OUTPUT = "output"
-STEM = "stem"  # of the pyramid of a keras-hub backbone: before its first block
+MASK_TOKEN = "mask_token"  # attribute of keras-hub layers: stands for patches that are hidden
 KERNELS = ("kernel", "depthwise_kernel", "pointwise_kernel")  # attributes of Keras layers
-
-
-@dataclasses.dataclass(frozen=True)
-class Structure:
-    """How a backbone is divided by depth.
-
-    Attributes:
-        levels: the layers with variables, from the input to the output: of a transformer the
-            embedding and each block, of other networks the first layer and four groups.
-        group_ends: number of levels up to the stem, and up to each of the four groups.
-        groups: {name of an endpoint: symbolic tensor} of the groups before the last.
-    """
-
-    levels: list[list[keras.layers.Layer]]
-    group_ends: list[int]
-    groups: dict[str, keras.KerasTensor]
 
 
 class PublishedEncoder(Composite):
@@ -78,6 +60,8 @@ class PublishedEncoder(Composite):
         self.features = features_of(backbone)
         self._batch_norms = []
         for layer in self.features._flatten_layers():
+            if getattr(layer, MASK_TOKEN, None) is not None:
+                layer.mask_token.trainable = False  # no patch is hidden here
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.synchronized = global_bn
                 self._batch_norms.append(layer)
@@ -140,7 +124,7 @@ class PublishedEncoder(Composite):
 
     @property
     def levels(self) -> list[list]:
-        """The variables by depth, see `Structure`."""
+        """The variables by depth, see `depth.Structure`."""
         return [[v for layer in level for v in layer.variables] for level in self.structure.levels]
 
     @property
@@ -183,7 +167,7 @@ def build_backbone(architecture: Architecture, image_size: int, scope: str) -> k
     Raises:
         UserError: it can't be built for this image size, or is no image backbone.
     """
-    check_patches(architecture, image_size)
+    check_size(architecture, image_size)
     outer, inner = scope.split("/")
     try:
         with keras.name_scope(outer), keras.name_scope(inner):
@@ -199,12 +183,18 @@ def build_backbone(architecture: Architecture, image_size: int, scope: str) -> k
     return backbone
 
 
-def check_patches(architecture: Architecture, image_size: int):
-    """Checks that whole patches make up the image.
+def check_size(architecture: Architecture, image_size: int):
+    """Checks that whole patches make up the image, and that its size is accepted at all.
 
     Raises:
-        UserError: they do not.
+        UserError: they do not, or it is not.
     """
+    only_size = 0 if IMAGE_SHAPE in architecture.config["config"] else architecture.input_size
+    if only_size not in (0, image_size):
+        raise UserError(
+            f"--image_size={image_size}: the backbone {architecture.name} takes images of "
+            f"{only_size} pixels alone; give --image_size={only_size}"
+        )
     patch = architecture.patch_size
     if image_size % patch:
         smaller = max(image_size // patch, 1) * patch
@@ -237,80 +227,3 @@ def not_usable(backbone, image_size: int | None = None) -> str:
     if image_size and len(backbone.variables) != len(backbone.weights):
         return "draws random numbers of its own, with which no training could be resumed"
     return ""
-
-
-def divide(backbone: keras.Model) -> Structure:
-    """How a backbone is divided by depth."""
-    pyramid = dict(getattr(backbone, "pyramid_outputs", {}))
-    pyramid.pop(STEM, None)
-    groups = _groups(list(pyramid.values()))
-    weighted = _weighted_layers(backbone)
-    if any(_blocks(layer) for layer in weighted):
-        levels = _levels_of_blocks(weighted)
-        ends = [1] + [max(1, round(k * (len(levels) - 1) / NUM_GROUPS) + 1) for k in range(1, 5)]
-        return Structure(levels, ends, groups)
-    levels = [weighted[:1]]
-    rest = weighted[1:]
-    for part in range(1, NUM_GROUPS + 1):
-        name = f"block_group{part}"
-        if part == NUM_GROUPS:
-            level = rest
-        elif name in groups:
-            ancestors = keras.Model(backbone.inputs[0], groups[name]).layers
-            ancestor_ids = {id(layer) for layer in ancestors}
-            level = [layer for layer in rest if id(layer) in ancestor_ids]
-        elif groups:
-            level = []
-        else:
-            level = rest[: len(rest) // (NUM_GROUPS + 1 - part)]
-        level_ids = {id(layer) for layer in level}
-        rest = [layer for layer in rest if id(layer) not in level_ids]
-        levels.append(level)
-    return Structure(levels, list(range(1, NUM_GROUPS + 2)), groups)
-
-
-def _groups(outputs):
-    """{name: tensor} of the outputs at a quarter, a half and three quarters of the blocks."""
-    count = len(outputs)
-    if count < NUM_GROUPS:  # the last of them is the output
-        names = [f"block_group{NUM_GROUPS - count + index}" for index in range(1, count)]
-        return dict(zip(names, outputs))
-    groups = {}
-    for number in range(1, NUM_GROUPS):
-        groups[f"block_group{number}"] = outputs[round(number * count / NUM_GROUPS) - 1]
-    return groups
-
-
-def _weighted_layers(model):
-    """The outermost layers with variables; of a model that wraps another one those inside."""
-    layers = [layer for layer in model.layers if layer.variables]
-    if len(layers) == 1 and isinstance(layers[0], keras.Model):
-        return _weighted_layers(layers[0])
-    return layers
-
-
-def _inner(layer):
-    return [each for each in layer._flatten_layers(False, False) if each.variables]
-
-
-def _blocks(layer):
-    """The blocks of a transformer's encoder: two or more layers of a kind, made of layers."""
-    by_kind = {}
-    for inner in _inner(layer):
-        if _inner(inner):
-            by_kind.setdefault(type(inner), []).append(inner)
-    blocks = max(by_kind.values(), key=len, default=[])
-    return blocks if len(blocks) > 1 else []
-
-
-def _levels_of_blocks(layers):
-    """Layers by depth, where those that are no block are of the level before."""
-    levels = [[]]
-    for layer in layers:
-        blocks = _blocks(layer)
-        block_ids = {id(block) for block in blocks}
-        for inner in _inner(layer) if blocks else [layer]:
-            if id(inner) in block_ids:
-                levels.append([])
-            levels[-1].append(inner)
-    return levels

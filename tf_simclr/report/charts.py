@@ -10,13 +10,15 @@ from markupsafe import Markup
 from tf_simclr.report import svg
 from tf_simclr.report.metric_names import (
     CLASSIFIER,
-    NETWORKS,
     PERCENT,
+    TRAINED,
     evaluated_layers,
     format_value,
     headline_layers,
     metric,
     metrics_of,
+    network_title,
+    networks_of,
 )
 from tf_simclr.report.runs import Run
 
@@ -230,7 +232,7 @@ def few_labels(runs: list[Run]) -> Chart | None:
     lines = []
     for number, run in enumerate(runs):
         encoder_output, _ = headline_layers(run.document)
-        for network in ("trained", "untrained", "pixels"):
+        for network in reversed(networks_of(run.document)):
             layer = "pixels" if network == "pixels" else encoder_output
             entries = run.details(layer, "few_labels", network)
             if entries:
@@ -293,7 +295,7 @@ def by_layer(runs: list[Run]) -> list[Chart]:
     for name in LAYER_CHART_METRICS:
         lines = []
         for number, run in enumerate(runs):
-            for network in ("trained", "untrained"):
+            for network in reversed(networks_of(run.document)):
                 lines += _depth_lines(runs, number, run, network, name, layers)
         chart = _network_chart(
             f"{_capitalized(metric(name).label)} by layer",
@@ -330,7 +332,7 @@ def _network_chart(title, caption, lines, axes, *, write_x, name):
     for line in lines:  # runs share what does not depend on training
         key = line.network, line.color, tuple(line.x), tuple(line.y)
         if key in distinct:
-            line = dataclasses.replace(line, label=NETWORKS[line.network])
+            line = dataclasses.replace(line, label=network_title(line.network))
         distinct[key] = line
     lines = list(distinct.values())
     words = [f"{title}: {caption}."]
@@ -342,8 +344,8 @@ def _network_chart(title, caption, lines, axes, *, write_x, name):
 
 def _line_label(runs, run, network):
     if len(runs) == 1:
-        return NETWORKS[network]
-    return run.name if network == "trained" else f"{run.name}, {NETWORKS[network]}"
+        return network_title(network)
+    return run.name if network == TRAINED else f"{run.name}, {network_title(network)}"
 
 
 def calibration(run: Run, number: int) -> Chart | None:

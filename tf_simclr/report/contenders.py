@@ -8,10 +8,18 @@ import numpy as np
 from tf_simclr.config.splits import overlap
 from tf_simclr.report import image_bits, intervals
 from tf_simclr.report.intervals import Interval
-from tf_simclr.report.metric_names import CLASSIFIER, NETWORKS, headline_layers, metrics_of
+from tf_simclr.report.metric_names import (
+    CLASSIFIER,
+    NETWORKS,
+    headline_layers,
+    metrics_of,
+    networks_of,
+)
 from tf_simclr.report.runs import Run
 
-PROBE, UNTRAINED, PIXELS = "probe", "untrained", "pixels"  # kinds of contenders beside CLASSIFIER
+# Kinds of contenders beside CLASSIFIER.
+PROBE, UNTRAINED, PIXELS, PUBLISHED = "probe", "untrained", "pixels", "published"
+BASELINES = (PIXELS, UNTRAINED, PUBLISHED)
 PRETRAIN, SUPERVISED = "pretrain", "supervised"  # values of --train_mode
 SELECTED = "selected"  # value of --labels_chosen
 # Flags that say which labels were used; the seed draws them.
@@ -45,7 +53,7 @@ class Contender:
 
     Attributes:
         name: for readers, unique on the page.
-        kind: CLASSIFIER, PROBE, UNTRAINED or PIXELS.
+        kind: CLASSIFIER, PROBE, UNTRAINED, PIXELS or PUBLISHED.
         run: whose it is, or whose baseline.
         labels: that it was fitted to.
         accuracy: share of the images that it is right about.
@@ -114,9 +122,10 @@ def of_runs(runs: list[Run]) -> list[Contender]:
             contenders += _of_run(run, len(runs) > 1)
     distinct = {}
     for contender in contenders:
-        is_baseline = contender.kind in (UNTRAINED, PIXELS)
         shared = contender.labels, contender.images[:-1]
-        key = contender.kind, shared if is_baseline else contender.name
+        key = contender.kind, shared if contender.kind in BASELINES else contender.name
+        if contender.kind == PUBLISHED:
+            key = *key, contender.name
         distinct.setdefault(key, contender)
     return list(distinct.values())
 
@@ -150,6 +159,9 @@ def _of_run(run, has_others):
         (NETWORKS["pixels"], PIXELS, "pixels", "pixels"),
         (f"the {NETWORKS['untrained']}", UNTRAINED, "untrained", layer),
     ]
+    for network, title in networks_of(run.document).items():
+        if network not in NETWORKS:
+            sources.append((f"the published {title}", PUBLISHED, network, layer))
     # The classifier that a pretraining trains on the side says less than a probe does, and of
     # imported weights it is not known which labels they had.
     if run.facts.get("train_mode") == PRETRAIN or is_imported(run):

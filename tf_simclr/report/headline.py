@@ -7,10 +7,11 @@ from tf_simclr.report.metric_names import (
     BASELINES,
     HEADLINE_METRICS,
     LABEL_FREE_METRICS,
-    NETWORKS,
+    TRAINED,
     format_value,
     headline_layers,
     metrics_of,
+    networks_of,
 )
 from tf_simclr.report.runs import Run
 
@@ -33,18 +34,23 @@ class Tile:
 def tiles(run: Run) -> list[Tile]:
     """The best-known metrics of a run, each with its baselines."""
     layers = headline_layers(run.document)
-    metrics = {network: metrics_of(run.document, network, *layers) for network in NETWORKS}
+    networks = networks_of(run.document)
+    metrics = {network: metrics_of(run.document, network, *layers) for network in networks}
     trained = metrics["trained"]
     names = [name for name in HEADLINE_METRICS if trained.get(name) is not None]
     names = names or [name for name in LABEL_FREE_METRICS if name in trained]
     return [
-        Tile(name, format_value(name, trained[name]), _baselines(name, metrics)) for name in names
+        Tile(name, format_value(name, trained[name]), _baselines(name, metrics, networks))
+        for name in names
     ]
 
 
-def _baselines(name, metrics):
+def _baselines(name, metrics, networks):
     baselines = []
-    for network, label in BASELINES.items():
+    for network, title in networks.items():
+        if network == TRAINED:
+            continue
+        label = BASELINES.get(network, title)
         value = metrics[network].get(name)
         if value is not None:
             baselines.append((label, format_value(name, value)))
@@ -93,4 +99,8 @@ def _compared(baselines):
     if "raw pixels" in values:
         verb = "" if texts else "reach "
         texts.append(f"raw pixels {verb}{values['raw pixels']}")
+    for label, value in baselines:
+        if label not in BASELINES.values():
+            verb = "" if texts else "reaches "
+            texts.append(f"the published {label} {verb}{value}")
     return f"; {', '.join(texts)}" if texts else ""

@@ -6,7 +6,6 @@ from tf_simclr.config.registry import ENCODER_LAYERS
 from tf_simclr.config.splits import overlap
 from tf_simclr.report.metric_names import (
     LAYER_METRICS,
-    NETWORKS,
     STAGE_METRICS,
     evaluated_layers,
     format_value,
@@ -14,6 +13,7 @@ from tf_simclr.report.metric_names import (
     in_table_order,
     metric,
     metrics_of,
+    networks_of,
 )
 
 # Of the table of a chain: probes of layers before the encoder's output.
@@ -35,7 +35,8 @@ def results_table(document: dict) -> str:
     beneath, each reason once.
     """
     layers = headline_layers(document)
-    columns = [metrics_of(document, network, *layers) for network in NETWORKS]
+    networks = networks_of(document)
+    columns = [metrics_of(document, network, *layers) for network in networks]
     names = in_table_order(name for column in columns for name in column)
     blocks = []
     facts = document["run"]
@@ -44,7 +45,7 @@ def results_table(document: dict) -> str:
     if not any(metric(name).needs_labels for name in names):
         blocks.append(NO_LABELS)
     if names:
-        header = ("figure", *NETWORKS.values())
+        header = ("figure", *networks.values())
         cells = [
             (metric(name).label, *(_cell(name, column) for column in columns)) for name in names
         ]

@@ -7,6 +7,8 @@ import dataclasses
 import math
 import re
 
+from tf_simclr.config import backbones
+
 MISSING = "–"  # where there is no value
 PERCENT = "{:.1%}"
 
@@ -200,6 +202,7 @@ NETWORKS = {
     "trained": "this network",
 }
 BASELINES = {"pixels": "raw pixels", "untrained": "untrained"}
+TRAINED = "trained"
 CLASSIFIER = "classifier"  # counts as a layer
 ENCODER_OUTPUT = "final_avg_pool"
 _NUMBER = re.compile(r"\d+")
@@ -257,6 +260,23 @@ def metrics_of(document: dict, network: str, *layers: str) -> dict[str, float]:
     for layer in of_layers if network == "pixels" else layers:
         metrics |= of_layers.get(layer, {})
     return metrics
+
+
+def networks_of(*documents: dict) -> dict[str, str]:
+    """{network: its name} of results, the trained one last.
+
+    Args:
+        documents: of `results.json`, whose published networks stand after the other baselines.
+    """
+    networks = [*BASELINES]
+    for document in documents:
+        networks += filter(backbones.is_published, document["figures"])
+    return {network: network_title(network) for network in (*networks, TRAINED)}
+
+
+def network_title(network: str) -> str:
+    """What a network is called in tables."""
+    return NETWORKS.get(network) or backbones.name_of(network)
 
 
 def headline_layers(document: dict) -> tuple[str, str]:

@@ -6,12 +6,11 @@ import shlex
 
 from tf_simclr.config import Config
 from tf_simclr.report.metric_names import (
-    BASELINES,
     CLASSIFIER,
     HEADLINE_METRICS,
     LABEL_FREE_METRICS,
     MISSING,
-    NETWORKS,
+    TRAINED,
     MetricName,
     evaluated_layers,
     format_value,
@@ -20,6 +19,7 @@ from tf_simclr.report.metric_names import (
     metric,
     metric_family,
     metrics_of,
+    networks_of,
 )
 from tf_simclr.report.runs import Run
 
@@ -188,10 +188,12 @@ def evaluations(runs: list[Run]) -> list[Table]:
         for layer in evaluated_layers(run.document):
             if layer not in in_headlines and layer not in others:
                 others.append(layer)
-    tables = [_layer_table(runs, "encoder output and classifier", headlines, tuple(NETWORKS))]
+    networks = networks_of(*(run.document for run in runs))
+    tables = [_layer_table(runs, "encoder output and classifier", headlines, networks)]
     for layer in others:
         layers = dict.fromkeys(headlines, (layer,))
-        tables.append(_layer_table(runs, layer, layers, ("untrained", "trained")))
+        of_layers = {name: title for name, title in networks.items() if name != "pixels"}
+        tables.append(_layer_table(runs, layer, layers, of_layers))
     return [table for table in tables if table.rows]
 
 
@@ -202,7 +204,7 @@ def _layer_table(runs, title, layers, networks):
         runs: that are compared.
         title: of the table.
         layers: {run's name: the layers that are taken together}.
-        networks: that have columns.
+        networks: {network: its name} of the columns.
     """
 
     def column(run, network):
@@ -212,7 +214,7 @@ def _layer_table(runs, title, layers, networks):
     shared = [
         network
         for network in present
-        if network in BASELINES
+        if network != TRAINED
         and len(runs) > 1
         and all(column(run, network) == column(runs[0], network) for run in runs)
     ]
@@ -227,7 +229,7 @@ def _layer_table(runs, title, layers, networks):
     rows += _choice_rows([_choices(run, network, layers[run.name]) for run, network in pairs])
     groups = [("all runs", shared)] if shared else []
     groups += [(run.name, separate) for run in runs]
-    heads = [(name, tuple(NETWORKS[each] for each in of_group)) for name, of_group in groups]
+    heads = [(name, tuple(networks[each] for each in of_group)) for name, of_group in groups]
     return Table(title, tuple(head for head in heads if head[1]), tuple(rows))
 
 

@@ -32,6 +32,7 @@ DASHES = {
     "pixels": (0, (1, 1.5)),
     LAW: "-",
 }
+PUBLISHED_MARKER, PUBLISHED_DASHES = "D", (0, (3, 1.5, 1, 1.5))  # of a published network
 WIDTHS = {LAW: 0.9}
 LEVEL_DASHES = (0, (6, 3))
 MARK_DASHES = (0, (1, 2))
@@ -142,13 +143,14 @@ def _draw_lines(figure, lines, axes):
 
 def _draw_line(plot, line):
     color = MUTED if line.color is None else SERIES[line.color % NUM_COLORS]
-    marker = BASELINE_MARKERS.get(line.network, MARKERS[(line.color or 0) % len(MARKERS)])
+    of_run = PUBLISHED_MARKER if line.color is None else MARKERS[line.color % len(MARKERS)]
+    marker = BASELINE_MARKERS.get(line.network, of_run)
     every = max(len(line.x) // NUM_MARKERS, 1)
     plot.plot(
         line.x,
         line.y,
         color=color,
-        linestyle=DASHES[line.network],
+        linestyle=DASHES.get(line.network, PUBLISHED_DASHES),
         linewidth=WIDTHS.get(line.network),
         marker=marker,
         markevery=(every // 2, every),

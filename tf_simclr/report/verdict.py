@@ -5,13 +5,11 @@ import dataclasses
 from tf_simclr.report import contenders as contenders_lib
 from tf_simclr.report import runs as runs_lib
 from tf_simclr.report import verdict_notes
-from tf_simclr.report.contenders import PROBE, Contender
+from tf_simclr.report.contenders import BASELINES, PROBE, Contender
 from tf_simclr.report.intervals import Interval
 from tf_simclr.report.metric_names import CLASSIFIER
 from tf_simclr.report.runs import Run
 from tf_simclr.runs import files as run_files
-
-BASELINES = (contenders_lib.PIXELS, contenders_lib.UNTRAINED)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,7 +166,8 @@ def _rivals(rivals):
     probes = [f"on {each.name} {each.accuracy:.1%}" for each in baselines]
     if probes:
         plural = "s" if len(probes) > 1 else ""
-        texts.append(f"linear probe{plural} {' and '.join(probes)}")
+        listed = " and ".join(filter(None, [", ".join(probes[:-1]), probes[-1]]))
+        texts.append(f"linear probe{plural} {listed}")
     return texts
 
 

@@ -14,12 +14,14 @@ from tf_simclr.checkpoints.checkpointer import Checkpointer
 from tf_simclr.checkpoints.teacher import Teacher
 from tf_simclr.checkpoints.weights import Weights
 from tf_simclr.config import Config
+from tf_simclr.config.backbones import is_published
 from tf_simclr.config.registry import LEARNS_LABELS
 from tf_simclr.data import crop_check, datasets
 from tf_simclr.data.source import Source
 from tf_simclr.data.unreadable import find_unreadable
 from tf_simclr.errors import UserError
 from tf_simclr.export import formats
+from tf_simclr.models.network import FrozenNetwork
 from tf_simclr.objectives import objective_class
 from tf_simclr.objectives.base import Objective
 from tf_simclr.objectives.supervised import balanced_weights
@@ -113,8 +115,13 @@ class Experiment:
                 trained_on["image_ids"] = self.data.image_ids
         return {**trained_on, "class_names": self.class_names}
 
-    def make_untrained(self) -> Objective:
-        """The objective with the weights that it had before any training."""
+    def make_baseline(self, name: str) -> Objective | FrozenNetwork:
+        """A network of --baselines: a published one, or this one before any training.
+
+        The latter has random weights, also of a published backbone.
+        """
+        if is_published(name):
+            return backbones.load_frozen(name, self.settings.data.image_size, self.strategy)
         return make_objective(
             self.settings,
             num_classes=self.num_classes,

@@ -6,13 +6,16 @@ import math
 import numpy as np
 from absl import logging
 
+from tf_simclr import config
 from tf_simclr.config import Config
+from tf_simclr.config.backbones import RESNET, is_published
 from tf_simclr.data.source import Indexed, Source, count_labels, counted, first_names
 from tf_simclr.training import optimizers
 from tf_simclr.training.training_data import TrainingData
 
 FEW_STEPS = 3  # of an epoch
 FEW_EVALUATED = 100  # images
+RESNET_FLAGS = ("resnet_depth", "width_multiplier", "sk_ratio", "se_ratio", "stem")
 NORMAL_95 = 1.96  # standard deviations of a 95% interval
 
 
@@ -103,7 +106,8 @@ def _long_warmup(plan):
 
 def _random_start(plan):
     objective = plan.settings.objective
-    if objective.train_mode != "finetune" or objective.checkpoint:
+    has_weights = objective.checkpoint or is_published(plan.settings.model.backbone)
+    if objective.train_mode != "finetune" or has_weights:
         return None
     return (
         "--train_mode=finetune without --checkpoint: the network starts from random weights, as "
@@ -144,6 +148,19 @@ def _few_evaluated(plan):
     )
 
 
+def _flags_of_resnet(plan):
+    """Flags that say what the ResNet is, with another backbone."""
+    model = plan.settings.model
+    if not is_published(model.backbone):
+        return None
+    fields = config.fields()
+    names = [name for name in RESNET_FLAGS if getattr(model, name) != fields[name].default]
+    if not names:
+        return None
+    flags = ", ".join(f"--{name}" for name in names)
+    return f"{flags}: of --backbone={RESNET}, without a meaning for --backbone={model.backbone}"
+
+
 WARNINGS = (  # functions: plan -> a line, or None
     _large_batch,
     _short_epochs,
@@ -151,4 +168,5 @@ WARNINGS = (  # functions: plan -> a line, or None
     _random_start,
     _classes_without_labels,
     _few_evaluated,
+    _flags_of_resnet,
 )

@@ -178,7 +178,8 @@ def _network(model):
 def _start(settings):
     """What the weights of a stage start from, and its teacher."""
     objective = settings.objective
-    start = _run_name(objective.checkpoint, settings) or "random"
+    without = "published" if backbones.is_published(settings.model.backbone) else "random"
+    start = _run_name(objective.checkpoint, settings) or without
     teacher = _run_name(objective.teacher_checkpoint, settings)
     return f"{start}, teacher {teacher}" if teacher else start
 
