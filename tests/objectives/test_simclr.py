@@ -211,8 +211,8 @@ def test_extreme_temperature_stays_finite(rng):
 @pytest.mark.parametrize("enqueued", [0, 4, 10])
 def test_memory_adds_negatives(rng, enqueued):
     z, past = normalized(rng, 5, 2, 6), normalized(rng, enqueued, 6)
-    queue = momentum_encoder.MemoryQueue(10, 6)
-    queue.build()
+    queue = momentum_encoder.MemoryQueue(10)
+    queue.build([None, 6])
     if enqueued:
         queue.enqueue(tf.constant(past))
     loss, metrics = nt_xent(tf.constant(z), tf.constant(z), 0.2, queue.negatives())
@@ -223,8 +223,8 @@ def test_memory_adds_negatives(rng, enqueued):
 @pytest.mark.parametrize("batch", [1, 3, 5, 7, 12])
 def test_queue_keeps_the_newest(batch):
     """Also for batches that do not divide the queue, and larger than it."""
-    queue, past = momentum_encoder.MemoryQueue(5, 1), []
-    queue.build()
+    queue, past = momentum_encoder.MemoryQueue(5), []
+    queue.build([None, 1])
     for step in range(6):
         keys = np.arange(step * batch, (step + 1) * batch, dtype=np.float32)[:, None]
         queue.enqueue(tf.constant(keys))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tests.helpers.training import Training, linear_teacher, values_of
+from tests.helpers.training import Training, load_linear_teacher, values_of
 from tf_simclr.data import datasets
 from tf_simclr.errors import UserError
 from tf_simclr.evaluation.metrics import linear_probe
@@ -24,11 +24,6 @@ def make_experiment(settings, monkeypatch):
     monkeypatch.setattr(experiment_lib, "load_teacher", load_linear_teacher)
     defaults = {"labels_per_class": 2, "optimizer": "momentum"}
     return lambda **flags: build_experiment(settings(**defaults, **flags))
-
-
-def load_linear_teacher(settings, source, strategy):
-    needs_teacher = settings.objective.train_mode == "distill"
-    return linear_teacher(settings.data.image_size) if needs_teacher else None
 
 
 def with_constants(experiment):

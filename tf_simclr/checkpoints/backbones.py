@@ -177,31 +177,34 @@ def published_baselines(settings: Config) -> list[str]:
     return [name for name in settings.baselines if backbones.is_published(name)]
 
 
-def load_frozen(backbone: str, image_size: int, strategy: tf.distribute.Strategy) -> FrozenNetwork:
-    """A published network with its weights, as a baseline.
+def load_frozen(
+    backbone: str, image_size: int, strategy: tf.distribute.Strategy, flag: str = BASELINES_FLAG
+) -> FrozenNetwork:
+    """A published network with its weights, as a baseline or a teacher.
 
     Args:
         backbone: as a value of --backbone.
         image_size: height and width of the images of the run. The network may see larger ones:
             those that it was made for.
         strategy: of its variables.
+        flag: whose value it is, for messages.
 
     Raises:
         UserError: it can't be had.
     """
-    architecture = _architecture(BASELINES_FLAG, backbone)
+    architecture = _architecture(flag, backbone)
     size = fitting_size(architecture, image_size)
     made_for = architecture.input_size or size
     try:
-        model = published_sources.published_model(BASELINES_FLAG, backbone, architecture, size)
+        model = published_sources.published_model(flag, backbone, architecture, size)
     except UserError:
         if size == made_for:
             raise
         size = made_for  # whose position embeddings are of that size alone
-        model = published_sources.published_model(BASELINES_FLAG, backbone, architecture, size)
+        model = published_sources.published_model(flag, backbone, architecture, size)
     with strategy.scope():
         encoder = PublishedEncoder(architecture, size, scope="published/encoder")
-    _copy_weights(BASELINES_FLAG, backbone, encoder, model)
+    _copy_weights(flag, backbone, encoder, model)
     return FrozenNetwork(encoder)
 
 

@@ -9,6 +9,7 @@ from etils import epath
 from tf_simclr import config, report
 from tf_simclr.checkpoints.published_weights import local_path
 from tf_simclr.config import Config
+from tf_simclr.config.backbones import is_published
 from tf_simclr.config.length import check_not_shorter, training_length
 from tf_simclr.config.registry import foreign_weights
 from tf_simclr.config.rules import head_layers
@@ -67,7 +68,8 @@ class Stages:
             return
         for flag in CHECKPOINT_FLAGS:
             path = settings.flat()[flag]
-            if path and self._stage_at(path, number) is None:
+            is_elsewhere = path and self._stage_at(path, number) is None
+            if is_elsewhere and not is_published(path):
                 _check_weights(flag, path, settings.train.offline)
         if settings.objective.checkpoint and settings.mode.trains:
             self._check_head(settings, number)

@@ -126,3 +126,24 @@ class PretextConfig:
         "all, which are as many as images)",
         low=0,
     )
+    feature_loss: str = setting(
+        "regression",
+        "distill_features; regression: the squared distance of normalized features (SimReg); "
+        "similarity: the similarities to past features of the teacher (SEED)",
+        choices=("regression", "similarity"),
+    )
+    teacher_view: str = setting(
+        "whole",
+        "distill_features, what the teacher sees; whole: the image as in evaluation, so that its "
+        "features are computed once; view: the crop that the student sees, in each step",
+        choices=("whole", "view"),
+    )
+    feature_queue: int = setting(
+        65536, "distill_features with similarity: past features that are kept", low=1
+    )
+    feature_student_temperature: float = setting(
+        0.2, "distill_features with similarity: temperature of the student", low=1e-3
+    )
+    feature_teacher_temperature: float = setting(
+        0.01, "distill_features with similarity: temperature of the teacher", low=1e-3
+    )

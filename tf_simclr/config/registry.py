@@ -53,7 +53,11 @@ PRETEXTS = {
     "context_encoder": "tf_simclr.objectives.context_encoder.ContextEncoder",
     "counting": "tf_simclr.objectives.counting.Counting",
     "rotation": "tf_simclr.objectives.rotation.Rotation",
+    "distill_features": "tf_simclr.objectives.distill_features.DistillFeatures",
 }
+
+# Tasks that learn from --teacher_checkpoint.
+TEACHER_PRETEXTS = ("distill_features",)
 
 # Tasks that compare an image with others of its batch, over all replicas: those whose class
 # `couples_examples`.

@@ -260,7 +260,8 @@ class ObjectiveConfig:
     teacher_checkpoint: str = setting(
         "",
         "teacher of distill: a run directory, a checkpoint prefix in one, any SavedModel with "
-        "logits_sup, or simclrv2:NAME",
+        "logits_sup, or simclrv2:NAME; of pretext distill_features also hub:PRESET, and none of "
+        "them needs logits",
     )
     distill_temperature: float = setting(
         1.0,

@@ -11,10 +11,10 @@ import re
 
 from tf_simclr import config
 from tf_simclr.config.config import Config
-from tf_simclr.config.registry import TRAIN_MODES
+from tf_simclr.config.registry import TEACHER_PRETEXTS, TRAIN_MODES
 from tf_simclr.errors import UserError, did_you_mean
 
-# The modes that take a flag which names a checkpoint.
+# The modes that take a flag which names a checkpoint, see `_modes_that_take`.
 CHECKPOINT_FLAGS = {
     "checkpoint": ("pretrain", "finetune", "distill"),
     "teacher_checkpoint": ("distill",),
@@ -200,9 +200,17 @@ def _start(flag, stage, *, own, shared, directories):
     fitting = [path for earlier, path in directories.items() if mode_of(earlier) in starts]
     if fitting:
         return fitting[-1]
-    modes = CHECKPOINT_FLAGS[flag]
+    modes = _modes_that_take(flag, {**shared, **own})
     is_first = mode in modes and not any(mode_of(earlier) in modes for earlier in directories)
     return shared.get(flag, "") if is_first else ""
+
+
+def _modes_that_take(flag, values):
+    """The modes of stages that take a flag of `CHECKPOINT_FLAGS`, with these flags."""
+    learns_from_teacher = values.get("pretext") in TEACHER_PRETEXTS
+    if flag == "teacher_checkpoint" and learns_from_teacher:
+        return ("pretrain", *CHECKPOINT_FLAGS[flag])
+    return CHECKPOINT_FLAGS[flag]
 
 
 def _resolve(flag, stage, value, directories):

@@ -14,17 +14,16 @@ class MemoryQueue(keras.layers.Layer):
 
     Args:
         size: how many keys.
-        dim: length d of a key.
     """
 
-    def __init__(self, size: int, dim: int, name: str = "memory_queue", **kwargs):
+    def __init__(self, size: int, name: str = "memory_queue", **kwargs):
         super().__init__(name=name, dtype="float32", **kwargs)
         self.size = size
-        self.dim = dim
 
-    def build(self, shape=None):
+    def build(self, shape):
+        """Makes the variables for keys [n, d]."""
         self.keys = self.add_weight(
-            name="keys", shape=(self.size, self.dim), initializer="zeros", trainable=False
+            name="keys", shape=(self.size, shape[-1]), initializer="zeros", trainable=False
         )
         self.enqueued = self.add_weight(
             name="enqueued", shape=(), initializer="zeros", dtype="int64", trainable=False

@@ -26,15 +26,16 @@ class Objective(Network):
             `output_shapes` is needed then.
         needs_index: whether `example` has to know which of all images it gets, which a stream does
             not know.
-        needs_teacher: whether `teacher` is set before the training.
+        teacher_output: the output of a network that its teacher gives, e.g. "logits_sup"; None: it
+            has no teacher.
         class_weights: float32 [num_classes], see `supervised.balanced_weights`; None: all are 1.
-        teacher: images [B, H, W, 3] -> logits [B, num_classes], or None.
+        teacher: `checkpoints.teacher.Teacher`, set before the variables are made, or None.
     """
 
     has_task = False
     couples_examples = False
     needs_index = False
-    needs_teacher = False
+    teacher_output = None
     class_weights = None
     teacher = None
 
@@ -96,9 +97,14 @@ class Objective(Network):
         """What of an image never changes during the training, so that it is computed once.
 
         Returns:
-            (function of images [B, S, S, 3] -> [B, n], n), or None.
+            (function of the images of `constant_example` -> [B, n], n), or None.
         """
         return None
+
+    def constant_example(self, picture, label) -> dict:
+        """What `constant_function` sees of an image, "image"; arguments as of `example`."""
+        # Any seed will do: were anything in it random, there would be no constant function.
+        return self.example(picture, label, tf.constant([0, 0]))
 
     @property
     def encoder_input(self) -> tuple[int, int]:

@@ -38,7 +38,7 @@ def distillation_loss(
 class Distillation(Supervised):
     """The student learns to predict what a frozen teacher does on the same augmented image."""
 
-    needs_teacher = True
+    teacher_output = "logits_sup"
 
     @classmethod
     def labeled_only(cls, settings: Config):

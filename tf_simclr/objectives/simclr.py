@@ -35,7 +35,7 @@ class SimCLR(Objective):
             self.embedding_dim = settings.model.proj_out_dim
         self.key_network = None
         if options.memory_size:
-            self.queue = MemoryQueue(options.memory_size, self.embedding_dim)
+            self.queue = MemoryQueue(options.memory_size)
             self.key_network = MomentumEncoder(
                 make_encoder(settings, KEY_NETWORK),
                 make_projection_head(settings),
@@ -48,7 +48,7 @@ class SimCLR(Objective):
             size = self.settings.data.image_size
             self.key_network(tf.zeros([1, size, size, 3]))
             self.key_network.freeze()
-            self.queue.build()
+            self.queue.build([None, self.embedding_dim])
 
     def example(self, picture, label, seed, index=0, constant=None):
         views = augment.pretrain_views(

@@ -56,7 +56,7 @@ class Experiment:
         data: what is trained on.
         eval_source: what is evaluated on; None where --mode evaluates nothing.
         imported: the weights to evaluate where the run has none of its own, else None.
-        teacher: what distillation learns from, else None.
+        teacher: what a student learns from, else None.
         objective: network and loss, with initial weights.
         learning_rate: the schedule.
         optimizer: built for the objective.
@@ -127,6 +127,7 @@ class Experiment:
             num_classes=self.num_classes,
             num_images=self.data.num_images,
             strategy=self.strategy,
+            teacher=self.teacher,
         )
 
     def unreadable_images(self) -> list[tuple[str, str]]:
@@ -247,8 +248,8 @@ def build_experiment(
         num_classes=classes,
         num_images=data.num_images,
         strategy=strategy,
+        teacher=teacher,
     )
-    objective.teacher = teacher
     objective.class_weights = _class_weights(settings, data.train_source)
     learning_rate = optimizers.learning_rate_schedule(settings, data.num_images)
     with strategy.scope():
@@ -290,7 +291,12 @@ def set_up_devices(settings: Config) -> tf.distribute.Strategy:
 
 
 def make_objective(
-    settings: Config, *, num_classes: int, num_images: int, strategy: tf.distribute.Strategy
+    settings: Config,
+    *,
+    num_classes: int,
+    num_images: int,
+    strategy: tf.distribute.Strategy,
+    teacher: Teacher | None,
 ) -> Objective:
     """The objective with its initial weights, which are the same at each call.
 
@@ -300,6 +306,7 @@ def make_objective(
     keras.utils.set_random_seed(settings.train.seed)
     with strategy.scope():
         objective = objective_class(settings)(settings, num_classes, num_images)
+        objective.teacher = teacher
         if settings.mode.trains:
             memory_limit.check(objective, settings, strategy)
         objective.build_variables()

@@ -41,7 +41,7 @@ def load_imported(settings: Config, directory: RunDirectory) -> Weights | None:
 def load_teacher(
     settings: Config, train_source: Source, strategy: tf.distribute.Strategy
 ) -> Teacher | None:
-    """What distillation learns from; None where nothing is distilled.
+    """What a student learns from; None where there is none.
 
     Args:
         settings: the whole configuration, whose --teacher_checkpoint it is.
@@ -51,17 +51,23 @@ def load_teacher(
     Raises:
         UserError: it can't be loaded, or knows other classes.
     """
-    if not objective_class(settings).needs_teacher:
+    kind = objective_class(settings)
+    if kind.teacher_output is None:
         return None
-    # An evaluation asks the teacher only how many classes there are, if the data do not tell.
-    if not settings.mode.trains and train_source.num_labeled:
+    # An evaluation asks the teacher of distillation only how many classes there are, if the data
+    # do not tell; a pretext task is asked again what it knows.
+    is_needed = settings.mode.trains or kind.has_task or not train_source.num_labeled
+    if not is_needed:
         return None
     with strategy.scope():
         network = teacher.load(
-            settings.objective.teacher_checkpoint, settings.data.image_size, settings.train.offline
+            settings.objective.teacher_checkpoint,
+            settings.data.image_size,
+            kind.teacher_output,
+            settings.train.offline,
         )
     flag = "teacher_checkpoint"
-    difference = _other_classes(network.num_classes, network.class_names, train_source)
+    difference = _other_classes(len(network.class_names), network.class_names, train_source)
     if difference:
         raise UserError(f"--{flag}={settings.flat()[flag]}: {difference}; they must agree")
     return network
@@ -89,7 +95,7 @@ def num_classes(imported: Weights | None, teacher: Teacher | None, source: Sourc
 
     Args:
         imported: weights from elsewhere, or None.
-        teacher: what distillation learns from, or None.
+        teacher: what a student learns from, or None.
         source: what is trained on.
     """
     if imported is not None:
@@ -102,6 +108,6 @@ def num_classes(imported: Weights | None, teacher: Teacher | None, source: Sourc
                 difference,
             )
         return 0 if difference else imported.num_classes
-    if teacher is not None:
-        return teacher.num_classes
+    if teacher is not None and teacher.class_names:
+        return len(teacher.class_names)
     return source.num_classes if source.num_labeled else 0
