@@ -90,7 +90,7 @@ def test_teacher_of_a_run(settings, tmp_path, rng):
     expected = network(images)["logits_sup"]
     for path in ("run", "run/ckpt-1"):
         loaded = teacher.load(str(tmp_path / path), 16)
-        assert loaded.num_classes == 10
+        assert loaded.num_outputs == 10
         np.testing.assert_allclose(loaded(images), expected, rtol=1e-5, atol=1e-6)
 
 
@@ -99,7 +99,7 @@ def test_teacher_of_a_saved_model(settings, tmp_path, rng):
     exported(network, tmp_path)
     images = tf.constant(rng.random((4, 16, 16, 3)), tf.float32)
     loaded = teacher.load(str(tmp_path / "saved_model" / "1"), 16)
-    assert loaded.num_classes == 10
+    assert loaded.num_outputs == 10
     np.testing.assert_allclose(loaded(images), network(images)["logits_sup"], rtol=1e-5, atol=1e-6)
 
 
@@ -227,7 +227,7 @@ def test_wrong_teachers(settings, tmp_path):
     ):
         with pytest.raises(UserError, match=message):
             teacher.load(str(tmp_path / path), 16)
-    with pytest.raises(UserError, match="give --teacher_checkpoint="):
+    with pytest.raises(UserError, match="--teacher_checkpoint=: there is no teacher"):
         teacher.load("", 16)
 
 
