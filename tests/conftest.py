@@ -105,6 +105,16 @@ def settings(tmp_path):
 
 
 @pytest.fixture(scope="session")
+def presets(tmp_path_factory):
+    """A folder of tiny published backbones, see `helpers.presets`."""
+    from tests.helpers import presets as helper  # takes a second to import
+
+    folder = tmp_path_factory.mktemp("presets")
+    helper.save(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def two_replicas():
     """MirroredStrategy over two CPU devices, one a process: two collide in their collectives."""
     return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
