@@ -12,7 +12,6 @@ from etils import epath
 
 from tests.helpers import presets as helper
 from tf_simclr.checkpoints import backbones, published_sources
-from tf_simclr.config.backbones import without_path
 from tf_simclr.errors import UserError
 from tf_simclr.models import architecture as architectures
 from tf_simclr.models.architecture import Architecture
@@ -132,9 +131,3 @@ def test_a_file_that_draws_random_numbers(settings, tmp_path):
     options = settings(backbone=f"hub:{tmp_path / 'random.keras'}")
     with pytest.raises(UserError, match="random draws random numbers of its own"):
         build_experiment(options)
-
-
-def test_names_without_their_paths():
-    assert without_path("hub:/home/me/tiny.keras") == "hub:tiny"
-    assert without_path("hub:hf://user/vit") == "hub:hf://user/vit"
-    assert without_path("resnet") == "resnet"

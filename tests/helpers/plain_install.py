@@ -29,12 +29,13 @@ from tests.helpers import local_pictures
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 NOT_REQUIRED = (
     *("pytest", "hypothesis", "tensorflow_hub", "tf_keras", "mlflow", "wandb"),
-    *("tf2onnx", "onnxruntime", "ai_edge_litert"),
+    *("tf2onnx", "onnxruntime", "ai_edge_litert", "keras_hub"),
 )
 # {flag that needs packages which are not required: what the message says}
 OPTIONAL = {
     "--export_formats=onnx": "pip install tf2onnx onnxruntime",
     "--export_formats=tflite": "pip install ai_edge_litert",
+    "--backbone=hub:dinov2_small": "pip install keras-hub",
     "--track=mlflow": "pip install mlflow-skinny",
     "--track=wandb": "pip install wandb",
 }

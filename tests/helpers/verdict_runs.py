@@ -26,6 +26,7 @@ def run(
     probe=None,
     pixels=None,
     untrained=None,
+    published=None,
     flags=(),
     facts=(),
     **more,
@@ -39,12 +40,13 @@ def run(
         probe: likewise.
         pixels: probe on raw pixels.
         untrained: probe on the untrained network.
+        published: probe on the published network tiny.
         flags: flags that differ from the defaults.
         facts: what results.json says of the run itself.
         **more: further keys of results.json.
     """
     document = copy.deepcopy(report_runs.document(name))
-    given = (classifier, probe, pixels, untrained)
+    given = (classifier, probe, pixels, untrained, published)
     num_images = next(len(each) for each in given if each is not None)
     document["run"] |= {
         "train_mode": train_mode,
@@ -61,6 +63,7 @@ def run(
         ("trained", "final_avg_pool", probe),
         ("pixels", "pixels", pixels),
         ("untrained", "final_avg_pool", untrained),
+        ("hub:tiny", "final_avg_pool", published),
     ):
         if correct is not None:
             _add(document, network, layer, correct)

@@ -31,6 +31,29 @@ def test_pretraining_that_helps():
     assert found.best.name == "finetune"
 
 
+@pytest.mark.parametrize("published", [0.7, 0.95])
+def test_a_published_network_is_the_yardstick(published):
+    """It is one of the baselines, named by its preset, and may well be better."""
+    shared = {"published": right(published), "pixels": right(0.5)}
+    runs = [
+        run("pretrain", "pretrain", probe=right(0.78), **shared),
+        run("finetune", "finetune", classifier=right(0.8), **shared),
+    ]
+    verdict_of_runs = verdict.of_runs(runs)
+    text = verdict_of_runs.text
+    assert f"linear probes on the published tiny {published:.1%} and on raw pixels 50.0%" in text
+    if published > 0.8:
+        assert "linear probe on the published tiny is better than finetune by 15.0 points" in text
+    else:
+        assert "+10.0 points" in text and "over a linear probe on the published tiny" in text
+    names = [contender.name for contender in verdict_of_runs.contenders]
+    assert names.count("the published tiny") == 1  # the same of both runs
+    drawn = verdict_chart.chart(verdict_of_runs)
+    assert "published tiny" in [row.label for row in drawn.rows]
+    html = page.render(runs)
+    assert "published tiny" in html and "tiny" in html
+
+
 def test_a_smaller_network_is_preferred():
     runs = chain(finetune=0.82)
     runs[2].document["run"]["parameters"] = 2000
