@@ -262,6 +262,54 @@ def test_training_mode(plain, rng):
     assert values() != moved
 
 
+def test_variables_as_in_the_original_release(plain):
+    """What programs that were written for it fine-tune, and choose by name."""
+    network, module, _ = plain
+    trainable = module.trainable_variables_list
+    assert len(trainable) == len(network.trainable_variables)
+    head = list(module.model.supervised_head.trainable_variables)
+    assert [v.shape for v in head] == [v.shape for v in network.supervised_head.variables]
+    assert all(any(v is other for other in trainable) for v in head)
+    assert len(module.model.trainable_variables) == len(trainable)
+    names = [v.name for v in module.variables]
+    assert len(set(names)) == len(names) == len(network.variables)
+    words = ("batch_normalization", "bias", "head_supervised")
+    decayed = {v.name for v in trainable if not any(word in v.name for word in words)}
+    layers = [network.encoder, network.projection_head]
+    kernels = [v for layer in layers for v in layer.trainable_variables if len(v.shape) > 1]
+    assert len(decayed) == len(kernels) and all(name.endswith("/kernel:0") for name in decayed)
+    statistics = [name for name in names if "/moving_" in name]
+    assert statistics and all("batch_normalization" in name for name in statistics)
+    for v, expected in zip(module.variables, network.variables):
+        np.testing.assert_array_equal(v, expected)
+
+
+def test_names_of_a_whole_resnet50(monkeypatch):
+    """The words of the usual filter exclude 113 of its 169 variables."""
+    monkeypatch.setitem(FAMILY, 50, (FAMILY[50][0], (3, 4, 6, 3)))
+    network = network_of(image_size=40, width_multiplier=0.03)
+    names = network.exported_names()
+    trainable = [names[v.path] for v in network.trainable_variables]
+    words = ("batch_normalization", "bias", "head_supervised")
+    excluded = [name for name in trainable if any(word in name for word in words)]
+    assert (len(set(trainable)), len(excluded)) == (169, 113)
+
+
+@pytest.mark.parametrize("train_mode, reaches", [("pretrain", False), ("finetune", True)])
+def test_whether_the_classifier_teaches_the_encoder(tmp_path, train_mode, reaches, rng):
+    """In pretraining it stands on the side, as in the original release."""
+    network = network_of(**PLAIN, train_mode=train_mode, ft_proj_selector=1)
+    module = export_of(network, tmp_path)
+    images = tf.constant(rng.random((4, 16, 16, 3)), tf.float32)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(tf.square(module(images, trainable=True)["logits_sup"]))
+    head = list(module.model.supervised_head.trainable_variables)
+    gradients = tape.gradient(loss, [*head, *module.trainable_variables])
+    is_taught = [bool(np.any(gradient.numpy())) for gradient in gradients]
+    assert is_taught[: len(head)] == [True, True]
+    assert any(is_taught[len(head) :]) == reaches
+
+
 def test_regularization_losses(plain):
     network, module, _ = plain
     kernels = [v.numpy() for v in network.encoder.trainable_variables if v.path.endswith("kernel")]

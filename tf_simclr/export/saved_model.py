@@ -3,6 +3,8 @@
 The original release is Google Research's SimCLR code for TensorFlow 2.
 """
 
+import contextlib
+
 import tensorflow as tf
 
 from tf_simclr.data import augment, decoding
@@ -36,15 +38,23 @@ def write(
     """
     layers = network.exported_layers()
     variables = [v for layer in layers for v in layer.variables]
-    # A plain Checkpoint object holds them: tf.Module does not see Keras variables. The dict gives
-    # the file the keys of a checkpoint.
-    module = tf.train.Checkpoint(model={v.path: v.value for v in variables})
+    trainable = [v.value for layer in layers for v in layer.trainable_variables]
+    # A plain Checkpoint object holds them: tf.Module does not see Keras variables. Their paths as
+    # attributes of `model` give the file the keys of a checkpoint.
+    module = tf.train.Checkpoint(model=tf.train.Checkpoint(**{v.path: v.value for v in variables}))
     endpoints = _endpoints(network)
     module.__call__ = _call(endpoints)
     module.variables = [v.value for v in variables]
     # What the embedding depends on.
     module.trainable_variables = [v.value for v in network.encoder.trainable_variables]
     module.head_variables = [v.value for layer in layers[1:] for v in layer.trainable_variables]
+    # As in the modules of the original SimCLR release.
+    module.trainable_variables_list = trainable
+    module.model.trainable_variables = trainable
+    if network.supervised_head is not None:
+        head = [v.value for v in network.supervised_head.trainable_variables]
+        module.model.supervised_head = tf.train.Checkpoint()
+        module.model.supervised_head.trainable_variables = head
     module.regularization_losses = regularization_losses(network)
     signatures = _Signatures(
         endpoints[False],
@@ -53,7 +63,25 @@ def write(
         max_pixels=max_pixels,
         calibration=calibration,
     )
-    tf.saved_model.save(module, str(path), signatures=signatures.functions())
+    with _named(variables, network.exported_names()):
+        tf.saved_model.save(module, str(path), signatures=signatures.functions())
+
+
+@contextlib.contextmanager
+def _named(variables, names):
+    """TensorFlow writes the names that the variables have inside.
+
+    There is no public way to rename a variable. The names are those of the process otherwise,
+    where each layer may have called its kernel `kernel`.
+    """
+    saved = [v.value._handle_name for v in variables]
+    for v in variables:
+        v.value._handle_name = f"{names[v.path]}:0"
+    try:
+        yield
+    finally:
+        for v, name in zip(variables, saved):
+            v.value._handle_name = name
 
 
 def _endpoints(network):

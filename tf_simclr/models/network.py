@@ -7,12 +7,18 @@ from tf_simclr.config import Config, backbones, rules
 from tf_simclr.config.registry import ENCODER_LAYERS
 from tf_simclr.models import architecture, keras_model
 from tf_simclr.models.heads import ProjectionHead, SupervisedHead
-from tf_simclr.models.layers import Composite, num_parameters
+from tf_simclr.models.layers import Composite, batch_norm_variables, num_parameters
 from tf_simclr.models.published import PublishedEncoder
 from tf_simclr.models.resnet import ResNet
 
 NETWORK = "model"
 ENCODER = "encoder"
+# {layer: what it is called in the names of exported variables}, as in the original SimCLR release.
+EXPORTED_NAMES = {
+    ENCODER: "resnet",
+    "projection_head": "projection_head",
+    "supervised_head": "head_supervised/linear_layer",
+}
 
 
 def make_encoder(settings: Config, scope: str = NETWORK) -> ResNet | PublishedEncoder:
@@ -138,6 +144,26 @@ class Network(Composite):
         layers = (self.encoder, self.projection_head, self.supervised_head)
         return [layer for layer in layers if layer is not None]
 
+    def exported_names(self) -> dict[str, str]:
+        """How the variables are called in exports; their paths stay what they are.
+
+        Programs that were written for the original SimCLR release choose variables by the words
+        `batch_normalization`, `bias` and `head_supervised`.
+
+        Returns:
+            {path: name}; no two names are the same.
+        """
+        names = {}
+        for layer in self.exported_layers():
+            norms = batch_norm_variables(layer)
+            for v in layer.variables:
+                inside, attribute = v.path.split(f"/{layer.name}/", 1)[1].rpartition("/")[::2]
+                words = [EXPORTED_NAMES[layer.name], inside, attribute]
+                if id(v) in norms:
+                    words.insert(2, "batch_normalization")
+                names[v.path] = "/".join(filter(None, words))
+        return names
+
     def num_parameters(self) -> int:
         """Parameters of the network, see `layers.num_parameters`."""
         return sum(num_parameters(layer) for layer in self.exported_layers())
@@ -157,7 +183,11 @@ class Network(Composite):
             "proj_head_output": features[-1],
         }
         if self.supervised_head is not None:
-            endpoints["logits_sup"] = self.supervised_head(features[self._selected_layer])
+            head_input = features[self._selected_layer]
+            if self.settings.objective.train_mode == "pretrain":
+                # A classifier on the side, which must not teach the encoder anything about labels.
+                head_input = tf.stop_gradient(head_input)
+            endpoints["logits_sup"] = self.supervised_head(head_input)
         return endpoints
 
     @property
