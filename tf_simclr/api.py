@@ -12,6 +12,7 @@ from etils import epath
 
 from tf_simclr import config
 from tf_simclr.checkpoints import pretrained
+from tf_simclr.checkpoints.class_names import class_names_or_numbers, saved_class_names
 from tf_simclr.checkpoints.published_weights import local_path
 from tf_simclr.checkpoints.weights import SAVED_MODEL_FILE
 from tf_simclr.config.automatic import Preprocessing
@@ -119,8 +120,8 @@ def _load_saved_model(path, image_size):
             return with_predictions(module(images, trainable=False))
 
         def class_names(num_classes):
-            saved_names = pretrained.saved_class_names(assets)
-            return pretrained.class_names_or_numbers(num_classes, saved_names)
+            saved_names = saved_class_names(assets)
+            return class_names_or_numbers(num_classes, saved_names)
 
         calibration = run_calibration.read(assets)
         return Model(

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from tests.helpers.training import Training, values_of
 from tf_simclr.checkpoints import pretrained, teacher, weights
+from tf_simclr.checkpoints.class_names import numbered_names
 from tf_simclr.data import datasets
 from tf_simclr.data.source import Indexed
 from tf_simclr.errors import UserError
@@ -74,7 +75,7 @@ def finished(settings, folder, **values):
 
 def exported(network, directory):
     settings = network.settings
-    class_names = pretrained.numbered_names(10)
+    class_names = numbered_names(10)
     description = model_card.ModelDescription(settings, class_names, 1, {}, {})
     exporter.export(
         pretrained.float32_copy(network),

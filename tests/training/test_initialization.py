@@ -1,5 +1,7 @@
 """What is computed once before the training: features, a teacher's logits, the linear head."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -11,6 +13,7 @@ from tests.helpers.training import Training, load_linear_teacher, values_of
 from tf_simclr.data import datasets
 from tf_simclr.errors import UserError
 from tf_simclr.evaluation.metrics import linear_probe
+from tf_simclr.objectives import objective_class
 from tf_simclr.training import experiment as experiment_lib
 from tf_simclr.training import initialization, precompute
 from tf_simclr.training.experiment import build_experiment
@@ -138,3 +141,61 @@ def test_linear_layer_of_a_probe(seed, classes):
     np.testing.assert_allclose(p, fitted.predict_proba(features), atol=1e-4)
     absent = sorted({*range(6)} - classes)
     assert np.all(kernel[:, absent] == 0) and np.all(bias[absent] == bias.min())
+
+
+@pytest.fixture
+def started_from(settings, tmp_path):
+    """A function: classes, flags -> kernels of the linear heads of a pretraining and a run from it.
+
+    The pretraining knows ten classes.
+    """
+    start = build_experiment(settings(model_dir=str(tmp_path / "start")))
+    start.directory.create()
+    start.commit_directory()
+    start.checkpoints.save()
+    digits = start.data.train_source
+
+    def make(classes=10, **flags):
+        options = settings(checkpoint=str(tmp_path / "start"), **flags)
+        names = digits.class_names[:classes]
+        source = dataclasses.replace(digits, labels=digits.labels % classes, class_names=names)
+        objective = objective_class(options)(options, classes)
+        objective.build_variables()
+        initialization.initialize(
+            objective, settings=options, train_source=source, strategy=start.strategy
+        )
+        np.testing.assert_array_equal(
+            objective.encoder.variables[0], start.objective.encoder.variables[0]
+        )
+        heads = (start.objective.supervised_head, objective.supervised_head)
+        return [head.kernel.numpy() for head in heads]
+
+    return make
+
+
+def test_linear_head_of_the_checkpoint(started_from, log):
+    before, after = started_from(train_mode="finetune", keep_logits_layer=True)
+    np.testing.assert_array_equal(after, before)
+    assert "anew" not in log.text
+    before, after = started_from(train_mode="finetune")
+    assert (after != before).all()
+    assert "--keep_logits_layer keeps it, as the original SimCLR release does" in log.text
+
+
+def test_linear_head_that_reads_another_layer(started_from, log):
+    before, after = started_from(train_mode="finetune", keep_logits_layer=True, ft_proj_selector=1)
+    assert (after != before).all()
+    assert "reads --ft_proj_selector=0, and this one 1" in log.text
+
+
+@pytest.mark.parametrize(
+    "flags, words",
+    [
+        ({"train_mode": "finetune", "keep_logits_layer": True}, "--keep_logits_layer: the linear"),
+        ({}, "the linear classifier starts anew"),  # of a pretraining, on its side
+    ],
+)
+def test_linear_head_of_other_classes(started_from, flags, words, log):
+    before, after = started_from(5, **flags)
+    assert (before.shape[-1], after.shape[-1]) == (10, 5)
+    assert words in log.text and "knows 10 classes, and here are 5" in log.text

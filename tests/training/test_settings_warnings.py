@@ -60,7 +60,7 @@ def test_a_batch_larger_than_the_data(lines):
 def test_few_evaluated_images(lines):
     (line,) = lines(evaluated=96)
     assert "on 96 labeled images: an accuracy of 50% is known to ±10 points" in line
-    (line,) = lines(evaluated=360, eval_steps=1, eval_batch_size=16)
+    _, line = lines(evaluated=360, eval_steps=1, eval_batch_size=16)
     assert "on 16 labeled images" in line and "±24 points" in line
     assert lines(evaluated=100) == []
 
@@ -73,3 +73,16 @@ def test_a_start_from_random_weights(lines):
 def test_a_warmup_as_long_as_the_training(lines):
     (line,) = lines(warmup_epochs=1, train_steps=100)
     assert "a warm-up of 179 steps in a training of 100" in line
+
+
+def test_a_frozen_pretraining(lines):
+    (line,) = lines(fine_tune_after_block=2)
+    assert "the stem and block groups 1 to 2 stay as they are in this pretraining" in line
+    assert lines(fine_tune_after_block=2, train_mode="finetune", checkpoint="a") == []
+    assert lines(fine_tune_after_block=2, mode="eval") == []
+
+
+def test_batches_that_are_drawn(lines):
+    (line,) = lines(evaluated=360, eval_steps=2, eval_batch_size=100)
+    assert "200 of 360 images are evaluated, drawn at random with a fixed seed" in line
+    assert lines(evaluated=360, eval_steps=4, eval_batch_size=100) == []

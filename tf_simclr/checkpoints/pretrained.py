@@ -11,9 +11,10 @@ from etils import epath
 
 from tf_simclr import config
 from tf_simclr.checkpoints import backbones
+from tf_simclr.checkpoints.class_names import class_names_or_numbers, saved_class_names
 from tf_simclr.checkpoints.storage import UNREADABLE
 from tf_simclr.checkpoints.weights import Weights
-from tf_simclr.config import Config, recipes
+from tf_simclr.config import Config, inheritance, recipes
 from tf_simclr.config.rules import has_weights_from_elsewhere
 from tf_simclr.config.stages import relocated
 from tf_simclr.errors import UserError, first_line
@@ -84,11 +85,7 @@ def load(path: str, flag: str = "checkpoint", settings: Config | None = None) ->
     weights = Weights(path, flag, settings is not None and settings.train.offline)
     settings = _settings_of(weights, settings)
     if settings is None:
-        raise UserError(
-            f"--{flag}={path}: there is no {run_files.CONFIG} beside the weights, so what network "
-            "they are of is not known; give a run directory or a SavedModel; --mode=export with "
-            "the flags of the network makes one of them"
-        )
+        raise _unknown_network(weights)
     backbones.prepare_saved(settings.model.backbone, weights.directory)
     network = _build(settings, weights.num_classes)
     restore(weights, network, network.variables)
@@ -100,6 +97,9 @@ def load(path: str, flag: str = "checkpoint", settings: Config | None = None) ->
 def _settings_of(weights, settings):
     """The configuration of a network with the preprocessing that `settings` ask for."""
     saved = _saved_settings(weights)
+    if saved is None and settings is None and weights.is_of_original_release:
+        flags = inheritance.saved_flags(weights.path)
+        return config.build(flags) if flags else None
     if saved is None or settings is None:
         return saved or settings
     preprocessing, trained_with = settings.preprocessing, saved.preprocessing
@@ -117,6 +117,16 @@ def _settings_of(weights, settings):
         image_size=preprocessing.size,
         eval_crop=preprocessing.eval_crop,
         resizing=preprocessing.resizing,
+    )
+
+
+def _unknown_network(weights):
+    """Where nothing says which network the weights are of."""
+    flags = weights.network_flags or "the flags of the network"
+    return UserError(
+        f"--{weights.flag}={weights.path}: no {run_files.CONFIG} beside the weights says what "
+        f"network they are of; give a run directory or a SavedModel; --mode=export with {flags} "
+        "makes one of them"
     )
 
 
@@ -257,29 +267,6 @@ def expect_saved_model(name: str, output: str):
             f"{name}: as a SavedModel it is not one whose call gives {output} "
             f"({first_line(error)}); give one of this package or of the original SimCLR release"
         ) from None
-
-
-def numbered_names(num_classes: int) -> tuple[str, ...]:
-    """Names of classes that have none."""
-    return tuple(map(str, range(num_classes)))
-
-
-def class_names_or_numbers(num_classes: int, *candidates: tuple[str, ...]) -> tuple[str, ...]:
-    """The first tuple of names that has one for each class; the numbers if none has."""
-    for names in candidates:
-        if len(names) == num_classes:
-            return names
-    return numbered_names(num_classes)
-
-
-def saved_class_names(directory: epath.Path) -> tuple[str, ...]:
-    """The names of the classes that are written down in a run directory or assets, if any."""
-    path = directory / run_files.CLASS_NAMES
-    names = path.read_text().splitlines() if path.exists() else []
-    if not names:
-        data = run_files.read_json(directory / run_files.DATA) or {}
-        names = data.get("class_names", ())
-    return tuple(names)
 
 
 def _build(settings, num_classes):

@@ -7,6 +7,7 @@ from absl import logging
 from etils import epath
 
 from tf_simclr.checkpoints import backbones, pretrained
+from tf_simclr.checkpoints.class_names import class_names_or_numbers, saved_class_names
 from tf_simclr.checkpoints.published_weights import local_path
 from tf_simclr.checkpoints.weights import SAVED_MODEL_FILE
 from tf_simclr.config.backbones import is_published, name_of
@@ -149,6 +150,6 @@ def _of_saved_model(path, image_size, output):
     variables = getattr(module, "variables", [])
     if output == FEATURES:
         return Teacher(predict, num_outputs, variables)
-    saved_names = pretrained.saved_class_names(epath.Path(path) / run_files.ASSETS)
-    class_names = pretrained.class_names_or_numbers(num_outputs, saved_names)
+    saved_names = saved_class_names(epath.Path(path) / run_files.ASSETS)
+    class_names = class_names_or_numbers(num_outputs, saved_names)
     return Teacher(predict, num_outputs, variables, class_names)

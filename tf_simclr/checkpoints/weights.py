@@ -150,6 +150,13 @@ class Weights:
         return self._shapes.get(bias_key, [0])[0]
 
     @property
+    def network_flags(self) -> str:
+        """The network of weights of the original SimCLR release as flags; else empty."""
+        if self._google_layers is None:
+            return ""
+        return google_simclr.flags(self._google_layers)
+
+    @property
     def stem(self) -> str | None:
         """Which stem it has, as a value of --stem; None without one."""
         if self._google_layers is not None:
@@ -226,8 +233,20 @@ def initialize_from(objective, path: str, offline: bool = False):
     Raises:
         UserError: as `Weights`.
     """
-    weights = Weights(path, offline=offline)
-    inherited = objective.inherited()
+    start_from(objective, Weights(path, offline=offline), objective.inherited())
+
+
+def start_from(objective, weights: Weights, inherited: list):
+    """Gives variables of an objective the values of weights; the log says which are new.
+
+    Args:
+        objective: that has the variables.
+        weights: to restore from.
+        inherited: the variables to restore.
+
+    Raises:
+        UserError: as `Weights`.
+    """
     weights.restore(objective, inherited)
     inherited_ids = {id(v) for v in inherited}
     new = [v.path for v in objective.variables if id(v) not in inherited_ids]

@@ -2,6 +2,7 @@
 
 from tf_simclr import distribute
 from tf_simclr.checkpoints import backbones, pretrained
+from tf_simclr.checkpoints.class_names import class_names_or_numbers, saved_class_names
 from tf_simclr.config import Config
 from tf_simclr.export import exporter, formats
 from tf_simclr.export.model_card import ModelDescription
@@ -44,8 +45,8 @@ def export_run(settings: Config, alone: bool = True):
 
 def _describe(model, step, directories):
     """What is known of a model; of several directories the first one that knows it counts."""
-    names = [pretrained.saved_class_names(directory) for directory in directories]
-    class_names = pretrained.class_names_or_numbers(len(model.class_names), *names)
+    names = [saved_class_names(directory) for directory in directories]
+    class_names = class_names_or_numbers(len(model.class_names), *names)
     metrics, data, saved_calibration = {}, {}, None
     for directory in reversed(directories):
         saved_calibration = calibration.of_weights(directory, step) or saved_calibration

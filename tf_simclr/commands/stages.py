@@ -8,7 +8,7 @@ from etils import epath
 
 from tf_simclr import config, report
 from tf_simclr.checkpoints.published_weights import local_path
-from tf_simclr.config import Config
+from tf_simclr.config import Config, original_release
 from tf_simclr.config.backbones import is_published
 from tf_simclr.config.length import check_not_shorter, training_length
 from tf_simclr.config.registry import foreign_weights
@@ -121,7 +121,7 @@ class Stages:
             flags = stage.flat()
         else:
             saved = run_files.read_json(epath.Path(path) / run_files.CONFIG)
-            if not saved or _is_chain(saved):
+            if not saved or _is_chain(saved) or original_release.is_its(saved):
                 return  # what is wrong with these shows where they are loaded
             flags = config.completed(saved)
         num_needed = head_layers(settings.flat())

@@ -40,6 +40,7 @@ OWN_FLAGS = {
     "checkpoint_steps": 0,
     "ft_proj_selector": 0,
     "fine_tune_after_block": -1,
+    "keep_logits_layer": False,
     "eval_layers": ("final_avg_pool",),
     "baselines": (UNTRAINED, PIXELS),
 }

@@ -9,7 +9,7 @@ from absl import flags as absl_flags
 from etils import epath
 
 from tf_simclr import config
-from tf_simclr.config import backbones, inheritance, planned_recipe, recipes
+from tf_simclr.config import backbones, inheritance, original_release, planned_recipe, recipes
 from tf_simclr.config.aliases import flag_hint
 from tf_simclr.config.config import Config, Field
 from tf_simclr.config.planned_recipe import FOLDER
@@ -231,6 +231,7 @@ def _saved_configuration(flags):
     path = epath.Path(os.path.expanduser(model_dir), recipes.CONFIG_FILE)
     if not recipes.is_file(path):
         return None
+    original_release.check_model_dir(model_dir)
     note = f"what is not given is as in the configuration of this run, {path}"
     saved = config.completed(recipes.read(path))
     return _Base(relocated(saved, model_dir), note=note)

@@ -5,7 +5,7 @@ import json
 from etils import epath
 
 from tf_simclr import config
-from tf_simclr.config import held_out_choices, published
+from tf_simclr.config import held_out_choices, original_release, published
 from tf_simclr.config.automatic import AUTO, AUTOMATIC, OF_A_DATASET, OF_A_RUN
 from tf_simclr.config.config import Config
 from tf_simclr.config.recipes import CONFIG_FILE
@@ -31,11 +31,15 @@ def saved_flags(path: str) -> dict | None:
             model.
 
     Returns:
-        {flag name: value}; None where there are none of this package.
+        {flag name: value}; None where there are neither any of this package nor of the original
+        SimCLR release.
     """
     if published.is_name(path):
         published.check(path, f"--checkpoint={path}")
         return config.build(published.flags(path)).resolved()
+    original = _of_original_run(path)
+    if original is not None:
+        return original
     try:
         saved = json.loads((folder_of(path) / CONFIG_FILE).read_text())
         return config.build(config.completed(saved)).resolved()
@@ -49,6 +53,21 @@ def folder_of(path: str) -> epath.Path:
     if (path / SAVED_MODEL_FILE).exists():
         return path / ASSETS
     return path if path.is_dir() else path.parent
+
+
+def _of_original_run(path):
+    """The flags of a run of the original release; None: it is none.
+
+    Its SavedModels are in saved_model/STEP of the run directory, with nothing beside them.
+    """
+    path = epath.Path(path)
+    try:
+        is_saved_model = (path / SAVED_MODEL_FILE).exists()
+        folder = path.parent.parent if is_saved_model else folder_of(path)
+        saved = original_release.saved_in(folder)
+        return None if saved is None else config.build(original_release.flags(saved)).resolved()
+    except Exception:  # of a bucket, or a network that does not exist here
+        return None
 
 
 def _is_of_original_release(path):
@@ -100,12 +119,13 @@ def inherit(stages: list[dict]) -> tuple[list[Config], list[str]]:
         UserError: as `config.build`.
     """
     known = {}  # {run directory: flags} of the stages before
-    networks = {}  # {run directory: flags of a published network} of the stages before
+    networks = {}  # {run directory: flags of the network it follows} of the stages before
     configs, notes = [], []
     for values in stages:
         new = config.build(values)
         checkpoint = new.objective.checkpoint
-        network = _published_network(checkpoint, networks)
+        original_release.check_model_dir(new.train.model_dir)
+        network = _network_of_start(checkpoint, networks)
         networks[new.train.model_dir] = network
         _check_network(values, network, checkpoint)
         followed = {name: value for name, value in network.items() if name not in values}
@@ -145,10 +165,16 @@ def _that_differ(flags):
     return {name: value for name, value in flags.items() if value != config.fields()[name].default}
 
 
-def _published_network(checkpoint, networks):
-    """{flag name: value} of the published network that a stage starts from, also by others."""
+def _network_of_start(checkpoint, networks):
+    """{flag name: value} of the network of the original release that a stage starts from.
+
+    It may be a published one or that of a run, and there may be other stages in between.
+    """
     if published.is_name(checkpoint):
-        return published.network_flags(checkpoint)
+        return original_release.network_flags(saved_flags(checkpoint))
+    original = _of_original_run(checkpoint) if checkpoint else None
+    if original is not None:
+        return original_release.network_flags(original)
     network = networks.get(checkpoint.removesuffix(f"/{BEST_DIRECTORY}"), {})
     # What the linear head reads may be another layer in each stage.
     return {name: network[name] for name in network if name != "ft_proj_selector"}

@@ -136,13 +136,3 @@ def flags(name: str) -> dict:
         "proj_out_dim": 128,
         **VARIANTS[variant],
     }
-
-
-def network_flags(name: str) -> dict:
-    """The flags of a model that a training which starts from it takes over.
-
-    Args:
-        name: that `check` accepts.
-    """
-    taken_over = (*ARCHITECTURE_FLAGS, "ft_proj_selector")
-    return {flag: value for flag, value in flags(name).items() if flag in taken_over}

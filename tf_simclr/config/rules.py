@@ -76,11 +76,10 @@ def _labels_are_chosen_one_way(flags):
 
 
 def _linear_head_starts_one_way(flags):
-    if flags["zero_init_logits_layer"] and flags["probe_init_logits_layer"]:
-        raise UserError(
-            "--zero_init_logits_layer and --probe_init_logits_layer are both given: "
-            "leave one of them out"
-        )
+    names = ("zero_init_logits_layer", "probe_init_logits_layer", "keep_logits_layer")
+    ways = [f"--{name}" for name in names if flags[name]]
+    if len(ways) > 1:
+        raise UserError(f"{' and '.join(ways)} are both given: leave one of them out")
 
 
 def _supervised_starts_from_random_weights(flags):

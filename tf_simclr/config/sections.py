@@ -193,10 +193,15 @@ class ModelConfig:
         "start the linear head as logistic regression on the features that the training starts "
         "with",
     )
+    keep_logits_layer: bool = setting(
+        False,
+        "finetune, distill; start the linear head from that of checkpoint where its classes are "
+        "the same, as the original SimCLR release does; otherwise it is a new one",
+    )
     fine_tune_after_block: int = setting(
         -1,
         "freeze: -1 nothing, 0 the stem, k the stem and block groups 1 to k (4: only heads are "
-        "trained)",
+        "trained); also in pretrain, where the original SimCLR release refuses it",
         low=-1,
         high=4,
     )
@@ -395,7 +400,13 @@ class EvalConfig:
     holdout_fraction: float = setting(
         0.1, "share of the training split that is held out for it", low=SMALLEST_POSITIVE, high=0.5
     )
-    eval_steps: int = setting(0, "batches to evaluate (0: all examples)", low=0, fixed=False)
+    eval_steps: int = setting(
+        0,
+        "batches to evaluate, drawn at random with a fixed seed, where the original SimCLR release "
+        "takes the first (0: all examples)",
+        low=0,
+        fixed=False,
+    )
     eval_batch_size: int = setting(256, "images a step while evaluating", low=1, fixed=False)
     eval_name: str = setting(
         "", "name of the folder of the evaluation's TensorBoard events (empty: eval)", fixed=False

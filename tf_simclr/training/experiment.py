@@ -9,8 +9,9 @@ from absl import logging
 from etils import epath
 
 from tf_simclr import distribute
-from tf_simclr.checkpoints import backbones, pretrained
+from tf_simclr.checkpoints import backbones
 from tf_simclr.checkpoints.checkpointer import Checkpointer
+from tf_simclr.checkpoints.class_names import class_names_or_numbers, saved_class_names
 from tf_simclr.checkpoints.teacher import Teacher
 from tf_simclr.checkpoints.weights import Weights
 from tf_simclr.config import Config
@@ -98,8 +99,8 @@ class Experiment:
         if self.teacher:
             names.append(self.teacher.class_names)
         if self.imported:
-            names.append(pretrained.saved_class_names(self.imported.directory))
-        return pretrained.class_names_or_numbers(self.num_classes, *names)
+            names.append(saved_class_names(self.imported.directory))
+        return class_names_or_numbers(self.num_classes, *names)
 
     @property
     def data_description(self) -> dict:

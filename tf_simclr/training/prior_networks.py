@@ -4,6 +4,7 @@ import tensorflow as tf
 from absl import logging
 
 from tf_simclr.checkpoints import pretrained, teacher
+from tf_simclr.checkpoints.class_names import numbered_names, saved_class_names
 from tf_simclr.checkpoints.teacher import Teacher
 from tf_simclr.checkpoints.weights import Weights
 from tf_simclr.config import Config
@@ -67,19 +68,28 @@ def load_teacher(
             settings.train.offline,
         )
     flag = "teacher_checkpoint"
-    difference = _other_classes(len(network.class_names), network.class_names, train_source)
+    difference = other_classes(len(network.class_names), network.class_names, train_source)
     if difference:
         raise UserError(f"--{flag}={settings.flat()[flag]}: {difference}; they must agree")
     return network
 
 
-def _other_classes(num_classes, class_names, source):
-    """In words, how the classes of a network are not those of a source; empty if they are."""
+def other_classes(num_classes, class_names, source):
+    """How the classes of a network are not those of a source.
+
+    Args:
+        num_classes: of the network; 0: it has no linear head.
+        class_names: of the network; numbers where they are not known.
+        source: with labels or without.
+
+    Returns:
+        In words; empty if they are the same, or one of both has none.
+    """
     if not source.num_labeled or not num_classes:
         return ""
     if num_classes != source.num_classes:
         return f"it knows {num_classes} classes and {source.name} has {source.num_classes}"
-    has_names = class_names != pretrained.numbered_names(num_classes)
+    has_names = class_names != numbered_names(num_classes)
     if len(class_names) != num_classes or not has_names:
         return ""
     for index, (name, expected) in enumerate(zip(class_names, source.class_names)):
@@ -99,8 +109,8 @@ def num_classes(imported: Weights | None, teacher: Teacher | None, source: Sourc
         source: what is trained on.
     """
     if imported is not None:
-        class_names = pretrained.saved_class_names(imported.directory)
-        difference = _other_classes(imported.num_classes, class_names, source)
+        class_names = saved_class_names(imported.directory)
+        difference = other_classes(imported.num_classes, class_names, source)
         if difference:
             logging.warning(
                 "--checkpoint=%s: %s; its features are evaluated, its linear head is left out",

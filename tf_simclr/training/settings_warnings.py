@@ -115,6 +115,31 @@ def _random_start(plan):
     )
 
 
+def _frozen_pretraining(plan):
+    settings = plan.settings
+    after_block = settings.model.fine_tune_after_block
+    is_pretraining = settings.objective.train_mode == "pretrain"
+    if after_block < 0 or not is_pretraining or not settings.mode.trains:
+        return None
+    frozen = "the stem" if after_block == 0 else f"the stem and block groups 1 to {after_block}"
+    return (
+        f"--fine_tune_after_block={after_block}: {frozen} stay as they are in this pretraining, "
+        "which the original SimCLR release refuses; leave the flag out to train all"
+    )
+
+
+def _drawn_batches(plan):
+    """Those of the original release are others."""
+    options, source = plan.settings.eval, plan.eval_source
+    num_images = options.eval_steps * options.eval_batch_size
+    if source is None or not num_images or num_images >= source.num_examples:
+        return None
+    return (
+        f"--eval_steps={options.eval_steps}: {num_images} of {source.num_examples} images are "
+        "evaluated, drawn at random with a fixed seed; the original SimCLR release takes the first"
+    )
+
+
 def _classes_without_labels(plan):
     """Classes of which no label is used: no classifier learns them."""
     source = plan.data.train_source
@@ -166,6 +191,8 @@ WARNINGS = (  # functions: plan -> a line, or None
     _short_epochs,
     _long_warmup,
     _random_start,
+    _frozen_pretraining,
+    _drawn_batches,
     _classes_without_labels,
     _few_evaluated,
     _flags_of_resnet,
