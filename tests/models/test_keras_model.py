@@ -3,11 +3,13 @@
 import zipfile
 
 import keras
+import keras_hub
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tf_simclr import config
+from tf_simclr.checkpoints import backbones
 from tf_simclr.models import keras_model, resnet
 from tf_simclr.models.network import Network
 
@@ -97,6 +99,59 @@ def test_fit(trainable):
     model.fit(images, np.array([0, 1]), verbose=0)
     changed = [np.any(weight != old) for weight, old in zip(encoder.weights, before)]
     assert all(changed) if trainable else not any(changed)
+
+
+@pytest.fixture
+def pyramid(monkeypatch):
+    """The pyramid of a network with four groups, for images of 64 pixels."""
+    monkeypatch.setitem(resnet.FAMILY, 18, (resnet.FAMILY[18][0], (1, 1, 1, 1)))
+    network = network_of(resnet_depth=18, image_size=64)
+    return network.keras_model("pyramid")
+
+
+@pytest.mark.parametrize("name", ["RetinaNetBackbone", "DeepLabV3Backbone"])
+def test_detectors_of_keras_hub_train_it(pyramid, name):
+    assert list(pyramid.pyramid_outputs) == ["P2", "P3", "P4", "P5"]
+    options = {
+        "RetinaNetBackbone": {"min_level": 3, "max_level": 5, "use_p5": False},
+        "DeepLabV3Backbone": {
+            "spatial_pyramid_pooling_key": "P5",
+            "low_level_feature_key": "P2",
+            "upsampling_size": 8,
+            "dilation_rates": [1],
+        },
+    }
+    kind = getattr(keras_hub.models, name)
+    detector = kind(image_encoder=pyramid, **options[name])
+    kernel = pyramid.get_layer("stem_conv0").kernel
+    before = kernel.numpy()
+    images = np.random.default_rng(1).random((2, 64, 64, 3), dtype=np.float32)
+    with tf.GradientTape() as tape:
+        outputs = keras.tree.flatten(detector(images, training=True))
+        loss = tf.add_n([tf.reduce_mean(tf.square(output)) for output in outputs])
+    weights = detector.trainable_variables
+    gradients = tape.gradient(loss, [weight.value for weight in weights])
+    keras.optimizers.SGD(0.1).apply(gradients, weights)
+    assert np.any(kernel.numpy() != before)
+
+
+@pytest.mark.parametrize("name", ["dino", "resnet"])
+def test_published_backbones(presets, settings, name):
+    """Their own layers, which keras-hub loads again."""
+    options = settings(backbone=f"hub:{presets / name}", image_size=24, ft_proj_selector=0)
+    backbones.prepare(options, options.train.model_dir)
+    network = Network(options.replace(train_mode="finetune"), 5)
+    network.build_variables()
+    images = images_for(network)
+    expected = {name: value.numpy() for name, value in network(images).items()}
+    assert_same(network.keras_model()(images).numpy(), expected["final_avg_pool"])
+    assert_same(network.keras_model("logits")(images).numpy(), expected["logits_sup"])
+    if name == "dino":
+        with pytest.raises(ValueError, match="this backbone has tokens, and no feature maps"):
+            network.keras_model("pyramid")
+        return
+    last_map = list(network.keras_model("pyramid")(images).values())[-1]
+    assert_same(last_map.numpy(), expected["block_group4"])
 
 
 def test_what_it_does_not_have():

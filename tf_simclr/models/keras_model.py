@@ -1,7 +1,8 @@
 """A trained network as a functional `keras.Model` of Keras' own layers, with copied weights.
 
-It is saved and loaded by Keras without this package. Its layers are called after the variables of
-the network: group1_block0_conv1, projection_dense1, ...
+It is saved and loaded by Keras without this package; a published backbone has the layers of
+keras-hub. Its layers are called after the variables of the network: group1_block0_conv1,
+projection_dense1, ...
 """
 
 import math
@@ -9,7 +10,9 @@ import math
 import keras
 import numpy as np
 
+from tf_simclr.models import published
 from tf_simclr.models.layers import BatchNorm, Conv, float32_policy
+from tf_simclr.models.published import PublishedEncoder
 from tf_simclr.models.resnet import ConvNorm, ResNet, SelectiveKernel
 
 OUTPUTS = ("features", "pyramid", "logits")
@@ -20,25 +23,29 @@ def build(network, outputs: str = "features", trainable: bool = True) -> keras.M
     """Makes the model.
 
     Args:
-        network: `models.network.Network`, trained, whose encoder is a `ResNet`.
+        network: `models.network.Network`, trained.
         outputs: features: h [B, C] of the encoder; pyramid: {"P2": [B, H/4, W/4, C2], ...}, the
             outputs of the block groups by the logarithm of their stride, which the model has as
             `pyramid_outputs`, too; logits: [B, num_classes] of the linear head.
         trainable: whether its layers are; if not, batch norm keeps its statistics in `fit`, too.
 
     Returns:
-        Images float32 [B, H, W, 3] in [0, 1], of any size -> the outputs, float32.
+        Images float32 [B, H, W, 3] in [0, 1], of any size, of a published backbone of its own ->
+        the outputs, float32.
 
     Raises:
-        ValueError: other outputs, or a network without a linear head.
+        ValueError: other outputs, or what the network does not have: a linear head, feature maps.
     """
     if outputs not in OUTPUTS:
         raise ValueError(f"outputs={outputs!r}: accepted are {', '.join(OUTPUTS)}")
     if outputs == "logits" and network.supervised_head is None:
         raise ValueError("outputs='logits': this network has no linear head; fine-tune it first")
     with float32_policy():
-        images = keras.Input((None, None, 3), name=IMAGES)
-        pyramid, features = _encoder(network.encoder, images)
+        is_published = isinstance(network.encoder, PublishedEncoder)
+        encode = _published_encoder if is_published else _encoder
+        images, pyramid, features = encode(network.encoder)
+        if outputs == "pyramid" and not pyramid:
+            raise ValueError("outputs='pyramid': this backbone has tokens, and no feature maps")
         results = {"features": features, "pyramid": pyramid}
         if outputs == "logits":
             results["logits"] = _logits(network, features)
@@ -56,8 +63,24 @@ def _apply(layer, x, *weights):
     return y
 
 
-def _encoder(encoder: ResNet, images):
-    """({level: feature map}, features [B, C])."""
+def _published_encoder(encoder: PublishedEncoder):
+    """As `_encoder`; without levels where the backbone has tokens."""
+    size = encoder.image_size
+    images = keras.Input((size, size, 3), name=IMAGES)
+    architecture = encoder.architecture
+    scaled = keras.layers.Rescaling(architecture.scale, architecture.offset, name="scaled")(images)
+    backbone = published.build_backbone(architecture, size, "model/encoder")
+    features = published.features_of(backbone)
+    outputs = _apply(features, scaled, *encoder.features.get_weights())
+    output = outputs.pop(published.OUTPUT)
+    maps = [*outputs.values(), output]
+    pyramid = {f"P{int(math.log2(size // x.shape[1]))}": x for x in maps if len(x.shape) == 4}
+    return images, pyramid, encoder.pool(output)
+
+
+def _encoder(encoder: ResNet):
+    """(images, {level: feature map}, features [B, C])."""
+    images = keras.Input((None, None, 3), name=IMAGES)
     x, stride = _stem(encoder.stem, images)
     pyramid = {}
     for number, group in enumerate(encoder.groups, start=1):
@@ -67,7 +90,8 @@ def _encoder(encoder: ResNet, images):
             x = _block(block, x, end)
         stride *= 1 if number == 1 else 2
         pyramid[f"P{int(math.log2(stride))}"] = x
-    return pyramid, keras.layers.GlobalAveragePooling2D(name="final_avg_pool")(x)
+    features = keras.layers.GlobalAveragePooling2D(name="final_avg_pool")(x)
+    return images, pyramid, features
 
 
 def _stem(stem, x):

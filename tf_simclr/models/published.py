@@ -65,7 +65,7 @@ class PublishedEncoder(Composite):
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.synchronized = global_bn
                 self._batch_norms.append(layer)
-        self.feature_dim = self._pool(backbone.outputs[0]).shape[-1]
+        self.feature_dim = self.pool(backbone.outputs[0]).shape[-1]
 
     def call(self, images, training=False):
         images = tf.ensure_shape(images, [None, self.image_size, self.image_size, 3])
@@ -77,7 +77,7 @@ class PublishedEncoder(Composite):
         output = outputs.pop(OUTPUT)
         endpoints = {name: self._as_map(value) for name, value in outputs.items()}
         endpoints[self.last_map] = self._as_map(output)
-        endpoints["final_avg_pool"] = self._pool(output)
+        endpoints["final_avg_pool"] = self.pool(output)
         return endpoints
 
     def _without_counting(self, images):
@@ -108,8 +108,8 @@ class PublishedEncoder(Composite):
         num_prefix, side = self._num_prefix_tokens(x)
         return tf.reshape(x[:, num_prefix:], [-1, side, side, x.shape[-1]])
 
-    def _pool(self, x):
-        """[B, C]."""
+    def pool(self, x):
+        """The pooled features [B, C] of the backbone's output: class token, or mean over space."""
         if len(x.shape) == 2:
             return x
         if len(x.shape) == 4:
