@@ -10,6 +10,8 @@ from absl import flags as absl_flags
 import run
 import tf_simclr
 from tests.helpers.processes import DIGITS, HERE, variables
+from tf_simclr.checkpoints import teacher
+from tf_simclr.errors import UserError
 from tf_simclr.models import architecture
 
 STEPS = 20
@@ -60,7 +62,7 @@ def folder(presets, tmp_path_factory):
         "--layer_decay=0.8",
         "--mode=train_then_eval",
         f"--baselines=pixels,hub:{presets / 'dino'}",
-        "--export_formats=saved_model,tflite,onnx",
+        "--export_formats=saved_model,onnx",
         f"--model_dir={folder / 'finetune'}",
     ]
     assert main(*FLAGS, *EVALUATION, backbone, *finetuning) == 0
@@ -107,25 +109,13 @@ def test_exports_are_of_the_backbone(folder, rng):
     assert card.startswith("# preset, SimCLR\n")
     assert "the license of that: see the preset." in card
     assert str(folder) not in card + (assets / "flags.json").read_text()
-    names = ["classifier.tflite", "classifier.onnx"]
-    exported = [path.name for path in (folder / "finetune").glob(f"*/{STEPS}/*")]
-    assert set(names) <= set(exported)
+    assert (folder / "finetune" / "onnx" / str(STEPS) / "classifier.onnx").exists()
 
 
-def test_others_use_the_weights(folder, capsys):
-    """Evaluation and embedding of a SavedModel, distillation from a run."""
-    saved_model = folder / "finetune" / "saved_model" / str(STEPS)
-    embedding = ["--mode=embed", "--dataset=digits", "--eval_split=test"]
-    status = main(*embedding, f"--checkpoint={saved_model}", f"--model_dir={folder / 'embedded'}")
-    assert status == 0
-    assert np.load(folder / "embedded" / "embeddings.npz")["embedding"].shape[1] == 8
-    teacher = ["--train_mode=distill", f"--teacher_checkpoint={folder / 'finetune'}"]
-    network = ["--resnet_depth=18", "--width_multiplier=0.07"]
-    steps = ["--train_steps=1", f"--model_dir={folder / 'distill'}"]
-    assert main(*FLAGS, *teacher, *network, *steps) == 0
-    status = main(*FLAGS, *teacher, *network, "--image_size=24", f"--model_dir={folder / 'other'}")
-    assert status == 2
-    line = capsys.readouterr().err.splitlines()[-1]
-    assert line.endswith(
-        "sees images of 16 pixels alone, and --image_size=24; give --image_size=16"
-    )
+def test_it_teaches(folder):
+    images = np.zeros((2, 16, 16, 3), np.float32)
+    loaded = teacher.load(str(folder / "finetune"), 16)
+    assert loaded(images).shape == (2, 10)
+    message = "sees images of 16 pixels alone, and --image_size=24; give --image_size=16"
+    with pytest.raises(UserError, match=message):
+        teacher.load(str(folder / "finetune"), 24)
