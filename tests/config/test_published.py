@@ -1,5 +1,7 @@
 """The published models by name: what follows from it, and what contradicts it."""
 
+import json
+
 import pytest
 
 from tests.helpers.configurations import parse_command_line
@@ -99,3 +101,21 @@ def test_data_follow_where_none_are_named():
     )
     assert configs[0].data.dataset == "imagenet2012"
     assert configs[0].objective.train_mode == "supervised"
+
+
+def test_a_run_that_is_continued_stays_what_it_is(tmp_path):
+    """Also one that began before the network followed from the name."""
+    name = "simclrv2:r50_2x_sk0/pretrained"
+    network = {"width_multiplier": 2.0, "num_proj_layers": 2, "stem": "imagenet"}
+    flags = {"dataset": "digits", "train_mode": "finetune", "checkpoint": name, **network}
+    saved = config.build({**flags, "model_dir": str(tmp_path)}).resolved()
+    (tmp_path / "flags.json").write_text(json.dumps(saved))
+    for arguments in ((), ("--width_multiplier=2", "--num_proj_layers=2")):
+        (settings,), _ = parse_command_line(
+            "--dataset=digits",
+            "--train_mode=finetune",
+            f"--checkpoint={name}",
+            f"--model_dir={tmp_path}",
+            *arguments,
+        )
+        assert (settings.model.width_multiplier, settings.model.num_proj_layers) == (2.0, 2)

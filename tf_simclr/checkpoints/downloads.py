@@ -100,7 +100,8 @@ def _continue(file, partial, label, on_bytes):
             is_continued = response.status == http.client.PARTIAL_CONTENT
             if start and not is_continued:  # the server sends all of it
                 on_bytes(-start)
-            _write(response, partial, "ab" if is_continued else "wb", label, on_bytes)
+            mode = "ab" if is_continued else "wb"
+            _write(response, partial, mode, file.size, label=label, on_bytes=on_bytes)
         return "the server sent less than it had said"
     except NETWORK_ERRORS as error:
         _check_use_of_another_attempt(error, file.url, label)
@@ -113,7 +114,7 @@ def _open(url, start=0):
     return urllib.request.urlopen(request, timeout=TIMEOUT)
 
 
-def _write(response, partial, mode, label, on_bytes):
+def _write(response, partial, mode, size, *, label, on_bytes):
     """Writes what arrives; an error of the disk is another one than that of the network."""
     try:
         output = partial.open(mode)
@@ -127,6 +128,8 @@ def _write(response, partial, mode, label, on_bytes):
             except OSError as error:
                 raise _not_written(partial, label, error) from None
             on_bytes(len(content))
+            if output.tell() > size:  # it may never end
+                return
 
 
 def _check(file, partial, label):

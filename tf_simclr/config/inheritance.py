@@ -127,15 +127,13 @@ def inherit(stages: list[dict]) -> tuple[list[Config], list[str]]:
         original_release.check_model_dir(new.train.model_dir)
         network = _network_of_start(checkpoint, networks)
         networks[new.train.model_dir] = network
-        _check_network(values, network, checkpoint)
-        followed = {name: value for name, value in network.items() if name not in values}
-        new = new.replace(**followed)
         # A run that is continued stays what it is, also if its start is gone by now.
         continued = saved_flags(new.train.model_dir) if new.train.model_dir else None
+        followed = _followed(values, network, checkpoint=checkpoint, continued=continued)
+        new = new.replace(**followed)
         decided = continued
         if continued is None:
-            start = _flags_of_start(checkpoint, known) if checkpoint else {}
-            decided = {name: start[name] for name in start if name not in OF_A_RUN}
+            decided = _decided_by_start(checkpoint, known)
         flags = _inherited(new, decided) | held_out_choices.settled(new.flat(), continued)
         settings = new.replace(**flags)
         flags = _that_differ(followed) | flags
@@ -180,6 +178,20 @@ def _network_of_start(checkpoint, networks):
     return {name: network[name] for name in network if name != "ft_proj_selector"}
 
 
+def _followed(values, network, *, checkpoint, continued):
+    """{flag name: value} of what is not said of the network: as in the weights that it starts from.
+
+    Args:
+        values: {flag name: value} as said by the user, which must not contradict these weights.
+        network: {flag name: value} of these weights.
+        checkpoint: what they are.
+        continued: {flag name: value} of the run that is continued, which counts instead.
+    """
+    if continued is None:
+        _check_network(values, network, checkpoint)
+    return {name: (continued or network)[name] for name in network if name not in values}
+
+
 def _check_network(values, network, checkpoint):
     """What is said of the network has to be what it is in the weights that are started from."""
     for name in published.ARCHITECTURE_FLAGS:
@@ -189,6 +201,12 @@ def _check_network(values, network, checkpoint):
                 f"--{name}={said}: {checkpoint} is a network with --{name}={network[name]}; "
                 f"leave --{name} out, it follows from --checkpoint"
             )
+
+
+def _decided_by_start(checkpoint, known):
+    """The flags that a new run takes from what it starts from where they are `auto`."""
+    start = _flags_of_start(checkpoint, known) if checkpoint else {}
+    return {name: start[name] for name in start if name not in OF_A_RUN}
 
 
 def _flags_of_start(checkpoint, known):
