@@ -1,8 +1,10 @@
 """Where published backbones come from: presets, folders, files, and the run itself."""
 
 import importlib.util
+import json
 import shutil
 import sys
+import zipfile
 
 import keras
 import numpy as np
@@ -50,7 +52,16 @@ def test_without_the_extra_all_else_goes_on(settings, presets, without_package):
     options = settings(backbone=f"hub:{presets / 'encoder.keras'}")
     experiment = build_experiment(options)
     assert experiment.objective.encoder.feature_dim == 6
-    assert not published_sources._class_module("", str(presets / "encoder.keras")).count("hub")
+
+
+def test_a_wrapped_backbone_needs_the_extra(without_package, settings, tmp_path):
+    """Of a file that has layers of keras-hub inside."""
+    config = {"module": "keras", "config": {"layers": [{"module": "keras_hub.src.models.vit"}]}}
+    with zipfile.ZipFile(tmp_path / "wrapped.keras", "w") as archive:
+        archive.writestr("config.json", json.dumps(config))
+    options = settings(backbone=f"hub:{tmp_path / 'wrapped.keras'}")
+    with pytest.raises(UserError, match="keras-hub is not installed"):
+        backbones.require(options, epath.Path(tmp_path / "run"))
 
 
 def test_the_exit_status(main, without_package, tmp_path):

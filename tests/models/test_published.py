@@ -1,6 +1,7 @@
 """A published backbone as the encoder: what goes in, what comes out, which layers are where."""
 
 import keras
+import keras_hub
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -27,8 +28,6 @@ def encoder(presets, settings):
 
 def test_a_transformer_sees_the_images_of_its_preset(encoder, presets, rng):
     """The same outputs as keras-hub gives for pixels from 0 to 255."""
-    import keras_hub
-
     pixels = rng.integers(0, 256, (2, 24, 24, 3)).astype(np.float32)
     converter = keras_hub.layers.ImageConverter.from_preset(str(presets / "dino"))
     backbone = keras_hub.models.Backbone.from_preset(str(presets / "dino"))
@@ -50,8 +49,6 @@ def test_a_convolutional_network_is_pooled(encoder, presets, rng, name):
     made = encoder(name, backbone_input="signed")
     endpoints = made(images)
     if name == "resnet":
-        import keras_hub
-
         backbone = keras_hub.models.Backbone.from_preset(str(presets / name))
         expected = backbone(2 * images - 1).numpy().mean((1, 2))
         assert endpoints["block_group3"].shape == (2, 4, 4, 64)
@@ -88,6 +85,24 @@ def test_levels_cover_all_variables_once(encoder):
         assert sorted(variables) == sorted(v.path for v in made.variables)
         assert len(made.levels) == count
         assert all(path.startswith("model/encoder/") for path in variables)
+
+
+def test_a_wrapped_transformer_is_divided_as_it_is_alone(presets, settings, tmp_path):
+    """A plain Keras model around a backbone of keras-hub."""
+    inner = keras_hub.models.Backbone.from_preset(str(presets / "vit"))
+    images = keras.Input((16, 16, 3))
+    wrapped = keras.Model(images, inner(keras.layers.Rescaling(2.0, -1.0)(images)))
+    wrapped.save(tmp_path / "wrapped.keras")
+    options = settings(backbone=f"hub:{tmp_path / 'wrapped.keras'}")
+    backbones.prepare(options, options.train.model_dir)
+    made = make_encoder(options)
+    backbones.initialize(made, options.model.backbone)
+    assert len(made.levels) == 3
+    pixels = tf.random.stateless_uniform([2, 16, 16, 3], [1, 2])
+    endpoints = made(pixels)
+    assert endpoints["block_group4"].shape == (2, 4, 4, 8)
+    expected = inner(2 * pixels - 1)[:, 0]
+    np.testing.assert_allclose(endpoints["final_avg_pool"], expected, atol=1e-5)
 
 
 def test_only_kernels_decay(encoder):

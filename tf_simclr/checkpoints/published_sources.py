@@ -11,7 +11,13 @@ from etils import epath
 
 from tf_simclr.config import backbones
 from tf_simclr.errors import UserError, first_line
-from tf_simclr.models.architecture import IMAGE_SHAPE, INPUT_RANGES, KERAS_HUB, Architecture
+from tf_simclr.models.architecture import (
+    IMAGE_SHAPE,
+    INPUT_RANGES,
+    KERAS_HUB,
+    Architecture,
+    uses_keras_hub,
+)
 from tf_simclr.models.published import not_usable
 
 INSTALL = "pip install keras-hub"
@@ -38,7 +44,7 @@ def require(flag: str, backbone: str):
     source = backbones.source_of(backbone)
     what = f"--{flag}={backbone}"
     is_file = source.endswith(backbones.KERAS_FILE)
-    if not is_file or _class_module(what, source).startswith(KERAS_HUB):
+    if not is_file or uses_keras_hub(_config_in_file(what, source)):
         require_package(what)
 
 
@@ -123,7 +129,7 @@ def _of_preset(what, source, way_out="", **options):
 
 
 def _of_file(what, source):
-    if _class_module(what, source).startswith(KERAS_HUB):
+    if uses_keras_hub(_config_in_file(what, source)):
         import keras_hub  # noqa: F401  makes its classes known to Keras
     try:
         return keras.saving.load_model(source, compile=False)
@@ -131,12 +137,12 @@ def _of_file(what, source):
         raise UserError(f"{what}: Keras can't load it ({first_line(error)})") from None
 
 
-def _class_module(what, source):
-    """The module of the class that a .keras file is of."""
+def _config_in_file(what, source):
+    """The configuration of the model in a .keras file."""
     try:
         with epath.Path(source).open("rb") as file, zipfile.ZipFile(file) as archive:
-            return json.loads(archive.read(CONFIG_IN_FILE))["module"]
-    except (OSError, zipfile.BadZipFile, KeyError, ValueError, TypeError) as error:
+            return json.loads(archive.read(CONFIG_IN_FILE))
+    except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
         reason = getattr(error, "strerror", None) or first_line(error)
         raise UserError(
             f"{what}: it can't be read as a file of Keras ({reason}); give one of model.save"

@@ -22,7 +22,7 @@ def is_published(backbone: str) -> bool:
 
 def source_of(backbone: str) -> str:
     """The preset, folder or file of a published backbone."""
-    return backbone.removeprefix(PUBLISHED)
+    return os.path.expanduser(backbone.removeprefix(PUBLISHED))
 
 
 def name_of(backbone: str) -> str:

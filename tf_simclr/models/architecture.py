@@ -50,7 +50,7 @@ class Architecture:
     @property
     def needs_keras_hub(self) -> bool:
         """Whether keras-hub has its layers."""
-        return self.config["module"].split(".")[0] == KERAS_HUB
+        return uses_keras_hub(self.config)
 
     @property
     def patch_size(self) -> int:
@@ -91,6 +91,17 @@ class Architecture:
         if IMAGE_SHAPE in config["config"]:
             config["config"][IMAGE_SHAPE] = [image_size, image_size, 3]
         return keras.saving.deserialize_keras_object(config)
+
+
+def uses_keras_hub(config) -> bool:
+    """Whether a class of keras-hub is anywhere in the configuration of a Keras model."""
+    if isinstance(config, list):
+        return any(map(uses_keras_hub, config))
+    if not isinstance(config, dict):
+        return False
+    module = config.get("module") or ""
+    is_of_package = isinstance(module, str) and module.split(".")[0] == KERAS_HUB
+    return is_of_package or any(map(uses_keras_hub, config.values()))
 
 
 def _prepared(config):

@@ -1,6 +1,7 @@
 """How a published backbone is divided by depth: into levels, stem and four groups."""
 
 import dataclasses
+import itertools
 
 import keras
 
@@ -34,24 +35,9 @@ def divide(backbone: keras.Model) -> Structure:
         levels = _levels_of_blocks(weighted)
         ends = [1] + [max(1, round(k * (len(levels) - 1) / NUM_GROUPS) + 1) for k in range(1, 5)]
         return Structure(levels, ends, groups)
-    levels = [weighted[:1]]
     rest = weighted[1:]
-    for part in range(1, NUM_GROUPS + 1):
-        name = f"block_group{part}"
-        if part == NUM_GROUPS:
-            level = rest
-        elif name in groups:
-            ancestors = keras.Model(backbone.inputs[0], groups[name]).layers
-            ancestor_ids = {id(layer) for layer in ancestors}
-            level = [layer for layer in rest if id(layer) in ancestor_ids]
-        elif groups:
-            level = []
-        else:
-            level = rest[: len(rest) // (NUM_GROUPS + 1 - part)]
-        level_ids = {id(layer) for layer in level}
-        rest = [layer for layer in rest if id(layer) not in level_ids]
-        levels.append(level)
-    return Structure(levels, list(range(1, NUM_GROUPS + 2)), groups)
+    levels = _levels_of_groups(backbone, rest, groups) if groups else _quarters(rest)
+    return Structure([weighted[:1], *levels], list(range(1, NUM_GROUPS + 2)), groups)
 
 
 def _groups(outputs):
@@ -64,6 +50,25 @@ def _groups(outputs):
     for number in range(1, NUM_GROUPS):
         groups[f"block_group{number}"] = outputs[round(number * count / NUM_GROUPS) - 1]
     return groups
+
+
+def _levels_of_groups(backbone, layers, groups):
+    """Four levels: each has the layers that the output of its group needs, the last the rest."""
+    levels = []
+    for number in range(1, NUM_GROUPS):
+        needed = set()
+        output = groups.get(f"block_group{number}")
+        if output is not None:
+            needed = {id(layer) for layer in keras.Model(backbone.inputs[0], output).layers}
+        levels.append([layer for layer in layers if id(layer) in needed])
+        layers = [layer for layer in layers if id(layer) not in needed]
+    return [*levels, layers]
+
+
+def _quarters(layers):
+    """Four levels with as many layers each, as far as that is possible."""
+    ends = [round(number * len(layers) / NUM_GROUPS) for number in range(NUM_GROUPS + 1)]
+    return [layers[start:end] for start, end in itertools.pairwise(ends)]
 
 
 def _weighted_layers(model):

@@ -124,8 +124,13 @@ class PublishedEncoder(Composite):
 
     @property
     def levels(self) -> list[list]:
-        """The variables by depth, see `depth.Structure`."""
-        return [[v for layer in level for v in layer.variables] for level in self.structure.levels]
+        """The variables by depth, see `depth.Structure`; those of no level are in the first."""
+        levels = []
+        for level in self.structure.levels:
+            levels.append([v for layer in level for v in layer.variables])
+        of_levels = {id(v) for level in levels for v in level}
+        others = [v for v in self.variables if id(v) not in of_levels]
+        return [others + levels[0], *levels[1:]]
 
     @property
     def not_decayed(self) -> list:
@@ -172,7 +177,7 @@ def build_backbone(architecture: Architecture, image_size: int, scope: str) -> k
     try:
         with keras.name_scope(outer), keras.name_scope(inner):
             backbone = architecture.build(image_size)
-    except Exception as error:  # whatever a backbone raises
+    except Exception as error:  # whatever a backbone raises, as where an image is too small
         raise UserError(
             f"--image_size={image_size}: the backbone {architecture.name} can't be built for it "
             f"({first_line(error)})"
