@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tf_simclr.config import Config
 from tf_simclr.objectives import objective_class
-from tf_simclr.training import optimizers
+from tf_simclr.training import layer_decay, optimizers
 
 
 def slow_lars(w, gradients, rates, momentum, decay, adapted):
@@ -59,6 +59,19 @@ def test_lars_leaves_out_batch_norm_biases_and_the_classifier(settings):
     head = objective.supervised_head.kernel.numpy()
     penalty = optimizers.weight_decay_penalty(options, objective)
     np.testing.assert_allclose(penalty, 0.25 * np.sum(head**2), rtol=1e-5)
+
+
+def test_rates_by_depth_of_the_resnet(settings, four_groups):
+    """The stem learns slowest; heads are in no level."""
+    options = settings(optimizer="adam", layer_decay=0.5)
+    objective = objective_class(options)(options, 10)
+    objective.build_variables()
+    factors = layer_decay.factors(objective.encoder, 0.5)
+    assert factors.keys() == {id(v) for v in objective.encoder.variables}
+    by_level = {factors[id(v)]: v.path.split("/")[2] for v in objective.encoder.variables}
+    expected = ["stem", *(f"group{number}_block0" for number in range(1, 5))]
+    assert [by_level[factor] for factor in sorted(by_level)] == expected
+    assert sorted(by_level) == [0.5**distance for distance in (5, 4, 3, 2, 1)]
 
 
 @pytest.mark.parametrize("name", ["adam", "momentum"])
