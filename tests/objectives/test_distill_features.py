@@ -12,9 +12,12 @@ from hypothesis import strategies as st
 from tests.helpers.configurations import parse_command_line
 from tests.helpers.processes import DIGITS, HERE, TINY, the_message
 from tests.helpers.training import Training, same_batches
+from tf_simclr.checkpoints import backbones
+from tf_simclr.errors import UserError
 from tf_simclr.objectives import distill_features
 from tf_simclr.runs import files as run_files
 from tf_simclr.training import precompute
+from tf_simclr.training.experiment import build_experiment
 
 FEATURES = {"pretext": "distill_features", "pretext_width": 8}
 SIMILARITY = {**FEATURES, "feature_loss": "similarity", "feature_queue": 12}
@@ -144,3 +147,17 @@ def test_the_teacher_of_a_chain():
     )
     teachers = [settings.objective.teacher_checkpoint for settings in configs]
     assert teachers == ["hub:dinov2_small", "", "run/finetune"]
+
+
+def test_a_published_backbone_is_the_teacher(settings, eager, presets):
+    """It sees images of its own size; it has features to teach, and no classes."""
+    name = f"hub:{presets / 'dino'}"
+    experiment = build_experiment(settings(**FEATURES, mode="train", teacher_checkpoint=name))
+    teacher = experiment.teacher
+    assert teacher.num_outputs == 8 and teacher.class_names == ()
+    images = np.random.default_rng(0).random((2, 16, 16, 3)).astype(np.float32)
+    frozen = backbones.load_frozen(name, 16, experiment.strategy)
+    expected = frozen.layer_features(images)["final_avg_pool"]
+    np.testing.assert_allclose(teacher(images), expected, rtol=1e-5)
+    with pytest.raises(UserError, match=r"--teacher_checkpoint=hub:.*: it has no linear head"):
+        build_experiment(settings(train_mode="distill", mode="train", teacher_checkpoint=name))
