@@ -216,20 +216,21 @@ def test_of_another_network(path_of_18, flags, hint):
     assert path in str(error.value)
 
 
-@pytest.mark.parametrize(
-    "name, flags",
-    [
-        ("18-se", "--resnet_depth=18 --width_multiplier=0.125 --sk_ratio=0 --se_ratio=0.25"),
-        ("50-se", "--resnet_depth=50 --width_multiplier=0.125 --sk_ratio=0 --se_ratio=0.5"),
-        ("50-sk-se", "--width_multiplier=0.125 --sk_ratio=0.0625 --se_ratio=0.25 --stem=imagenet"),
-    ],
-)
-@pytest.mark.parametrize("wrong", [{"sk_ratio": 0, "se_ratio": 0}, {"resnet_depth": 34}])
-def test_right_flags_of_gates_and_kernels(tmp_path, name, flags, wrong):
-    path = tmp_path / "checkpoint"
-    reference_model.save_checkpoint(original_network(name), path)
-    with pytest.raises(UserError, match=f"give .*{flags}"):
-        pretrained.load(str(path), settings=flags_of(name, **wrong))
+RIGHT_RATIOS = {
+    "18": "--resnet_depth=18 --width_multiplier=0.125 --sk_ratio=0 --se_ratio=0 --stem=cifar",
+    "50": "--resnet_depth=50 --width_multiplier=0.125 --sk_ratio=0 --se_ratio=0 --stem=imagenet",
+    "50-sk": "--resnet_depth=50 --width_multiplier=0.125 --sk_ratio=0.0625 --se_ratio=0 ",
+    "18-se": "--resnet_depth=18 --width_multiplier=0.125 --sk_ratio=0 --se_ratio=0.25 ",
+    "50-se": "--resnet_depth=50 --width_multiplier=0.125 --sk_ratio=0 --se_ratio=0.5 ",
+    "50-sk-se": "--resnet_depth=50 --width_multiplier=0.125 --sk_ratio=0.0625 --se_ratio=0.25 ",
+}
+
+
+def test_right_flags_of_gates_and_kernels(original):
+    name, _, paths = original
+    for wrong in ({"width_multiplier": 0.25}, {"resnet_depth": 34, "sk_ratio": 0, "se_ratio": 1}):
+        with pytest.raises(UserError, match=f"give {RIGHT_RATIOS[name]}"):
+            pretrained.load(paths["checkpoint"], settings=flags_of(name, **wrong))
 
 
 @pytest.mark.usefixtures("one_block")
