@@ -1,5 +1,6 @@
 """What the log says of work that takes long."""
 
+import subprocess
 import sys
 import time
 
@@ -31,6 +32,17 @@ def test_a_notebook_has_a_bar(monkeypatch, capsys, log):
         progress.update(40, "loss 3")
     assert "training: 100%" in capsys.readouterr().err
     assert len(set(log.messages)) == 1
+
+
+def test_a_reader_that_has_had_enough():
+    """As in `python run.py --help | head -1`."""
+    code = "import tf_simclr.console as c; c.print_text('x' * 10**6); c.print_text('y')"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    process.stdout.close()
+    _, stderr = process.communicate()
+    assert (process.returncode, stderr) == (0, b"")
 
 
 def wait_until(condition):

@@ -39,6 +39,16 @@ def _is_for_the_user(record):
     return record.levelno >= std_logging.WARNING and "deprecated" not in record.getMessage()
 
 
+def print_text(text: str):
+    """Prints to standard output, whose reader may have had enough, as `head` has."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())  # what is flushed at the end must not fail again
+        os.close(nowhere)
+
+
 def version_text() -> str:
     """What `run.py --version` prints."""
     libraries = [f"{name} {metadata.version(name)}" for name in ("tensorflow", "keras")]

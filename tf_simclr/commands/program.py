@@ -28,10 +28,10 @@ def main(argv: list[str]) -> int:
         The exit status: 0 done, 1 a failure of the environment or training, 2 wrong usage.
     """
     if any(argument in HELP for argument in argv[1:]):
-        print(command_line.help_text())
+        console.print_text(command_line.help_text())
         return 0
     if "--version" in argv[1:]:
-        print(console.version_text())
+        console.print_text(console.version_text())
         return 0
     console.set_up_logging()
     program = pathlib.Path(argv[0]).name

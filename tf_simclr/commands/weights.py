@@ -2,6 +2,7 @@
 
 from absl import logging
 
+from tf_simclr import console
 from tf_simclr.checkpoints import published_weights
 from tf_simclr.config import Config, published
 from tf_simclr.config.stages import CHECKPOINT_FLAGS
@@ -24,7 +25,7 @@ def list_models(configs: list[Config]):
             if published.is_name(path):
                 folder = published_weights.local_path(path, flag, settings.train.offline)
                 logging.info("%s is in the cache: %s", path, folder)
-    print(table())
+    console.print_text(table())
 
 
 def table() -> str:
