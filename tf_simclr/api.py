@@ -217,7 +217,7 @@ class Model:
             {name: float32 [B, ...]}: initial_conv to block_group4, final_avg_pool,
             proj_head_output, logits_sup, ...
         """
-        outputs = [self._network(batch) for batch in self._batches(images)]
+        outputs = [self._outputs(batch) for batch in self._batches(images)]
         return {name: np.concatenate([output[name] for output in outputs]) for name in outputs[0]}
 
     def embed(self, images) -> np.ndarray:
@@ -301,7 +301,7 @@ class Model:
             )
 
     def _classify(self, batch):
-        outputs = self._network(batch)
+        outputs = self._outputs(batch)
         logits, features = outputs["logits_sup"].numpy(), outputs["embedding"].numpy()
         decisions = decide(logits, features, self.calibration)
         unsure, novelty = decisions.unsure, decisions.novelty
@@ -316,9 +316,20 @@ class Model:
                 novelty=None if novelty is None else float(novelty[index]),
             )
 
+    def _outputs(self, batch):
+        """All outputs; ValueError if the network takes no images of that size."""
+        try:
+            return self._network(batch)
+        except tf.errors.InvalidArgumentError:
+            height, width = batch.shape[1:3]
+            raise ValueError(
+                f"the network takes no images of {height}x{width} pixels: one with a published "
+                "backbone takes only those of the size it was trained on; leave image_size out"
+            ) from None
+
     def _output(self, name, images):
         """One output alone: the feature maps of all images at once may be too much."""
-        return np.concatenate([self._network(batch)[name] for batch in self._batches(images)])
+        return np.concatenate([self._outputs(batch)[name] for batch in self._batches(images)])
 
     def _batches(self, images):
         """Yields float32 [B, H, W, 3]; ValueError if they are none of what is accepted."""

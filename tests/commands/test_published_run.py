@@ -104,6 +104,8 @@ def test_exports_are_of_the_backbone(folder, rng):
     saved_model = folder / "finetune" / "saved_model" / str(STEPS)
     values = tf_simclr.load(str(saved_model)).endpoints(images)
     np.testing.assert_allclose(values["logits_sup"], expected["logits_sup"], atol=1e-5)
+    with pytest.raises(ValueError, match="the network takes no images of 20x20 pixels"):
+        model.embed(np.zeros((1, 20, 20, 3), np.float32))
     assets = saved_model / "assets"
     card = (assets / "model_card.md").read_text()
     assert card.startswith("# preset, SimCLR\n")
