@@ -33,7 +33,9 @@ def divide(backbone: keras.Model) -> Structure:
     weighted = _weighted_layers(backbone)
     if any(_blocks(layer) for layer in weighted):
         levels = _levels_of_blocks(weighted)
-        ends = [1] + [max(1, round(k * (len(levels) - 1) / NUM_GROUPS) + 1) for k in range(1, 5)]
+        num_blocks = len(levels) - 1
+        shares = [number / NUM_GROUPS for number in range(NUM_GROUPS + 1)]
+        ends = [1 + round(share * num_blocks) for share in shares]
         return Structure(levels, ends, groups)
     rest = weighted[1:]
     levels = _levels_of_groups(backbone, rest, groups) if groups else _quarters(rest)
