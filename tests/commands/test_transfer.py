@@ -9,7 +9,7 @@ import tensorflow as tf
 from tests.helpers.evaluation import QUICK, evaluation_data, images_of
 from tf_simclr.checkpoints import pretrained
 from tf_simclr.commands import evaluate, transfer
-from tf_simclr.config.sections import DataConfig
+from tf_simclr.config.data_sections import DataConfig
 from tf_simclr.data import datasets
 from tf_simclr.errors import UserError
 from tf_simclr.evaluation import metrics

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from tf_simclr.config.sections import DataConfig
+from tf_simclr.config.data_sections import DataConfig
 from tf_simclr.data import datasets
 from tf_simclr.data.streamed_source import Streamed
 from tf_simclr.evaluation.feature_store import FeatureStore, in_memory

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from tf_simclr.config.evaluation_sections import EvalConfig
 from tf_simclr.config.registry import EVALUATIONS as NAMES
-from tf_simclr.config.sections import EvalConfig
 from tf_simclr.evaluation import metrics
 from tf_simclr.evaluation.metrics import EVALUATIONS, Evaluation
 from tf_simclr.evaluation.metrics.base import Detail, Examples, Metric

@@ -16,7 +16,7 @@ from sklearn import neighbors as sklearn_neighbors
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler, normalize
 
-from tf_simclr.config.sections import EvalConfig
+from tf_simclr.config.evaluation_sections import EvalConfig
 from tf_simclr.evaluation import metrics
 from tf_simclr.evaluation.metrics import (
     EVALUATIONS,

@@ -14,7 +14,7 @@ from tf_simclr import distribute
 from tf_simclr.checkpoints import pretrained
 from tf_simclr.checkpoints.pretrained import Pretrained
 from tf_simclr.config import Config
-from tf_simclr.config.sections import DataConfig
+from tf_simclr.config.data_sections import DataConfig
 from tf_simclr.data import augment, crop_check, datasets
 from tf_simclr.data.source import Source
 from tf_simclr.evaluation import features

@@ -58,8 +58,8 @@ evaluation, export.
 PAGE_HEAD = """\
 # Flags
 
-This page is generated from `tf_simclr/config/sections.py`. To regenerate it, run
-`python -m tf_simclr.config.command_line > docs/flags.md`. Each table is a section of the
+This page is generated from `tf_simclr/config/sections.py` and the files beside it. To regenerate
+it, run `python -m tf_simclr.config.command_line > docs/flags.md`. Each table is a section of the
 configuration. A flag is written `--name=value` on the command line and `name: value` in a YAML
 file.
 

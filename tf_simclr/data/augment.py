@@ -10,7 +10,7 @@ import math
 import tensorflow as tf
 
 from tf_simclr.config.automatic import is_small
-from tf_simclr.config.sections import AugmentConfig
+from tf_simclr.config.data_sections import AugmentConfig
 from tf_simclr.data import color
 from tf_simclr.data.image import DecodedImage
 

@@ -11,7 +11,7 @@ import functools
 import tensorflow as tf
 
 from tf_simclr import distribute
-from tf_simclr.config.sections import AugmentConfig
+from tf_simclr.config.data_sections import AugmentConfig
 
 # Random numbers of a view: 4 for the order of the jitter, 4 amounts, whether jitter, gray and blur,
 # sigma of the blur.

@@ -14,7 +14,7 @@ import tensorflow as tf
 from absl import logging
 
 from tf_simclr.config.automatic import limits_of
-from tf_simclr.config.sections import DataConfig
+from tf_simclr.config.data_sections import DataConfig
 from tf_simclr.data import folders, foreign_images, tfds_features
 from tf_simclr.data.image import DecodedImage, EncodedImage
 from tf_simclr.data.source import UNLABELED, Indexed, Source

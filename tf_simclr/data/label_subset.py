@@ -3,7 +3,7 @@
 import numpy as np
 from absl import logging
 
-from tf_simclr.config.sections import DataConfig
+from tf_simclr.config.data_sections import DataConfig
 from tf_simclr.data.source import Source, count_labels, counted, first_names
 from tf_simclr.errors import UserError
 

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_simclr.config.automatic import limits_of
-from tf_simclr.config.sections import DataConfig
+from tf_simclr.config.data_sections import DataConfig
 from tf_simclr.data import decoding, foreign_images, image_folder
 from tf_simclr.data.image import EncodedImage
 from tf_simclr.data.source import UNLABELED, Indexed

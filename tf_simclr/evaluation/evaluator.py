@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from tf_simclr import distribute
 from tf_simclr.config import Config
-from tf_simclr.config.sections import EvalConfig
+from tf_simclr.config.evaluation_sections import EvalConfig
 from tf_simclr.config.version import __version__
 from tf_simclr.console import announced_if_slow
 from tf_simclr.data.source import Source

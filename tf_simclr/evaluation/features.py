@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tf_simclr import distribute
 from tf_simclr.config import Config
-from tf_simclr.config.sections import AugmentConfig
+from tf_simclr.config.data_sections import AugmentConfig
 from tf_simclr.console import Progress
 from tf_simclr.data import augment, color, pipeline
 from tf_simclr.data.image import DecodedImage

@@ -9,7 +9,7 @@ import tensorflow as tf
 from absl import logging
 from etils import epath
 
-from tf_simclr.config.sections import ExportConfig
+from tf_simclr.config.evaluation_sections import ExportConfig
 from tf_simclr.data import augment
 from tf_simclr.errors import first_line, write_error
 from tf_simclr.export import formats, model_card, saved_model

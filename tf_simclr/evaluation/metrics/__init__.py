@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from tf_simclr.config.sections import EvalConfig
+from tf_simclr.config.evaluation_sections import EvalConfig
 from tf_simclr.evaluation.metrics import (
     classifier,
     clustering,

@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
-from tf_simclr.config.sections import EvalConfig
+from tf_simclr.config.evaluation_sections import EvalConfig
 from tf_simclr.evaluation.metrics.base import (
     Detail,
     Examples,
