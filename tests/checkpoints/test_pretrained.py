@@ -148,7 +148,7 @@ def test_exported_again(tmp_path, rng):
     path = str(tmp_path / "run" / "saved_model" / "0")
     exported = tf.saved_model.load(path)
     assert_same(exported(images, trainable=False), model(images), model(images))
-    assert teacher.load(path, 40).num_classes == CLASSES
+    assert teacher.load(path, 40).num_outputs == CLASSES
 
 
 def test_fine_tuning_starts_from_the_original_weights(tmp_path, rng):

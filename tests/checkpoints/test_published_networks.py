@@ -70,7 +70,7 @@ def test_load(original, images):
 
 def test_as_the_teacher(original, images):
     network = teacher.load(NAME, 48)
-    assert network.num_classes == CLASSES
+    assert network.num_outputs == CLASSES
     assert_same(network(images), original(images)["logits_sup"])
 
 

@@ -291,7 +291,7 @@ def test_evaluation_of_a_checkpoint(trained, tmp_path, main):
         ),
         (
             ["--mode=export", "--model_dir=RUN", "--export_formats=tflite,savedmodel"],
-            "--export_formats=savedmodel: accepted are saved_model, tflite, onnx.",
+            "--export_formats=savedmodel: accepted are saved_model, tflite, onnx, keras.",
         ),
         (
             ["--mode=embed", "--model_dir=RUN", "--embed_output=x.csv"],

@@ -345,6 +345,7 @@ class WithoutAdversary:
 
     def __init__(self, objective, generator):
         self.trainable_variables = generator
+        self.encoder = objective.encoder
         self._objective = objective
 
     def separately_optimized(self):

@@ -134,7 +134,7 @@ def test_a_run_is_the_teacher(tmp_path, main, shallow, eager, without_outputs):
     assert {"eval/task_loss", "eval/task_chance"} <= set(result)
 
     status, stderr = main(*flags[:-1], f"--model_dir={tmp_path / 'other'}")
-    assert status == 2 and "--teacher_checkpoint=: there is no teacher" in the_message(stderr)
+    assert status == 2 and "give --teacher_checkpoint=, a run directory" in the_message(stderr)
 
 
 def test_the_teacher_of_a_chain():

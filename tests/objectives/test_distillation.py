@@ -228,7 +228,7 @@ def test_wrong_teachers(settings, tmp_path):
     ):
         with pytest.raises(UserError, match=message):
             teacher.load(str(tmp_path / path), 16)
-    with pytest.raises(UserError, match="--teacher_checkpoint=: there is no teacher"):
+    with pytest.raises(UserError, match="give --teacher_checkpoint="):
         teacher.load("", 16)
 
 

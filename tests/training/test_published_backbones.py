@@ -60,7 +60,7 @@ def test_replicas_do_not_differ_in_silence(training, two_replicas, settings, pre
     options = settings(backbone=f"hub:{presets / 'resnet'}", global_bn=False)
     message = r"--global_bn=False: the batch norm of --backbone=.*resnet would keep other stat"
     with pytest.raises(UserError, match=message):
-        make_objective(options, num_classes=10, num_images=8, strategy=two_replicas)
+        make_objective(options, num_classes=10, num_images=8, strategy=two_replicas, teacher=None)
 
 
 def test_a_memory_follows_the_backbone(training):

@@ -307,7 +307,7 @@ def test_the_best_is_a_checkpoint_like_any_other(few, settings, tmp_path):
     assert (run / "best/labels.json").read_text() == (run / "labels.json").read_text()
     model = tf_simclr.load(best)
     assert model.class_names == tuple("0123456789") and model.image_size == 16
-    assert teacher.load(best, 16).num_classes == 10
+    assert teacher.load(best, 16).num_outputs == 10
     start = {"checkpoint": best, "model_dir": str(tmp_path / "next"), "seed": 7}
     following = few(**flags, **start)
     assert following.data.label_subset["ids"] == experiment.data.label_subset["ids"]

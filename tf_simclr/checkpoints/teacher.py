@@ -16,11 +16,16 @@ from tf_simclr.runs import files as run_files
 
 FLAG = "teacher_checkpoint"
 LOGITS, FEATURES = "logits_sup", "final_avg_pool"  # outputs
-ACCEPTED = {
-    LOGITS: "the run directory of a finished fine-tuning, or a SavedModel with a linear head",
-    FEATURES: "a run directory, a SavedModel, or the name of a published network",
+NEEDED = {  # {output: who needs a teacher, what it may be}
+    LOGITS: (
+        "--train_mode=distill",
+        "the run directory of a finished fine-tuning, or a SavedModel with a linear head",
+    ),
+    FEATURES: (
+        "--pretext=distill_features",
+        "a run directory, a SavedModel, or a published network such as hub:dinov2_small",
+    ),
 }
-EXAMPLES = {LOGITS: "runs/photos/finetune", FEATURES: "hub:dinov2_small"}
 
 
 class Teacher:
@@ -66,10 +71,8 @@ def load(path: str, image_size: int, output: str = LOGITS, offline: bool = False
         UserError: it is neither, or has no such output.
     """
     if not path:
-        raise UserError(
-            f"--{FLAG}=: there is no teacher to learn from; give {ACCEPTED[output]}, e.g. "
-            f"--{FLAG}={EXAMPLES[output]}"
-        )
+        student, accepted = NEEDED[output]
+        raise UserError(f"{student} learns from a teacher: give --{FLAG}=, {accepted}")
     if is_published(path):
         return _of_backbone(path, image_size, output)
     path = local_path(path, FLAG, offline)
