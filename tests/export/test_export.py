@@ -4,7 +4,6 @@ import dataclasses
 import io
 import json
 import struct
-import subprocess
 import sys
 
 import keras
@@ -13,6 +12,7 @@ import onnxruntime
 import pytest
 import scipy.special
 import tensorflow as tf
+import tf2onnx.convert
 from ai_edge_litert.interpreter import Interpreter
 from etils import epath
 from PIL import Image
@@ -415,7 +415,7 @@ def test_exact_formats_give_the_same(digits):
         assert_close(probabilities, expected["probabilities"], 1e-4)
 
 
-def test_converters_of_users(plain, tmp_path):
+def test_converters_of_users(plain, tmp_path, monkeypatch):
     """TFLite's converter and the command of tf2onnx, given the SavedModel alone."""
     network, _, folder = plain
     images = images_for(network)
@@ -427,11 +427,9 @@ def test_converters_of_users(plain, tmp_path):
     answer = interpreter.get_signature_runner("images")(images=images)
 
     onnx_file = tmp_path / "images.onnx"
-    arguments = ["--saved-model", path, "--signature_def", "images", "--output", str(onnx_file)]
-    done = subprocess.run(
-        [sys.executable, "-m", "tf2onnx.convert", *arguments], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
+    command = ["tf2onnx.convert", "--saved-model", path, "--signature_def", "images"]
+    monkeypatch.setattr(sys, "argv", [*command, "--output", str(onnx_file)])
+    tf2onnx.convert.main()
     session = onnxruntime.InferenceSession(onnx_file)
     names = [output.name for output in session.get_outputs()]
     onnx_answer = dict(zip(names, session.run(None, {"images": images})))

@@ -27,11 +27,14 @@ def test_the_time_is_used_and_not_exceeded(stages, seconds):
 def test_stages_on_labels_take_what_they_profit_from():
     plans = divided(10_000)
     assert (plans["supervised"].steps, plans["finetune"].steps) == (300, 200)
-    more_labels = dataclasses.replace(THUMBNAILS, num_labels=3000)
-    assert divided(10_000, images=more_labels)["supervised"].steps == 60 * 3000 // 64
+    all_labels = dataclasses.replace(THUMBNAILS, num_labels=3000)
+    assert divided(10_000, images=all_labels)["supervised"].steps == 60 * 3000 // 64
     short = divided(200)
     on_labels = sum(short[stage].seconds for stage in ("supervised", "finetune"))
     assert on_labels < sum(plan.seconds for plan in short.values()) / 2
+    shorter = divided(200, stages=CHAIN[:3], images=all_labels)
+    on_labels = sum(shorter[stage].seconds for stage in ("supervised", "finetune"))
+    assert on_labels > sum(plan.seconds for plan in shorter.values()) / 2
 
 
 def test_held_out_labels_choose_where_there_is_time():

@@ -27,6 +27,8 @@ from tf_simclr.training.training_data import load_training_data
 
 NOT_OF_A_NETWORK = ("train_mode", "mode", "model_dir")
 SECONDS_BETWEEN_CHECKPOINTS = 120
+SHORT_EPOCHS = 20  # of pretraining, of which the warm-up of the rules is a large part
+WARMUP_SHARE = 0.1  # of a short training
 
 
 @dataclasses.dataclass(frozen=True)
@@ -236,6 +238,8 @@ def _last_decisions(candidate, plans, eval_split, request, pace) -> list[Decisio
         every = max(round(plan.steps * SECONDS_BETWEEN_CHECKPOINTS / max(plan.seconds, 1)), 1)
         lengths[f"{stage}.train_steps"] = plan.steps
         lengths[f"{stage}.checkpoint_steps"] = min(every, plan.steps)
+        if mode_of(stage) == "pretrain" and plan.epochs < SHORT_EPOCHS:
+            lengths[f"{stage}.warmup_epochs"] = round(WARMUP_SHARE * plan.epochs, 3)
     choices = _held_out_choices(plans)
     evaluations = {}
     if any(plan.is_brief for plan in plans.values()):

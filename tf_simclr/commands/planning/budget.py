@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from tf_simclr.commands.planning.facts import Facts
 from tf_simclr.commands.planning.networks import Candidate
-from tf_simclr.commands.planning.rules import label_batch_size
+from tf_simclr.commands.planning.rules import is_mostly_unlabeled, label_batch_size
 from tf_simclr.config.held_out_choices import CHOICES, FEW_LABELS, NUM_DRAWS
 from tf_simclr.config.stages import mode_of
 
@@ -26,7 +26,8 @@ LEAST_OVERHEAD = 8.0  # seconds
 FEW_EVALUATIONS = ("classifier", "probe", "few_labels", "knn")
 MAX_OVERHEAD_SHARE = 0.3  # of the time with all evaluations; beyond, few are made
 DISTILL_SHARE = 0.25  # of the time of pretraining and distillation
-MAX_LABEL_SHARE = 0.25  # of the time of all steps, for all stages on labels
+# Of the time of all steps, for all stages on labels: where most images have none, and else.
+MAX_LABEL_SHARE = {True: 0.25, False: 0.6}
 LABEL_STEPS = {"supervised": 300, "finetune": 200}  # at least, where the time suffices
 LABEL_EPOCHS = {"supervised": 60, "finetune": 40}  # of more labels than these steps need
 LEAST_DISTILL_EPOCHS = 1
@@ -83,8 +84,9 @@ def divide(
 ) -> dict[str, StagePlan]:
     """Divides the time that is left among the stages.
 
-    Stages on labels take the steps that they profit from, at most a quarter of the time;
-    distillation a quarter of the rest, and pretraining what is left.
+    Stages on labels take the steps that they profit from, at most a quarter of the time, or more
+    where most images have a label; distillation a quarter of the rest, and pretraining what is
+    left.
 
     Args:
         facts: of the images.
@@ -191,10 +193,11 @@ def _shares(facts, stages, costs, for_steps):
     """{stage: seconds of its steps}."""
     shares = {}
     on_labels = [stage for stage in stages if mode_of(stage) in LABEL_STEPS]
+    max_share = MAX_LABEL_SHARE[is_mostly_unlabeled(facts)]
     for stage in on_labels:
         mode = mode_of(stage)
         wanted = _label_steps(mode, facts) * costs.of(mode, facts)[0]
-        shares[stage] = min(wanted, MAX_LABEL_SHARE * for_steps / len(on_labels))
+        shares[stage] = min(wanted, max_share * for_steps / len(on_labels))
     rest = max(for_steps - sum(shares.values()), 0.0)
     pretraining = [stage for stage in stages if mode_of(stage) == "pretrain"]
     students = [stage for stage in stages if mode_of(stage) == "distill"]
