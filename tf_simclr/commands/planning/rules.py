@@ -226,7 +226,10 @@ RULES = (
             f"{min(filter(None, facts.class_counts))} to {max(facts.class_counts)} labels a class: "
             "a rare class weighs more"
         ),
-        measured=("not measured; without it the loss of a rare class is a small part of the whole"),
+        measured=(
+            "20,000 thumbnails of five classes, 87 to 4,497 labels a class, 200 steps of "
+            "fine-tuning: balanced accuracy 56.4%, without it 47.7%; top 1 55.2% and 59.2%"
+        ),
     ),
 )
 
