@@ -1,5 +1,6 @@
 """--config=auto from the command line: planned once, kept, and run."""
 
+import dataclasses
 import json
 import time
 
@@ -13,8 +14,8 @@ import tf_simclr
 from tests.helpers.configurations import parse_command_line
 from tests.helpers.processes import HERE, snapshot, the_message
 from tf_simclr.checkpoints import weights as weights_lib
-from tf_simclr.commands.planning import recipe_text, trial
-from tf_simclr.commands.planning.budget import Pace
+from tf_simclr.commands.planning import auto, recipe_text, trial
+from tf_simclr.commands.planning.budget import Pace, StagePlan
 from tf_simclr.runs import files as run_files
 
 pytestmark = pytest.mark.usefixtures("shallow", "eager", "without_outputs")
@@ -140,6 +141,13 @@ def test_a_plan_alone(photos, tmp_path, main, monkeypatch):
     assert "nothing is trained: --plan" in stderr
     assert "no labels: pretraining alone" in stderr
     assert not directory.exists() and time.monotonic() - began < 60
+
+
+def test_a_fine_tuning_too_short_for_its_labels_keeps_the_encoder():
+    short, long = StagePlan(61, 0.2, 9.0), StagePlan(200, 200.0, 9.0)
+    frozen = auto._frozen_encoders({"pretrain": short, "finetune": short, "finetune-x": long})
+    assert frozen == {"finetune.ft_proj_selector": 0, "finetune.fine_tune_after_block": 4}
+    assert not auto._frozen_encoders({"finetune": dataclasses.replace(short, chooses=True)})
 
 
 @pytest.mark.parametrize(

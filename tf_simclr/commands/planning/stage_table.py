@@ -122,7 +122,7 @@ def _table(table):
     last_width = max(COLUMNS - begin, MIN_LAST_COLUMN)
     for *cells, last in table:
         padded = [cell.ljust(width) for cell, width in zip(cells, widths)]
-        first, *others = textwrap.wrap(last, last_width, break_on_hyphens=False) or [""]
+        first, *others = textwrap.wrap(last, last_width) or [""]
         yield "  ".join([*padded, first]).rstrip()
         for other in others:
             yield " " * begin + other
