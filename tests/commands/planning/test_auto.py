@@ -146,7 +146,11 @@ def test_a_plan_alone(photos, tmp_path, main, monkeypatch):
 def test_a_fine_tuning_too_short_for_its_labels_keeps_the_encoder():
     short, long = StagePlan(61, 0.2, 9.0), StagePlan(200, 200.0, 9.0)
     frozen = auto._frozen_encoders({"pretrain": short, "finetune": short, "finetune-x": long})
-    assert frozen == {"finetune.ft_proj_selector": 0, "finetune.fine_tune_after_block": 4}
+    assert frozen == {
+        "finetune.ft_proj_selector": 0,
+        "finetune.fine_tune_after_block": 4,
+        "finetune.learning_rate": 0.0005,
+    }
     assert not auto._frozen_encoders({"finetune": dataclasses.replace(short, chooses=True)})
 
 

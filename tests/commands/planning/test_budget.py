@@ -33,6 +33,8 @@ def test_stages_on_labels_take_what_they_profit_from():
     on_labels = sum(short[stage].seconds for stage in ("supervised", "finetune"))
     assert on_labels < sum(plan.seconds for plan in short.values()) / 2
     shorter = divided(200, stages=CHAIN[:3], images=all_labels)
+    many = dataclasses.replace(all_labels, num_labels=18_000)
+    assert divided(300, stages=CHAIN[:3], images=many)["pretrain"].steps > 10
     on_labels = sum(shorter[stage].seconds for stage in ("supervised", "finetune"))
     assert on_labels > sum(plan.seconds for plan in shorter.values()) / 2
 

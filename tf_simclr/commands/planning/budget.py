@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Sequence
 
+from tf_simclr import config
 from tf_simclr.commands.planning.facts import Facts
 from tf_simclr.commands.planning.networks import Candidate
 from tf_simclr.commands.planning.rules import is_mostly_unlabeled, label_batch_size
@@ -25,6 +26,8 @@ FITTED = 0.3  # ... and for the probes, of each thousand labels that they are fi
 MAX_COMPARED = 1500  # images that are embedded once more, for what is unlike them and as views
 LEAST_OVERHEAD = 8.0  # seconds
 FEW_EVALUATIONS = ("classifier", "probe", "few_labels", "knn")
+# Labels that probes and k-NN are fitted to, with all evaluations and with few.
+MAX_FITTED = {False: config.fields()["knn_examples"].default, True: 5000}
 MAX_OVERHEAD_SHARE = 0.3  # of the time with all evaluations; beyond, few are made
 DISTILL_SHARE = 0.25  # of the time of pretraining and distillation
 # Of the time of all steps, for all stages on labels: where most images have none, and else.
@@ -152,11 +155,12 @@ def _costs(facts, batch_size, pace, is_brief):
     label_batch = label_batch_size(facts)
     sizes = {mode: label_batch if mode in LABEL_STEPS else batch_size for mode in VIEWS}
     view = pace.step / (VIEWS["pretrain"] * batch_size)
-    num_features = NETWORKS_EVALUATED * (facts.num_labels + facts.num_evaluated)
+    num_fitted = min(facts.num_labels, MAX_FITTED[is_brief])
+    num_features = NETWORKS_EVALUATED * (num_fitted + facts.num_evaluated)
     num_features += min(facts.num_images, MAX_COMPARED)
     features = num_features * view * FORWARD_SHARE
     metrics = METRICS[is_brief] * min(facts.num_evaluated, MAX_MAPPED) / MAX_MAPPED
-    metrics += FITTED * facts.num_labels / 1000
+    metrics += FITTED * num_fitted / 1000
     overhead = max((OVERHEAD + metrics) * pace.first_step, LEAST_OVERHEAD)
     return _Costs(is_brief, overhead + features, view, sizes)
 
