@@ -1,6 +1,7 @@
 """`tf_simclr.load`: where models come from, and what images may be."""
 
 import io
+import shutil
 
 import keras
 import numpy as np
@@ -12,6 +13,8 @@ from PIL import Image
 import tf_simclr
 from tests.helpers import reference_model
 from tf_simclr import config
+from tf_simclr.checkpoints import weights
+from tf_simclr.config import inheritance
 from tf_simclr.data import augment
 from tf_simclr.errors import UserError
 from tf_simclr.export import exporter, model_card
@@ -150,6 +153,18 @@ def test_a_trained_encoder_is_an_ordinary_keras_model(exported, rng, shallow):
     assert tf_simclr.resnet(weights=path, image_size=56, width=0.1)(larger).shape == (1, 6)
     logits = model.keras_model(outputs="logits")(images)
     np.testing.assert_allclose(tf.nn.softmax(logits), model.predict(images), rtol=1e-5, atol=1e-5)
+
+
+def test_the_newest_of_several_exports(exported, tmp_path):
+    """A folder of versions, as TensorFlow Serving has it and as the verdict names it."""
+    _, path, model = exported
+    shutil.copytree(path, tmp_path / "saved_model" / "10")
+    (tmp_path / "saved_model" / "9").mkdir()
+    folder = tmp_path / "saved_model"
+    images = np.zeros([1, 40, 40, 3], np.float32)
+    np.testing.assert_array_equal(tf_simclr.load(folder).embed(images), model.embed(images))
+    assert weights.Weights(str(folder)).step == 10
+    assert inheritance.saved_flags(str(folder))["width_multiplier"] == 0.1
 
 
 def test_weights_of_another_resnet(exported, tmp_path, shallow):

@@ -129,6 +129,7 @@ def test_wrong_input_before_tensorflow(tmp_path, main, arguments, said):
             "no such file or directory",
         ),
         (["--train_mode=distill"], "give --teacher_checkpoint="),
+        (["/none/there"], "/none/there: there is no such folder of images"),
         (["--unlabeled_ratio=2"], "0 without"),
         (["--checkpoint={tmp}/nowhere"], "no such file or directory"),
         (["--checkpoint={tmp}/empty"], "there is no checkpoint in it"),

@@ -18,7 +18,7 @@ from absl import logging
 from tf_simclr.checkpoints import downloads
 from tf_simclr.checkpoints.downloads import RemoteFile
 from tf_simclr.config import published, user_cache
-from tf_simclr.config.inheritance import SAVED_MODEL_FILE
+from tf_simclr.config.inheritance import SAVED_MODEL_FILE, newest_export
 from tf_simclr.console import Progress, announced_if_slow
 from tf_simclr.errors import Failed, UserError, write_error
 from tf_simclr.runs.files import digest
@@ -41,7 +41,7 @@ def local_path(path: str, flag: str = "checkpoint", offline: bool = False) -> st
         offline: whether only the cache may be used.
 
     Returns:
-        `path`, or the SavedModel in the cache.
+        `path`, the newest SavedModel in it, or the one in the cache.
 
     Raises:
         UserError: there is no such model, it is not in the cache and may not be downloaded, or the
@@ -50,7 +50,7 @@ def local_path(path: str, flag: str = "checkpoint", offline: bool = False) -> st
     """
     name = str(path)
     if not published.is_name(name):
-        return name
+        return newest_export(name)
     label = f"--{flag}={name}"
     published.check(name, label)
     folder = folder_of(name)

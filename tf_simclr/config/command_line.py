@@ -155,6 +155,9 @@ def _read_flags(arguments, flag_values):
     if not rest:
         return ""
     argument = rest[0]
+    is_path = os.sep in argument and not argument.startswith("-")
+    if len(rest) == 1 and is_path and not os.path.isdir(argument):
+        raise UserError(f"{argument}: there is no such folder of images; give the path of one")
     if len(rest) > 1 or flag_values["dataset"].present or not os.path.isdir(argument):
         raise UserError(
             f"unexpected argument '{rest[-1]}': write flags as --name=value; only the path of one "

@@ -47,9 +47,19 @@ def saved_flags(path: str) -> dict | None:
         return None
 
 
+def newest_export(path: str) -> str:
+    """The newest SavedModel in a folder of them, such as `saved_model/` of a run; else the path."""
+    folder = epath.Path(path)
+    if not folder.is_dir() or (folder / SAVED_MODEL_FILE).exists():
+        return path
+    numbered = [each for each in folder.iterdir() if each.name.isdigit()]
+    exports = [each for each in numbered if (each / SAVED_MODEL_FILE).exists()]
+    return str(max(exports, key=lambda export: int(export.name))) if exports else path
+
+
 def folder_of(path: str) -> epath.Path:
     """The folder in which the files beside weights are: a run directory, or assets."""
-    path = epath.Path(path)
+    path = epath.Path(newest_export(path))
     if (path / SAVED_MODEL_FILE).exists():
         return path / ASSETS
     return path if path.is_dir() else path.parent
