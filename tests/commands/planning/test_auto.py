@@ -161,7 +161,7 @@ def test_a_fine_tuning_too_short_for_its_labels_keeps_the_encoder():
         (["{photos}", "--budget=10s"], "--budget=10s: a time of a minute or more is expected"),
         (["{photos}", "--budget=1m"], "give at least --budget="),
         (["{photos}", "{photos}"], "only the path of one folder of images may stand by itself"),
-        (["{photos}/nowhere"], "only the path of one folder of images may stand by itself"),
+        (["{photos}/nowhere"], "there is no such folder of images"),
         (["{photos}", "--eval_split=tset"], "--eval_split=tset: "),
         (["{photos}", "--dataset=digits"], "only the path of one folder of images"),
         (["{photos}", "--labels=none", "--train_mode=finetune"], "no labels"),
