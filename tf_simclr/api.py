@@ -39,10 +39,8 @@ PUBLISHED_PREPROCESSING = Preprocessing(224, "centre", "original")
 
 def load(path: str, image_size: int | None = None, offline: bool = False) -> "Model":
     """See `tf_simclr.load`."""
-    try:
+    with _flag_left_out():
         path = local_path(path, "path", offline)
-    except UserError as error:
-        raise type(error)(str(error).removeprefix("--path=")) from None
     if (epath.Path(path) / SAVED_MODEL_FILE).exists():
         return _load_saved_model(path, image_size)
     trained = _load_trained(path)
@@ -70,7 +68,7 @@ def _flag_left_out():
     try:
         yield
     except UserError as error:
-        raise UserError(str(error).removeprefix("--path=")) from None
+        raise type(error)(str(error).removeprefix("--path=")) from None
 
 
 def trained_resnet(weights: str, **given) -> keras.Model:

@@ -8,8 +8,9 @@ import tensorflow as tf
 from etils import epath
 
 from tests.helpers import reference_model
+from tests.helpers.training import initialize_from
 from tf_simclr import config
-from tf_simclr.checkpoints import pretrained, teacher, weights
+from tf_simclr.checkpoints import pretrained, teacher
 from tf_simclr.commands import export
 from tf_simclr.errors import UserError
 from tf_simclr.export import exporter, model_card
@@ -160,7 +161,7 @@ def test_fine_tuning_starts_from_the_original_weights(tmp_path, rng):
     objective = objective_class(settings)(settings, 3)
     objective.build_variables()
     before = objective.supervised_head.kernel.numpy()
-    weights.initialize_from(objective, settings.objective.checkpoint)
+    initialize_from(objective, settings.objective.checkpoint)
     images = tf.constant(rng.random((2, 40, 40, 3)), tf.float32)
     assert_same(objective(images), model(images), ["block_group4", "final_avg_pool"])
     np.testing.assert_array_equal(objective.supervised_head.kernel, before)

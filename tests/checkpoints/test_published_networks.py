@@ -7,8 +7,9 @@ import tensorflow as tf
 import tf_simclr
 from tests.helpers import reference_model
 from tests.helpers.configurations import parse_command_line
+from tests.helpers.training import initialize_from
 from tests.helpers.weights_server import WeightsServer, objects_of
-from tf_simclr.checkpoints import pretrained, published_weights, teacher, weights
+from tf_simclr.checkpoints import pretrained, published_weights, teacher
 from tf_simclr.commands import export
 from tf_simclr.commands import run as commands
 from tf_simclr.errors import UserError
@@ -79,7 +80,7 @@ def test_fine_tuning_starts_from_it(original, images):
     (settings,), _ = parse_command_line(*arguments, "--model_dir=new")
     objective = objective_class(settings)(settings, 10)
     objective.build_variables()
-    weights.initialize_from(objective, settings.objective.checkpoint)
+    initialize_from(objective, settings.objective.checkpoint)
     assert len(objective.projection_head.norms) == 1
     assert_same(objective(images)["final_avg_pool"], original(images)["final_avg_pool"])
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.helpers.training import Training, values_of
-from tf_simclr.checkpoints import checkpointer, storage, weights
+from tests.helpers.training import Training, initialize_from, values_of
+from tf_simclr.checkpoints import checkpointer, storage
 from tf_simclr.errors import Failed, UserError
 
 CORRUPTIONS = 200
@@ -206,7 +206,7 @@ def test_training_resumes_from_the_one_before(training, make_checkpointer, tmp_p
     save(training, checkpoints, 1)
     save(training, checkpoints, 2)
     flip(tmp_path / "ckpt-2.data-00000-of-00001", random.Random(0))
-    weights.initialize_from(training.objective, tmp_path)
+    initialize_from(training.objective, tmp_path)
     assert not (tmp_path / "damaged").exists()
     for path, value in values_of(training.objective).items():
         assert not path.startswith("model/encoder") or np.all(value == 1)

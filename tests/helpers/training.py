@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_simclr.checkpoints import teacher
+from tf_simclr.checkpoints import teacher, weights
 from tf_simclr.config.registry import PRETEXTS
 from tf_simclr.data import datasets, mixture, pipeline
 from tf_simclr.objectives import WITH_LABELS, objective_class
@@ -92,6 +92,11 @@ def load_linear_teacher(settings, source, strategy):
     """In the place of `prior_networks.load_teacher`."""
     has_teacher = objective_class(settings).teacher_output is not None
     return linear_teacher(settings.data.image_size) if has_teacher else None
+
+
+def initialize_from(objective, path):
+    """Starts an objective from weights, as a training does."""
+    weights.start_from(objective, weights.Weights(path), objective.inherited())
 
 
 def values_of(objective):

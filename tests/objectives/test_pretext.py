@@ -10,8 +10,7 @@ from PIL import Image
 
 import tf_simclr
 from tests.helpers.configurations import TINY, parse_command_line
-from tests.helpers.training import Training, linear_teacher, load_linear_teacher
-from tf_simclr.checkpoints import weights
+from tests.helpers.training import Training, initialize_from, linear_teacher, load_linear_teacher
 from tf_simclr.config.registry import PRETEXTS
 from tf_simclr.data import datasets
 from tf_simclr.data.image import EncodedImage
@@ -139,7 +138,7 @@ def test_no_labels_anywhere(settings, eager, photos, name, monkeypatch):
     options = settings(train_mode="finetune")
     finetuning = objective_class(options)(options, 10)
     finetuning.build_variables()
-    weights.initialize_from(finetuning, experiment.directory.path)
+    initialize_from(finetuning, experiment.directory.path)
     pretrained = experiment.objective.encoder
     for v, expected in zip(finetuning.encoder.variables, pretrained.variables, strict=True):
         np.testing.assert_array_equal(v, expected)

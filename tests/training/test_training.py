@@ -15,12 +15,13 @@ from tests.helpers.training import (
     WITH_STATE,
     Training,
     assert_replicas_agree,
+    initialize_from,
     same_batches,
     split_batch,
     values_of,
 )
 from tf_simclr import config
-from tf_simclr.checkpoints import checkpointer, weights
+from tf_simclr.checkpoints import checkpointer
 from tf_simclr.data import datasets
 from tf_simclr.errors import UserError
 from tf_simclr.models import resnet
@@ -200,19 +201,19 @@ def test_checkpoint_of_another_network(settings, tmp_path):
         saver.save()
     message = r"stem/conv0/kernel is \(3, 3, 3, 6\) there and \(3, 3, 3, 4\) here"
     with pytest.raises(UserError, match=f"model/encoder/{message}"):
-        weights.initialize_from(small.objective, tmp_path / "2")
+        initialize_from(small.objective, tmp_path / "2")
     message = r"group1_block0/se/.* more variables there have no place here"
     with pytest.raises(UserError, match=message):
-        weights.initialize_from(small.objective, tmp_path / "3")
+        initialize_from(small.objective, tmp_path / "3")
     with pytest.raises(UserError, match="there is no checkpoint in it"):
-        weights.initialize_from(small.objective, tmp_path)
+        initialize_from(small.objective, tmp_path)
     data = next((tmp_path / "1").glob("*.data*"))
     data.write_bytes(data.read_bytes()[:1000])
     with pytest.raises(UserError, match="no whole checkpoint is left there"):
-        weights.initialize_from(small.objective, tmp_path / "1")
+        initialize_from(small.objective, tmp_path / "1")
     message = r"ckpt-1 can't be restored: ckpt-1.data.* is not what was written"
     with pytest.raises(UserError, match=message):
-        weights.initialize_from(small.objective, tmp_path / "1" / "ckpt-1")
+        initialize_from(small.objective, tmp_path / "1" / "ckpt-1")
 
 
 def test_finetuning_starts_from_the_pretrained_weights(settings, eager, tmp_path):
@@ -221,7 +222,7 @@ def test_finetuning_starts_from_the_pretrained_weights(settings, eager, tmp_path
     pretraining.run(1)
     make_checkpointer(tmp_path, pretraining).save()
     finetuning = Training(settings(train_mode="finetune", ft_proj_selector=1))
-    weights.initialize_from(finetuning.objective, tmp_path)
+    initialize_from(finetuning.objective, tmp_path)
     before, after = values_of(pretraining.objective), values_of(finetuning.objective)
     assert {path for path in after if path not in before} == set()
     for path in after:

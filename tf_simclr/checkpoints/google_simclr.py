@@ -12,10 +12,10 @@ from tf_simclr.checkpoints.google_layers import (
     kernel_shape,
     locate_variable,
 )
+from tf_simclr.config.published import SK_RATIO
 from tf_simclr.models.resnet import FAMILY, BottleneckBlock, Stem
 
 WIDTH_OF_STEM = 64  # channels at width 1
-USUAL_SK_RATIO = 0.0625
 # Of the convolutions of a group with selective kernels the one that squeezes: after those of the
 # shortcut, of the block's begin and of the two streams.
 SQUEEZING_CONVOLUTION = 3
@@ -144,7 +144,7 @@ def _sk_ratio(groups):
     # There are at least so many squeezed channels as in small groups.
     fewest = min(squeezed for squeezed, _ in pairs)
     larger = [(squeezed, filters) for squeezed, filters in pairs if squeezed > fewest]
-    return _ratio(larger) if larger else USUAL_SK_RATIO
+    return _ratio(larger) if larger else SK_RATIO
 
 
 def _se_ratio(layers, width):

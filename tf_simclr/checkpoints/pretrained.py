@@ -15,6 +15,7 @@ from tf_simclr.checkpoints.class_names import class_names_or_numbers, saved_clas
 from tf_simclr.checkpoints.storage import UNREADABLE
 from tf_simclr.checkpoints.weights import Weights
 from tf_simclr.config import Config, inheritance, recipes
+from tf_simclr.config.backbones import RESNET_FLAGS
 from tf_simclr.config.rules import has_weights_from_elsewhere
 from tf_simclr.config.stages import relocated
 from tf_simclr.errors import UserError, first_line
@@ -27,11 +28,7 @@ from tf_simclr.runs.calibration import Calibration
 NETWORK_FLAGS = (
     "backbone",
     "backbone_input",
-    "resnet_depth",
-    "width_multiplier",
-    "sk_ratio",
-    "se_ratio",
-    "stem",
+    *RESNET_FLAGS,
     "proj_head_mode",
     "num_proj_layers",
     "ft_proj_selector",

@@ -6,6 +6,7 @@ The MD5 of each file is compared with that of the storage, and its SHA-256 is ke
 
 import base64
 import contextlib
+import functools
 import json
 import os
 import pathlib
@@ -103,11 +104,18 @@ def _damage(folder):
         for file, expected in checksums.items():
             if not (folder / file).exists():
                 return f"{file} is missing"
-            if digest(folder / file) != expected:
+            status = (folder / file).stat()
+            if _digest(folder / file, status.st_size, status.st_mtime_ns) != expected:
                 return f"{file} is not what was downloaded (its SHA-256 is another one)"
     except (OSError, ValueError, AttributeError):
         return f"{CHECKSUMS} can't be read"
     return None if SAVED_MODEL_FILE in checksums else f"{SAVED_MODEL_FILE} is missing"
+
+
+@functools.cache
+def _digest(path, size, modified):
+    """The SHA-256 of a file of gigabytes, which a command takes several times, as it is now."""
+    return digest(path)
 
 
 @contextlib.contextmanager

@@ -222,20 +222,6 @@ class Weights:
         )
 
 
-def initialize_from(objective, path: str, offline: bool = False):
-    """Gives an objective's inherited variables the values of a checkpoint.
-
-    Args:
-        objective: see `Objective.inherited`.
-        path: see `Weights`.
-        offline: see `Weights`.
-
-    Raises:
-        UserError: as `Weights`.
-    """
-    start_from(objective, Weights(path, offline=offline), objective.inherited())
-
-
 def start_from(objective, weights: Weights, inherited: list):
     """Gives variables of an objective the values of weights; the log says which are new.
 

@@ -5,6 +5,8 @@ import os
 from tf_simclr.errors import UserError, did_you_mean
 
 RESNET = "resnet"
+# What the ResNet is; without a meaning for other backbones.
+RESNET_FLAGS = ("resnet_depth", "width_multiplier", "sk_ratio", "se_ratio", "stem")
 PUBLISHED = "hub:"
 KERAS_FILE = ".keras"
 # What --baselines names beside published networks.

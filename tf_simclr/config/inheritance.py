@@ -70,8 +70,8 @@ def _of_original_run(path):
 
     Its SavedModels are in saved_model/STEP of the run directory, with nothing beside them.
     """
-    path = epath.Path(path)
     try:
+        path = epath.Path(newest_export(path))
         is_saved_model = (path / SAVED_MODEL_FILE).exists()
         folder = path.parent.parent if is_saved_model else folder_of(path)
         saved = original_release.saved_in(folder)

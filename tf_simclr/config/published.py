@@ -6,6 +6,7 @@ Source: SimCLRv2 (Chen et al., "Big Self-Supervised Models are Strong Semi-Super
 
 from typing import NamedTuple
 
+from tf_simclr.config.backbones import RESNET_FLAGS
 from tf_simclr.errors import UserError, did_you_mean
 
 SCHEME = "simclrv2:"
@@ -57,16 +58,7 @@ ARCHITECTURES = {
     "r152_3x_sk1": Architecture(152, 3, True, 795, (79.8, 74.9, 80.1, 83.1, 80.5)),
 }
 # What a network that starts from one of them has to agree in; the linear head may be a new one.
-ARCHITECTURE_FLAGS = (
-    "resnet_depth",
-    "width_multiplier",
-    "sk_ratio",
-    "se_ratio",
-    "stem",
-    "proj_head_mode",
-    "num_proj_layers",
-    "proj_out_dim",
-)
+ARCHITECTURE_FLAGS = (*RESNET_FLAGS, "proj_head_mode", "num_proj_layers", "proj_out_dim")
 
 
 def is_name(path: str) -> bool:

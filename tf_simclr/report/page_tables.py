@@ -5,6 +5,7 @@ import json
 import shlex
 
 from tf_simclr.config import Config
+from tf_simclr.config.backbones import PIXELS
 from tf_simclr.report.metric_names import (
     CLASSIFIER,
     HEADLINE_METRICS,
@@ -192,7 +193,7 @@ def evaluations(runs: list[Run]) -> list[Table]:
     tables = [_layer_table(runs, "encoder output and classifier", headlines, networks)]
     for layer in others:
         layers = dict.fromkeys(headlines, (layer,))
-        of_layers = {name: title for name, title in networks.items() if name != "pixels"}
+        of_layers = {name: title for name, title in networks.items() if name != PIXELS}
         tables.append(_layer_table(runs, layer, layers, of_layers))
     return [table for table in tables if table.rows]
 

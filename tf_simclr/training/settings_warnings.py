@@ -8,14 +8,13 @@ from absl import logging
 
 from tf_simclr import config
 from tf_simclr.config import Config
-from tf_simclr.config.backbones import RESNET, is_published
+from tf_simclr.config.backbones import RESNET, RESNET_FLAGS, is_published
 from tf_simclr.data.source import Indexed, Source, count_labels, counted, first_names
 from tf_simclr.training import optimizers
 from tf_simclr.training.training_data import TrainingData
 
 FEW_STEPS = 3  # of an epoch
 FEW_EVALUATED = 100  # images
-RESNET_FLAGS = ("resnet_depth", "width_multiplier", "sk_ratio", "se_ratio", "stem")
 NORMAL_95 = 1.96  # standard deviations of a 95% interval
 
 

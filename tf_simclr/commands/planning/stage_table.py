@@ -161,8 +161,7 @@ def _length(train, num_images):
             return UNKNOWN, str(train.train_steps * train.steps_factor)
         return str(train.train_epochs), UNKNOWN
     num_steps = optimizers.total_steps(train, num_images)
-    is_in_epochs = num_steps not in (train.train_steps, train.min_steps) and train.steps_factor == 1
-    if not is_in_epochs:
+    if train.steps_factor > 1 or num_steps in (train.train_steps, train.min_steps):
         return f"{num_steps * train.train_batch_size / num_images:.3g}", str(num_steps)
     return str(train.train_epochs), str(num_steps)
 
