@@ -5,7 +5,6 @@ Each is compared with the SavedModel before it is kept.
 
 import dataclasses
 import importlib.util
-import logging as std_logging
 from collections.abc import Callable
 
 import keras
@@ -15,6 +14,7 @@ from absl import logging
 
 from tf_simclr.errors import Failed, UserError, first_line
 from tf_simclr.export import calibrated
+from tf_simclr.export.onnx_file import run_onnx, write_onnx
 from tf_simclr.runs.calibration import Calibration
 
 # {name of the file: its outputs in order}; those after the first are there with a calibration.
@@ -26,7 +26,6 @@ TOLERANCES = {
     "novelty": 0.01,  # which may be a distance of some millionths
     "unsure": 0.05,  # share of the images: one of 32 may lie at the threshold
 }
-OPSET = 17
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,27 +82,6 @@ def _convert_to_tflite(exported, path, optimizations):
     path.write_bytes(converter.convert())
 
 
-def write_onnx(exported, path):
-    """ONNX: images [B, S, S, 3] -> the outputs."""
-    import onnx
-    import tf2onnx
-
-    function = exported.function()
-    std_logging.getLogger("tf2onnx").setLevel(std_logging.ERROR)
-    model, _ = tf2onnx.convert.from_function(
-        function,
-        input_signature=function.input_signature,
-        opset=OPSET,
-        custom_op_handlers={"Erfc": (_convert_erfc, [])},
-    )
-    _fill_in_constants(model, function.get_concrete_function())
-    names = exported.names
-    outputs = sorted(model.graph.output, key=lambda output: names.index(output.name))
-    del model.graph.output[:]  # sorted by their names so far
-    model.graph.output.extend(outputs)
-    onnx.save(model, str(path))
-
-
 def write_keras(exported, path):
     """Keras' own layers: images [B, H, W, 3] of any size -> the main output."""
     is_classifier = exported.names[0] != "embedding"
@@ -112,32 +90,6 @@ def write_keras(exported, path):
         probabilities = keras.layers.Softmax(name="probabilities")(model.output)
         model = keras.Model(model.input, probabilities, name="classifier")
     model.save(str(path))
-
-
-def _fill_in_constants(model, concrete):
-    """Gives an ONNX model the tensors of the graph's outside, which it takes for inputs."""
-    import onnx
-
-    constants = {inner.name: outer for outer, inner in concrete.graph.captures}
-    inputs = list(model.graph.input)
-    del model.graph.input[:]
-    for each in inputs:
-        if each.name in constants:
-            value = onnx.numpy_helper.from_array(constants[each.name].numpy(), each.name)
-            model.graph.initializer.append(value)
-        else:
-            model.graph.input.append(each)
-
-
-def _convert_erfc(graph, node, name, arguments):
-    """TensorFlow's gelu has erfc(x), which ONNX does not know: 1 - erf(x)."""
-    dtype = graph.get_dtype(node.output[0])
-    shape = graph.get_shape(node.output[0])
-    erf = graph.make_node("Erf", node.input, dtypes=[dtype], shapes=[shape])
-    one = graph.make_const(f"{name}/one", np.array(1, np.float32))
-    graph.remove_node(node.name)
-    inputs = [one.output[0], erf.output[0]]
-    graph.make_node("Sub", inputs, outputs=node.output, dtypes=[dtype], shapes=[shape], name=name)
 
 
 def run_tflite(path, images: np.ndarray) -> list[np.ndarray]:
@@ -152,15 +104,6 @@ def run_tflite(path, images: np.ndarray) -> list[np.ndarray]:
     interpreter.invoke()
     details = interpreter.get_output_details()
     return [interpreter.get_tensor(output["index"]) for output in details]
-
-
-def run_onnx(path, images: np.ndarray) -> list[np.ndarray]:
-    """The outputs of an ONNX file for images float32 [B, S, S, 3]."""
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    input_name = session.get_inputs()[0].name
-    return session.run(None, {input_name: images})
 
 
 def run_keras(path, images: np.ndarray) -> list[np.ndarray]:

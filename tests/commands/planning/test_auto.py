@@ -14,7 +14,7 @@ import tf_simclr
 from tests.helpers.configurations import parse_command_line
 from tests.helpers.processes import HERE, snapshot, the_message
 from tf_simclr.checkpoints import weights as weights_lib
-from tf_simclr.commands.planning import auto, recipe_text, trial
+from tf_simclr.commands.planning import recipe_text, time_decisions, trial
 from tf_simclr.commands.planning.budget import Pace, StagePlan
 from tf_simclr.runs import files as run_files
 
@@ -145,13 +145,17 @@ def test_a_plan_alone(photos, tmp_path, main, monkeypatch):
 
 def test_a_fine_tuning_too_short_for_its_labels_keeps_the_encoder():
     short, long = StagePlan(61, 0.2, 9.0), StagePlan(200, 200.0, 9.0)
-    frozen = auto._frozen_encoders({"pretrain": short, "finetune": short, "finetune-x": long})
+    frozen = time_decisions._frozen_encoders(
+        {"pretrain": short, "finetune": short, "finetune-x": long}
+    )
     assert frozen == {
         "finetune.ft_proj_selector": 0,
         "finetune.fine_tune_after_block": 4,
         "finetune.learning_rate": 0.0005,
     }
-    assert not auto._frozen_encoders({"finetune": dataclasses.replace(short, chooses=True)})
+    assert not time_decisions._frozen_encoders(
+        {"finetune": dataclasses.replace(short, chooses=True)}
+    )
 
 
 @pytest.mark.parametrize(

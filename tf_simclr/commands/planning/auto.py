@@ -7,17 +7,22 @@ import time
 from absl import logging
 
 from tf_simclr import config
-from tf_simclr.commands.planning import budget, networks, recipe_text, rules, trial
+from tf_simclr.commands.planning import (
+    budget,
+    networks,
+    recipe_text,
+    rules,
+    time_decisions,
+    trial,
+)
 from tf_simclr.commands.planning.budget import Pace, StagePlan
 from tf_simclr.commands.planning.facts import Facts
 from tf_simclr.commands.planning.forecast import work_of_view
 from tf_simclr.commands.planning.look import facts_of
 from tf_simclr.commands.planning.networks import Candidate
-from tf_simclr.commands.planning.rules import Decision
 from tf_simclr.config import Config, inheritance
-from tf_simclr.config.held_out_choices import CHOICES, CHOSEN, FINETUNING
 from tf_simclr.config.plan_section import seconds_of, text_of
-from tf_simclr.config.stages import mode_of, separate_sections, stage_configs, stage_names
+from tf_simclr.config.stages import separate_sections, stage_configs, stage_names
 from tf_simclr.data import datasets
 from tf_simclr.errors import UserError
 from tf_simclr.runs import files as run_files
@@ -26,10 +31,6 @@ from tf_simclr.training.eval_data import load_eval_source
 from tf_simclr.training.training_data import load_training_data
 
 NOT_OF_A_NETWORK = ("train_mode", "mode", "model_dir")
-SECONDS_BETWEEN_CHECKPOINTS = 120
-SLOW_RATE = 0.0005  # a tenth of that of the rules: a head that starts as a probe stays near it
-SHORT_EPOCHS = 20  # of pretraining, of which the warm-up of the rules is a large part
-WARMUP_SHARE = 0.1  # of a short training
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,8 +85,8 @@ def make_recipe(flags: dict, stage_flags: dict, began: float) -> dict:
     candidate, pace = _choose_network(facts, decisions, request)
     plans = _stage_plans(facts, decisions, request, pace)
     _check_budget(facts, decisions, request, pace)
-    decisions += _last_decisions(
-        candidate, plans, facts, eval_split=eval_split, request=request, pace=pace
+    decisions += time_decisions.decide(
+        candidate, plans, facts, pace=pace, eval_split=eval_split, given=request.flags
     )
     recipe = recipe_text.Recipe(request.flags, decisions, plans, facts)
     logging.info("planned for --budget=%s:\n\n%s\n", first.plan.budget, recipe.table())
@@ -228,64 +229,6 @@ def _check_budget(facts, decisions, request, pace):
         f"{text_of(total + missing)} by themselves here; give at least --budget={least}m, or fewer "
         "stages with --train_mode"
     )
-
-
-def _last_decisions(candidate, plans, facts, *, eval_split, request, pace) -> list[Decision]:
-    """Network, splits and lengths, which follow from the time."""
-    flags = dict(candidate.flags)
-    if eval_split != config.fields()["eval_split"].default:
-        flags["eval_split"] = eval_split
-    reason = f"the largest that learns enough in the time ({pace.step:.3g} s a step)"
-    lengths = {"train_mode": ",".join(plans)} if "train_mode" not in request.flags else {}
-    for stage, plan in plans.items():
-        every = max(round(plan.steps * SECONDS_BETWEEN_CHECKPOINTS / max(plan.seconds, 1)), 1)
-        lengths[f"{stage}.train_steps"] = plan.steps
-        lengths[f"{stage}.checkpoint_steps"] = min(every, plan.steps)
-        if mode_of(stage) == "pretrain" and plan.epochs < SHORT_EPOCHS:
-            lengths[f"{stage}.warmup_epochs"] = round(WARMUP_SHARE * plan.epochs, 3)
-    choices = _held_out_choices(plans)
-    frozen = _frozen_encoders(plans)
-    evaluations = {}
-    if any(plan.is_brief for plan in plans.values()):
-        evaluations = {"evaluations": list(budget.FEW_EVALUATIONS)}
-        if facts.num_labels > budget.MAX_FITTED[True]:
-            evaluations["knn_examples"] = budget.MAX_FITTED[True]
-    reason_of_choice = "the best of some trainings on held-out labels, for which there is time"
-    decisions = [
-        Decision("network", f"{candidate}: {reason}", flags),
-        Decision("held-out labels", reason_of_choice, choices),
-        Decision("fine-tuning", "too short to see each label: the encoder stays", frozen),
-        Decision("lengths", "what fits into the time", lengths),
-        Decision("evaluations", "all of them would take too much of the time", evaluations),
-    ]
-    return [decision for decision in decisions if decision.flags]
-
-
-def _frozen_encoders(plans):
-    """{stage.flag: value} of fine-tunings that would only begin to change the encoder.
-
-    Measured with 18,000 labels of five classes, one of them rare: 61 steps of 64 give 34% from the
-    head's first layer and 60.6% with a frozen encoder, whose features have a probe of 62%; 14 steps
-    38.7% with a frozen encoder and a probe of 56.6%, so the rate is lower, too.
-    """
-    short = [
-        stage
-        for stage, plan in plans.items()
-        if mode_of(stage) == "finetune" and plan.epochs < budget.LEAST_EPOCHS and not plan.chooses
-    ]
-    frozen = {}
-    for stage in short:
-        flags = {**FINETUNING.candidates["frozen encoder"], "learning_rate": SLOW_RATE}
-        frozen |= {f"{stage}.{name}": value for name, value in flags.items()}
-    return frozen
-
-
-def _held_out_choices(plans):
-    """{stage.flag: value} that leave to held-out labels what there is time for."""
-    flags = {choice.train_mode: choice.flag for choice in CHOICES}
-    return {
-        f"{stage}.{flags[mode_of(stage)]}": CHOSEN for stage, plan in plans.items() if plan.chooses
-    }
 
 
 def _write(recipe, settings):
