@@ -2,6 +2,9 @@
 
 import os
 
+# Two processes share two cores: threads of their own would only wait for one another.
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 # XLA compiles sooner what runs a few times. Before TensorFlow is imported, as all that it reads.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
