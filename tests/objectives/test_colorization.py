@@ -245,6 +245,7 @@ def test_learns_colors(settings, shallow):
         settings(
             pretext="colorization",
             decoder_width=32,
+            optimizer="adam",
             learning_rate=0.6,
             width_multiplier=0.2,
             train_steps=60,

@@ -21,7 +21,8 @@ SIZES = (8, 16, 24, 32, 33, 64, 97, 128, 224)
 
 def small(settings, **values):
     """The configuration of a small context encoder."""
-    return settings(pretext="context_encoder", **{"decoder_width": 8, **values})
+    defaults = {"decoder_width": 8, "optimizer": "adam", "learning_rate": 0.01}
+    return settings(pretext="context_encoder", **{**defaults, **values})
 
 
 def unbuilt(options):

@@ -120,7 +120,7 @@ def test_teacher_on_two_replicas(settings, tmp_path, rng, two_replicas):
 
 def test_the_teacher_stays_as_it_is_and_outside_the_student(settings, tmp_path):
     finished(settings, tmp_path / "run", train_mode="finetune")
-    options = settings(train_mode="distill", distill_alpha=0.5, learning_rate=0.1)
+    options = settings(train_mode="distill", distill_alpha=0.5, optimizer="adam")
     training = Training(options)
     loaded = teacher.load(str(tmp_path / "run"), 16)
     training.objective.teacher = loaded

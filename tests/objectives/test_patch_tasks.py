@@ -13,7 +13,13 @@ from tf_simclr.data.source import Indexed
 from tf_simclr.objectives import jigsaw, objective_class, rotation
 
 pytestmark = pytest.mark.usefixtures("shallow")
-PLAIN = {"use_crop": False, "use_flip": False, "color_jitter_strength": 0, "learning_rate": 0.003}
+PLAIN = {
+    "use_crop": False,
+    "use_flip": False,
+    "color_jitter_strength": 0,
+    "optimizer": "adam",
+    "learning_rate": 0.003,
+}
 
 
 def cross_entropy(logits, targets):
