@@ -60,6 +60,7 @@ class Contender:
         num_images: that were evaluated.
         images: what tells the evaluated images from others.
         correct: bool [N], of which images it is right about; None if it is not known.
+        balanced_accuracy: mean over classes; None if it is not known.
     """
 
     name: str
@@ -70,6 +71,12 @@ class Contender:
     num_images: int
     images: tuple
     correct: np.ndarray | None
+    balanced_accuracy: float | None = None
+
+    @property
+    def phrase(self) -> str:
+        """What it is called in a sentence."""
+        return self.name if self.kind == CLASSIFIER else f"a linear probe on {self.name}"
 
     @property
     def is_supervised(self) -> bool:
@@ -175,8 +182,9 @@ def _of_run(run, has_others):
 def _contender(run, name, kind, network, layer):
     """One contender; None where its accuracy is not known."""
     is_classifier = kind == CLASSIFIER
-    metric = "label_top_1_accuracy" if is_classifier else "linear_probe_accuracy"
-    accuracy = metrics_of(run.document, network, layer).get(metric)
+    metrics = metrics_of(run.document, network, layer)
+    accuracy = metrics.get("label_top_1_accuracy" if is_classifier else "linear_probe_accuracy")
+    balanced = "label_balanced_accuracy" if is_classifier else "linear_probe_balanced_accuracy"
     num_images = run.facts.get("evaluated_examples", 0)
     has_labels = run.facts.get("labels") != 0
     if accuracy is None or not math.isfinite(accuracy) or num_images < 1 or not has_labels:
@@ -194,6 +202,7 @@ def _contender(run, name, kind, network, layer):
         num_images,
         (*evaluated_images(run), num_images, saved["labels"] if saved else None),
         correct,
+        metrics.get(balanced),
     )
 
 

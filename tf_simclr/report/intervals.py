@@ -32,6 +32,19 @@ class Interval:
         """The interval of the difference the other way round."""
         return Interval(-self.value, -self.high, -self.low)
 
+    @property
+    def ends(self) -> str:
+        """Its ends in percentage points."""
+        return f"{100 * self.low:.1f} to {100 * self.high:.1f}"
+
+    def points(self, ends: str = " ({})") -> str:
+        """A difference in percentage points.
+
+        Args:
+            ends: how its ends are written.
+        """
+        return f"{100 * self.value:+.1f} points{ends.format(self.ends)}"
+
 
 def of_accuracy(accuracy: float, num_images: int) -> Interval:
     """The score interval of a share.

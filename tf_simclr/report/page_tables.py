@@ -276,20 +276,17 @@ def notes(tables: list[Table]) -> dict[str, tuple[int, MetricName]]:
 
 
 def recipe(runs: list[Run]) -> Table | None:
-    """The flags that are not at their defaults in one of the runs; None without any.
+    """The flags that are given in one of the runs, see `Run.flags_given`; None without any.
 
     Those in which the runs differ are marked.
     """
     defaults = json.loads(json.dumps(Config().flat()))
-    names = dict.fromkeys(defaults)
-    for run in runs:
-        names |= dict.fromkeys(run.get("flags"))
+    given = dict.fromkeys(name for run in runs for name in run.flags_given)
     rows = []
-    for name in names:
-        default = flag_text(defaults.get(name))
+    for name in sorted(given, key=list({**defaults, **given}).index):
         values = [flag_text(run.get("flags").get(name, defaults.get(name))) for run in runs]
-        if set(values) != {default}:
-            rows.append(Row(name, (default, *values), differs=len(set(values)) > 1))
+        row = (flag_text(defaults.get(name)), *values)
+        rows.append(Row(name, row, differs=len(set(values)) > 1))
     if not rows:
         return None
     columns = ("default", *(run.name for run in runs))

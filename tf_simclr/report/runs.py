@@ -2,9 +2,12 @@
 
 import dataclasses
 import hashlib
+import json
 
 from etils import epath
 
+from tf_simclr.config import Config
+from tf_simclr.config.automatic import AUTO, AUTOMATIC
 from tf_simclr.config.splits import overlap
 from tf_simclr.errors import UserError
 from tf_simclr.report import inspection, schema, training_curves
@@ -74,6 +77,20 @@ class Run:
     def facts(self) -> dict:
         """What results.json says of the run itself."""
         return self.document["run"]
+
+    @property
+    def flags_given(self) -> dict:
+        """{flag: value} but for defaults, and for what `auto` would have meant as well."""
+        defaults = json.loads(json.dumps(Config().flat()))
+        flags = {**defaults, **self.get("flags")}
+        automatic = {
+            name: derive(flags) for name, derive in AUTOMATIC.items() if defaults[name] == AUTO
+        }
+        given = {}
+        for name, value in flags.items():
+            if value not in (defaults.get(name), automatic.get(name)):
+                given[name] = value
+        return given
 
     @property
     def evaluated_on(self) -> str | None:

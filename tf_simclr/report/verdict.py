@@ -2,14 +2,12 @@
 
 import dataclasses
 
+from tf_simclr.report import chance, verdict_choice, verdict_notes
 from tf_simclr.report import contenders as contenders_lib
 from tf_simclr.report import runs as runs_lib
-from tf_simclr.report import verdict_notes
 from tf_simclr.report.contenders import BASELINES, PROBE, Contender
-from tf_simclr.report.intervals import Interval
 from tf_simclr.report.metric_names import CLASSIFIER
 from tf_simclr.report.runs import Run
-from tf_simclr.runs import files as run_files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,8 +62,10 @@ def of_runs(runs: list[Run]) -> Verdict | None:
         return Verdict((f"No verdict: the runs are of different data ({names}).",))
     contenders, num_copies = contenders_lib.without_copies(contenders)
     group = _main_group(contenders)
-    chosen, sentences = _choice(contenders, group)
-    sentences = [_result(group), *_gain(group), *sentences]
+    chosen, choice = verdict_choice.choose(contenders, group.subject)
+    sentences = [_result(group), *_gain(group), *choice]
+    if not chance.better_than_guessing(contenders):
+        sentences = [_result(group), chance.of_all(contenders, group.subject)]
     notes = verdict_notes.notes(runs, contenders, group.subject, chosen, num_copies)
     shown = [
         contender
@@ -147,9 +147,9 @@ def _result(group):
     subject = group.subject
     split = subject.run.facts.get("eval_split", "")
     images = f"{subject.num_images:,} {split} images".replace("  ", " ")
-    interval = f"95% interval {_ends(subject.interval)}"
+    interval = f"95% interval {subject.interval.ends}"
     sentence = (
-        f"On {images}, with {subject.labels}: {_said(subject)} is right about "
+        f"On {images}, with {subject.labels}: {subject.phrase} is right about "
         f"{subject.accuracy:.1%} ({interval})"
     )
     if group.num_candidates > 1:
@@ -177,19 +177,19 @@ def _gain(group):
         return []
     rival, difference = _hardest_rival(group.subject, group.rivals)
     if difference.low > 0:
-        return [f"{_praise(group)} {_points(difference)} over {_said(rival)}."]
-    subject = _said(group.subject)
-    failure = f"{subject} can't be told from {_said(rival)} ({_points(difference, ', {}')})"
+        return [f"{_praise(group)} {difference.points()} over {rival.phrase}."]
+    subject = group.subject.phrase
+    failure = f"{subject} can't be told from {rival.phrase} ({difference.points(', {}')})"
     if difference.high < 0:
-        advantage = _points(difference.reversed()).removeprefix("+")
-        failure = f"{_said(rival)} is better than {subject} by {advantage}"
+        advantage = difference.reversed().points().removeprefix("+")
+        failure = f"{rival.phrase} is better than {subject} by {advantage}"
     if group.pretrained is None:
         return [f"{_capitalized(failure)}."]
     best_rival, of_probe = _hardest_rival(group.pretrained, group.rivals)
     if of_probe.low > 0:
         return [
-            f"{_capitalized(failure)}; what helps is {_said(group.pretrained)}, "
-            f"{_points(of_probe)} over {_said(best_rival)}."
+            f"{_capitalized(failure)}; what helps is {group.pretrained.phrase}, "
+            f"{of_probe.points()} over {best_rival.phrase}."
         ]
     return [f"Pretraining does not help here: {failure}."]
 
@@ -212,77 +212,6 @@ def _praise(group):
     if is_pretrained or (group.pretrained is not None and has_supervised):
         return "Pretraining helps:"
     return "That is"
-
-
-def _choice(contenders, group):
-    """(the contender to use, sentences that say so).
-
-    Of those that can't be told from the best it is the smallest network, and of equals the
-    earliest one.
-    """
-    candidates = [contender for contender in contenders if contender.kind == CLASSIFIER]
-    if not candidates:
-        return group.subject, []
-    best = max(candidates, key=lambda contender: contender.accuracy)
-    alike = [each for each in candidates if each is best or best.minus(each).low <= 0]
-    chosen = min(alike, key=_size)
-    sentences = []
-    if best.labels != group.subject.labels and best.minus(group.subject).low > 0:
-        sentences.append(_of_other_labels(best, group))
-    if len(candidates) > 1:
-        sentences.append(_use(chosen, best))
-    return chosen, sentences
-
-
-def _size(contender):
-    return contender.run.facts.get("parameters", 0)
-
-
-def _of_other_labels(best, group):
-    """What the best one reaches with labels that the subject did not have."""
-    difference = best.minus(group.subject)
-    return (
-        f"With {best.labels}, {best.name} is right about {best.accuracy:.1%} "
-        f"({_ends(best.interval)}), {_points(difference)} over {_said(group.subject)}, which comes "
-        "with the labels, not with pretraining."
-    )
-
-
-def _use(chosen, best):
-    """Which network to take."""
-    name = _exported(chosen)
-    if chosen is best:
-        return f"Use {name}."
-    reason = "it is smaller" if _size(chosen) < _size(best) else "it comes first"
-    difference = _points(best.minus(chosen), ", {}")
-    other = best.name
-    if best.labels != chosen.labels:
-        other += f", with {best.labels},"
-    return f"Use {name}: {other} can't be told from it ({difference}), and {reason}."
-
-
-def _exported(contender):
-    """What there is of a network to use."""
-    formats = contender.run.get("flags").get("export_formats") or ()
-    if run_files.SAVED_MODEL in formats:
-        return f"{contender.run.name}/{run_files.SAVED_MODEL}"
-    return contender.run.name
-
-
-def _said(contender):
-    """A contender in a sentence."""
-    if contender.kind == CLASSIFIER:
-        return contender.name
-    return f"a linear probe on {contender.name}"
-
-
-def _points(difference: Interval, ends=" ({})"):
-    """A difference in percentage points; ends: how its interval is written."""
-    return f"{100 * difference.value:+.1f} points{ends.format(_ends(difference))}"
-
-
-def _ends(interval):
-    return f"{100 * interval.low:.1f} to {100 * interval.high:.1f}"
 
 
 def _capitalized(sentence):

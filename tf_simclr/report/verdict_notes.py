@@ -2,8 +2,8 @@
 
 import math
 
+from tf_simclr.report import chance, image_bits, probe_command
 from tf_simclr.report import contenders as contenders_lib
-from tf_simclr.report import image_bits
 from tf_simclr.report.contenders import PROBE, Contender
 from tf_simclr.report.metric_names import CLASSIFIER, headline_layers
 from tf_simclr.report.runs import Run
@@ -110,7 +110,12 @@ def _better_probe(contenders, chosen):
         is_same = contender.labels == chosen.labels
         if contender.kind == PROBE and is_same and difference.low > 0:
             gain = 100 * difference.value
-            return f"A linear probe on {contender.name} is better still, by {gain:.1f} points."
+            command = probe_command.of_probe(contender)
+            still = " still" if chance.is_better_than_guessing(chosen) else ""
+            return (
+                f"A linear probe on {contender.name} is better{still}, by {gain:.1f} points. This "
+                f"makes it a classifier, to predict with and to export: {command}"
+            )
     return None
 
 
