@@ -13,6 +13,8 @@ from tests.helpers.processes import HERE, TINY
 from tf_simclr import config
 from tf_simclr.data import datasets, decoding, value_range
 from tf_simclr.errors import UserError
+from tf_simclr.export import model_card
+from tf_simclr.report.runs import Run
 from tf_simclr.runs.directory import RunDirectory
 
 LOW, HIGH = 100, 4095  # 12 bits in 16, as microscopes write them
@@ -52,9 +54,24 @@ def test_range_of_the_training_images(photos, log):
     assert value_range.settle("top_byte", source) == "top_byte"
 
 
-def test_digits_have_no_range():
-    data = config.build({"dataset": "digits"}).data
-    assert value_range.settle("auto", datasets.load(data, "train")) == "0,65535"
+def test_images_of_8_bits_have_no_range(tmp_path, log):
+    """Neither the log nor the model card says one, nor the report."""
+    for kind in ("ant", "bee"):
+        folder = tmp_path / "photos" / "train" / kind
+        folder.mkdir(parents=True)
+        for mode in ("RGB", "L", "P", "LA", "1"):
+            Image.new("L", (20, 20), 7).convert(mode).save(folder / f"{mode}.png")
+    settings = config.build({"dataset": f"folder:{tmp_path / 'photos'}"})
+    settled = value_range.settle("auto", datasets.load(settings.data, "train"))
+    assert settled == "0,65535" and "(black)" not in log.text
+    settings = settings.replace(value_range=settled)
+    card = model_card.markdown(model_card.ModelDescription(settings, (), 1, {}, {}))
+    assert "of which the whole range is used" in card and "65535 white" not in card
+    flags = json.loads(json.dumps(settings.flat()))
+    run = Run("photos", None, {"flags": flags}, {}, None, None, None)
+    assert run.flags_given == {"dataset": settings.data.dataset}
+    run.document["flags"]["value_range"] = "0,4095"
+    assert run.flags_given["value_range"] == "0,4095"
 
 
 def test_values_are_scaled_and_cut_off():

@@ -5,6 +5,7 @@ import json
 
 from tf_simclr import config
 from tf_simclr.config import Config, backbones
+from tf_simclr.config.automatic import FULL_RANGE, limits_of
 from tf_simclr.export import calibration_text, preprocessing_code
 from tf_simclr.runs import files as run_files
 from tf_simclr.runs.calibration import Calibration
@@ -159,6 +160,8 @@ def _sixteen_bits(settings):
     if settings.value_range is None:
         return "Of files with 16 bits a value the upper 8 are taken."
     low, high = settings.value_range
+    if (low, high) == limits_of(FULL_RANGE):
+        return "Files may have 16 bits a value, of which the whole range is used."
     return (
         f"Of files with 16 bits a value {low:g} is black and {high:g} white; the rest is cut off."
     )
