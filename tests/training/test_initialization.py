@@ -13,6 +13,7 @@ from tests.helpers.training import Training, load_linear_teacher, values_of
 from tf_simclr.data import datasets
 from tf_simclr.errors import UserError
 from tf_simclr.evaluation.metrics import linear_probe
+from tf_simclr.models.layers import BatchNorm
 from tf_simclr.objectives import objective_class
 from tf_simclr.training import experiment as experiment_lib
 from tf_simclr.training import initialization, precompute
@@ -105,17 +106,56 @@ def test_too_much_to_keep(make_experiment, monkeypatch):
 PROBE = {"train_mode": "finetune", "probe_init_logits_layer": True}
 
 
-def test_the_linear_head_starts_as_a_probe(make_experiment):
-    """As logistic regression on what it reads, over the labeled images."""
-    experiment = make_experiment(ft_proj_selector=1, **PROBE)
+@pytest.fixture
+def labeled_batch(make_experiment):
+    """(experiment with a head to be started as a probe, its labels [20], their images)."""
+    experiment = make_experiment(ft_proj_selector=1, train_batch_size=20, **UNCHANGED, **PROBE)
+    source = experiment.data.train_source.labeled()
+    eval_example = experiment.objective.eval_example
+    images = tf.stack([eval_example(image, 0)["image"] for image in source.records])
+    return experiment, source.labels, images
+
+
+def probe_of(objective, images, labels):
+    """(features of the linear head [N, C], the probe on them)."""
+    features = objective.head_input(objective.encoder(images)["final_avg_pool"]).numpy()
+    return features, linear_probe.fit(features, labels)
+
+
+def test_the_linear_head_starts_as_a_probe(labeled_batch, eager, log):
+    """As logistic regression on what it reads, over the labeled images; nothing else changes."""
+    experiment, labels, images = labeled_batch
+    objective = experiment.objective
+    for layer in objective._flatten_layers():
+        if isinstance(layer, BatchNorm):
+            layer.momentum = 0.0
+    objective(images, training=True)  # now the moving statistics are those of the batch
+    before = values_of(objective)
     initialize(experiment, experiment.data.train_source)
-    objective, source = experiment.objective, experiment.data.train_source.labeled()
-    images = tf.stack([objective.eval_example(image, 0)["image"] for image in source.records])
-    _, features, *_ = objective.projection_head(objective.encoder(images)["final_avg_pool"])
-    features = features.numpy()
-    expected = linear_probe.fit(features, source.labels).predict_log_proba(features)
+    assert "does not start" not in log.text
+    for path, value in values_of(objective).items():
+        assert "supervised_head" in path or np.array_equal(value, before[path]), path
+    features, probe = probe_of(objective, images, labels)
     log_probabilities = tf.nn.log_softmax(objective(images)["logits_sup"])
-    np.testing.assert_allclose(log_probabilities, expected, atol=0.02)
+    np.testing.assert_allclose(log_probabilities, probe.predict_log_proba(features), atol=0.02)
+
+
+def test_a_probe_on_features_that_the_training_does_not_see(labeled_batch, eager, log):
+    """Moving statistics that have seen no batch: with those of a batch the loss is large."""
+    experiment, labels, images = labeled_batch
+    objective = experiment.objective
+    before = values_of(objective)
+    initialize(experiment, experiment.data.train_source)
+    warning = next(each for each in log.records if "does not start as" in each.getMessage())
+    for path, value in values_of(objective).items():
+        np.testing.assert_array_equal(value, before[path], err_msg=path)
+    _, probe = probe_of(objective, images, labels)
+    objective.start_linear_head(*linear_probe.as_linear_layer(probe, 10))
+    outputs = objective.outputs({}, images, training=True)
+    first_loss, _ = objective.loss_of(outputs, labels, training=True)
+    said, chance = warning.args
+    assert chance == pytest.approx(np.log(10)) and said > 2 * chance
+    assert said == pytest.approx(float(first_loss), rel=1e-3)
 
 
 def test_a_probe_of_one_class(make_experiment):

@@ -286,6 +286,11 @@ def batch_norm_variables(layer: keras.layers.Layer) -> set[int]:
     return {id(v) for norm in _batch_norms(layer) for v in norm.variables}
 
 
+def learns_statistics(layer: keras.layers.Layer) -> bool:
+    """Whether a batch norm inside `layer` is not frozen: it uses a batch's own in training."""
+    return any(norm.trainable for norm in _batch_norms(layer))
+
+
 def num_parameters(layer: keras.layers.Layer) -> int:
     """How many numbers `layer` learns, frozen or not, without the statistics of batch norm."""
     statistics = set()

@@ -1,6 +1,5 @@
 """The weights that a new training starts from."""
 
-import numpy as np
 import tensorflow as tf
 from absl import logging
 
@@ -10,10 +9,8 @@ from tf_simclr.checkpoints.weights import Weights
 from tf_simclr.config import Config, inheritance
 from tf_simclr.config.backbones import is_published
 from tf_simclr.data.source import Source
-from tf_simclr.errors import UserError
-from tf_simclr.evaluation import features
-from tf_simclr.evaluation.metrics import linear_probe
 from tf_simclr.objectives.base import Objective
+from tf_simclr.training.linear_head import start_as_probe
 from tf_simclr.training.prior_networks import other_classes
 
 
@@ -42,12 +39,7 @@ def initialize(
     elif is_published(settings.model.backbone):
         backbones.initialize(objective.encoder, settings.model.backbone)
     if settings.model.probe_init_logits_layer and objective.supervised_head is not None:
-        _initialize_linear_head(
-            objective,
-            train_source.labeled(),
-            batch_size=settings.eval.eval_batch_size,
-            strategy=strategy,
-        )
+        start_as_probe(objective, train_source.labeled(), settings=settings, strategy=strategy)
     objective.start()
 
 
@@ -96,26 +88,3 @@ def _other_head(objective, start, settings, source):
     if saved_layer != layer:
         return f"that of {start.path} reads --ft_proj_selector={saved_layer}, and this one {layer}"
     return ""
-
-
-def _initialize_linear_head(objective, source, *, batch_size, strategy):
-    """Starts the linear head as logistic regression on the features that it will read."""
-
-    def head_input(images):
-        features_of_encoder = objective.encoder(images, training=False)["final_avg_pool"]
-        return {"features": objective.head_input(features_of_encoder)}
-
-    num_labels = 0
-    if source.num_examples:
-        compute = features.feature_mapper(head_input, objective.eval_example, batch_size, strategy)
-        arrays = compute(source, "features for the start of the linear head")
-        arrays = features.labeled_rows(arrays)
-        num_labels = len(np.unique(arrays["label"]))
-    if num_labels < 2:
-        raise UserError(
-            "--probe_init_logits_layer=True: labels of at least two classes are needed; "
-            "leave it out"
-        )
-    probe = linear_probe.fit(arrays["features"], arrays["label"])
-    kernel, bias = linear_probe.as_linear_layer(probe, objective.supervised_head.units)
-    objective.start_linear_head(kernel, bias)
