@@ -179,6 +179,23 @@ def test_wrong_input(photos, tmp_path, main, monkeypatch, arguments, said):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_budget_that_leaves_seconds_for_steps(photos, tmp_path, main, monkeypatch):
+    """That would be a step or twenty, by chance."""
+    monkeypatch.setattr(trial, "time_steps", lambda settings: Pace(31.0, 0.1))
+    status, stderr = main(photos, "--budget=3m", "--plan", *FEW, f"--model_dir={tmp_path / 'run'}")
+    assert status == 2 and "take about 2:" in stderr and "give at least --budget=" in stderr
+
+
+@pytest.mark.parametrize("is_on_cpu", [True, False])
+def test_only_the_work_of_a_first_step_counts(monkeypatch, is_on_cpu):
+    """On a CPU; what another device does is no time of this process."""
+    monkeypatch.setattr(trial, "on_cpu", lambda: is_on_cpu)
+    seconds = trial._seconds_of_work(time.sleep, 0.5)
+    assert (seconds < 0.4) == is_on_cpu
+    monkeypatch.setattr(trial, "on_cpu", lambda: True)
+    assert trial._seconds_of_work(sum, range(10**6)) > 0
+
+
 def test_a_directory_with_a_run_that_was_not_planned(photos, tmp_path, main):
     (tmp_path / run_files.CONFIG).write_text("{}")
     status, stderr = main(photos, f"--model_dir={tmp_path}")

@@ -44,6 +44,7 @@ def rows_of(configs, num_images):
 def test_images():
     text = stage_table.text(FACTS, [])
     assert max(map(len, text.splitlines())) <= stage_table.COLUMNS
+    assert text.endswith(stage_table.RATE)  # not that of the flag
     words = " ".join(text.split())
     for expected in (
         "90 of folder:photos, split train, 400 without labels besides",
@@ -162,6 +163,6 @@ def test_it_is_printed_once_before_the_training(main, tmp_path, log, monkeypatch
     assert len({id(record) for record in plans}) == 1
     lines = plans[0].getMessage().splitlines()
     assert any("20 of 1437" in line for line in lines)
-    names = [line.split()[0] for line in lines if line][-2:]
-    assert names == ["pretrain", "finetune"]
+    names = [line.split()[0] for line in lines if line][-3:]
+    assert names == ["pretrain", "finetune", "rate:"]
     assert max(map(len, lines)) <= stage_table.COLUMNS

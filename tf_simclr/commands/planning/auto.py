@@ -215,19 +215,25 @@ def _stage_plans(facts: Facts, decisions, request, pace) -> dict[str, StagePlan]
 
 
 def _check_budget(facts, decisions, request, pace):
-    """There has to be time for steps besides what each stage takes anyway."""
+    """There has to be time for steps besides what each stage takes anyway.
+
+    A rest of a few seconds is less than that is known to: it would be one step now and twenty in
+    the next plan.
+    """
     stages, batch_size = _stages_and_batch(decisions, request)
     if "train_mode" not in request.flags:  # a student would be left out
         stages = [stage for stage in stages if stage != "distill"]
-    missing = budget.overhead(facts, stages, batch_size, pace) - request.seconds_left()
+    overhead = budget.overhead(facts, stages, batch_size, pace)
+    left = request.seconds_left()
+    missing = overhead / (1 - budget.LEAST_STEPS_SHARE) - left
     if missing <= 0:
         return
     total = seconds_of(request.budget)
     least = math.ceil((total + missing) / (1 - budget.MARGIN) / 60) + 1
     raise UserError(
         f"--budget={request.budget}: reading the images, evaluating and exporting take about "
-        f"{text_of(total + missing)} by themselves here; give at least --budget={least}m, or fewer "
-        "stages with --train_mode"
+        f"{text_of(total + overhead - left)} by themselves here; give at least "
+        f"--budget={least}m, or fewer stages with --train_mode"
     )
 
 

@@ -30,6 +30,7 @@ FEW_EVALUATIONS = ("classifier", "probe", "few_labels", "knn")
 # Labels that probes and k-NN are fitted to, with all evaluations and with few.
 MAX_FITTED = {False: config.fields()["knn_examples"].default, True: 5000}
 MAX_OVERHEAD_SHARE = 0.3  # of the time with all evaluations; beyond, few are made
+LEAST_STEPS_SHARE = 0.1  # of the time, with few evaluations; a budget with less is refused
 DISTILL_SHARE = 0.25  # of the time of pretraining and distillation
 # Of the time of all steps, for all stages on labels: where most images have none, and else.
 MAX_LABEL_SHARE = {True: 0.25, False: 0.6}
@@ -48,7 +49,7 @@ class Pace:
     """How fast a network is trained.
 
     Attributes:
-        first_step: seconds of the first step, which is traced.
+        first_step: seconds of the work of the first step, which is traced.
         step: seconds of each further step of pretraining.
     """
 

@@ -144,7 +144,10 @@ RULES = (
             "weight_decay": 1e-4,
             "warmup_epochs": 2,
         },
-        reason=lambda facts: "LARS with the rate for small batches (SimCLR, appendix B.1)",
+        reason=lambda facts: (
+            "LARS with the rate for small batches, times the root of their size (SimCLR, appendix "
+            "B.1)"
+        ),
         measured=("the constants of `folder_example`, not compared with others here"),
     ),
     Rule(

@@ -18,6 +18,7 @@ INDENT = 9  # columns before the text of a line about the images
 MIN_LAST_COLUMN = 12
 UNKNOWN = "?"
 NO_BREAK = "\N{NO-BREAK SPACE}"
+RATE = "rate: the peak; --learning_rate_scaling makes it of --learning_rate and batch"
 HEADER = ("stage", "network", "pixels", "epochs", "steps", "batch", "rate", "starts from")
 
 
@@ -57,7 +58,7 @@ def text(images: ImageFacts, stages: list[tuple[str, ...]]) -> str:
         images: of the first stage.
         stages: a row of the columns `HEADER` each.
     """
-    lines = [*_image_lines(images), "", *_table([HEADER, *stages])]
+    lines = [*_image_lines(images), "", *_table([HEADER, *stages]), RATE]
     return "\n".join(lines)
 
 
