@@ -155,6 +155,10 @@ def test_resumed_after_an_interrupt(thresholded, photos, predicted, tmp_path, mo
     table = predicted(thresholded, photos)
     assert "goes on after 12 images" in log.text
     assert "24 images: " in log.text and " unsure; " in log.text
+    assert (
+        "all 24 images are used, whatever their split (train, validation); --embed_split"
+        in log.text
+    )
     model = tf_simclr.load(thresholded)
     images = [photos / row["file"] for row in table]
     assert [answer.class_name for answer in model.classify(images)] == [

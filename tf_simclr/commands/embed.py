@@ -7,7 +7,7 @@ from scipy.special import softmax
 from sklearn.neighbors import NearestNeighbors
 
 from tf_simclr import distribute
-from tf_simclr.commands.image_set import build_extractor, compute_image_set
+from tf_simclr.commands.image_set import build_extractor, compute_image_set, load_all
 from tf_simclr.commands.parquet import PARQUET, require_package
 from tf_simclr.config import Config
 from tf_simclr.errors import UserError, not_written
@@ -59,7 +59,7 @@ def embed(settings: Config, alone: bool = True):
 
 def _compute_columns(extractor):
     """The columns but for the neighbors: {name: array [N, ...]} over all splits."""
-    sources = [extractor.load(split, "embed_split") for split in extractor.splits]
+    sources = load_all(extractor)
     images = compute_image_set(extractor, sources, "embedding")
     columns = {
         "name": images.names,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 from etils import epath
 
 from tf_simclr import distribute
@@ -68,6 +69,25 @@ class Extractor:
         source = datasets.load(self.data, split, flag, self.moved)
         crop_check.warn_of_cropping(source, self.model.settings.preprocessing)
         return source
+
+
+def load_all(extractor: Extractor) -> list[Source]:
+    """The images of the splits that are meant; the log says which, where those are several.
+
+    Args:
+        extractor: whose splits they are.
+
+    Raises:
+        UserError: as `datasets.load`.
+    """
+    sources = [extractor.load(split, "embed_split") for split in extractor.splits]
+    if len(sources) > 1:
+        logging.info(
+            "all %d images are used, whatever their split (%s); --embed_split takes one",
+            sum(source.num_examples for source in sources),
+            ", ".join(source.split for source in sources),
+        )
+    return sources
 
 
 def build_extractor(settings: Config, alone: bool = True) -> Extractor:

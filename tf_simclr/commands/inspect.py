@@ -9,7 +9,7 @@ from etils import epath
 from tf_simclr import distribute, report
 from tf_simclr.commands import image_issues, leaks
 from tf_simclr.commands.image_issues import NOBODY, Issue
-from tf_simclr.commands.image_set import ImageSet, build_extractor, compute_image_set
+from tf_simclr.commands.image_set import ImageSet, build_extractor, compute_image_set, load_all
 from tf_simclr.config import Config
 from tf_simclr.data import broken_files, thumbnails
 from tf_simclr.errors import UserError, not_written
@@ -40,7 +40,7 @@ def inspect(settings: Config, alone: bool = True):
     inspection.read(directory.path)  # what is damaged should show now
     extractor = build_extractor(settings, alone)
     directory.create()
-    sources = [extractor.load(split, "embed_split") for split in extractor.splits]
+    sources = load_all(extractor)
     images = compute_image_set(extractor, sources, "inspecting")
     pictures = image_issues.look_at(images)
     issues = image_issues.find(images, pictures)

@@ -12,7 +12,7 @@ from absl import logging
 from tf_simclr import distribute
 from tf_simclr.checkpoints import pretrained
 from tf_simclr.commands import prediction_file
-from tf_simclr.commands.image_set import build_extractor
+from tf_simclr.commands.image_set import build_extractor, load_all
 from tf_simclr.commands.prediction_file import TRUTH, PredictionFile
 from tf_simclr.config import Config
 from tf_simclr.console import Progress
@@ -50,10 +50,10 @@ def predict(settings: Config, alone: bool = True):
         raise UserError(
             f"--{flag}={path}: this network has no linear head, so it predicts no classes; "
             f"fine-tune it on some labels first: --mode=train_then_eval --train_mode=finetune "
-            f"--checkpoint={path} --model_dir=NEW"
+            f"--checkpoint={path} --dataset=folder:LABELED --model_dir=NEW"
         )
     calibration = _calibration(model, settings.predict.predict_precision)
-    sources = [extractor.load(split, "embed_split") for split in extractor.splits]
+    sources = load_all(extractor)
     top_k = min(settings.predict.predict_top_k, max(len(model.class_names), 2))
     is_chief = distribute.is_chief(extractor.strategy)
     about = _about(model, calibration, sources, top_k)

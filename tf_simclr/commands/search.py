@@ -9,7 +9,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from tf_simclr import distribute
 from tf_simclr.commands import search_page, search_set
-from tf_simclr.commands.image_set import build_extractor, decoded, names_of
+from tf_simclr.commands.image_set import build_extractor, decoded, load_all, names_of
 from tf_simclr.commands.search_set import SearchSet
 from tf_simclr.config import Config
 from tf_simclr.data import folder_images, single_files
@@ -91,7 +91,7 @@ def search(settings: Config, alone: bool = True):
 def _search_dataset(settings, alone):
     """(set, queries, files, is_chief) where the images are embedded now."""
     extractor = build_extractor(settings, alone)
-    sources = [extractor.load(split, "embed_split") for split in extractor.splits]
+    sources = load_all(extractor)
     queries = _queries(settings, names_of(sources))
     # Before the work: one of them may be no image.
     source = _load_files(queries, extractor.data)

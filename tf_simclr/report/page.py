@@ -22,7 +22,7 @@ SECTIONS = {
     "recipe": "Recipe",
     "evaluations": "Evaluations",
     "curves": "Training",
-    "few-labels": "Few labels",
+    "few-labels": "By number of labels",
     "layers": "By layer",
     "map": "Map of the embeddings",
     "neighbors": "Nearest neighbors",

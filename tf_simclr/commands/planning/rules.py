@@ -201,7 +201,7 @@ RULES = (
         ),
     ),
     Rule(
-        title="few labels",
+        title="stages on labels",
         condition="labels",
         applies=lambda facts: bool(facts.num_labels),
         flags=_label_stage_flags,
