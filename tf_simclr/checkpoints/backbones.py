@@ -47,6 +47,22 @@ def _is_saved(settings, directory):
 def prepare(settings: Config, directory: epath.Path):
     """Makes the architecture of the backbone known, and checks what it can see.
 
+    Args:
+        settings: the whole configuration.
+        directory: of the run.
+
+    Raises:
+        UserError: one can't be had, or does not fit the images.
+    """
+    make_known(settings, directory)
+    backbone = settings.model.backbone
+    if backbones.is_published(backbone):
+        check_size(architectures.of(backbone), settings.data.image_size)
+
+
+def make_known(settings: Config, directory: epath.Path):
+    """Makes the architecture of the backbone known; a preset is downloaded for it.
+
     Those of --baselines are looked at before a training, not where they may be evaluated already.
 
     Args:
@@ -54,7 +70,7 @@ def prepare(settings: Config, directory: epath.Path):
         directory: of the run.
 
     Raises:
-        UserError: one can't be had, or does not fit the images.
+        UserError: one can't be had.
     """
     if settings.mode.trains:
         for name in published_baselines(settings):
@@ -65,7 +81,6 @@ def prepare(settings: Config, directory: epath.Path):
     is_known = any(read_saved(folder, backbone) for folder in _directories(settings, directory))
     if not is_known:
         _architecture(FLAG, backbone)
-    check_size(architectures.of(backbone), settings.data.image_size)
 
 
 def prepare_saved(backbone: str, directory: epath.Path):

@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import textwrap
+import urllib.parse
 import zipfile
 
 import keras
@@ -28,6 +30,7 @@ PRESET_CONFIG = "config.json"  # in a folder of save_to_preset
 PRESET_METADATA = "metadata.json"
 PRESET_README = "README.md"
 CONFIG_IN_FILE = "config.json"  # in a .keras file
+MAX_REASON = 120  # characters of an exception that are quoted
 BUILD_KEYS = ("build_config", "compile_config")  # of a serialized layer: what made its variables
 
 
@@ -123,9 +126,18 @@ def _of_preset(what, source, way_out="", **options):
         return keras_hub.models.Backbone.from_preset(source, **options)
     except Exception as error:  # of networks, accounts, files, and whatever a backbone raises
         raise UserError(
-            f"{what}: keras-hub can't load it ({first_line(error)}); give {way_out}a preset of "
+            f"{what}: keras-hub can't load it ({_reason(error)}); give {way_out}a preset of "
             f"{CATALOG}, which is downloaded at its first use, or a folder of save_to_preset"
         ) from None
+
+
+def _reason(error):
+    """Why something can't be loaded, in a few words where a server does not answer."""
+    from requests import exceptions  # what keras-hub downloads with
+
+    if isinstance(error, (exceptions.ConnectionError, exceptions.Timeout)) and error.request:
+        return f"{urllib.parse.urlsplit(error.request.url).hostname} can't be reached"
+    return textwrap.shorten(first_line(error), MAX_REASON, placeholder=" ...")
 
 
 def _of_file(what, source):

@@ -196,6 +196,26 @@ def test_only_the_work_of_a_first_step_counts(monkeypatch, is_on_cpu):
     assert trial._seconds_of_work(sum, range(10**6)) > 0
 
 
+def test_a_backbone_that_can_not_be_downloaded(photos, tmp_path, main, monkeypatch):
+    """It shows before the images are read, in a short line."""
+    keras_hub = pytest.importorskip("keras_hub")
+    requests = pytest.importorskip("requests")
+    request = requests.Request("POST", "https://api.example.org/v1/models").prepare()
+
+    def from_preset(*arguments, **options):
+        raise requests.exceptions.ConnectionError("Max retries exceeded" * 20, request=request)
+
+    monkeypatch.setattr(keras_hub.models.Backbone, "from_preset", from_preset)
+    status, stderr = main(photos, "--backbone=hub:nowhere", f"--model_dir={tmp_path / 'run'}")
+    message = the_message(stderr)
+    assert status == 2 and str(photos) not in stderr
+    assert (
+        "--backbone=hub:nowhere: keras-hub can't load it (api.example.org can't be reached); "
+        in (message)
+    )
+    assert "a folder of save_to_preset" in message and len(message) < 240
+
+
 def test_a_directory_with_a_run_that_was_not_planned(photos, tmp_path, main):
     (tmp_path / run_files.CONFIG).write_text("{}")
     status, stderr = main(photos, f"--model_dir={tmp_path}")

@@ -2,11 +2,11 @@
 
 import dataclasses
 import math
-import time
 
 from absl import logging
 
 from tf_simclr import config
+from tf_simclr.checkpoints import backbones
 from tf_simclr.commands.planning import (
     budget,
     networks,
@@ -20,9 +20,10 @@ from tf_simclr.commands.planning.facts import Facts
 from tf_simclr.commands.planning.forecast import work_of_view
 from tf_simclr.commands.planning.look import facts_of
 from tf_simclr.commands.planning.networks import Candidate
-from tf_simclr.config import Config, inheritance
+from tf_simclr.commands.planning.request import Request
+from tf_simclr.config import inheritance
 from tf_simclr.config.plan_section import seconds_of, text_of
-from tf_simclr.config.stages import separate_sections, stage_configs, stage_names
+from tf_simclr.config.stages import stage_names
 from tf_simclr.data import datasets
 from tf_simclr.errors import UserError
 from tf_simclr.runs import files as run_files
@@ -31,36 +32,6 @@ from tf_simclr.training.eval_data import load_eval_source
 from tf_simclr.training.training_data import load_training_data
 
 NOT_OF_A_NETWORK = ("train_mode", "mode", "model_dir")
-
-
-@dataclasses.dataclass(frozen=True)
-class Request:
-    """What a command line says.
-
-    Attributes:
-        flags: {flag name: value} for all stages.
-        stage_flags: {stage: {flag name: value}}.
-        began: when the budget began to run, as of `time.monotonic`.
-    """
-
-    flags: dict
-    stage_flags: dict
-    began: float
-
-    @property
-    def budget(self) -> str:
-        """The budget in words."""
-        return str(self.flags.get("budget", config.fields()["budget"].default))
-
-    def seconds_left(self) -> float:
-        """Of the budget, without a margin for what can't be foretold."""
-        elapsed = time.monotonic() - self.began
-        return seconds_of(self.budget) * (1 - budget.MARGIN) - elapsed
-
-    def configs(self, values: dict) -> list[Config]:
-        """The configurations of a recipe's content under what the command line says."""
-        common, sections = separate_sections(values)
-        return stage_configs(common, sections, self.flags, self.stage_flags)
 
 
 def make_recipe(flags: dict, stage_flags: dict, began: float) -> dict:
@@ -80,6 +51,7 @@ def make_recipe(flags: dict, stage_flags: dict, began: float) -> dict:
     request = Request(_with_network_of_checkpoint(flags), stage_flags, began)
     first = _first_look(request)
     _check_directory(first)
+    _check_backbone(first, flags.get("checkpoint"))
     facts, eval_split = _look_at_images(first, request)
     decisions = _with_given_stages(rules.decide(facts), request)
     candidate, pace = _choose_network(facts, decisions, request)
@@ -118,6 +90,14 @@ def _check_directory(settings):
             f"--model_dir={directory.path}: it holds a run that was not planned; give the flags "
             "that it was started with to resume it, or another --model_dir"
         )
+
+
+def _check_backbone(settings, checkpoint):
+    """What can't be downloaded should show before anything is read or timed."""
+    start = inheritance.folder_of(str(checkpoint)) if checkpoint else None
+    directory = start or RunDirectory(settings.train.model_dir).path
+    backbones.require(settings, directory)
+    backbones.make_known(settings, directory)
 
 
 def _look_at_images(settings, request):
