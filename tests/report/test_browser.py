@@ -1,6 +1,8 @@
 """A report in a real browser: no complaint, no request, the map answers, phones, dark mode."""
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.helpers import browser, report_runs
 from tests.helpers.report_runs import HOSTILE
@@ -66,6 +68,34 @@ def test_page(chromium, two_runs, width, scheme):
         )
         > 130
     ) == (scheme == "dark")
+
+
+def test_a_table_that_goes_on_has_a_shadow(chromium, two_runs, tmp_path):
+    """At the edge behind which there is more of it, and nowhere else."""
+    chromium.open(two_runs, 360)
+    table = "document.querySelector('#runs .scroll')"
+    chromium.evaluate(f"{table}.scrollIntoView({{behavior: 'instant'}})")
+
+    def darkest(end):
+        """Of the pixels of a header row at both edges."""
+        chromium.evaluate(f"{table}.scrollLeft = {end}")
+        box = chromium.evaluate(
+            f"(() => {{ const box = {table}.getBoundingClientRect(); "
+            "return [box.left, box.right, box.top]; })()"
+        )
+        left, right, top = map(round, box)
+        chromium.screenshot(tmp_path / "page.png")
+        gray = np.asarray(Image.open(tmp_path / "page.png").convert("L"))
+        return gray[top + 2, left + 2], gray[top + 2, right - 4]
+
+    paper = 250
+    assert chromium.evaluate(f"{table}.scrollWidth > {table}.clientWidth + 60")
+    left, right = darkest(0)
+    assert left > paper and right < 0.9 * paper
+    left, right = darkest(30)
+    assert left < 0.95 * paper and right < 0.9 * paper
+    left, right = darkest(9999)
+    assert left < 0.9 * paper and right > paper
 
 
 def test_map(chromium, two_runs):
