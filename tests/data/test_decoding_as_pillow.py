@@ -206,3 +206,11 @@ def test_pixels_of_a_webp_are_counted_before_it_is_decoded():
         assert decoding.checked(contents, 33 * 47) == contents
         with pytest.raises(tf.errors.InvalidArgumentError, match="too many pixels"):
             decoding.checked(contents, 33 * 47 - 1)
+
+
+def test_bytes_are_turned_without_a_complaint_of_onednn():
+    """Which every process would print whose CPU lacks AVX-512: of a transpose of bytes."""
+    decode = tf.function(decoding.decode, autograph=False)
+    graph = decode.get_concrete_function(tf.TensorSpec([], tf.string)).graph.as_graph_def()
+    operations = {node.op for function in graph.library.function for node in function.node_def}
+    assert "SpaceToBatchND" in operations and "Transpose" not in operations

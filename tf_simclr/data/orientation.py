@@ -182,7 +182,7 @@ def turn_upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
 
     def turned():
         upright = tf.cond(
-            _is_in(orientation, TRANSPOSED), lambda: tf.transpose(image, [1, 0, 2]), lambda: image
+            _is_in(orientation, TRANSPOSED), lambda: _transposed(image), lambda: image
         )
         upright = tf.cond(
             _is_in(orientation, MIRRORED), lambda: tf.reverse(upright, [1]), lambda: upright
@@ -193,6 +193,16 @@ def turn_upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
 
     upright = tf.cond(orientation == UPRIGHT, lambda: image, turned)
     return tf.ensure_shape(upright, [None, None, 3])
+
+
+def _transposed(image):
+    """The image [H, W, 3] as [W, H, 3].
+
+    tf.transpose of bytes has oneDNN complain in every process whose CPU lacks what it wants, also
+    where no image is turned. Of 12 million pixels it takes 0.07 s, this 0.06 s.
+    """
+    row_after_row = tf.reshape(image, [1, -1, 3])  # [1, H W, 3]
+    return tf.space_to_batch(row_after_row, tf.shape(image)[1:2], [[0, 0]])
 
 
 def upright_size(size: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
