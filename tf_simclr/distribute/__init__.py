@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from tf_simclr.distribute import rendezvous
 from tf_simclr.errors import UserError
 
 SECONDS_OF_SILENCE = 3  # before the log says what is waited for
@@ -57,7 +58,7 @@ def _multi_worker_strategy():
             "--strategy=multi_worker: the environment variable TF_CONFIG is not set; it names the "
             "workers of the cluster and this one's index"
         )
-    logging.info("waiting until all workers of TF_CONFIG=%s have started", cluster)
+    rendezvous.meet(cluster)
     try:
         with _signals_end_the_process():
             return tf.distribute.MultiWorkerMirroredStrategy()
