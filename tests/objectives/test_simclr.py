@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import settings as settings_of_hypothesis
 from hypothesis import strategies as st
 
-from tf_simclr.models import momentum_encoder
+from tf_simclr.models.memory_queue import MemoryQueue
 from tf_simclr.objectives import nt_xent as nt_xent_module
 from tf_simclr.objectives.nt_xent import nt_xent
 
@@ -211,7 +211,7 @@ def test_extreme_temperature_stays_finite(rng):
 @pytest.mark.parametrize("enqueued", [0, 4, 10])
 def test_memory_adds_negatives(rng, enqueued):
     z, past = normalized(rng, 5, 2, 6), normalized(rng, enqueued, 6)
-    queue = momentum_encoder.MemoryQueue(10)
+    queue = MemoryQueue(10)
     queue.build([None, 6])
     if enqueued:
         queue.enqueue(tf.constant(past))
@@ -223,7 +223,7 @@ def test_memory_adds_negatives(rng, enqueued):
 @pytest.mark.parametrize("batch", [1, 3, 5, 7, 12])
 def test_queue_keeps_the_newest(batch):
     """Also for batches that do not divide the queue, and larger than it."""
-    queue, past = momentum_encoder.MemoryQueue(5), []
+    queue, past = MemoryQueue(5), []
     queue.build([None, 1])
     for step in range(6):
         keys = np.arange(step * batch, (step + 1) * batch, dtype=np.float32)[:, None]

@@ -188,9 +188,15 @@ def is_random(options: AugmentConfig) -> bool:
 
 
 def pretrain_views(
-    picture, seed, size: int, options: AugmentConfig, resizing: str = "antialias"
+    picture,
+    seed,
+    size: int,
+    options: AugmentConfig,
+    resizing: str = "antialias",
+    num_views: int = 2,
+    num_numbers: int = color.NUM_NUMBERS,
 ) -> dict:
-    """Two augmented views for contrastive learning (SimCLR appendix A).
+    """Augmented views, as for contrastive learning (SimCLR appendix A).
 
     Their colors are still to be distorted, see `color.network_input`.
 
@@ -200,21 +206,22 @@ def pretrain_views(
         size: height and width of a view.
         options: the augment section of the configuration.
         resizing: a key of `RESIZINGS`.
+        num_views: V.
+        num_numbers: n, random numbers of the colors of a view, see `color.NUM_NUMBERS`.
 
     Returns:
-        {"views": uint8 [2, size, size, 3], "numbers": float32 [2, 12] in [0, 1), the random numbers
+        {"views": uint8 [V, size, size, 3], "numbers": float32 [V, n] in [0, 1), the random numbers
         of the colors}; no numbers where colors stay as they are.
     """
     geometry_seeds, color_seeds = [], []
-    for view_seed in tf.unstack(tf.random.experimental.stateless_split(seed, 2)):
+    for view_seed in tf.unstack(tf.random.experimental.stateless_split(seed, num_views)):
         geometry, colors = tf.unstack(tf.random.experimental.stateless_split(view_seed, 2))
         geometry_seeds.append(geometry)
         color_seeds.append(colors)
     example = {"views": crop_and_flip(picture, geometry_seeds, size, options, resizing)}
     if color.is_active(options):
         numbers = [
-            tf.random.stateless_uniform([color.NUM_NUMBERS], color_seed)
-            for color_seed in color_seeds
+            tf.random.stateless_uniform([num_numbers], color_seed) for color_seed in color_seeds
         ]
         example["numbers"] = tf.stack(numbers)
     return example

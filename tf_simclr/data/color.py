@@ -12,14 +12,16 @@ import tensorflow as tf
 
 from tf_simclr import distribute
 from tf_simclr.config.data_sections import AugmentConfig
+from tf_simclr.data.color_policy import SIMCLR, ColorPolicy
 
 # Random numbers of a view: 4 for the order of the jitter, 4 amounts, whether jitter, gray and blur,
-# sigma of the blur.
+# sigma of the blur; one more, whether solarized, where that may be.
 NUM_NUMBERS = 12
+NUM_WITH_SOLARIZATION = 13
 JITTER_NUMBERS = slice(0, 8)
-WHETHER_JITTER, WHETHER_GRAY, WHETHER_BLUR, SIGMA = 8, 9, 10, 11  # positions among the numbers
+WHETHER_JITTER, WHETHER_GRAY, WHETHER_BLUR, SIGMA, WHETHER_SOLARIZED = 8, 9, 10, 11, 12  # positions
 JITTER_PROBABILITY = 0.8
-BLUR_PROBABILITY = 0.5
+SOLARIZED_FROM = 0.5  # values from which on solarization inverts (BYOL appendix B)
 BLUR_SIGMA = (0.1, 2.0)
 LUMA = (0.2989, 0.587, 0.114)  # weights of red, green and blue in gray
 BLOCK = 32  # rows or columns of a product of the blur
@@ -35,13 +37,16 @@ def is_active(options: AugmentConfig) -> bool:
     return options.color_jitter_strength > 0 or options.use_blur
 
 
-def network_input(batch: dict, options: AugmentConfig) -> tf.Tensor | None:
+def network_input(
+    batch: dict, options: AugmentConfig, policies: tuple[ColorPolicy, ...] = (SIMCLR,)
+) -> tf.Tensor | None:
     """What the network sees of a batch.
 
     Args:
         batch: "views" [B, V, S, S, 3] or "image" [B, S, S, 3], uint8, or float32 in [0, 1]; with
-            "numbers" [B, V, 12] their colors are distorted.
+            "numbers" [B, V, n] their colors are distorted.
         options: the augment section of the configuration.
+        policies: one for all views, or one for each of them.
 
     Returns:
         float32 [N, S, S, 3] in [0, 1], the views of an image one after the other; None: there are
@@ -53,35 +58,50 @@ def network_input(batch: dict, options: AugmentConfig) -> tf.Tensor | None:
     images = tf.reshape(images, [-1, *images.shape[-3:]])
     if "numbers" not in batch:
         return tf.image.convert_image_dtype(images, tf.float32)
-    numbers = tf.reshape(batch["numbers"], [-1, NUM_NUMBERS])
-    return distort(images, numbers, options, one_by_one=distribute.on_cpu())
+    numbers = tf.reshape(batch["numbers"], [-1, batch["numbers"].shape[-1]])
+    if len(policies) == 1:
+        return distort(images, numbers, options, one_by_one=distribute.on_cpu(), policy=policies[0])
+    views = [
+        distort(
+            images[number :: len(policies)],
+            numbers[number :: len(policies)],
+            options,
+            one_by_one=distribute.on_cpu(),
+            policy=policy,
+        )
+        for number, policy in enumerate(policies)
+    ]
+    return tf.reshape(tf.stack(views, 1), images.shape)
 
 
-def distort(images, numbers, options: AugmentConfig, one_by_one: bool):
-    """Color jitter, grayscale and blur, each of the images that were drawn for it.
+def distort(
+    images, numbers, options: AugmentConfig, one_by_one: bool, policy: ColorPolicy = SIMCLR
+):
+    """Color jitter, grayscale, blur and solarization, each of the images that were drawn for it.
 
     Args:
         images: uint8 [N, S, S, 3].
-        numbers: float32 [N, 12] in [0, 1).
+        numbers: float32 [N, 12] in [0, 1), 13 where the policy solarizes.
         options: the augment section of the configuration.
         one_by_one: one image after the other, as is best on a CPU, or all at once.
+        policy: what is done otherwise than by SimCLR.
 
     Returns:
         float32 [N, S, S, 3] in [0, 1].
     """
-    return _compiled(options, one_by_one)(images, numbers)
+    return _compiled(options, one_by_one, policy)(images, numbers)
 
 
 @functools.cache
-def _compiled(options, one_by_one):
+def _compiled(options, one_by_one, policy):
     """`distort` compiled: once for equal options, since that takes seconds."""
 
     @tf.function(jit_compile=True, autograph=False)
     def distort_batch(images, numbers):
         if not one_by_one:
-            return _distort(images, numbers, options)
+            return _distort(images, numbers, options, policy)
         return tf.map_fn(
-            lambda pair: _distort(*pair, options),
+            lambda pair: _distort(*pair, options, policy),
             (images, numbers),
             fn_output_signature=tf.float32,
             parallel_iterations=1,
@@ -90,8 +110,8 @@ def _compiled(options, one_by_one):
     return distort_batch
 
 
-def _distort(images, u, options):
-    """As `distort`, of [..., S, S, 3] by [..., 12]."""
+def _distort(images, u, options, policy):
+    """As `distort`, of [..., S, S, 3] by [..., n]."""
     u = tf.unstack(u, axis=-1)
     channels = tf.unstack(images, axis=-1)
     planes = tf.cast(tf.stack(channels, -3), tf.float32) * (1 / 255)
@@ -100,21 +120,30 @@ def _distort(images, u, options):
         is_additive = options.brightness == "additive"
         planes = _apply_where(
             u[WHETHER_JITTER] < JITTER_PROBABILITY,
-            lambda x: jitter(x, u[JITTER_NUMBERS], strength, is_additive),
+            lambda x: jitter(x, u[JITTER_NUMBERS], strength, is_additive, policy.saturation),
             planes,
         )
         is_gray = u[WHETHER_GRAY] < options.grayscale_probability
         planes = _apply_where(is_gray, grayscale, planes)
     if options.use_blur and blur_taps(images.shape[-2]) > 1:
         planes = _apply_where(
-            u[WHETHER_BLUR] < BLUR_PROBABILITY,
+            u[WHETHER_BLUR] < policy.blur_probability,
             lambda x: blur(x, between(u[SIGMA], *BLUR_SIGMA)),
             planes,
         )
+    if policy.solarize_probability > 0 and strength > 0:
+        is_solarized = u[WHETHER_SOLARIZED] < policy.solarize_probability
+        planes = _apply_where(is_solarized, solarize, planes)
     return tf.stack(tf.unstack(planes, axis=-3), -1)
 
 
-def jitter(planes, u: list, strength: float, is_additive: bool = False):
+def jitter(
+    planes,
+    u: list,
+    strength: float,
+    is_additive: bool = False,
+    relative_saturation: float = 1.0,
+):
     """Brightness, contrast, saturation and hue in random order, clipped after each.
 
     Args:
@@ -122,9 +151,11 @@ def jitter(planes, u: list, strength: float, is_additive: bool = False):
         u: 4 numbers for the order and 4 amounts, each [...].
         strength: s; brightness, contrast and saturation change by 0.8 s, hue by 0.2 s.
         is_additive: whether brightness is an offset, as in the first paper, or a factor.
+        relative_saturation: of its change, relative to that of contrast.
     """
     s = 0.8 * strength
-    low, high = max(1 - s, 0.0), 1 + s
+    low, high = _factors(s)
+    saturation_range = _factors(s * relative_saturation)
     max_hue = 0.2 * strength
     order = tf.argsort(tf.stack(u[:4], -1))  # [..., 4]
 
@@ -136,7 +167,7 @@ def jitter(planes, u: list, strength: float, is_additive: bool = False):
     changes = [
         brightness,
         lambda x: contrast(x, between(u[5], low, high)),
-        lambda x: saturation(x, between(u[6], low, high)),
+        lambda x: saturation(x, between(u[6], *saturation_range)),
         lambda x: hue(x, between(u[7], -max_hue, max_hue)),
     ]
 
@@ -146,6 +177,11 @@ def jitter(planes, u: list, strength: float, is_additive: bool = False):
     # A loop: each of the four is compiled once.
     _, planes = tf.while_loop(lambda k, x: k < len(changes), step, (0, planes))
     return planes
+
+
+def _factors(change):
+    """(least, greatest) factor of a change by at most `change`."""
+    return max(1 - change, 0.0), 1 + change
 
 
 def contrast(planes, factor):
@@ -197,6 +233,11 @@ def grayscale(planes):
     red, green, blue = LUMA
     gray = red * r + green * g + blue * b
     return tf.stack([gray] * 3, -3)
+
+
+def solarize(planes):
+    """Inverts the values from the middle on (BYOL appendix B)."""
+    return tf.where(planes < SOLARIZED_FROM, planes, 1 - planes)
 
 
 def blur_taps(height: int) -> int:

@@ -1,6 +1,6 @@
-"""MoCo-style memory: a slow copy of the network makes keys, a queue keeps past ones as negatives.
+"""A slow copy of an encoder and a head, whose weights are a moving average.
 
-Source: SimCLRv2 section 2.
+Source: MoCo (He et al. 2020), equation 2; the same in SimCLRv2 section 2 and BYOL equation 1.
 """
 
 import keras
@@ -9,70 +9,27 @@ import tensorflow as tf
 KEY_NETWORK = "key_network"
 
 
-class MemoryQueue(keras.layers.Layer):
-    """The newest keys, float32, in a ring. Equal on all replicas.
-
-    Args:
-        size: how many keys.
-    """
-
-    def __init__(self, size: int, name: str = "memory_queue", **kwargs):
-        super().__init__(name=name, dtype="float32", **kwargs)
-        self.size = size
-
-    def build(self, shape):
-        """Makes the variables for keys [n, d]."""
-        self.keys = self.add_weight(
-            name="keys", shape=(self.size, shape[-1]), initializer="zeros", trainable=False
-        )
-        self.enqueued = self.add_weight(
-            name="enqueued", shape=(), initializer="zeros", dtype="int64", trainable=False
-        )
-        self.built = True
-
-    def num_filled(self) -> tf.Tensor:
-        """Number of keys in the ring, int64 scalar."""
-        return tf.minimum(tf.convert_to_tensor(self.enqueued), self.size)
-
-    def negatives(self) -> tuple[tf.Tensor, tf.Tensor]:
-        """(keys [K, d], how many of them, the first ones, are filled)."""
-        return tf.convert_to_tensor(self.keys), self.num_filled()
-
-    def enqueue(self, keys: tf.Tensor):
-        """Adds keys [n, d] over the oldest ones; of more than `size` the last ones stay."""
-        count = keys.shape[0]
-        positions = (self.enqueued + tf.range(count, dtype=tf.int64)) % self.size
-        kept = slice(max(count - self.size, 0), None)
-        updated = tf.tensor_scatter_nd_update(
-            tf.convert_to_tensor(self.keys), positions[kept, None], keys[kept]
-        )
-        self.keys.assign(updated)
-        self.enqueued.assign_add(tf.constant(count, tf.int64))
-
-
 class MomentumEncoder(keras.layers.Layer):
-    """Encoder and projection head whose weights follow another pair as a moving average.
+    """Encoder and head whose weights follow another pair as a moving average.
 
     Args:
-        encoder: of the keys.
-        projection_head: of the keys.
-        momentum: of the exponential moving average.
+        encoder: that is averaged.
+        head: that is averaged; it reads the encoder's `final_avg_pool`.
     """
 
-    def __init__(
-        self, encoder, projection_head, momentum: float, name: str = KEY_NETWORK, **kwargs
-    ):
+    def __init__(self, encoder, head, name: str = KEY_NETWORK, **kwargs):
         super().__init__(name=name, **kwargs)
         self.encoder = encoder
-        self.projection_head = projection_head
-        self.momentum = momentum
+        self.head = head
 
     def call(self, images, training=False):
+        """What the head gives."""
         features = self.encoder(images, training=training)["final_avg_pool"]
-        return self.projection_head(features, training=training)[-1]
+        return self.head(features, training=training)
 
-    def freeze(self):
-        """Makes the weights not trainable; batch norm still uses each batch's statistics."""
+    def build_frozen(self, image_size: int):
+        """Makes the variables, not trainable; batch norm still uses each batch's statistics."""
+        self(tf.zeros([1, image_size, image_size, 3]))
         self.averaged = [index for index, v in enumerate(self.variables) if v.trainable]
         for v in self.variables:
             v.trainable = False
@@ -82,11 +39,15 @@ class MomentumEncoder(keras.layers.Layer):
         for v, other in zip(self.variables, variables, strict=True):
             v.assign(other)
 
-    def update(self, variables: list):
+    def update(self, variables: list, momentum):
         """One step of the moving average of the weights.
 
         The statistics of batch norm are this network's own.
+
+        Args:
+            variables: that are followed, in the order of this network's own.
+            momentum: share of the weights that stays, a scalar.
         """
         for index in self.averaged:
             v = self.variables[index]
-            v.assign(self.momentum * v + (1 - self.momentum) * variables[index])
+            v.assign(momentum * v + (1 - momentum) * variables[index])

@@ -24,6 +24,8 @@ class Objective(Network):
         has_task: whether `loss` gives the metrics of `pretext.Pretext`.
         couples_examples: whether the loss of an example depends on the others of its batch;
             `output_shapes` is needed then.
+        loss_has_state: whether `loss_of` changes what it reads (a queue, a bank). Of micro-batches
+            it gets the outputs of all at once then; `output_shapes` is needed.
         needs_index: whether `example` has to know which of all images it gets, which a stream does
             not know.
         teacher_output: the output of a network that its teacher gives, e.g. "logits_sup"; None: it
@@ -34,6 +36,7 @@ class Objective(Network):
 
     has_task = False
     couples_examples = False
+    loss_has_state = False
     needs_index = False
     teacher_output = None
     class_weights = None
@@ -80,6 +83,20 @@ class Objective(Network):
         options, resizing = self.settings.augment, self.settings.preprocessing.resizing
         return augment.crop_and_flip(picture, [seed], size, options, resizing)[0]
 
+    def random_views(
+        self, picture, seed, num_views: int = 2, num_numbers: int = color.NUM_NUMBERS
+    ) -> dict:
+        """Views of an image and numbers of their colors; arguments of `augment.pretrain_views`."""
+        return augment.pretrain_views(
+            picture,
+            seed,
+            self.settings.data.image_size,
+            self.settings.augment,
+            self.settings.preprocessing.resizing,
+            num_views,
+            num_numbers,
+        )
+
     def eval_example(self, image, label) -> dict:
         """One example for evaluation.
 
@@ -122,7 +139,7 @@ class Objective(Network):
         return color.network_input(batch, self.settings.augment)
 
     def begin_step(self):
-        """Called before anything else of a training step."""
+        """Called once in each training step, before anything else of it."""
 
     def outputs(self, batch: dict, images: tf.Tensor | None, training: bool) -> dict:
         """What the loss reads of the network that learns.
@@ -144,7 +161,8 @@ class Objective(Network):
     def output_shapes(self) -> dict[str, list[int]]:
         """{name: shape of one example} of `outputs` and `targets`.
 
-        Needed where `couples_examples`: micro-batches keep the outputs of the whole batch.
+        Needed where `couples_examples` or `loss_has_state`: micro-batches keep the outputs of the
+        whole batch.
         """
         raise NotImplementedError
 
@@ -165,6 +183,10 @@ class Objective(Network):
         """The whole forward pass: a batch of `example`s -> as `loss_of`."""
         if training:
             self.begin_step()
+        return self.part_loss(batch, training)
+
+    def part_loss(self, batch: dict, training: bool) -> tuple[tf.Tensor, dict]:
+        """As `loss`, within a step that has begun: of a part of its batch, or of all of it."""
         images = self.images(batch)
         outputs = self.outputs(batch, images, training)
         targets = self.targets(batch, images, training)

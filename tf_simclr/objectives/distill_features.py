@@ -11,7 +11,7 @@ import tensorflow as tf
 from tf_simclr import distribute
 from tf_simclr.config import Config
 from tf_simclr.models.heads import TaskHead
-from tf_simclr.models.momentum_encoder import MemoryQueue
+from tf_simclr.models.memory_queue import MemoryQueue
 from tf_simclr.objectives.pretext import Pretext
 
 SIMILARITY = "similarity"  # a value of --feature_loss
@@ -55,6 +55,7 @@ class DistillFeatures(Pretext):
         self.queue = None
         if options.feature_loss == SIMILARITY:
             self.queue = MemoryQueue(options.feature_queue)
+            self.loss_has_state = True
 
     def build_heads(self):
         self.projector.build((self.encoder.feature_dim, self.teacher.num_outputs))
@@ -96,6 +97,10 @@ class DistillFeatures(Pretext):
         else:
             features = self.teacher(batch.get("whole", images))
         return {"teacher": tf.stop_gradient(features)}
+
+    def output_shapes(self):
+        dim = self.teacher.num_outputs
+        return {"student": [dim], "teacher": [dim]}
 
     def loss_of(self, outputs, labels, training):
         student = tf.math.l2_normalize(outputs["student"], -1)

@@ -1,20 +1,16 @@
 """Contrastive pretraining with NT-Xent (SimCLR section 2.1, equation 1; SimCLRv2 section 2)."""
 
-import math
-
 import tensorflow as tf
 
 from tf_simclr import distribute
 from tf_simclr.config import Config
-from tf_simclr.data import augment
-from tf_simclr.models.momentum_encoder import KEY_NETWORK, MemoryQueue, MomentumEncoder
+from tf_simclr.models.memory_queue import MemoryQueue
+from tf_simclr.models.momentum_encoder import KEY_NETWORK, MomentumEncoder
 from tf_simclr.models.network import make_encoder, make_projection_head
+from tf_simclr.objectives import collapse
 from tf_simclr.objectives.base import Objective
 from tf_simclr.objectives.nt_xent import nt_xent
 from tf_simclr.objectives.supervised import classification_loss
-
-# Share of the healthy 1/sqrt(d) below which the spread of the embeddings is a collapse.
-COLLAPSED = 0.1
 
 
 class SimCLR(Objective):
@@ -37,28 +33,17 @@ class SimCLR(Objective):
         if options.memory_size:
             self.queue = MemoryQueue(options.memory_size)
             self.key_network = MomentumEncoder(
-                make_encoder(settings, KEY_NETWORK),
-                make_projection_head(settings),
-                options.memory_momentum,
+                make_encoder(settings, KEY_NETWORK), make_projection_head(settings)
             )
 
     def build_variables(self):
         super().build_variables()
         if self.key_network is not None:
-            size = self.settings.data.image_size
-            self.key_network(tf.zeros([1, size, size, 3]))
-            self.key_network.freeze()
+            self.key_network.build_frozen(self.settings.data.image_size)
             self.queue.build([None, self.embedding_dim])
 
     def example(self, picture, label, seed, index=0, constant=None):
-        views = augment.pretrain_views(
-            picture,
-            seed,
-            self.settings.data.image_size,
-            self.settings.augment,
-            self.settings.preprocessing.resizing,
-        )
-        return {**views, "label": label}
+        return {**self.random_views(picture, seed), "label": label}
 
     @property
     def encoder_input(self):
@@ -66,7 +51,8 @@ class SimCLR(Objective):
 
     def begin_step(self):
         if self.key_network is not None:
-            self.key_network.update(self._query_variables())
+            momentum = self.settings.objective.memory_momentum
+            self.key_network.update(self._query_variables(), momentum)
 
     def outputs(self, batch, images, training):
         """Queries, and without gradient what the linear classifier reads.
@@ -86,7 +72,7 @@ class SimCLR(Objective):
         """With a memory "keys" float32 [B, 2, d]."""
         if self.key_network is None:
             return {}
-        keys = self._embed(self.key_network(images, training=training))
+        keys = self._embed(self.key_network(images, training=training)[-1])
         return {"keys": tf.stop_gradient(keys)}
 
     def output_shapes(self):
@@ -107,7 +93,7 @@ class SimCLR(Objective):
             loss, metrics = nt_xent(queries, keys, temperature, self.queue.negatives())
             if training:
                 self.queue.enqueue(tf.reshape(keys, [-1, keys.shape[-1]]))
-        metrics["embedding_std"] = _spread(queries)
+        metrics["embedding_std"] = collapse.spread(tf.reshape(queries, [-1, queries.shape[-1]]))
         if self.supervised_head is not None:
             head_input = outputs["head_input"]
             logits = self.supervised_head(tf.reshape(head_input, [-1, head_input.shape[-1]]))
@@ -136,17 +122,5 @@ class SimCLR(Objective):
             self.key_network.copy_from(self._query_variables())
 
     def warning(self, metrics):
-        healthy = 1 / math.sqrt(self.embedding_dim)
-        spread = metrics["embedding_std"]
-        if spread < COLLAPSED * healthy:
-            return (
-                f"the embeddings have collapsed: their std is {spread:.2g}, healthy is about "
-                f"{healthy:.2g}; try a smaller learning rate, more warm-up or a higher temperature"
-            )
-        return None
-
-
-def _spread(queries):
-    """The standard deviation of the normalized queries [B, 2, d], in the mean over dimensions."""
-    normalized = tf.math.l2_normalize(tf.reshape(queries, [-1, queries.shape[-1]]), -1)
-    return tf.reduce_mean(tf.math.reduce_std(normalized, 0))
+        remedies = "a smaller learning rate, more warm-up or a higher temperature"
+        return collapse.warning(metrics["embedding_std"], self.embedding_dim, remedies)

@@ -1,9 +1,10 @@
 """Training steps that take a batch in several micro-batches, of which one has activations.
 
-A loss that is a mean over examples is accumulated. A loss that couples examples needs the
-embeddings of all: gradient caching (Gao et al. 2021, "Scaling Deep Contrastive Learning Batch Size
-under Memory Limited Setup") computes these first without keeping activations, then the loss and
-its gradient with respect to them, then each micro-batch again with that gradient put in.
+A loss that is a mean over examples is accumulated. One that couples examples, or changes a state
+that it reads, needs the embeddings of all: gradient caching (Gao et al. 2021, "Scaling Deep
+Contrastive Learning Batch Size under Memory Limited Setup") computes these first without keeping
+activations, then the loss and its gradient with respect to them, then each micro-batch again with
+that gradient put in.
 """
 
 import tensorflow as tf
@@ -19,8 +20,9 @@ def micro_batch_step(replica_step: ReplicaStep, settings: Config, strategy: tf.d
     Returns:
         A function: distributed batch -> {metric name: per-replica scalar}.
     """
-    couples_examples = replica_step.objective.couples_examples
-    kind = CachedGradientStep if couples_examples else AccumulatedStep
+    objective = replica_step.objective
+    needs_all = objective.couples_examples or objective.loss_has_state
+    kind = CachedGradientStep if needs_all else AccumulatedStep
     return kind(replica_step, settings, strategy)
 
 
@@ -105,13 +107,14 @@ class AccumulatedStep(MicroBatchStep):
 
         def accumulate(micro_batch, number):
             with tf.GradientTape() as tape:
-                loss, metrics = self._objective.loss(micro_batch, training=True)
+                loss, metrics = self._objective.part_loss(micro_batch, training=True)
                 loss, metrics = self._replica_step.differentiated_loss(loss, metrics)
                 share = loss / self._count
             self._add_gradients(tape.gradient(share, self._replica_step.variables))
             metric_names[:] = metrics
             return tf.stack(list(metrics.values()))
 
+        self._strategy.run(self._objective.begin_step)
         self._strategy.run(self._clear_gradients)
         metrics = self._for_each_micro_batch(accumulate, batch)  # [accumulate_steps, M]
         means = tf.ensure_shape(tf.reduce_mean(metrics, 0), [None])
@@ -124,7 +127,7 @@ class AccumulatedStep(MicroBatchStep):
 
 
 class CachedGradientStep(MicroBatchStep):
-    """The gradient of a loss that couples all examples of the batch.
+    """The gradient of a loss that needs the outputs of the whole batch at once.
 
     Only batch norm sees micro-batches.
     """
