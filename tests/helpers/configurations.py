@@ -12,6 +12,7 @@ TINY = {
     "width_multiplier": 0.07,
     "proj_out_dim": 8,
     "pretext_width": 32,
+    "projector_dim": 16,
     "num_permutations": 8,
     "train_batch_size": 8,
     "train_steps": 3,

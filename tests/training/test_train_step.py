@@ -27,6 +27,7 @@ VARIANTS = [
     {"train_mode": "finetune", "ft_proj_selector": 1},
     {"train_mode": "distill", "distill_alpha": 0.5},
     {"pretext": "counting"},
+    {"pretext": "vicreg"},
 ]
 SGD = {"optimizer": "momentum", "learning_rate": 0.1}
 

@@ -15,6 +15,11 @@ class PretextConfig:
         "simclr", "task that pretraining solves without labels", choices=PRETEXTS
     )
     pretext_width: int = setting(4096, "width of the hidden layers of a task's head", low=1)
+    projector_dim: int = setting(
+        0,
+        "vicreg: outputs of the projector (0: as published, 8192)",
+        low=0,
+    )
     patch_size: int = setting(
         0,
         "jigsaw, context_prediction: side of a patch in pixels (0: 64/225 of image_size, as in "

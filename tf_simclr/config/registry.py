@@ -53,6 +53,7 @@ PRETEXTS = {
     "context_encoder": "tf_simclr.objectives.context_encoder.ContextEncoder",
     "counting": "tf_simclr.objectives.counting.Counting",
     "rotation": "tf_simclr.objectives.rotation.Rotation",
+    "vicreg": "tf_simclr.objectives.vicreg.VICReg",
     "distill_features": "tf_simclr.objectives.distill_features.DistillFeatures",
 }
 
@@ -61,7 +62,7 @@ TEACHER_PRETEXTS = ("distill_features",)
 
 # Tasks that compare an image with others of its batch, over all replicas: those whose class
 # `couples_examples`.
-COMPARING_PRETEXTS = ("simclr", "counting")
+COMPARING_PRETEXTS = ("simclr", "counting", "vicreg")
 
 # Tasks whose encoder sees images of another size than --image_size: patches, tiles.
 PATCH_PRETEXTS = ("context_prediction", "jigsaw", "counting")
