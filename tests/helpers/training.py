@@ -21,6 +21,7 @@ WITH_STATE = [  # objectives whose training has a state besides the weights and 
     {"pretext": "colorization"},
     {"pretext": "context_encoder", "adversarial_weight": 0.1},
     {"pretext": "exemplar", "sampled_classes": 20},
+    {"pretext": "byol"},
 ]
 BATCHES = {}  # of `same_batches`
 

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.helpers.training import per_replica
+from tf_simclr.objectives import collapse
 from tf_simclr.objectives.vicreg import VICReg, mean_squared_covariance, variance_hinge
 
 
@@ -74,6 +75,12 @@ def test_chance_is_one_embedding_for_all(objective):
     loss, metrics = objective.loss_of({"embeddings": tf.ones([4, 2, 6])}, None, True)
     assert float(loss) == pytest.approx(float(metrics["pretext_chance"]), rel=1e-5)
     assert "collapsed" in objective.warning({"embedding_std": float(metrics["embedding_std"])})
+
+
+def test_one_image_is_no_collapse(objective):
+    """Of a part of a batch, or on a replica: it has no spread."""
+    assert collapse.gauge(tf.ones([1, 6])) == {}
+    assert objective.warning({"pretext_loss": 1.0}) is None
 
 
 def test_two_replicas_have_the_gradient_of_the_global_batch(objective, two_replicas, rng):

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tf_simclr.config import Config
+from tf_simclr.config.length import total_steps
 from tf_simclr.objectives import objective_class
 from tf_simclr.training import layer_decay, optimizers
 
@@ -144,5 +145,5 @@ def test_warmup_longer_than_the_training(settings, flags, warmup):
 def test_number_of_steps(settings, flags, num_steps):
     """50 images in batches of 64: a few epochs of them are few steps."""
     options = settings(train_batch_size=64, **flags)
-    assert optimizers.total_steps(options.train, 50) == num_steps
+    assert total_steps(options.train, 50) == num_steps
     assert optimizers.learning_rate_schedule(options, 50).total == num_steps

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from tf_simclr.config.sections import TrainConfig
 from tf_simclr.errors import UserError
 
 LENGTH_FLAGS = ("train_epochs", "train_steps")
@@ -32,6 +33,15 @@ def training_length(flags: dict) -> Length:
     """How long the training of these flags {flag name: value} is."""
     flag = "train_steps" if flags["train_steps"] else "train_epochs"
     return Length(flag, flags[flag])
+
+
+def total_steps(train: TrainConfig, num_images: int) -> int:
+    """Steps of the whole training on `num_images` images an epoch."""
+    steps = train.train_steps
+    if not steps:
+        epochs_in_steps = num_images * train.train_epochs // train.train_batch_size + 1
+        steps = max(epochs_in_steps, train.min_steps)
+    return steps * train.steps_factor
 
 
 def check_not_shorter(length: Length, least: int, directory):

@@ -17,8 +17,14 @@ class PretextConfig:
     pretext_width: int = setting(4096, "width of the hidden layers of a task's head", low=1)
     projector_dim: int = setting(
         0,
-        "vicreg: outputs of the projector (0: as published, 8192)",
+        "vicreg, byol: outputs of the projector (0: as published, 8192 and 256)",
         low=0,
+    )
+    byol_momentum: float = setting(
+        0.996,
+        "byol: momentum of the target network at the start, from where it rises to 1 at the end",
+        low=0.0,
+        high=1.0,
     )
     patch_size: int = setting(
         0,

@@ -8,21 +8,27 @@ import tensorflow as tf
 COLLAPSED = 0.1
 
 
-def spread(embeddings: tf.Tensor) -> tf.Tensor:
-    """The standard deviation of normalized embeddings [N, d], in the mean over dimensions."""
+def gauge(embeddings: tf.Tensor) -> dict[str, tf.Tensor]:
+    """The metric "embedding_std" of embeddings [N, d]; none of a single one, which has no spread.
+
+    It is the standard deviation of the normalized embeddings, in the mean over dimensions.
+    """
+    if embeddings.shape[0] == 1:
+        return {}
     normalized = tf.math.l2_normalize(tf.cast(embeddings, tf.float32), -1)
-    return tf.reduce_mean(tf.math.reduce_std(normalized, 0))
+    return {"embedding_std": tf.reduce_mean(tf.math.reduce_std(normalized, 0))}
 
 
-def warning(embedding_std: float, dim: int, remedies: str) -> str | None:
+def warning(metrics: dict[str, float], dim: int, remedies: str) -> str | None:
     """That embeddings have collapsed, as a line; None: they have not.
 
     Args:
-        embedding_std: their `spread`.
+        metrics: of a step, with that of `gauge` or not.
         dim: of the embeddings.
         remedies: what to try.
     """
     healthy = 1 / math.sqrt(dim)
+    embedding_std = metrics.get("embedding_std", healthy)
     if embedding_std >= COLLAPSED * healthy:
         return None
     return (

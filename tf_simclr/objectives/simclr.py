@@ -93,7 +93,7 @@ class SimCLR(Objective):
             loss, metrics = nt_xent(queries, keys, temperature, self.queue.negatives())
             if training:
                 self.queue.enqueue(tf.reshape(keys, [-1, keys.shape[-1]]))
-        metrics["embedding_std"] = collapse.spread(tf.reshape(queries, [-1, queries.shape[-1]]))
+        metrics |= collapse.gauge(tf.reshape(queries, [-1, queries.shape[-1]]))
         if self.supervised_head is not None:
             head_input = outputs["head_input"]
             logits = self.supervised_head(tf.reshape(head_input, [-1, head_input.shape[-1]]))
@@ -123,4 +123,4 @@ class SimCLR(Objective):
 
     def warning(self, metrics):
         remedies = "a smaller learning rate, more warm-up or a higher temperature"
-        return collapse.warning(metrics["embedding_std"], self.embedding_dim, remedies)
+        return collapse.warning(metrics, self.embedding_dim, remedies)

@@ -51,7 +51,7 @@ class VICReg(ViewTask):
             "vicreg_invariance": invariance,
             "vicreg_variance": variance,
             "vicreg_covariance": covariance,
-            "embedding_std": collapse.spread(first),
+            **collapse.gauge(first),
         }
 
 

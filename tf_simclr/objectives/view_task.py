@@ -13,7 +13,7 @@ from tf_simclr.objectives.pretext import Pretext
 class ViewTask(Pretext):
     """Augmented views of an image, and a projector whose outputs are compared.
 
-    `loss_of` of a subclass gives "embedding_std", see `collapse.spread`, among its metrics.
+    `loss_of` of a subclass has `collapse.gauge` among its metrics.
 
     Attributes:
         num_views: V, of an image.
@@ -66,4 +66,4 @@ class ViewTask(Pretext):
 
     def warning(self, metrics):
         remedies = "a smaller learning rate or more warm-up"
-        return collapse.warning(metrics["embedding_std"], self.embedding_dim, remedies)
+        return collapse.warning(metrics, self.embedding_dim, remedies)

@@ -16,6 +16,7 @@ from tf_simclr.checkpoints.teacher import Teacher
 from tf_simclr.checkpoints.weights import Weights
 from tf_simclr.config import Config
 from tf_simclr.config.backbones import is_published
+from tf_simclr.config.length import total_steps
 from tf_simclr.config.registry import LEARNS_LABELS
 from tf_simclr.data import crop_check, datasets
 from tf_simclr.data.source import Source
@@ -84,7 +85,7 @@ class Experiment:
     @property
     def num_steps(self) -> int:
         """Steps of the whole training."""
-        return optimizers.total_steps(self.settings.train, self.data.num_images)
+        return total_steps(self.settings.train, self.data.num_images)
 
     @property
     def num_classes(self) -> int:

@@ -7,7 +7,7 @@ of a run that has ended with 0 rises again, to that of the same step of the long
 
 from absl import logging
 
-from tf_simclr.config.length import Length, check_not_shorter, training_length
+from tf_simclr.config.length import Length, check_not_shorter, total_steps, training_length
 from tf_simclr.training import optimizers
 from tf_simclr.training.experiment import Experiment
 
@@ -33,7 +33,7 @@ def check(experiment: Experiment, step: int):
 
 
 def least_epochs(step: int, num_images: int, batch_size: int) -> int:
-    """The fewest epochs that take at least `step` steps, see `optimizers.total_steps`."""
+    """The fewest epochs that take at least `step` steps, see `total_steps`."""
     images_before = (step - 1) * batch_size
     return max(-(-images_before // num_images), 1)
 
@@ -58,7 +58,7 @@ def log(experiment: Experiment, step: int, saved: Length):
         saved,
         step,
         experiment.num_steps,
-        optimizers.total_steps(before.train, num_images),
+        total_steps(before.train, num_images),
         experiment.learning_rate(updates),
         schedule_before(updates),
     )

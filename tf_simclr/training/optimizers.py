@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from tf_simclr.config import Config
-from tf_simclr.config.sections import TrainConfig
+from tf_simclr.config.length import total_steps
 from tf_simclr.models.layers import batch_norm_variables
 from tf_simclr.objectives.base import Objective
 from tf_simclr.training import layer_decay
@@ -44,15 +44,6 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
 
     def get_config(self):
         return {"peak": self.peak, "warmup": self.warmup, "total": self.total}
-
-
-def total_steps(train: TrainConfig, num_images: int) -> int:
-    """Steps of the whole training on `num_images` images an epoch."""
-    steps = train.train_steps
-    if not steps:
-        epochs_in_steps = num_images * train.train_epochs // train.train_batch_size + 1
-        steps = max(epochs_in_steps, train.min_steps)
-    return steps * train.steps_factor
 
 
 def learning_rate_schedule(settings: Config, num_images: int) -> WarmupCosine:

@@ -9,6 +9,7 @@ from absl import logging
 from tf_simclr import config
 from tf_simclr.config import Config
 from tf_simclr.config.backbones import RESNET, RESNET_FLAGS, is_published
+from tf_simclr.config.length import total_steps
 from tf_simclr.data.source import Indexed, Source, count_labels, counted, first_names
 from tf_simclr.training import optimizers
 from tf_simclr.training.training_data import TrainingData
@@ -77,7 +78,7 @@ def _short_epochs(plan):
         return None
     if num_images >= FEW_STEPS * train.train_batch_size:
         return None
-    num_steps = optimizers.total_steps(train, num_images)
+    num_steps = total_steps(train, num_images)
     return (
         f"--train_epochs={train.train_epochs}: an epoch of {num_images} images has "
         f"{num_images / train.train_batch_size:.2g} steps, the whole training "

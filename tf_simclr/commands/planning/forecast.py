@@ -8,9 +8,9 @@ from tf_simclr.commands.planning.stage_table import UNKNOWN, stage_name
 from tf_simclr.config import Config
 from tf_simclr.config.automatic import resolve_stem
 from tf_simclr.config.backbones import is_published
+from tf_simclr.config.length import total_steps
 from tf_simclr.models.resnet import FAMILY
 from tf_simclr.runs import files as run_files
-from tf_simclr.training import optimizers
 from tf_simclr.training.experiment import Experiment
 from tf_simclr.training.training_data import num_images_of
 
@@ -50,7 +50,7 @@ def _seconds(stage, stages, experiment, seconds_per_step):
     work, known_work = work_of_step(stage, stages), work_of_step(experiment.settings, stages)
     if None in (num_images, work, known_work):
         return None
-    num_steps = optimizers.total_steps(stage.train, num_images)
+    num_steps = total_steps(stage.train, num_images)
     return seconds_per_step * num_steps * work / known_work
 
 

@@ -6,6 +6,7 @@ import textwrap
 import numpy as np
 
 from tf_simclr.config import Config, backbones
+from tf_simclr.config.length import total_steps
 from tf_simclr.data.image_sizes import sizes_of
 from tf_simclr.data.source import Indexed, as_text, count_labels, counted
 from tf_simclr.training import optimizers
@@ -161,7 +162,7 @@ def _length(train, num_images):
         if train.train_steps:
             return UNKNOWN, str(train.train_steps * train.steps_factor)
         return str(train.train_epochs), UNKNOWN
-    num_steps = optimizers.total_steps(train, num_images)
+    num_steps = total_steps(train, num_images)
     if train.steps_factor > 1 or num_steps in (train.train_steps, train.min_steps):
         return f"{num_steps * train.train_batch_size / num_images:.3g}", str(num_steps)
     return str(train.train_epochs), str(num_steps)
