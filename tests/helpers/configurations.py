@@ -13,6 +13,7 @@ TINY = {
     "proj_out_dim": 8,
     "pretext_width": 32,
     "projector_dim": 16,
+    "feature_queue": 20,
     "num_permutations": 8,
     "train_batch_size": 8,
     "train_steps": 3,

@@ -22,6 +22,7 @@ WITH_STATE = [  # objectives whose training has a state besides the weights and 
     {"pretext": "context_encoder", "adversarial_weight": 0.1},
     {"pretext": "exemplar", "sampled_classes": 20},
     {"pretext": "byol"},
+    {"pretext": "moco"},
 ]
 BATCHES = {}  # of `same_batches`
 

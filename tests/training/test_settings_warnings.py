@@ -65,6 +65,13 @@ def test_few_evaluated_images(lines):
     assert lines(evaluated=100) == []
 
 
+def test_a_queue_longer_than_an_epoch(lines):
+    (line,) = lines(pretext="moco", feature_queue=1437)
+    assert line.startswith("--feature_queue=1437: past keys of more than the 1437 images")
+    assert "--feature_queue=359 keeps a quarter" in line
+    assert lines(pretext="moco", feature_queue=1436) == []
+
+
 def test_a_start_from_random_weights(lines):
     (line,) = lines(train_mode="finetune")
     assert "the network starts from random weights" in line

@@ -29,6 +29,7 @@ VARIANTS = [
     {"pretext": "counting"},
     {"pretext": "vicreg"},
     {"pretext": "byol"},
+    {"pretext": "moco"},
 ]
 SGD = {"optimizer": "momentum", "learning_rate": 0.1}
 
@@ -61,11 +62,13 @@ def test_micro_batches_give_the_gradient_of_the_batch(settings, inference, reque
     whole = Training(settings(**flags))
     split = Training(settings(**flags, accumulate_steps=4))
     before = values_of(whole.objective)
-    (expected,), (metrics,) = whole.run(1), split.run(1)
+    steps = 2 if variant == {"pretext": "moco"} else 1  # its queue is empty in the first one
+    *_, expected = whole.run(steps)
+    *_, metrics = split.run(steps)
     assert metrics.keys() == expected.keys()
     # With untrained statistics the embeddings are all but equal: which is nearest is rounding.
     of_parts = set() if whole.objective.couples_examples else {"embedding_std"}
-    for name in expected.keys() - {"contrast_acc", *of_parts}:
+    for name in expected.keys() - {"contrast_acc", "pretext_acc", *of_parts}:
         assert metrics[name] == pytest.approx(expected[name], rel=1e-5, abs=1e-5), name
     assert any(np.any(before[v.path] != v.numpy()) for v in whole.objective.trainable_variables)
     assert_same_weights(split, whole)

@@ -17,9 +17,10 @@ class PretextConfig:
     pretext_width: int = setting(4096, "width of the hidden layers of a task's head", low=1)
     projector_dim: int = setting(
         0,
-        "vicreg, byol: outputs of the projector (0: as published, 8192 and 256)",
+        "moco, byol, vicreg: outputs of the projector (0: as published, 128, 256 and 8192)",
         low=0,
     )
+    pretext_temperature: float = setting(0.07, "moco: temperature of the similarities", low=1e-3)
     byol_momentum: float = setting(
         0.996,
         "byol: momentum of the target network at the start, from where it rises to 1 at the end",
@@ -150,7 +151,9 @@ class PretextConfig:
         choices=("whole", "view"),
     )
     feature_queue: int = setting(
-        65536, "distill_features with similarity: past features that are kept", low=1
+        65536,
+        "moco: past keys that are kept; distill_features with similarity: past features",
+        low=1,
     )
     feature_student_temperature: float = setting(
         0.2, "distill_features with similarity: temperature of the student", low=1e-3

@@ -53,6 +53,7 @@ PRETEXTS = {
     "context_encoder": "tf_simclr.objectives.context_encoder.ContextEncoder",
     "counting": "tf_simclr.objectives.counting.Counting",
     "rotation": "tf_simclr.objectives.rotation.Rotation",
+    "moco": "tf_simclr.objectives.moco.MoCo",
     "byol": "tf_simclr.objectives.byol.BYOL",
     "vicreg": "tf_simclr.objectives.vicreg.VICReg",
     "distill_features": "tf_simclr.objectives.distill_features.DistillFeatures",

@@ -103,7 +103,10 @@ class ObjectiveConfig:
         0, "past keys kept as further negatives, 65536 in SimCLRv2 (0: no memory)", low=0
     )
     memory_momentum: float = setting(
-        0.999, "momentum of the key encoder that fills the memory", low=0.0, high=1.0
+        0.999,
+        "momentum of the key encoder that fills the memory, also with pretext moco",
+        low=0.0,
+        high=1.0,
     )
     lineareval_while_pretraining: bool = setting(
         True,

@@ -46,3 +46,22 @@ class MemoryQueue(keras.layers.Layer):
         )
         self.keys.assign(updated)
         self.enqueued.assign_add(tf.constant(count, tf.int64))
+
+
+def logits_to_keys(
+    queries: tf.Tensor, keys: tf.Tensor, num_filled: tf.Tensor, temperature: float
+) -> tf.Tensor:
+    """The similarities of queries to past keys; empty places are far below all others.
+
+    Args:
+        queries: float32 [B, d].
+        keys: float32 [K, d].
+        num_filled: how many of them there are, the first ones.
+        temperature: tau.
+
+    Returns:
+        float32 [B, K].
+    """
+    is_empty = tf.range(keys.shape[0], dtype=tf.int64) >= tf.cast(num_filled, tf.int64)
+    mask = tf.where(is_empty, tf.float32.min / 2, 0.0)  # [K]
+    return tf.matmul(queries, keys, transpose_b=True) / temperature + mask

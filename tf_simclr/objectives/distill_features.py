@@ -11,7 +11,7 @@ import tensorflow as tf
 from tf_simclr import distribute
 from tf_simclr.config import Config
 from tf_simclr.models.heads import TaskHead
-from tf_simclr.models.memory_queue import MemoryQueue
+from tf_simclr.models.memory_queue import MemoryQueue, logits_to_keys
 from tf_simclr.objectives.pretext import Pretext
 
 SIMILARITY = "similarity"  # a value of --feature_loss
@@ -165,12 +165,10 @@ def similarity_loss(
     Returns:
         (loss, what equal similarities cost).
     """
-    is_empty = tf.range(keys.shape[0], dtype=tf.int64) >= tf.cast(num_filled, tf.int64)
-    mask = tf.where(is_empty, tf.float32.min / 2, 0.0)  # [K]
 
     def logits(queries, temperature):
         to_teacher = tf.reduce_sum(queries * teacher, -1, keepdims=True)  # [B, 1]
-        to_keys = tf.matmul(queries, keys, transpose_b=True) / temperature + mask  # [B, K]
+        to_keys = logits_to_keys(queries, keys, num_filled, temperature)  # [B, K]
         return tf.concat([to_keys, to_teacher / temperature], -1)
 
     probabilities = tf.nn.softmax(logits(teacher, teacher_temperature))

@@ -7,7 +7,7 @@ import numpy as np
 from absl import logging
 
 from tf_simclr import config
-from tf_simclr.config import Config
+from tf_simclr.config import Config, rules
 from tf_simclr.config.backbones import RESNET, RESNET_FLAGS, is_published
 from tf_simclr.config.length import total_steps
 from tf_simclr.data.source import Indexed, Source, count_labels, counted, first_names
@@ -16,6 +16,7 @@ from tf_simclr.training.training_data import TrainingData
 
 FEW_STEPS = 3  # of an epoch
 FEW_EVALUATED = 100  # images
+QUEUED_SHARE = 4  # an epoch has so many times the past keys that are recommended
 NORMAL_95 = 1.96  # standard deviations of a 95% interval
 
 
@@ -173,6 +174,20 @@ def _few_evaluated(plan):
     )
 
 
+def _long_queue(plan):
+    """Past keys of an image's own views, which count as those of others."""
+    settings, num_images = plan.settings, plan.data.num_images
+    is_queued = rules.solves_pretext(settings.flat(), "moco") and settings.mode.trains
+    length = settings.pretext.feature_queue
+    if not is_queued or length < num_images:
+        return None
+    return (
+        f"--feature_queue={length}: past keys of more than the {num_images} images there are, so "
+        "that an image's own earlier views count as others; "
+        f"--feature_queue={max(num_images // QUEUED_SHARE, 1)} keeps a quarter of an epoch"
+    )
+
+
 def _flags_of_resnet(plan):
     """Flags that say what the ResNet is, with another backbone."""
     model = plan.settings.model
@@ -195,5 +210,6 @@ WARNINGS = (  # functions: plan -> a line, or None
     _drawn_batches,
     _classes_without_labels,
     _few_evaluated,
+    _long_queue,
     _flags_of_resnet,
 )
