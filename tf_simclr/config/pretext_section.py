@@ -17,10 +17,25 @@ class PretextConfig:
     pretext_width: int = setting(4096, "width of the hidden layers of a task's head", low=1)
     projector_dim: int = setting(
         0,
-        "moco, byol, vicreg: outputs of the projector (0: as published, 128, 256 and 8192)",
+        "instance_discrimination, moco, byol, vicreg: outputs of the projector (0: as published, "
+        "128, 128, 256 and 8192)",
         low=0,
     )
-    pretext_temperature: float = setting(0.07, "moco: temperature of the similarities", low=1e-3)
+    pretext_temperature: float = setting(
+        0.07, "instance_discrimination, moco: temperature of the similarities", low=1e-3
+    )
+    nce_negatives: int = setting(
+        4096,
+        "instance_discrimination: images, drawn at random in each step, that the right one is told "
+        "from by noise-contrastive estimation (0: all, with a softmax, as where there are no more)",
+        low=0,
+    )
+    proximal_weight: float = setting(
+        0.0,
+        "instance_discrimination: weight lambda of the squared distance between the feature of an "
+        "image and that in the memory bank",
+        low=0.0,
+    )
     byol_momentum: float = setting(
         0.996,
         "byol: momentum of the target network at the start, from where it rises to 1 at the end",
@@ -128,8 +143,8 @@ class PretextConfig:
     )
     seed_images: int = setting(
         0,
-        "exemplar: images of each split, drawn at random, that are classes and are trained on (0: "
-        "all); each has to be seen many times",
+        "exemplar, instance_discrimination: images of each split, drawn at random, that are "
+        "classes and are trained on (0: all); each has to be seen many times",
         low=0,
     )
     sampled_classes: int = setting(

@@ -53,6 +53,9 @@ PRETEXTS = {
     "context_encoder": "tf_simclr.objectives.context_encoder.ContextEncoder",
     "counting": "tf_simclr.objectives.counting.Counting",
     "rotation": "tf_simclr.objectives.rotation.Rotation",
+    "instance_discrimination": (
+        "tf_simclr.objectives.instance_discrimination.InstanceDiscrimination"
+    ),
     "moco": "tf_simclr.objectives.moco.MoCo",
     "byol": "tf_simclr.objectives.byol.BYOL",
     "vicreg": "tf_simclr.objectives.vicreg.VICReg",

@@ -8,7 +8,8 @@ import tensorflow as tf
 
 from tf_simclr.config import Config
 from tf_simclr.data import pipeline, seed_patches
-from tf_simclr.objectives.pretext import Pretext, guess
+from tf_simclr.objectives.numbered_images import NumberedImages
+from tf_simclr.objectives.pretext import guess
 
 
 class SeedClasses(keras.layers.Layer):
@@ -104,7 +105,7 @@ def sampled_logits(
     return tf.concat([others, true], 1), target
 
 
-class Exemplar(Pretext):
+class Exemplar(NumberedImages):
     """Which image does the distorted patch come from?
 
     Every image gives one patch, which is a class of its own. A class is learned by seeing it often
@@ -112,17 +113,10 @@ class Exemplar(Pretext):
     images are enough.
     """
 
-    needs_index = True
-
     def __init__(self, settings: Config, num_classes: int, num_images: int = 0):
         super().__init__(settings, num_classes, num_images)
         num_sampled = settings.pretext.sampled_classes
         self.classes = SeedClasses(num_images, num_sampled, settings.train.seed)
-
-    @classmethod
-    def select_images(cls, settings, source):
-        count = settings.pretext.seed_images
-        return source.in_memory(count, settings.train.seed) if count else source
 
     def build_heads(self):
         self.classes.build([None, self.encoder.feature_dim])
