@@ -30,6 +30,7 @@ VARIANTS = [
     {"pretext": "vicreg"},
     {"pretext": "byol"},
     {"pretext": "moco"},
+    {"pretext": "lejepa"},
     {"pretext": "instance_discrimination", "nce_negatives": 20},
 ]
 SGD = {"optimizer": "momentum", "learning_rate": 0.1}

@@ -17,8 +17,8 @@ class PretextConfig:
     pretext_width: int = setting(4096, "width of the hidden layers of a task's head", low=1)
     projector_dim: int = setting(
         0,
-        "instance_discrimination, moco, byol, vicreg: outputs of the projector (0: as published, "
-        "128, 128, 256 and 8192)",
+        "instance_discrimination, moco, byol, vicreg, lejepa: outputs of the projector (0: as "
+        "published, 128, 128, 256, 8192 and 16)",
         low=0,
     )
     pretext_temperature: float = setting(
@@ -29,6 +29,12 @@ class PretextConfig:
         "instance_discrimination: images, drawn at random in each step, that the right one is told "
         "from by noise-contrastive estimation (0: all, with a softmax, as where there are no more)",
         low=0,
+    )
+    lejepa_weight: float = setting(
+        0.02,
+        "lejepa: weight lambda of the regularization; that of the prediction is 1 - lambda",
+        low=0.0,
+        high=1.0,
     )
     proximal_weight: float = setting(
         0.0,

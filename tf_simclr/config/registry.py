@@ -59,6 +59,7 @@ PRETEXTS = {
     "moco": "tf_simclr.objectives.moco.MoCo",
     "byol": "tf_simclr.objectives.byol.BYOL",
     "vicreg": "tf_simclr.objectives.vicreg.VICReg",
+    "lejepa": "tf_simclr.objectives.lejepa.LeJEPA",
     "distill_features": "tf_simclr.objectives.distill_features.DistillFeatures",
 }
 
@@ -67,7 +68,7 @@ TEACHER_PRETEXTS = ("distill_features",)
 
 # Tasks that compare an image with others of its batch, over all replicas: those whose class
 # `couples_examples`.
-COMPARING_PRETEXTS = ("simclr", "counting", "vicreg")
+COMPARING_PRETEXTS = ("simclr", "counting", "vicreg", "lejepa")
 
 # Tasks whose encoder sees images of another size than --image_size: patches, tiles.
 PATCH_PRETEXTS = ("context_prediction", "jigsaw", "counting")
