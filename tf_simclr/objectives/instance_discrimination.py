@@ -33,9 +33,6 @@ class InstanceDiscrimination(NumberedImages, ViewTask):
         self.num_negatives = num_negatives if num_negatives < num_images else 0
         self.bank = MemoryBank(num_images, BANK_MOMENTUM)
         self.counter = StepCounter()
-        self.log_normalizer = self.add_weight(  # 0: not known yet
-            name="log_normalizer", shape=(), initializer="zeros", dtype="float32", trainable=False
-        )
 
     def build_heads(self):
         super().build_heads()
@@ -69,7 +66,7 @@ class InstanceDiscrimination(NumberedImages, ViewTask):
         features = outputs["features"]
         index = tf.cast(outputs["index"], tf.int64)
         if self.num_negatives:
-            loss, metrics = self._contrastive_estimation(features, index, training)
+            loss, metrics = self._contrastive_estimation(features, index)
         else:
             loss, metrics = guess(self._logits(features, self.bank.values()), index)
         before = tf.gather(self.bank.values(), index)
@@ -84,7 +81,7 @@ class InstanceDiscrimination(NumberedImages, ViewTask):
         temperature = self.settings.pretext.pretext_temperature
         return tf.matmul(features, others, transpose_b=True) / temperature
 
-    def _contrastive_estimation(self, features, index, training):
+    def _contrastive_estimation(self, features, index):
         """NCE with images that are drawn uniformly, the same ones for all of a batch."""
         bank, count = self.bank.values(), self.num_negatives
         seed = tf.stack([tf.constant(self.settings.train.seed, tf.int64), self.counter.value()])
@@ -92,21 +89,21 @@ class InstanceDiscrimination(NumberedImages, ViewTask):
         negatives = self._logits(features, tf.gather(bank, drawn))  # [B, m]
         temperature = self.settings.pretext.pretext_temperature
         positives = tf.reduce_sum(features * tf.gather(bank, index), -1) / temperature  # [B]
-        log_normalizer = self._constant_log_normalizer(negatives, training)
+        log_normalizer = self._log_normalizer(negatives)
         loss = nce_loss(positives, negatives, log_normalizer, self.num_images)
         chance = math.log(count + 1) + count * math.log1p(1 / count)  # of equal probabilities
         return loss, {"pretext_loss": loss, "pretext_chance": tf.constant(chance)}
 
-    def _constant_log_normalizer(self, negatives, training):
-        """ln Z of equation 8, from the first batch of the training; a constant from then on."""
+    def _log_normalizer(self, negatives):
+        """ln Z of equation 8, over the global batch, without gradient.
+
+        The paper keeps Z of its first batches, when the bank is random. It soon has features that
+        are much alike; their Z is larger by orders of magnitude, and with the first one all of them
+        were pushed the same way, round and round, while the loss grew.
+        """
         local_mean = tf.reduce_mean(tf.exp(tf.stop_gradient(negatives)))
         mean = distribute.all_sum(local_mean) / distribute.replica_count()
-        known = tf.convert_to_tensor(self.log_normalizer)
-        estimate = tf.math.log(self.num_images * mean)
-        log_normalizer = tf.where(known == 0, estimate, known)
-        if training:
-            self.log_normalizer.assign(log_normalizer)
-        return log_normalizer
+        return tf.math.log(self.num_images * mean)
 
 
 def nce_loss(positives, negatives, log_normalizer, num_images: int) -> tf.Tensor:
