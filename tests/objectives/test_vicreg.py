@@ -78,7 +78,9 @@ def test_chance_is_one_embedding_for_all(objective):
 
 
 def test_one_image_is_no_collapse(objective):
-    """Of a part of a batch, or on a replica: it has no spread."""
+    """Of a part of a batch, or on a replica, or of all that is evaluated: it has no spread."""
+    loss, _ = objective.loss_of({"embeddings": tf.ones([1, 2, 6])}, None, False)
+    assert float(loss) == pytest.approx(49.5, rel=1e-5)
     assert collapse.gauge(tf.ones([1, 6])) == {}
     assert objective.warning({"pretext_loss": 1.0}) is None
 

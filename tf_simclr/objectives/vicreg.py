@@ -65,7 +65,8 @@ def variance_hinge(embeddings: tf.Tensor) -> tf.Tensor:
         float32 scalar, the mean over dimensions.
     """
     num_images = embeddings.shape[0]
-    unbiased = tf.math.reduce_variance(embeddings, 0) * (num_images / (num_images - 1))
+    correction = num_images / max(num_images - 1, 1)  # of the variance, which divides by N
+    unbiased = tf.math.reduce_variance(embeddings, 0) * correction
     deviations = tf.sqrt(unbiased + EPSILON)
     return tf.reduce_mean(tf.maximum(MARGIN - deviations, 0.0))
 
@@ -88,4 +89,4 @@ def mean_squared_covariance(embeddings: tf.Tensor) -> tf.Tensor:
     products = tf.matmul(centered, centered, transpose_a=not of_images, transpose_b=of_images)
     variances = tf.reduce_sum(tf.square(centered), 0)
     off_diagonal = tf.reduce_sum(tf.square(products)) - tf.reduce_sum(tf.square(variances))
-    return off_diagonal / ((num_images - 1) ** 2 * dim)
+    return off_diagonal / (max(num_images - 1, 1) ** 2 * dim)
