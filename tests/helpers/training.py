@@ -24,6 +24,7 @@ WITH_STATE = [  # objectives whose training has a state besides the weights and 
     {"pretext": "byol"},
     {"pretext": "moco"},
     {"pretext": "lejepa"},
+    {"pretext": "pirl"},
     {"pretext": "instance_discrimination", "nce_negatives": 20, "proximal_weight": 1.0},
 ]
 BATCHES = {}  # of `same_batches`

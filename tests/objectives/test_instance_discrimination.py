@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from tests.helpers.training import Training, same_batches
 from tf_simclr.models.memory_bank import MemoryBank
-from tf_simclr.objectives.instance_discrimination import InstanceDiscrimination, nce_loss
+from tf_simclr.objectives.bank_task import nce_loss
+from tf_simclr.objectives.instance_discrimination import InstanceDiscrimination
 
 pytestmark = pytest.mark.usefixtures("shallow")
 TASK = {"pretext": "instance_discrimination"}

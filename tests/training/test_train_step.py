@@ -32,6 +32,7 @@ VARIANTS = [
     {"pretext": "moco"},
     {"pretext": "lejepa"},
     {"pretext": "instance_discrimination", "nce_negatives": 20},
+    {"pretext": "pirl"},
 ]
 SGD = {"optimizer": "momentum", "learning_rate": 0.1}
 

@@ -17,17 +17,18 @@ class PretextConfig:
     pretext_width: int = setting(4096, "width of the hidden layers of a task's head", low=1)
     projector_dim: int = setting(
         0,
-        "instance_discrimination, moco, byol, vicreg, lejepa: outputs of the projector (0: as "
-        "published, 128, 128, 256, 8192 and 16)",
+        "instance_discrimination, pirl, moco, byol, vicreg, lejepa: outputs of the projector (0: "
+        "as published, 128, 128, 128, 256, 8192 and 16)",
         low=0,
     )
     pretext_temperature: float = setting(
-        0.07, "instance_discrimination, moco: temperature of the similarities", low=1e-3
+        0.07, "instance_discrimination, pirl, moco: temperature of the similarities", low=1e-3
     )
     nce_negatives: int = setting(
-        4096,
-        "instance_discrimination: images, drawn at random in each step, that the right one is told "
-        "from by noise-contrastive estimation (0: all, with a softmax, as where there are no more)",
+        0,
+        "instance_discrimination, pirl: images, drawn at random in each step, that the right one "
+        "is told from by noise-contrastive estimation (0: as published, 4096 and 32000); where "
+        "there are no more, all by a softmax",
         low=0,
     )
     lejepa_weight: float = setting(
@@ -50,14 +51,14 @@ class PretextConfig:
     )
     patch_size: int = setting(
         0,
-        "jigsaw, context_prediction: side of a patch in pixels (0: 64/225 of image_size, as in "
-        "the paper, and 96/224)",
+        "jigsaw, pirl, context_prediction: side of a patch in pixels (0: 64/225 of image_size, as "
+        "in the papers, and 96/224 of context_prediction)",
         low=0,
     )
     patch_gaps: bool = setting(
         True,
-        "jigsaw, context_prediction, against shortcuts: gaps between patches, and chance in where "
-        "each of them is",
+        "jigsaw, pirl, context_prediction, against shortcuts: gaps between patches, and chance in "
+        "where each of them is",
     )
     num_permutations: int = setting(
         100, "jigsaw: permutations that are told apart", low=2, high=1000
@@ -149,7 +150,7 @@ class PretextConfig:
     )
     seed_images: int = setting(
         0,
-        "exemplar, instance_discrimination: images of each split, drawn at random, that are "
+        "exemplar, instance_discrimination, pirl: images of each split, drawn at random, that are "
         "classes and are trained on (0: all); each has to be seen many times",
         low=0,
     )

@@ -56,6 +56,7 @@ PRETEXTS = {
     "instance_discrimination": (
         "tf_simclr.objectives.instance_discrimination.InstanceDiscrimination"
     ),
+    "pirl": "tf_simclr.objectives.pirl.PIRL",
     "moco": "tf_simclr.objectives.moco.MoCo",
     "byol": "tf_simclr.objectives.byol.BYOL",
     "vicreg": "tf_simclr.objectives.vicreg.VICReg",
@@ -71,7 +72,7 @@ TEACHER_PRETEXTS = ("distill_features",)
 COMPARING_PRETEXTS = ("simclr", "counting", "vicreg", "lejepa")
 
 # Tasks whose encoder sees images of another size than --image_size: patches, tiles.
-PATCH_PRETEXTS = ("context_prediction", "jigsaw", "counting")
+PATCH_PRETEXTS = ("context_prediction", "jigsaw", "counting", "pirl")
 
 # Names of `tf_simclr.curation.selection.STRATEGIES`, where the functions are.
 SELECT_STRATEGIES = ("typical", "coverage", "uncertain", "random")

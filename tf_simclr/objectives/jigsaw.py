@@ -38,10 +38,7 @@ class Jigsaw(Pretext):
     def __init__(self, settings: Config, num_classes: int, num_images: int = 0):
         super().__init__(settings, num_classes, num_images)
         options = settings.pretext
-        self.size = options.patch_size or round(TILE_SHARE * settings.data.image_size)
-        self.cell = self.size
-        if options.patch_gaps:
-            self.cell = max(round(CELL * self.size), self.size + 1)
+        self.size, self.cell = tile_and_cell(settings)
         self.head = PatchesHead(
             max(options.pretext_width // WIDTH_DIVISOR, 1),
             [options.pretext_width],
@@ -72,8 +69,7 @@ class Jigsaw(Pretext):
         crop_seed, corner_seed, shift_seed, gray_seed, target_seed = seeds
         canvas = self.random_crop(picture, crop_seed, GRID * self.cell)
         canvas, is_gray = patches.sometimes_gray(canvas, gray_seed, options.grey_probability, LUMA)
-        cells = self.cell * tf.constant(list(itertools.product(range(GRID), repeat=2)))  # [9, 2]
-        corners = cells + patches.offsets(corner_seed, [NUM_TILES, 2], 0, self.cell - self.size)
+        corners = tile_corners(corner_seed, self.size, self.cell)
         shifts = self._channel_shifts(shift_seed, is_gray) if options.shift_channels else None
         target = tf.random.stateless_uniform([], target_seed, 0, options.num_permutations, tf.int32)
         views = patches.cut(canvas, corners, self.size, shifts)
@@ -105,6 +101,20 @@ class Jigsaw(Pretext):
         order = tf.gather(tf.convert_to_tensor(self.permutations), batch["target"])  # [B, 9]
         shuffled = tf.gather(features, order, batch_dims=1)
         return {"logits": self.head(shuffled, training=training)}
+
+
+def tile_and_cell(settings: Config) -> tuple[int, int]:
+    """(side of a tile, side of the cell that it is drawn in), both in pixels."""
+    size = settings.pretext.patch_size or round(TILE_SHARE * settings.data.image_size)
+    if not settings.pretext.patch_gaps:
+        return size, size
+    return size, max(round(CELL * size), size + 1)
+
+
+def tile_corners(seed, size: int, cell: int) -> tf.Tensor:
+    """Where the tiles of a canvas of 3 x 3 cells are: int32 [9, 2], row and column."""
+    cells = cell * tf.constant(list(itertools.product(range(GRID), repeat=2)))
+    return cells + patches.offsets(seed, [NUM_TILES, 2], 0, cell - size)
 
 
 @functools.lru_cache(maxsize=2)

@@ -1,0 +1,123 @@
+"""What the methods share that tell an image from all others by a memory bank of their features."""
+
+import math
+
+import tensorflow as tf
+
+from tf_simclr import distribute
+from tf_simclr.config import Config
+from tf_simclr.models.memory_bank import MemoryBank
+from tf_simclr.models.step_counter import StepCounter
+from tf_simclr.objectives.numbered_images import NumberedImages
+from tf_simclr.objectives.pretext import guess
+from tf_simclr.objectives.view_task import ViewTask
+
+BANK_MOMENTUM = 0.5  # of the authors' code, NCEAverage of zhirongw/lemniscate.pytorch
+
+
+class BankTask(NumberedImages, ViewTask):
+    """Which image is this, by the features that all images had when they were last seen?
+
+    Attributes:
+        published_negatives: m where --nce_negatives is 0.
+        num_negatives: m, images that are drawn in each step; 0: all are compared.
+    """
+
+    num_views = 1
+    loss_has_state = True
+    published_dim = 128
+    published_negatives: int
+
+    def __init__(self, settings: Config, num_classes: int, num_images: int = 0):
+        super().__init__(settings, num_classes, num_images)
+        num_negatives = settings.pretext.nce_negatives or self.published_negatives
+        self.num_negatives = num_negatives if num_negatives < num_images else 0
+        self.bank = MemoryBank(num_images, BANK_MOMENTUM)
+        self.counter = StepCounter()
+
+    def build_heads(self):
+        super().build_heads()
+        self.bank.build([None, self.embedding_dim])
+        self.counter.build()
+
+    def example(self, picture, label, seed, index=0, constant=None):
+        """A view, and the number of the image."""
+        view = super().example(picture, label, seed)
+        return {**view, "index": tf.cast(index, tf.int64)}
+
+    def begin_step(self):
+        self.counter.advance()
+
+    def targets(self, batch, images, training):
+        """{"index": float32 [B]}: micro-batches keep floats.
+
+        They are exact up to 2^24 images, whose bank would take 9 GB.
+        """
+        return {"index": tf.cast(batch["index"], tf.float32)}
+
+    def choice(self, features: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, dict]:
+        """The loss of telling images from others.
+
+        Args:
+            features: of length 1, float32 [B, d].
+            index: int64 [B], the images.
+
+        Returns:
+            (loss, metrics of `Pretext`).
+        """
+        if self.num_negatives:
+            return self._contrastive_estimation(features, index)
+        return guess(self._logits(features, self.bank.values()), index)
+
+    def remember(self, features: tf.Tensor, index: tf.Tensor):
+        """Moves the bank towards the features of all replicas; arguments as of `choice`."""
+        self.bank.update(distribute.all_gather(index), distribute.all_gather(features))
+
+    def _logits(self, features, others):
+        """The similarities of features [B, d] to others [n, d] by the temperature: [B, n]."""
+        temperature = self.settings.pretext.pretext_temperature
+        return tf.matmul(features, others, transpose_b=True) / temperature
+
+    def _contrastive_estimation(self, features, index):
+        """NCE with images that are drawn uniformly, the same ones for all of a batch."""
+        bank, count = self.bank.values(), self.num_negatives
+        seed = tf.stack([tf.constant(self.settings.train.seed, tf.int64), self.counter.value()])
+        drawn = tf.random.stateless_uniform([count], seed, 0, self.num_images, tf.int64)
+        negatives = self._logits(features, tf.gather(bank, drawn))  # [B, m]
+        temperature = self.settings.pretext.pretext_temperature
+        positives = tf.reduce_sum(features * tf.gather(bank, index), -1) / temperature  # [B]
+        log_normalizer = self._log_normalizer(negatives)
+        loss = nce_loss(positives, negatives, log_normalizer, self.num_images)
+        chance = math.log(count + 1) + count * math.log1p(1 / count)  # of equal probabilities
+        return loss, {"pretext_loss": loss, "pretext_chance": tf.constant(chance)}
+
+    def _log_normalizer(self, negatives):
+        """ln Z of equation 8, over the global batch, without gradient.
+
+        The paper keeps Z of its first batches, when the bank is random. It soon has features that
+        are much alike; their Z is larger by orders of magnitude, and with the first one all of them
+        were pushed the same way, round and round, while the loss grew.
+        """
+        local_mean = tf.reduce_mean(tf.exp(tf.stop_gradient(negatives)))
+        mean = distribute.all_sum(local_mean) / distribute.replica_count()
+        return tf.math.log(self.num_images * mean)
+
+
+def nce_loss(positives, negatives, log_normalizer, num_images: int) -> tf.Tensor:
+    """Noise-contrastive estimation with uniform noise (equations 6 and 7).
+
+    h = P / (P + m / N) of a probability P = exp(logit) / Z is the sigmoid of ln P - ln(m / N).
+
+    Args:
+        positives: logits of the right images, float32 [B].
+        negatives: logits of m drawn ones, float32 [B, m].
+        log_normalizer: ln Z, scalar.
+        num_images: N.
+
+    Returns:
+        float32 scalar, the mean over images.
+    """
+    shift = log_normalizer + math.log(negatives.shape[1] / num_images)
+    of_positives = tf.nn.softplus(shift - positives)
+    of_negatives = tf.reduce_sum(tf.nn.softplus(negatives - shift), -1)
+    return tf.reduce_mean(of_positives + of_negatives)
