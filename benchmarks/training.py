@@ -9,13 +9,15 @@ import subprocess
 import sys
 import time
 
+AUGMENTED = "this package, with augmentation from uint8 in memory"
 VARIANTS = {  # name: (kind of step, TF_ENABLE_ONEDNN_OPTS)
     "Keras layers, oneDNN off": ("keras", "0"),
     "Keras layers, oneDNN on": ("keras", "1"),
     "this package": ("ours", "1"),
-    "this package, with augmentation from uint8 in memory": ("augmented", "1"),
+    AUGMENTED: ("augmented", "1"),
 }
 TORCH = "PyTorch, channels last"
+NUM_IMAGES = 50_000  # of the training, for a task that keeps something of each
 
 
 def parser(description):
@@ -64,15 +66,20 @@ def run(module, variant, options, *flags):
 
 def seconds(step, options):
     """Seconds of each of `options.steps` calls of `step`, after the warm-up."""
+    return timed(step, options.warm_up + options.steps)[options.warm_up :]
+
+
+def timed(step, count):
+    """Seconds of each of `count` calls of `step`."""
     durations = []
-    for _ in range(options.warm_up + options.steps):
+    for _ in range(count):
         began = time.perf_counter()
         step()
         durations.append(time.perf_counter() - began)
-    return durations[options.warm_up :]
+    return durations
 
 
-def make_step(kind, options):
+def make_step(kind, options, pretext="simclr"):
     """(function that does one step on random images, GFLOP of an image in it, 0 where unknown)."""
     if kind == "torch":
         from benchmarks import in_torch
@@ -103,8 +110,8 @@ def make_step(kind, options):
         "accumulate_steps": options.accumulate_steps,
         "rematerialize": options.rematerialize,
     }
-    settings = config.build(flags)
-    objective = objective_class(settings)(settings, 10)
+    settings = config.build({**flags, "pretext": pretext})
+    objective = objective_class(settings)(settings, 10, NUM_IMAGES)
     objective.build_variables()
     optimizer = optimizers.make_optimizer(settings, objective, 0.1)
     step = TrainStep(objective, optimizer, settings, tf.distribute.get_strategy())
