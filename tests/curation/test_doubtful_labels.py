@@ -1,4 +1,4 @@
-"""Doubtful labels: planted ones, what cleanlab says of the same numbers, classes that overlap."""
+"""Doubtful labels: planted ones, how probable an error is, classes that overlap."""
 
 import numpy as np
 import pytest
@@ -41,97 +41,63 @@ def test_nothing_to_compare(labels):
     assert len(doubtful.positions) == 0
 
 
-def slow_confident_learning(probabilities, labels):
-    """The definition, image by image."""
+def blurred_clusters(rng, num_images=3000, num_classes=5):
+    """Classes that can't be told apart by all of their images."""
+    labels = rng.integers(num_classes, size=num_images)
+    features = 3 * np.eye(num_classes)[labels] + rng.normal(size=(num_images, num_classes))
+    return features, labels
+
+
+def test_half_of_what_is_listed_is_wrong(rng):
+    features, labels = blurred_clusters(rng)
+    wrong = rng.choice(len(labels), 120, replace=False)
+    labels[wrong] = (labels[wrong] + rng.integers(1, 5, len(wrong))) % 5
+    doubtful = doubtful_labels.find(features, labels)
+    is_wrong = np.isin(doubtful.positions, wrong)
+    assert 0.4 < is_wrong.mean() < 0.75
+    assert is_wrong.sum() > 0.6 * len(wrong)
+    assert np.all(np.diff(doubtful.confidence) >= 0)
+
+
+def test_of_right_labels_few_are_listed(rng):
+    """However many images are hard to tell apart."""
+    doubtful = doubtful_labels.find(*blurred_clusters(rng))
+    assert len(doubtful.positions) < 0.005 * 3000
+
+
+def slow_probability_of_error(probabilities, labels):
+    """Pair of image and class by pair; isotonic regression by pooling adjacent violators."""
     num_classes = probabilities.shape[1]
-    thresholds = []
-    for label in range(num_classes):
-        thresholds.append(
-            np.mean([row[label] for row, y in zip(probabilities, labels) if y == label])
-        )
-    doubtful = []
-    for position, (row, label) in enumerate(zip(probabilities, labels)):
-        confident = [j for j in range(num_classes) if row[j] >= thresholds[j] - 1e-6]
-        guess = confident[0] if len(confident) == 1 else int(np.argmax(row))
-        if confident and guess != label and np.argmax(row) != label:
-            doubtful.append((row[label], position, guess))
-    return sorted(doubtful)
+    pairs = [
+        (value, float(labels[image] == label))
+        for image, row in enumerate(probabilities)
+        for label, value in enumerate(row)
+    ]
+    pools = []  # [values, mean]
+    for value, is_label in sorted(pairs):
+        pools.append(([value], is_label))
+        while len(pools) > 1 and pools[-2][1] >= pools[-1][1]:
+            (after, high), (before, low) = pools.pop(), pools.pop()
+            total = len(before) * low + len(after) * high
+            pools.append((before + after, total / (len(before) + len(after))))
+    frequency = {value: mean for values, mean in pools for value in values}
+    limit = np.quantile(probabilities, 0.2)
+    mistakes = [is_label for value, is_label in pairs if value <= limit]
+    share = (sum(mistakes) + 200 * 0.05 / (num_classes - 1)) / (len(mistakes) + 200)
+    of_labels = [frequency[row[label]] for row, label in zip(probabilities, labels)]
+    return [min(share / max(value, 1e-12), 1) for value in of_labels]
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_confident_learning_is_its_definition(seed):
+def test_probability_of_error_is_its_definition(seed):
     rng = np.random.default_rng(seed)
     probabilities = rng.dirichlet(np.full(4, 0.4), size=200)
-    labels = np.concatenate([np.arange(4), rng.integers(4, size=196)])
-    expected = slow_confident_learning(probabilities, labels)
-    doubtful = doubtful_labels.confident_learning(probabilities, labels)
-    columns = doubtful.confidence, doubtful.positions, doubtful.suggested
-    assert list(zip(*map(np.ndarray.tolist, columns))) == expected
-    assert len(expected) > 20
-
-
-CLEANLAB_FINDS = [
-    35,
-    39,
-    49,
-    55,
-    5,
-    16,
-    9,
-    27,
-    19,
-    12,
-    0,
-    51,
-    59,
-    45,
-    11,
-    50,
-    34,
-    29,
-    37,
-    47,
-    28,
-    23,
-    30,
-    54,
-    44,
-    33,
-    58,
-    17,
-    2,
-    26,
-    40,
-    43,
-    24,
-    3,
-    46,
-    8,
-    56,
-    52,
-    32,
-    25,
-    21,
-    18,
-    4,
-    13,
-    6,
-    57,
-    31,
-    22,
-    38,
-    42,
-    1,
-]  # positions
-
-
-def test_confident_learning_finds_what_cleanlab_finds():
-    """cleanlab 2.9.0, find_label_issues(filter_by="confident_learning"), by self-confidence."""
-    rng = np.random.default_rng(11)
-    probabilities = rng.dirichlet(np.full(4, 0.4), size=60)
-    labels = np.concatenate([np.arange(4), rng.integers(4, size=56)])
-    doubtful = doubtful_labels.confident_learning(probabilities, labels)
-    assert doubtful.positions.tolist() == CLEANLAB_FINDS
+    labels = np.array([rng.choice(4, p=row) for row in probabilities])
+    labels[:20] = rng.integers(4, size=20)
+    expected = slow_probability_of_error(probabilities, labels)
+    actual = doubtful_labels.probability_of_error(probabilities, labels)
+    np.testing.assert_allclose(actual, expected)
+    assert len(set(expected)) > 5
 
 
 def test_overlapping_classes(rng):

@@ -1,14 +1,13 @@
-"""Labels that are probably wrong (confident learning), and classes that overlap.
+"""Labels that are probably wrong, and classes that overlap.
 
-Source: Northcutt, Jiang and Chuang 2021, Confident learning: estimating uncertainty in dataset
-labels. `confident_learning` gives the same images as cleanlab 2.9, `find_label_issues(filter_by=
-"confident_learning")`, in the same order. With a weak network these are nearly half of all images;
-`find` keeps those of which at least every second one should be wrong.
+Images whose label is improbable to a classifier that has not seen them, as in cleanlab's
+`low_self_confidence`; how many of them are listed follows from how often labels are improbable.
 """
 
 import dataclasses
 
 import numpy as np
+from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import make_pipeline
@@ -23,11 +22,12 @@ MAX_FITTED = 20_000  # images that the classifier of a fold is fitted to
 REGULARIZATION = 100
 LIMITS_OF_C = (0.01, 1.0)
 MAX_ITERATIONS = 200
-# What is added to the comparison with thresholds in cleanlab, too, against rounding.
-ROUNDING = 1e-6
-# Share of labels that is wrong where nothing is known; it was 3.4% in the mean of ten well-known
-# test sets (Northcutt, Athalye and Mueller 2021).
+# Share of wrong labels, where little is known; it was 3.4% in the mean of ten well-known test sets
+# (Northcutt, Athalye and Mueller 2021).
 EXPECTED_WRONG = 0.05
+PRIOR_STRENGTH = 200  # that share counts as much as so many images and classes that were looked at
+SURELY_NOT = 0.2  # share of all images and classes, those of which an image surely is not
+LEAST_PRECISION = 0.5  # share of the listed labels that should be wrong
 OVERLAP = 0.5  # from here on two classes overlap
 
 
@@ -38,7 +38,8 @@ class DoubtfulLabels:
     Attributes:
         positions: int64 [M].
         suggested: int64 [M], the classes that the images probably are of.
-        confidence: float64 [M], probability of the labels that they have (self-confidence).
+        confidence: float64 [M], probability of the labels that they have (self-confidence,
+            Northcutt, Jiang and Chuang 2021, Confident learning).
     """
 
     positions: np.ndarray
@@ -63,22 +64,43 @@ def find(features: np.ndarray, labels: np.ndarray) -> DoubtfulLabels:
         return DoubtfulLabels(used[:0], used[:0], np.zeros(0))
     numbers = np.searchsorted(classes, labels[used])  # 0, 1, ... of the classes that are left
     probabilities = out_of_sample_probabilities(features[used], numbers)
-    doubtful = confident_learning(probabilities, numbers)
-    is_kept = doubtful.confidence <= _even_chance(len(classes))
-    return DoubtfulLabels(
-        used[doubtful.positions[is_kept]],
-        classes[doubtful.suggested[is_kept]],
-        doubtful.confidence[is_kept],
-    )
+    confidence = probabilities[np.arange(len(used)), numbers]
+    order = np.argsort(confidence, kind="stable")
+    chance_of_error = probability_of_error(probabilities, numbers)[order]
+    precision = np.cumsum(chance_of_error) / np.arange(1, len(used) + 1)
+    num_listed = np.count_nonzero(precision >= LEAST_PRECISION)  # it falls along the order
+    listed = order[:num_listed]
+    # A label that is the most probable class of all is not doubted, however improbable it is.
+    listed = listed[probabilities[listed].argmax(1) != numbers[listed]]
+    suggested = classes[probabilities[listed].argmax(1)]
+    return DoubtfulLabels(used[listed], suggested, confidence[listed])
 
 
-def _even_chance(num_classes):
-    """The probability of its label at which an image is as probably of another class.
+def probability_of_error(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """How probably each label is wrong, where each other class is as probable a mistake.
 
-    A wrong label is any of the other classes, so that an image that is surely of another class has
-    this one with probability EXPECTED_WRONG/(K - 1): at twice as much half the labels are wrong.
+    A label that surely is not the class of its image is a mistake, which says how often these
+    happen: in a share e of images and other classes. Of the labels that occur in a share f of the
+    images to which the classifier gives them this probability, e/f are then wrong.
+
+    Args:
+        probabilities: [N, K], out of sample.
+        labels: int64 [N], 0 to K - 1.
+
+    Returns:
+        float64 [N], from 0 to 1; it falls as the probability of the label rises.
     """
-    return 2 * EXPECTED_WRONG / (num_classes - 1)
+    num_classes = probabilities.shape[1]
+    is_label = np.arange(num_classes) == labels[:, None]
+    frequency = IsotonicRegression().fit_transform(
+        probabilities.ravel(), is_label.ravel().astype(float)
+    )
+    frequency_of_labels = frequency.reshape(probabilities.shape)[is_label]
+    expected = EXPECTED_WRONG / (num_classes - 1)
+    surely_not = probabilities <= np.quantile(probabilities, SURELY_NOT)
+    num_mistakes = is_label[surely_not].sum() + PRIOR_STRENGTH * expected
+    mistakes = num_mistakes / (surely_not.sum() + PRIOR_STRENGTH)  # e
+    return mistakes / np.maximum(frequency_of_labels, mistakes)
 
 
 def out_of_sample_probabilities(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -102,33 +124,6 @@ def out_of_sample_probabilities(features: np.ndarray, labels: np.ndarray) -> np.
         classes = classifier.classes_  # a draw may miss a rare one
         probabilities[np.ix_(test, classes)] = classifier.predict_proba(features[test])
     return probabilities
-
-
-def confident_learning(probabilities: np.ndarray, labels: np.ndarray) -> DoubtfulLabels:
-    """The labels off the diagonal of the confident joint, by self-confidence.
-
-    An image is confidently of a class whose probability reaches the mean that it has on images with
-    this label.
-
-    Args:
-        probabilities: [N, K], out of sample.
-        labels: int64 [N], 0 to K - 1, each occurring.
-    """
-    num_classes = probabilities.shape[1]
-    confidence = probabilities[np.arange(len(labels)), labels]
-    # As there, mean by mean: sums in another order would round differently.
-    means = [confidence[labels == label].mean() for label in range(num_classes)]
-    thresholds = np.array(means)
-    is_confident = probabilities >= thresholds - ROUNDING
-    # Of several classes the most probable one of all, as there.
-    only_confident = is_confident.argmax(1)
-    most_probable = probabilities.argmax(1)
-    is_several = is_confident.sum(1) > 1
-    suggested = np.where(is_several, most_probable, only_confident)
-    is_doubtful = is_confident.any(1) & (suggested != labels) & (most_probable != labels)
-    positions = np.flatnonzero(is_doubtful)
-    positions = positions[np.argsort(confidence[positions], kind="stable")]
-    return DoubtfulLabels(positions, suggested[positions], confidence[positions])
 
 
 def overlaps(labels: np.ndarray, neighbors: np.ndarray) -> list[tuple[int, int, float]]:
