@@ -22,7 +22,9 @@ pytestmark = pytest.mark.usefixtures("shallow")
 @pytest.fixture(params=METHODS)
 def options(request, settings):
     """The configuration of each method."""
-    return settings(pretext=request.param, color_jitter_strength=0, precision="bfloat16")
+    return settings(
+        pretext=request.param, color_jitter_strength=0, precision="bfloat16", learning_rate=0.01
+    )
 
 
 def test_half_precision(options, eager):

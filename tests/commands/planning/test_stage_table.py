@@ -59,7 +59,7 @@ def test_images():
 
 def test_stages(tmp_path):
     pretrain, finetune, distill = rows_of(chain(tmp_path), num_images=100)
-    assert pretrain == ("stage0", "R18 x0.07", "16", "60", "751", "8", "0.000313", "random")
+    assert pretrain == ("stage0", "R18 x0.07", "16", "60", "751", "8", "0.00156", "random")
     assert finetune[-1] == "pretrain"
     assert distill[-1] == "random, teacher finetune"
     lines = stage_table.text(FACTS, [pretrain, finetune, distill]).splitlines()
