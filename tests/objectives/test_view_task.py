@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("shallow")
 def options(request, settings):
     """The configuration of each method."""
     return settings(
-        pretext=request.param, color_jitter_strength=0, precision="bfloat16", learning_rate=0.01
+        pretext=request.param, color_jitter_strength=0, precision="bfloat16", optimizer="adam"
     )
 
 

@@ -89,7 +89,8 @@ class LossWatch:
             metrics: of the step.
             warning: what the objective says of them, or None.
         """
-        if warning is not None:
+        # Embeddings of random weights can be as much alike as collapsed ones.
+        if warning is not None and step >= self._first_judged:
             self._say("objective", step, warning)
         loss = loss_of(metrics, self._num_classes)
         if loss is None:
