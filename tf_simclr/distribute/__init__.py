@@ -250,9 +250,14 @@ def to_numpy(strategy: tf.distribute.Strategy, value) -> np.ndarray:
         value: [B, ...] on each replica.
     """
     if _has_several_workers(strategy):
-        return strategy.gather(value, axis=0).numpy()
+        return _gather_of_workers(strategy)(value).numpy()
     values = [local.numpy() for local in strategy.experimental_local_results(value)]
     return np.concatenate(values)
+
+
+@functools.lru_cache(maxsize=1)  # traced once for a shape: `gather` by itself is at every call
+def _gather_of_workers(strategy):
+    return tf.function(lambda value: strategy.gather(value, axis=0), autograph=False)
 
 
 def replica_count() -> int:
