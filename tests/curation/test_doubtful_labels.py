@@ -112,3 +112,11 @@ def test_overlapping_classes(rng):
     assert doubtful_labels.overlaps(np.zeros(300, np.int64), nearest) == []
     assert doubtful_labels.overlaps(np.full(300, -1), nearest) == []
     assert doubtful_labels.overlaps(labels[:0], nearest[:0]) == []
+
+
+def test_overlap_of_a_class_with_no_neighbor_of_its_own():
+    """It is large, and nothing overflows."""
+    labels = np.array([0, 1] * 4)
+    nearest = np.where(labels == 0, 1, 0)[:, None]
+    ((first, second, overlap),) = doubtful_labels.overlaps(labels, nearest)
+    assert (first, second) == (0, 1) and 1 < overlap < np.inf

@@ -29,6 +29,7 @@ PRIOR_STRENGTH = 200  # that share counts as much as so many images and classes 
 SURELY_NOT = 0.2  # share of all images and classes, those of which an image surely is not
 LEAST_PRECISION = 0.5  # share of the listed labels that should be wrong
 OVERLAP = 0.5  # from here on two classes overlap
+LEAST_RATE = 1e-6  # of neighbors in the same class, where there are none
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,7 +150,7 @@ def overlaps(labels: np.ndarray, neighbors: np.ndarray) -> list[tuple[int, int, 
     class_sizes = np.bincount(labels[labels >= 0], minlength=num_classes)
     expected = np.maximum(counts.sum(1, keepdims=True) * class_sizes, 1)
     rates = counts / expected
-    within = np.maximum(rates.diagonal(), np.finfo(float).tiny)
+    within = np.maximum(rates.diagonal(), LEAST_RATE)
     overlap = np.sqrt(rates / within[:, None] * (rates.T / within))
     pairs = []
     for low, high in np.argwhere(np.triu(overlap >= OVERLAP, 1)).tolist():
