@@ -8,10 +8,12 @@ import pytest
 import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.random import default_rng
 
 from tests.helpers.configurations import parse_command_line
 from tests.helpers.processes import DIGITS, HERE, TINY, the_message
 from tests.helpers.training import Training, same_batches
+from tests.helpers.vectors import normalized
 from tf_simclr.checkpoints import backbones
 from tf_simclr.errors import UserError
 from tf_simclr.objectives import distill_features
@@ -23,14 +25,12 @@ FEATURES = {"pretext": "distill_features", "pretext_width": 8}
 SIMILARITY = {**FEATURES, "feature_loss": "similarity", "feature_queue": 12}
 
 
-def normalized(seed, *shape):
-    values = np.random.default_rng(seed).normal(size=shape).astype(np.float32)
-    return values / np.linalg.norm(values, axis=-1, keepdims=True)
-
-
 @given(seed=st.integers(0, 1000), batch=st.integers(1, 5))
 def test_regression(seed, batch):
-    student, teacher = normalized(seed, batch, 6), normalized(seed + 1, batch, 6)
+    student, teacher = (
+        normalized(default_rng(seed), batch, 6),
+        normalized(default_rng(seed + 1), batch, 6),
+    )
     loss, chance = distill_features.regression_loss(student, teacher)
     slow = np.mean([sum((s - t) ** 2 for s, t in zip(*pair)) for pair in zip(student, teacher)])
     np.testing.assert_allclose(loss, slow, rtol=1e-5)
@@ -48,8 +48,8 @@ def test_regression(seed, batch):
 )
 def test_similarity(seed, filled, temperatures):
     """Equations 3 to 5, an image and a key at a time."""
-    student, teacher = normalized(seed, 3, 4), normalized(seed + 1, 3, 4)
-    keys = normalized(seed + 2, 7, 4)
+    student, teacher = normalized(default_rng(seed), 3, 4), normalized(default_rng(seed + 1), 3, 4)
+    keys = normalized(default_rng(seed + 2), 7, 4)
     losses = []
     for s, t in zip(student.astype(float), teacher.astype(float)):
         others = [*keys[:filled].astype(float), t]

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.helpers.training import Training, same_batches
+from tests.helpers.vectors import normalized
 from tf_simclr.models.memory_bank import MemoryBank
 from tf_simclr.objectives.bank_task import nce_loss
 from tf_simclr.objectives.instance_discrimination import InstanceDiscrimination
@@ -16,11 +17,6 @@ from tf_simclr.objectives.instance_discrimination import InstanceDiscrimination
 pytestmark = pytest.mark.usefixtures("shallow")
 TASK = {"pretext": "instance_discrimination"}
 TAU = 0.2
-
-
-def normalized(rng, *shape):
-    values = rng.normal(size=shape).astype(np.float32)
-    return values / np.linalg.norm(values, axis=-1, keepdims=True)
 
 
 def make(settings, **flags):

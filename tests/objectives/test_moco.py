@@ -7,16 +7,12 @@ import pytest
 import tensorflow as tf
 
 from tests.helpers.training import Training, per_replica, same_batches, values_of
+from tests.helpers.vectors import normalized
 from tf_simclr import distribute
 from tf_simclr.objectives.moco import MoCo, on_other_replicas
 
 pytestmark = pytest.mark.usefixtures("shallow")
 MOCO = {"pretext": "moco"}
-
-
-def normalized(rng, *shape):
-    values = rng.normal(size=shape).astype(np.float32)
-    return values / np.linalg.norm(values, axis=-1, keepdims=True)
 
 
 def slow_loss(queries, keys, past, temperature):

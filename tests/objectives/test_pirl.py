@@ -7,17 +7,13 @@ import pytest
 import tensorflow as tf
 
 from tests.helpers.training import Training, same_batches
+from tests.helpers.vectors import normalized
 from tf_simclr.data.image import DecodedImage
 from tf_simclr.objectives.pirl import PIRL
 
 pytestmark = pytest.mark.usefixtures("shallow")
 TASK = {"pretext": "pirl"}
 TAU = 0.2
-
-
-def normalized(rng, *shape):
-    values = rng.normal(size=shape).astype(np.float32)
-    return values / np.linalg.norm(values, axis=-1, keepdims=True)
 
 
 def test_loss(settings, rng):

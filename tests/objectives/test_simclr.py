@@ -9,14 +9,10 @@ from hypothesis import given
 from hypothesis import settings as settings_of_hypothesis
 from hypothesis import strategies as st
 
+from tests.helpers.vectors import normalized
 from tf_simclr.models.memory_queue import MemoryQueue
 from tf_simclr.objectives import nt_xent as nt_xent_module
 from tf_simclr.objectives.nt_xent import nt_xent
-
-
-def normalized(rng, *shape):
-    z = rng.normal(size=shape).astype(np.float32)
-    return z / np.linalg.norm(z, axis=-1, keepdims=True)
 
 
 def slow_nt_xent(z, temperature, queue=()):
