@@ -7,15 +7,14 @@ import tensorflow as tf
 from tf_simclr import distribute
 from tf_simclr.config import Config
 from tf_simclr.models.memory_bank import MemoryBank
-from tf_simclr.models.step_counter import StepCounter
 from tf_simclr.objectives.numbered_images import NumberedImages
 from tf_simclr.objectives.pretext import guess
-from tf_simclr.objectives.view_task import ViewTask
+from tf_simclr.objectives.stepped_task import SteppedTask
 
 BANK_MOMENTUM = 0.5  # of the authors' code, NCEAverage of zhirongw/lemniscate.pytorch
 
 
-class BankTask(NumberedImages, ViewTask):
+class BankTask(NumberedImages, SteppedTask):
     """Which image is this, by the features that all images had when they were last seen?
 
     Attributes:
@@ -33,20 +32,19 @@ class BankTask(NumberedImages, ViewTask):
         num_negatives = settings.pretext.nce_negatives or self.published_negatives
         self.num_negatives = num_negatives if num_negatives < num_images else 0
         self.bank = MemoryBank(num_images, BANK_MOMENTUM)
-        self.counter = StepCounter()
 
     def build_heads(self):
         super().build_heads()
         self.bank.build([None, self.embedding_dim])
-        self.counter.build()
 
     def example(self, picture, label, seed, index=0, constant=None):
         """A view, and the number of the image."""
         view = super().example(picture, label, seed)
         return {**view, "index": tf.cast(index, tf.int64)}
 
-    def begin_step(self):
-        self.counter.advance()
+    def outputs(self, batch, images, training):
+        """{"features": float32 [B, d]}, of length 1."""
+        return {"features": tf.math.l2_normalize(self.embed(images, training), -1)}
 
     def targets(self, batch, images, training):
         """{"index": float32 [B]}: micro-batches keep floats.
@@ -54,6 +52,9 @@ class BankTask(NumberedImages, ViewTask):
         They are exact up to 2^24 images, whose bank would take 9 GB.
         """
         return {"index": tf.cast(batch["index"], tf.float32)}
+
+    def output_shapes(self):
+        return {"features": [self.embedding_dim], "index": []}
 
     def choice(self, features: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, dict]:
         """The loss of telling images from others.
@@ -81,8 +82,7 @@ class BankTask(NumberedImages, ViewTask):
     def _contrastive_estimation(self, features, index):
         """NCE with images that are drawn uniformly, the same ones for all of a batch."""
         bank, count = self.bank.values(), self.num_negatives
-        seed = tf.stack([tf.constant(self.settings.train.seed, tf.int64), self.counter.value()])
-        drawn = tf.random.stateless_uniform([count], seed, 0, self.num_images, tf.int64)
+        drawn = tf.random.stateless_uniform([count], self.step_seed(), 0, self.num_images, tf.int64)
         negatives = self._logits(features, tf.gather(bank, drawn))  # [B, m]
         temperature = self.settings.pretext.pretext_temperature
         positives = tf.reduce_sum(features * tf.gather(bank, index), -1) / temperature  # [B]

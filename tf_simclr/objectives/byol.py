@@ -10,7 +10,6 @@ import tensorflow as tf
 from tf_simclr.config import Config
 from tf_simclr.config.length import total_steps
 from tf_simclr.data.color_policy import ColorPolicy
-from tf_simclr.models.step_counter import StepCounter
 from tf_simclr.objectives import collapse
 from tf_simclr.objectives.momentum_task import MomentumTask
 
@@ -34,21 +33,15 @@ class BYOL(MomentumTask):
     def __init__(self, settings: Config, num_classes: int, num_images: int = 0):
         super().__init__(settings, num_classes, num_images)
         self.predictor = self.make_head("predictor")
-        self.counter = StepCounter()
         self.num_steps = total_steps(settings.train, num_images)
 
     def build_heads(self):
         super().build_heads()
         self.predictor.build([None, self.embedding_dim])
-        self.counter.build()
 
     def momentum(self):
         base = self.settings.pretext.byol_momentum
         return target_momentum(self.counter.value(), self.num_steps, base)
-
-    def begin_step(self):
-        super().begin_step()
-        self.counter.advance()
 
     def outputs(self, batch, images, training):
         """{"predictions": float32 [B, 2, d]} of the online network for both views."""

@@ -11,13 +11,6 @@ class InstanceDiscrimination(BankTask):
 
     published_negatives = 4096  # section 4.2
 
-    def outputs(self, batch, images, training):
-        """{"features": float32 [B, d]}, of length 1."""
-        return {"features": tf.math.l2_normalize(self.embed(images, training), -1)}
-
-    def output_shapes(self):
-        return {"features": [self.embedding_dim], "index": []}
-
     def loss_of(self, outputs, labels, training):
         """Equation 10: that of the choice, and of how far features move."""
         features = outputs["features"]

@@ -8,16 +8,14 @@ import numpy as np
 import tensorflow as tf
 
 from tf_simclr import distribute
-from tf_simclr.config import Config
-from tf_simclr.models.step_counter import StepCounter
 from tf_simclr.objectives import collapse
-from tf_simclr.objectives.view_task import ViewTask
+from tf_simclr.objectives.stepped_task import SteppedTask
 
 NUM_SLICES = 256  # directions of a step (algorithm 1)
 MAX_FREQUENCY, NUM_FREQUENCIES = 5.0, 17  # of the integral (algorithm 1)
 
 
-class LeJEPA(ViewTask):
+class LeJEPA(SteppedTask):
     """Views of an image are near their mean, and all embeddings are spread as a normal variable.
 
     There are no negatives, no second network and no stopped gradient.
@@ -27,17 +25,6 @@ class LeJEPA(ViewTask):
     # MINIMAL.md of the authors' code.
     hidden_layers = 2
     published_dim = 16
-
-    def __init__(self, settings: Config, num_classes: int, num_images: int = 0):
-        super().__init__(settings, num_classes, num_images)
-        self.counter = StepCounter()
-
-    def build_heads(self):
-        super().build_heads()
-        self.counter.build()
-
-    def begin_step(self):
-        self.counter.advance()
 
     def outputs(self, batch, images, training):
         """{"embeddings": float32 [B, V, d]}."""
@@ -68,8 +55,8 @@ class LeJEPA(ViewTask):
 
     def _slices(self):
         """Other random directions in each step, equal on all replicas: float32 [d, 256]."""
-        seed = tf.stack([tf.constant(self.settings.train.seed, tf.int64), self.counter.value()])
-        slices = tf.random.stateless_normal([self.embedding_dim, NUM_SLICES], seed)
+        shape = [self.embedding_dim, NUM_SLICES]
+        slices = tf.random.stateless_normal(shape, self.step_seed())
         return tf.math.l2_normalize(slices, 0)
 
 

@@ -5,7 +5,6 @@ import tensorflow as tf
 from tf_simclr import distribute
 from tf_simclr.config import Config
 from tf_simclr.models.memory_queue import MemoryQueue, logits_to_keys
-from tf_simclr.models.step_counter import StepCounter
 from tf_simclr.objectives import collapse
 from tf_simclr.objectives.momentum_task import MomentumTask
 from tf_simclr.objectives.pretext import guess
@@ -28,19 +27,13 @@ class MoCo(MomentumTask):
     def __init__(self, settings: Config, num_classes: int, num_images: int = 0):
         super().__init__(settings, num_classes, num_images)
         self.queue = MemoryQueue(settings.pretext.feature_queue)
-        self.counter = StepCounter()
 
     def build_heads(self):
         super().build_heads()
         self.queue.build([None, self.embedding_dim])
-        self.counter.build()
 
     def momentum(self):
         return self.settings.objective.memory_momentum
-
-    def begin_step(self):
-        super().begin_step()
-        self.counter.advance()
 
     @property
     def encoder_input(self):
@@ -77,8 +70,8 @@ class MoCo(MomentumTask):
         is_shuffled = not self.settings.model.global_bn and distribute.replica_count() > 1
         if not is_shuffled:
             return self.key_network(images, training=training)
-        seed = tf.stack([tf.constant(self.settings.train.seed, tf.int64), self.counter.value()])
-        return on_other_replicas(lambda x: self.key_network(x, training=training), images, seed)
+        embed_keys = lambda x: self.key_network(x, training=training)
+        return on_other_replicas(embed_keys, images, self.step_seed())
 
 
 def on_other_replicas(function, values: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:

@@ -5,11 +5,11 @@ import tensorflow as tf
 from tf_simclr.config import Config
 from tf_simclr.models.momentum_encoder import KEY_NETWORK, MomentumEncoder
 from tf_simclr.models.network import make_encoder
-from tf_simclr.objectives.view_task import ViewTask
+from tf_simclr.objectives.stepped_task import SteppedTask
 
 
-class MomentumTask(ViewTask):
-    """A `ViewTask` with a slow copy of encoder and projector.
+class MomentumTask(SteppedTask):
+    """A `SteppedTask` with a slow copy of encoder and projector.
 
     A step begins with the average that the step before it would end with: what the loss sees is the
     same, and the first step has nothing to average.
@@ -33,6 +33,7 @@ class MomentumTask(ViewTask):
 
     def begin_step(self):
         self.key_network.update(self._followed_variables(), self.momentum())
+        super().begin_step()
 
     def momentum(self) -> tf.Tensor | float:
         """Share of the key network's weights that stays."""

@@ -83,14 +83,11 @@ class PIRL(BankTask):
         tiles = self.encoder(self.tiles(batch), training=training)["final_avg_pool"]
         of_each = self.tile_head(tiles, training=training)  # [9B, d]
         joined = tf.reshape(of_each, [-1, jigsaw.NUM_TILES * self.embedding_dim])
-        return {
-            "features": tf.math.l2_normalize(self.embed(images, training), -1),
-            "tile_features": tf.math.l2_normalize(self.tiles_head(joined, training=training), -1),
-        }
+        tile_features = tf.math.l2_normalize(self.tiles_head(joined, training=training), -1)
+        return {**super().outputs(batch, images, training), "tile_features": tile_features}
 
     def output_shapes(self):
-        dim = self.embedding_dim
-        return {"features": [dim], "tile_features": [dim], "index": []}
+        return {**super().output_shapes(), "tile_features": [self.embedding_dim]}
 
     def loss_of(self, outputs, labels, training):
         """Both are to find the image's feature in the bank (section 3.2)."""
