@@ -71,10 +71,10 @@ def find(features: np.ndarray, labels: np.ndarray) -> DoubtfulLabels:
     precision = np.cumsum(chance_of_error) / np.arange(1, len(used) + 1)
     num_listed = np.count_nonzero(precision >= LEAST_PRECISION)  # it falls along the order
     listed = order[:num_listed]
+    most_probable = probabilities.argmax(1)
     # A label that is the most probable class of all is not doubted, however improbable it is.
-    listed = listed[probabilities[listed].argmax(1) != numbers[listed]]
-    suggested = classes[probabilities[listed].argmax(1)]
-    return DoubtfulLabels(used[listed], suggested, confidence[listed])
+    listed = listed[most_probable[listed] != numbers[listed]]
+    return DoubtfulLabels(used[listed], classes[most_probable[listed]], confidence[listed])
 
 
 def probability_of_error(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:

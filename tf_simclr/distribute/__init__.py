@@ -14,9 +14,9 @@ import tensorflow as tf
 from absl import logging
 
 from tf_simclr.distribute import rendezvous
+from tf_simclr.distribute.rendezvous import SECONDS_OF_SILENCE
 from tf_simclr.errors import UserError
 
-SECONDS_OF_SILENCE = 3  # before the log says what is waited for
 SECONDS_BETWEEN_ATTEMPTS = 0.5  # to connect
 MIN_CONNECT_SECONDS = 0.1  # of the last one
 
@@ -206,7 +206,7 @@ def num_workers(strategy: tf.distribute.Strategy) -> int:
     if not _has_several_workers(strategy):
         return 1
     jobs = strategy.cluster_resolver.cluster_spec().as_dict()
-    return sum(len(jobs.get(job, ())) for job in ("chief", "worker"))
+    return sum(len(jobs.get(job, ())) for job in rendezvous.JOBS)
 
 
 def barrier(strategy: tf.distribute.Strategy):

@@ -19,7 +19,7 @@ from absl import logging
 from tf_simclr.errors import UserError
 
 JOBS = ("chief", "worker")  # of TF_CONFIG that train; the first task is the one that listens
-SECONDS_OF_SILENCE = 3  # before the log says who is waited for
+SECONDS_OF_SILENCE = 3  # before the log says who or what is waited for
 SECONDS_BETWEEN_LINES = 60
 SECONDS_BETWEEN_ATTEMPTS = 0.25
 SECONDS_OF_ANSWER = 5  # from a peer that is there

@@ -1,10 +1,8 @@
 """The tables of the page: rows of text, made of runs."""
 
 import dataclasses
-import json
 import shlex
 
-from tf_simclr.config import Config
 from tf_simclr.config.backbones import PIXELS
 from tf_simclr.report.metric_names import (
     CLASSIFIER,
@@ -22,7 +20,7 @@ from tf_simclr.report.metric_names import (
     metrics_of,
     networks_of,
 )
-from tf_simclr.report.runs import Run
+from tf_simclr.report.runs import Run, default_flags
 
 # What evaluations choose for themselves: {detail.key: label}.
 CHOICE_LABELS = {
@@ -280,7 +278,7 @@ def recipe(runs: list[Run]) -> Table | None:
 
     Those in which the runs differ are marked.
     """
-    defaults = json.loads(json.dumps(Config().flat()))
+    defaults = default_flags()
     given = dict.fromkeys(name for run in runs for name in run.flags_given)
     rows = []
     for name in sorted(given, key=list({**defaults, **given}).index):

@@ -15,6 +15,11 @@ from tf_simclr.report.metric_names import CLASSIFIER, MISSING
 from tf_simclr.report.templates import data_uri
 
 
+def default_flags() -> dict:
+    """{flag: default}, as results.json has them."""
+    return json.loads(json.dumps(Config().flat()))
+
+
 @dataclasses.dataclass(frozen=True)
 class Sheet:
     """Images of equal size, row by row in one file.
@@ -81,7 +86,7 @@ class Run:
     @property
     def flags_given(self) -> dict:
         """{flag: value} but for defaults, and for what `auto` would have meant as well."""
-        defaults = json.loads(json.dumps(Config().flat()))
+        defaults = default_flags()
         flags = {**defaults, **self.get("flags")}
         automatic = {
             name: derive(flags) for name, derive in AUTOMATIC.items() if defaults[name] == AUTO

@@ -63,8 +63,9 @@ def of_runs(runs: list[Run]) -> Verdict | None:
     contenders, num_copies = contenders_lib.without_copies(contenders)
     group = _main_group(contenders)
     chosen, choice = verdict_choice.choose(contenders, group.subject)
-    sentences = [_result(group), *_gain(group), *choice]
-    if not chance.better_than_guessing(contenders):
+    if chance.better_than_guessing(contenders):
+        sentences = [_result(group), *_gain(group), *choice]
+    else:
         sentences = [_result(group), chance.of_all(contenders, group.subject)]
     notes = verdict_notes.notes(runs, contenders, group.subject, chosen, num_copies)
     shown = [
