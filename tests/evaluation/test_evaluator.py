@@ -17,6 +17,7 @@ from tests.helpers.evaluation import (
     write_report_images,
 )
 from tf_simclr import distribute, report
+from tf_simclr.commands import evaluate
 from tf_simclr.data import datasets, mixture, pipeline
 from tf_simclr.evaluation import features, metrics, pretext_accuracy
 from tf_simclr.evaluation.metrics.base import Examples
@@ -175,13 +176,39 @@ def test_without_labels(make_experiment, monkeypatch):
     health = {"feature_rank", "feature_std", "dead_dimensions", "uniformity", "alignment"}
     assert set(results.metrics["trained"]["final_avg_pool"]) == health
     left_out = {entry["evaluation"] for entry in results.left_out}
-    need_labels = {"probe", "few_labels", "knn", "clustering", "retrieval", "classifier"}
+    need_labels = {
+        "probe",
+        "few_labels",
+        "cross_validation",
+        "knn",
+        "clustering",
+        "retrieval",
+        "classifier",
+    }
     assert left_out == need_labels
     line = (
         "\n\nknn is left out (trained final_avg_pool, untrained final_avg_pool, pixels pixels): no "
         "training example has a label"
     )
     assert line in report.results_table(document_of(experiment, measured))
+
+
+@pytest.mark.parametrize(
+    "flags, is_computed",
+    [
+        ({}, True),
+        ({"train_mode": "supervised"}, False),
+        ({"train_mode": "finetune", "checkpoint": ""}, False),
+    ],
+)
+def test_only_features_without_labels_are_cross_validated(make_experiment, flags, is_computed):
+    """Those of images that the network was trained on with their labels would be too good."""
+    experiment = make_experiment(
+        evaluations="cross_validation,knn", eval_steps=1, untrained_baseline=False, **flags
+    )
+    metrics = evaluate.measure(experiment).results.metrics["trained"]["final_avg_pool"]
+    assert ("cross_validated_accuracy" in metrics) == is_computed
+    assert "knn_accuracy" in metrics
 
 
 def test_damaged_labels_count_as_none(make_experiment, log):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from scipy import stats
-from sklearn import calibration, datasets
+from sklearn import calibration, datasets, model_selection, pipeline
 from sklearn import metrics as sklearn_metrics
 from sklearn import neighbors as sklearn_neighbors
 from sklearn.linear_model import LogisticRegression
@@ -279,6 +279,40 @@ def test_labels_of_an_uneven_curve(digits):
 # Clustering
 
 
+def test_cross_validation_equals_scikit_learn(digits):
+    train, test = (examples.take(np.arange(50)) for examples in digits)
+    values, details = metrics.run("cross_validation", train, test, OPTIONS)
+    features = np.concatenate([train.features, test.features])
+    labels = np.concatenate([train.labels, test.labels])
+    regression = LogisticRegression(
+        max_iter=linear_probe.MAX_ITERATIONS, tol=linear_probe.TOLERANCE
+    )
+    folds = model_selection.StratifiedKFold(10, shuffle=True, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        predicted = model_selection.cross_val_predict(
+            pipeline.make_pipeline(StandardScaler(), regression), features, labels, cv=folds
+        )
+    assert values == {"cross_validated_accuracy": np.mean(predicted == labels)}
+    assert details == {"cross_validation": {"images": 100, "folds": 10}}
+
+
+def test_cross_validation_is_of_few_test_examples(digits):
+    train, test = digits
+    assert run_metrics("cross_validation", train, test.take(np.arange(100))) == {}
+    assert run_metrics("cross_validation", train, test.take(np.arange(99)))
+
+
+def test_cross_validation_leaves_out_classes_of_one(rng):
+    train = clusters(rng, noise=0.01, count=9)
+    lonely = Examples(np.full([1, 3], 5, np.float32), np.array([3]))
+    values, details = metrics.run("cross_validation", train, lonely, OPTIONS)
+    assert details["cross_validation"] == {"images": 9, "folds": 3}
+    assert values["cross_validated_accuracy"] == 1
+    with pytest.raises(NotPossible, match="fewer than two classes have two labeled images"):
+        metrics.run("cross_validation", train.take(np.arange(3)), lonely, OPTIONS)
+
+
 def test_clustering_equals_scikit_learn(digits):
     from sklearn.cluster import KMeans
 
@@ -494,6 +528,7 @@ def broken(digits, defect):
             {
                 "probe": "no training example has a label",
                 "few_labels": "no training",
+                "cross_validation": "no training",
                 "knn": "no training",
                 "clustering": "no test",
                 "retrieval": "no test",
@@ -504,6 +539,7 @@ def broken(digits, defect):
             {
                 "probe": "of one class only",
                 "few_labels": "of one class only",
+                "cross_validation": "fewer than two classes have two",
                 "clustering": "of one class only",
             },
         ),
@@ -533,7 +569,8 @@ def test_impossible_metrics_say_so_and_the_others_are_computed(digits, defect, r
                     metrics.run(name, *arguments)
             else:
                 values, details = metrics.run(name, *arguments)
-                assert np.isfinite(list(values.values())).all() and (values or details)
+                assert np.isfinite(list(values.values())).all()
+                assert values or details or name == "cross_validation"  # which is of few examples
 
 
 def test_examples_without_label_do_not_count(digits):

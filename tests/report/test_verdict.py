@@ -189,6 +189,18 @@ def test_few_images():
     assert "Only" not in text_of(chain())
 
 
+def test_few_images_and_a_cross_validated_probe():
+    few = right(0.8, num_images=60)
+    pretrain = run("pretrain", "pretrain", probe=few)
+    pretrain.document["figures"]["trained"]["final_avg_pool"]["cross_validated_accuracy"] = 0.7
+    details = pretrain.document["details"]["trained"]["final_avg_pool"]
+    details["cross_validation"] = {"images": 250, "folds": 10}
+    assert (
+        "the intervals are wide. Over all 250 labeled images, cross-validated, a linear probe on "
+        "the features of pretrain is right about 70.0% (95% interval 64.1 to 75.3)."
+    ) in text_of([pretrain, run("finetune", "finetune", classifier=few)])
+
+
 def test_copies_are_left_out():
     is_copy = np.zeros(400, bool)
     is_copy[:40] = True  # the classifier is right about all of them

@@ -18,6 +18,7 @@ from tf_simclr.evaluation import (
     results_json,
     tensorboard,
 )
+from tf_simclr.evaluation.metrics import EVALUATIONS
 from tf_simclr.export import exporter, model_card
 from tf_simclr.runs import calibration as run_calibration
 from tf_simclr.runs import files as run_files
@@ -115,11 +116,10 @@ def measure(experiment: Experiment) -> Measurement:
     settings, strategy, objective = experiment.settings, experiment.strategy, experiment.objective
     data = evaluator.evaluation_data(experiment.data.train_source, experiment.eval_source, settings)
     data = calibrate.with_calibration_data(data, experiment)
-    logging.info(
-        "evaluating step %d: %s",
-        int(experiment.checkpoints.step),
-        ", ".join(settings.eval.evaluations),
-    )
+    names = settings.eval.evaluations
+    if experiment.may_know_labels:
+        names = tuple(name for name in names if not EVALUATIONS[name].needs_unseen_labels)
+    logging.info("evaluating step %d: %s", int(experiment.checkpoints.step), ", ".join(names))
     results, features = evaluator.evaluate(
         objective,
         data,
@@ -127,6 +127,7 @@ def measure(experiment: Experiment) -> Measurement:
         strategy=strategy,
         directory=experiment.directory,
         make_baseline=experiment.make_baseline,
+        names=names,
     )
     if not experiment.imported:
         metrics = pretext_accuracy.evaluate_pretext(

@@ -82,6 +82,7 @@ EVALUATIONS = (
     "classifier",
     "probe",
     "few_labels",
+    "cross_validation",
     "knn",
     "clustering",
     "retrieval",

@@ -103,6 +103,13 @@ METRICS = {  # in the order of the tables; # stands for any number, called k in 
         "accuracy of a logistic regression that is fitted to k labels of each class; the mean over "
         "several draws",
     ),
+    "cross_validated_accuracy": MetricName(
+        "linear probe, cross-validated",
+        PERCENT,
+        "higher",
+        "accuracy of a logistic regression on all labeled images, each predicted by one that is "
+        "fitted to others; where fewer than 100 images are evaluated",
+    ),
     "knn_accuracy": MetricName(
         "k-NN",
         PERCENT,

@@ -2,10 +2,10 @@
 
 import math
 
-from tf_simclr.report import chance, image_bits, probe_command
+from tf_simclr.report import chance, image_bits, intervals, probe_command
 from tf_simclr.report import contenders as contenders_lib
 from tf_simclr.report.contenders import PROBE, Contender
-from tf_simclr.report.metric_names import CLASSIFIER, headline_layers
+from tf_simclr.report.metric_names import CLASSIFIER, TRAINED, headline_layers, metrics_of
 from tf_simclr.report.runs import Run
 
 FEW_IMAGES = 100
@@ -33,7 +33,7 @@ def notes(
     """
     pretrained = _pretrained(contenders, subject)
     candidates = [
-        _few_images(subject),
+        _few_images(subject, pretrained),
         _copies(runs, num_copies),
         _left_out(runs),
         _not_paired(contenders),
@@ -53,10 +53,26 @@ def _pretrained(contenders, subject):
     return None
 
 
-def _few_images(subject):
+def _few_images(subject, pretrained):
     if subject.num_images >= FEW_IMAGES:
         return None
-    return f"Only {subject.num_images} images were evaluated: the intervals are wide."
+    wide = f"Only {subject.num_images} images were evaluated: the intervals are wide."
+    over_all = pretrained and _cross_validated(pretrained)
+    return f"{wide} {over_all}" if over_all else wide
+
+
+def _cross_validated(pretrained):
+    """The accuracy of a probe over all labeled images; None where it was not computed."""
+    layer, _ = headline_layers(pretrained.run.document)
+    accuracy = metrics_of(pretrained.run.document, TRAINED, layer).get("cross_validated_accuracy")
+    if accuracy is None:
+        return None
+    num_images = pretrained.run.details(layer, "cross_validation")["images"]
+    interval = intervals.of_accuracy(accuracy, num_images)
+    return (
+        f"Over all {num_images} labeled images, cross-validated, {pretrained.phrase} is right "
+        f"about {accuracy:.1%} (95% interval {interval.ends})."
+    )
 
 
 def _copies(runs, num_copies):

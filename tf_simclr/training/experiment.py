@@ -104,6 +104,14 @@ class Experiment:
         return class_names_or_numbers(self.num_classes, *names)
 
     @property
+    def may_know_labels(self) -> bool:
+        """Whether the features may have been learned from labels, here or where they come from."""
+        objective = self.settings.objective
+        is_pretrained = objective.train_mode == "pretrain"
+        starts_anew = not (objective.checkpoint or objective.teacher_checkpoint)
+        return not (is_pretrained and starts_anew)
+
+    @property
     def data_description(self) -> dict:
         """The content of `data.json`: what the run is trained on.
 

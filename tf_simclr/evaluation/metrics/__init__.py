@@ -15,6 +15,7 @@ from tf_simclr.config.evaluation_sections import EvalConfig
 from tf_simclr.evaluation.metrics import (
     classifier,
     clustering,
+    cross_validation,
     feature_health,
     knn,
     linear_probe,
@@ -38,6 +39,7 @@ class Evaluation:
         needs_training_examples: whether it is fitted to training examples.
         needs_views: whether it compares two views of each image.
         of_baselines: whether untrained networks are evaluated, too.
+        needs_unseen_labels: whether the network must not have learned from the labels.
     """
 
     compute: Callable[[Examples | None, Examples, EvalConfig], Iterator[Metric | Detail]]
@@ -46,6 +48,7 @@ class Evaluation:
     needs_training_examples: bool = False
     needs_views: bool = False
     of_baselines: bool = True
+    needs_unseen_labels: bool = False
 
 
 EVALUATIONS = {
@@ -53,6 +56,9 @@ EVALUATIONS = {
     "classifier": Evaluation(classifier.evaluate, reads="logits", of_baselines=False),
     "probe": Evaluation(linear_probe.evaluate, needs_training_examples=True),
     "few_labels": Evaluation(linear_probe.few_labels, needs_training_examples=True),
+    "cross_validation": Evaluation(
+        cross_validation.evaluate, needs_training_examples=True, needs_unseen_labels=True
+    ),
     "knn": Evaluation(knn.evaluate, needs_training_examples=True),
     "clustering": Evaluation(clustering.evaluate),
     "retrieval": Evaluation(retrieval.evaluate),
