@@ -11,7 +11,7 @@ from tf_simclr.training.loss_watch import WINDOW, LossWatch
 def warnings(settings, logged):
     """A function: losses, chance level -> the warnings of a training of 400 steps."""
 
-    def warnings(losses, chance=None, name="contrast", warning=None, warmup=0):
+    def warnings(losses, chance=None, name="contrast", warning=None, warmup=0, accuracy=None):
         options = settings(learning_rate=0.3)
         watch = LossWatch(options, num_steps=400, warmup=warmup, num_classes=10)
         logged()
@@ -19,6 +19,8 @@ def warnings(settings, logged):
             metrics = {f"{name}_loss": loss}
             if chance is not None:
                 metrics[f"{name}_chance"] = chance
+            if accuracy is not None:
+                metrics[f"{name}_acc"] = accuracy
             watch.after(step, metrics, warning)
         return logged()
 
@@ -33,6 +35,16 @@ def test_a_loss_at_chance_level(warnings, name):
     assert "--learning_rate=0.1 or ten times that" in line
     assert warnings([8.0] * 39, chance=8.0, name=name) == []
     assert warnings([7.5] * 200, chance=8.0, name=name) == []
+
+
+@pytest.mark.parametrize("name, by_guessing", [("contrast", 1 / 50), ("pretext", 1 / 2500)])
+def test_right_answers_show_that_something_is_learned(warnings, name, by_guessing):
+    """A loss of two questions has the chance of both; of 50 answers, or of 2,500."""
+    chance = 2 * math.log(50)
+    losses = [8.0] * 200
+    assert warnings(losses, chance=chance, name=name, accuracy=2.1 * by_guessing) == []
+    (line,) = warnings(losses, chance=chance, name=name, accuracy=1.9 * by_guessing)
+    assert "nothing is learned so far" in line
 
 
 def test_the_warm_up_is_waited_for(warnings):

@@ -16,17 +16,39 @@ WINDOW = 20  # steps whose mean loss is judged; of single batches it goes up and
 SHARE = 10  # the loss has to be below chance after this part of the training
 AT_CHANCE = 0.99  # of chance, from which on nothing is learned
 FAR_ABOVE = 1.5  # times the larger one of start and chance
+# Times as many right answers as by guessing, from which on something is learned whatever the loss
+# is: answers that are too sure of themselves cost more than a guess.
+LEARNED = 2
 
 
 EVEN_GUESS = "ln(number of classes)"
-# {loss: metric of its chance level}, the first one that a step has. A linear head that learns
-# beside a pretraining has a loss of its own, which comes last.
-LOSSES = {
-    "contrast_loss": "contrast_chance",
-    "pretext_loss": "pretext_chance",
-    "distill_loss": None,
-    "supervised_loss": EVEN_GUESS,
-}
+
+
+@dataclasses.dataclass(frozen=True)
+class WatchedLoss:
+    """Metrics of a step that say whether anything is learned.
+
+    Attributes:
+        name: of the loss.
+        chance: of its chance level; "": not known.
+        accuracy: of the share of right answers; "": not known.
+        num_questions: of an example, whose losses are added up.
+    """
+
+    name: str
+    chance: str = ""
+    accuracy: str = ""
+    num_questions: int = 1
+
+
+# The first one that a step has. A linear head that learns beside a pretraining has a loss of its
+# own, which comes last.
+LOSSES = (
+    WatchedLoss("contrast_loss", "contrast_chance", "contrast_acc", num_questions=2),
+    WatchedLoss("pretext_loss", "pretext_chance", "pretext_acc"),
+    WatchedLoss("distill_loss"),
+    WatchedLoss("supervised_loss", EVEN_GUESS),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,11 +59,13 @@ class Loss:
         name: of the metric.
         value: of the loss.
         chance: what a trivial answer costs; 0: not known.
+        times_guessing: right answers by those of a guess; 0: not known.
     """
 
     name: str
     value: float
     chance: float
+    times_guessing: float
 
 
 def loss_of(metrics: dict[str, float], num_classes: int) -> Loss | None:
@@ -51,13 +75,18 @@ def loss_of(metrics: dict[str, float], num_classes: int) -> Loss | None:
         metrics: of the step.
         num_classes: of the labels.
     """
-    for name, chance_name in LOSSES.items():
-        if name in metrics:
-            chance = metrics.get(chance_name, 0.0)
-            if chance_name == EVEN_GUESS:
+    for watched in LOSSES:
+        if watched.name in metrics:
+            value, chance = metrics[watched.name], metrics.get(watched.chance, 0.0)
+            if watched.chance == EVEN_GUESS:
                 chance = math.log(max(num_classes, 1))
-            is_finite = math.isfinite(metrics[name]) and math.isfinite(chance)
-            return Loss(name, metrics[name], chance) if is_finite else None
+            if not (math.isfinite(value) and math.isfinite(chance)):
+                return None
+            times_guessing = 0.0
+            if watched.accuracy in metrics:
+                by_guessing = math.exp(-chance / watched.num_questions)
+                times_guessing = metrics[watched.accuracy] / by_guessing
+            return Loss(watched.name, value, chance, times_guessing)
     return None
 
 
@@ -98,17 +127,16 @@ class LossWatch:
         self._recent.append(loss)
         if len(self._recent) < WINDOW:
             return
-        value = statistics.fmean(recent.value for recent in self._recent)
-        chance = statistics.fmean(recent.chance for recent in self._recent)
-        mean = Loss(loss.name, value, chance)
-        self._start = self._start or value
+        mean = _mean(self._recent)
+        self._start = self._start or mean.value
         if step >= self._first_judged and not self._is_judged:
             self._is_judged = True
             self._judge_chance(step, mean)
         self._judge_growth(step, mean)
 
     def _judge_chance(self, step, mean):
-        if not mean.chance or mean.value < AT_CHANCE * mean.chance:
+        is_below = not mean.chance or mean.value < AT_CHANCE * mean.chance
+        if is_below or mean.times_guessing >= LEARNED:
             return
         self._say(
             "chance",
@@ -135,6 +163,12 @@ class LossWatch:
         if subject not in self._said:
             self._said.add(subject)
             logging.warning("step %d: %s", step, line)
+
+
+def _mean(losses):
+    """The mean of losses of one name."""
+    columns = zip(*((loss.value, loss.chance, loss.times_guessing) for loss in losses))
+    return Loss(losses[0].name, *map(statistics.fmean, columns))
 
 
 def smaller_rate(learning_rate: float) -> str:
