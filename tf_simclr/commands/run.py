@@ -60,16 +60,17 @@ def run_stages(configs: list[Config]):
     for settings in configs:
         tracking.require(settings.train.track)
     stages = Stages(configs)  # looks into all run directories: what is wrong should show now
-    console.start_tensorflow()
     is_chief = True
     is_planned = False
     for number in range(len(configs)):
-        if not stages.skips(number):
-            is_chief = run_stage(stages, number, shows_plan=not is_planned)
-            is_planned = True
-            if configs[0].plan.plan:
-                logging.info("nothing is trained: --plan")
-                return
+        if stages.skips(number):
+            continue
+        console.start_tensorflow()  # which takes seconds, in vain where all stages are finished
+        is_chief = run_stage(stages, number, shows_plan=not is_planned)
+        is_planned = True
+        if configs[0].plan.plan:
+            logging.info("nothing is trained: --plan")
+            return
     if is_chief:
         stages.write_results()
 
