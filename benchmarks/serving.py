@@ -35,7 +35,13 @@ def export(options, folder):
     network = Network(settings, 0)
     network.build_variables()
     description = model_card.ModelDescription(settings, (), 0, {}, {})
-    exporter.export(network, description, epath.Path(folder), options=settings.export)
+    exporter.export(
+        network,
+        description,
+        epath.Path(folder),
+        options=settings.export,
+        make_images=lambda: exporter.sample_images(*settings.preprocessing),
+    )
 
 
 def runners(folder):
@@ -64,6 +70,7 @@ def runners(folder):
         "ONNX Runtime": lambda images: session.run(None, {onnx_input.name: images}),
         "TFLite": tflite(os.path.join(tflite_folder, "embedding.tflite")),
         "TFLite, int8 weights": tflite(os.path.join(tflite_folder, "embedding_int8.tflite")),
+        "TFLite, static int8": tflite(os.path.join(tflite_folder, "embedding_static_int8.tflite")),
     }
 
 

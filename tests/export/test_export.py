@@ -359,6 +359,29 @@ def test_preprocessing_is_that_of_the_evaluation(variant, rng):
         np.testing.assert_array_equal(answer[name], again[name])
 
 
+def test_kernels_beyond_the_limit_are_read(tmp_path, monkeypatch, log, rng):
+    monkeypatch.setattr(saved_model, "MAX_CONSTANTS", 1000)
+    network = network_of(**PLAIN)
+    module = export_of(network, tmp_path)
+    assert "the signatures read the variables" in log.text
+    images = rng.random((2, 16, 16, 3), np.float32)
+    answer = module.signatures["images"](images=tf.constant(images))
+    assert_close(answer["probabilities"], network.predictions(images)["probabilities"], 1e-5)
+
+
+def test_large_images_are_decoded_one_by_one(digits, rng):
+    """Together they have more pixels than one may have; the answer is the same."""
+    module = digits[1]
+    sizes = [(180, 200), (190, 180), (8, 8)]
+    assert sum(h * w for h, w in sizes) > MAX_PIXELS
+    files = [file_of(rng.integers(0, 256, (h, w, 3), dtype=np.uint8)) for h, w in sizes]
+    preprocess = module.signatures["preprocess"]
+    together = preprocess(image_bytes=tf.constant(files))["images"]
+    for image, file in zip(together, files):
+        alone = preprocess(image_bytes=tf.constant([file]))["images"]
+        np.testing.assert_array_equal(image, alone[0])
+
+
 def test_answers_of_serving(digits, rng):
     network, module, _, images, _ = digits
     files = [file_of(np.round(images[i] * 255).astype(np.uint8)) for i in range(6)]
@@ -382,7 +405,9 @@ def test_answers_of_serving(digits, rng):
         ].shape == [0, *answer[name].shape[1:]]
 
 
-def test_without_classes(tmp_path, rng):
+def test_without_classes(tmp_path, monkeypatch):
+    messages = []
+    monkeypatch.setattr(formats.logging, "info", lambda *text: messages.append(text[0] % text[1:]))
     module = export_of(
         network_of(0, **PLAIN),
         tmp_path,
@@ -398,6 +423,9 @@ def test_without_classes(tmp_path, rng):
         "embedding.tflite",
         "embedding_int8.tflite",
     ]
+    # Without data there are photographs of scikit-learn, from which no range is learned.
+    start = "embedding_static_int8.tflite is left out: the ranges of its 8 bits"
+    assert any(message.startswith(start) for message in messages)
     assert not (tmp_path / "saved_model" / "3" / "assets" / "class_names.txt").exists()
 
 
@@ -487,7 +515,7 @@ def test_other_calibrated_outputs_are_refused(digits, monkeypatch, tmp_path):
     answer = formats.saved_model_outputs(folder / "saved_model" / "3", images[:8])
     arguments = ("tflite", network, images[:8], answer, epath.Path(tmp_path))
     with pytest.raises(Failed, match="differs from the SavedModel by"):
-        formats.write(*arguments, calibration=other)
+        formats.write(*arguments, are_typical=False, calibration=other)
 
 
 def test_int8_gives_the_same_classes(digits):
@@ -499,6 +527,26 @@ def test_int8_gives_the_same_classes(digits):
     assert np.mean(predicted == expected) >= 0.95
     sizes = {path.name: path.stat().st_size for path in (folder / "tflite" / "3").iterdir()}
     assert sizes["embedding_int8.tflite"] < 0.5 * sizes["embedding.tflite"]
+
+
+def test_static_int8_gives_the_same_features(digits):
+    """Of a network that tells digits apart by small differences: the classes say less."""
+    network, _, folder, images, _ = digits
+    expected = network.predictions(images)["embedding"].numpy()
+    folder = folder / "tflite" / "3"
+    (features,) = formats.run_tflite(folder / "embedding_static_int8.tflite", images)
+    assert np.corrcoef(features.ravel(), expected.ravel())[0, 1] > 0.99
+    operations = interpreted(folder / "embedding_static_int8.tflite")
+    assert sum(dtype == np.int8 for dtype in operations) > 0.5 * len(operations)
+    (probabilities,) = formats.run_tflite(folder / "classifier_static_int8.tflite", images)
+    assert_close(probabilities.sum(1), np.ones(len(images)), 0.1)
+
+
+def interpreted(path):
+    """The types of the tensors of a TFLite file."""
+    interpreter = Interpreter(str(path))
+    interpreter.allocate_tensors()
+    return [details["dtype"] for details in interpreter.get_tensor_details()]
 
 
 def header_of(kind, width, height):
@@ -709,7 +757,7 @@ def test_a_converter_that_fails(plain, tmp_path, monkeypatch):
     ):
         images = np.zeros((1, 16, 16, 3), np.float32)
         expected = {name: value.numpy() for name, value in network.predictions(images).items()}
-        formats.write("onnx", network, images, expected, tmp_path)
+        formats.write("onnx", network, images, expected, tmp_path, are_typical=True)
 
 
 def test_a_converter_that_is_missing(monkeypatch, settings):

@@ -119,6 +119,13 @@ def checked(contents: tf.Tensor, max_pixels: int = MAX_PIXELS) -> tf.Tensor:
         InvalidArgumentError: none of the formats, an animated WebP, more than `max_pixels` pixels,
             a palette that TensorFlow would read as grayscale.
     """
+    return checked_and_counted(contents, max_pixels)[0]
+
+
+def checked_and_counted(
+    contents: tf.Tensor, max_pixels: int = MAX_PIXELS
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """(what `checked` returns, int64 number of pixels); arguments and errors as there."""
     return _checked(tf.convert_to_tensor(contents), max_pixels)
 
 
@@ -149,7 +156,7 @@ def _checked(contents, max_pixels):
     with _require(~has_palette, PALETTE):
         contents = tf.identity(contents)
     with _require(~_is_animated_webp(contents), ANIMATED):
-        return tf.identity(contents)
+        return tf.identity(contents), pixels
 
 
 def _num_pixels(contents, frame_pixels):

@@ -68,7 +68,13 @@ def export(
     expected = formats.saved_model_outputs(path, images)
     for name in others:
         write = functools.partial(
-            formats.write, name, network, images, expected, calibration=calibration
+            formats.write,
+            name,
+            network,
+            images,
+            expected,
+            are_typical=make_images is not None,
+            calibration=calibration,
         )
         _replace(directory / name, step, keep, write)
 

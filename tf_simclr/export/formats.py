@@ -15,6 +15,7 @@ from absl import logging
 from tf_simclr.errors import Failed, UserError, first_line
 from tf_simclr.export import calibrated
 from tf_simclr.export.onnx_file import run_onnx, write_onnx
+from tf_simclr.models import folding
 from tf_simclr.runs.calibration import Calibration
 
 # {name of the file: its outputs in order}; those after the first are there with a calibration.
@@ -35,40 +36,56 @@ class Exported:
     Attributes:
         network: `models.network.Network`, float32.
         names: of the outputs, in order.
-        image_size: S.
+        images: float32 [N, S, S, 3], such as it will see.
         calibration: of the classifier; None: there is none.
     """
 
     network: object
     names: tuple[str, ...]
-    image_size: int
+    images: np.ndarray
     calibration: Calibration | None
 
     def function(self):
         """Images float32 [B, S, S, 3] -> {name: output}, as a tf.function."""
 
         def outputs_of(images):
-            outputs = self.network.predictions(images)
+            with folding.folded_norms():
+                outputs = self.network.predictions(images)
             if "logits_sup" in outputs:
                 logits, embedding = outputs["logits_sup"], outputs["embedding"]
                 outputs |= calibrated.outputs(self.calibration, logits, embedding)
             return {name: outputs[name] for name in self.names}
 
-        spec = tf.TensorSpec([None, self.image_size, self.image_size, 3], tf.float32, name="images")
+        spec = tf.TensorSpec([None, *self.images.shape[1:]], tf.float32, name="images")
         return tf.function(outputs_of, input_signature=[spec], autograph=False)
 
 
 def write_tflite(exported, path):
     """TFLite in float32: images [B, S, S, 3] -> the outputs."""
-    _convert_to_tflite(exported, path, [])
+    _convert_to_tflite(exported, path)
 
 
 def write_tflite_int8(exported, path):
     """TFLite with weights of 8 bits, dynamic range: a quarter of the size."""
-    _convert_to_tflite(exported, path, [tf.lite.Optimize.DEFAULT])
+    _convert_to_tflite(exported, path, optimizations=[tf.lite.Optimize.DEFAULT])
 
 
-def _convert_to_tflite(exported, path, optimizations):
+def write_tflite_static_int8(exported, path):
+    """TFLite with weights and feature maps of 8 bits, whose ranges are those of `images`."""
+
+    def representative():
+        return ([image[None]] for image in exported.images)
+
+    _convert_to_tflite(
+        exported,
+        path,
+        optimizations=[tf.lite.Optimize.DEFAULT],
+        representative_dataset=representative,
+    )
+
+
+def _convert_to_tflite(exported, path, **options):
+    """Converts with options of `tf.lite.TFLiteConverter`."""
     function = exported.function()
 
     def in_order(images):  # a dict would be sorted by its keys
@@ -78,7 +95,8 @@ def _convert_to_tflite(exported, path, optimizations):
     ordered = tf.function(in_order, input_signature=function.input_signature, autograph=False)
     concrete = ordered.get_concrete_function()
     converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], ordered)
-    converter.optimizations = optimizations
+    for name, value in options.items():
+        setattr(converter, name, value)
     path.write_bytes(converter.convert())
 
 
@@ -121,12 +139,14 @@ class FileKind:
         run: (path, images) -> outputs.
         is_exact: whether it has to be as exact as float32.
         has_all: whether it has the outputs after the first one, too.
+        is_fitted: whether it depends on the images that the network will see.
     """
 
     write: Callable
     run: Callable
     is_exact: bool = True
     has_all: bool = True
+    is_fitted: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,6 +169,9 @@ FORMATS = {
         files={
             ".tflite": FileKind(write_tflite, run_tflite),
             "_int8.tflite": FileKind(write_tflite_int8, run_tflite, is_exact=False),
+            "_static_int8.tflite": FileKind(
+                write_tflite_static_int8, run_tflite, is_exact=False, has_all=False, is_fitted=True
+            ),
         },
     ),
     "onnx": Format(
@@ -188,6 +211,7 @@ def write(
     answer: dict[str, np.ndarray],
     directory,
     *,
+    are_typical: bool,
     calibration: Calibration | None = None,
 ):
     """Writes the files of a format and compares each with the SavedModel.
@@ -198,6 +222,7 @@ def write(
         images: float32 [N, S, S, 3], to compare on.
         answer: of the same network as a SavedModel, see `saved_model_outputs`.
         directory: `epath.Path` to write into.
+        are_typical: whether `images` are such as the network will see.
         calibration: of the classifier; None: there is none.
 
     Raises:
@@ -209,10 +234,17 @@ def write(
             continue
         for ending, kind in FORMATS[name].files.items():
             path = directory / (stem + ending)
+            if kind.is_fitted and not are_typical:
+                logging.info(
+                    "%s is left out: the ranges of its 8 bits are those of training images, and "
+                    "there are none; --mode=eval writes it",
+                    path.name,
+                )
+                continue
             outputs = tuple(known if kind.has_all else known[:1])
             expected = {output: answer[output] for output in outputs}
             try:
-                kind.write(Exported(network, outputs, images.shape[1], calibration), path)
+                kind.write(Exported(network, outputs, images, calibration), path)
                 values = kind.run(path, images)
             except Exception as error:  # whatever a converter or a runtime raises
                 raise Failed(

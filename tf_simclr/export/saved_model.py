@@ -6,14 +6,19 @@ The original release is Google Research's SimCLR code for TensorFlow 2.
 import contextlib
 
 import tensorflow as tf
+from absl import logging
 
 from tf_simclr.data import augment, decoding
 from tf_simclr.export import calibrated
+from tf_simclr.models import folding
 from tf_simclr.runs.calibration import Calibration
 
-# Images of a request that are decoded at once: with the greatest number of pixels it bounds the
-# memory.
-PARALLEL_DECODES = 1
+# Images of a request that are decoded at once, where all of them together have no more pixels than
+# one may have. Others are decoded one by one, which bounds the memory.
+PARALLEL_DECODES = 8
+ANSWERS = ("embedding", "logits_sup", "probabilities")  # what signatures use of the outputs
+# Bytes of kernels that are constants; a graph has to stay below 2 GB.
+MAX_CONSTANTS = 2**30
 MAX_CLASSES = 5  # most probable classes in an answer
 IMAGES = tf.TensorSpec([None, None, None, 3], tf.float32, name="images")
 PIXELS = tf.TensorSpec([None, None, None, 3], tf.uint8, name="images")
@@ -57,7 +62,7 @@ def write(
         module.model.supervised_head.trainable_variables = head
     module.regularization_losses = regularization_losses(network)
     signatures = _Signatures(
-        endpoints[False],
+        _inference_function(network),
         settings=network.settings,
         class_names=class_names,
         max_pixels=max_pixels,
@@ -94,6 +99,25 @@ def _endpoints(network):
         training: endpoints.get_concrete_function(IMAGES, training=training)
         for training in (False, True)
     }
+
+
+def _inference_function(network):
+    """Images -> the outputs of signatures, with weights as constants where the file allows it."""
+
+    def answers(images):
+        outputs = network.predictions(images)
+        return {name: outputs[name] for name in ANSWERS if name in outputs}
+
+    function = tf.function(answers, autograph=False)
+    num_bytes = folding.num_bytes(network.encoder)
+    if num_bytes > MAX_CONSTANTS:
+        logging.info(
+            "the signatures read the variables: their %.1f GB are too many for constants",
+            num_bytes / 1e9,
+        )
+        return function.get_concrete_function(IMAGES)
+    with folding.folded_norms():
+        return function.get_concrete_function(IMAGES)
 
 
 def _call(endpoints):
@@ -168,7 +192,8 @@ class _Signatures:
         return {"embedding": outputs["embedding"]}
 
     def _answer_uint8(self, images):
-        return self._answer(self._for_each(self._resize, images))
+        pixels = tf.size(images, tf.int64) // images.shape[-1]
+        return self._answer(self._for_each(self._resize, images, pixels))
 
     def _images_of_bytes(self, image_bytes):
         return {"images": self._preprocessed(image_bytes)}
@@ -198,19 +223,29 @@ class _Signatures:
 
     def _preprocess(self, image_bytes):
         """Encoded images, string [B] -> float32 [B, S, S, 3] in [0, 1], as in evaluation."""
-        return self._for_each(self._decode, image_bytes)
+        checked_and_pixels = tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.int64)
+        contents, pixels = tf.map_fn(
+            lambda each: decoding.checked_and_counted(each, self._max_pixels),
+            image_bytes,
+            fn_output_signature=checked_and_pixels,
+        )
+        return self._for_each(self._decode, contents, tf.reduce_sum(pixels))
 
     def _decode(self, contents):
-        checked = decoding.checked(contents, self._max_pixels)
-        return self._resize(decoding.decode(checked, self._max_pixels, self._value_range))
+        return self._resize(decoding.decode(contents, self._max_pixels, self._value_range))
 
     def _resize(self, image):
         return augment.eval_image(image, *self._preprocessing)
 
-    def _for_each(self, function, elements):
-        """float32 [B, S, S, 3]: what `function` makes of each element."""
+    def _for_each(self, function, elements, num_pixels):
+        """float32 [B, S, S, 3]: what `function` makes of elements of so many pixels in all."""
         size = self._preprocessing.size
         spec = tf.TensorSpec([size, size, 3], tf.float32)
-        return tf.map_fn(
-            function, elements, fn_output_signature=spec, parallel_iterations=PARALLEL_DECODES
-        )
+
+        def images(num_at_once):
+            return tf.map_fn(
+                function, elements, fn_output_signature=spec, parallel_iterations=num_at_once
+            )
+
+        are_small = num_pixels <= self._max_pixels
+        return tf.cond(are_small, lambda: images(PARALLEL_DECODES), lambda: images(1))

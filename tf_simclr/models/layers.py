@@ -86,14 +86,18 @@ class Conv(keras.layers.Layer):
         )
 
     def call(self, x):
+        return self.convolve(x, self.kernel)
+
+    def convolve(self, x, kernel):
+        """The convolution of x [B, H, W, C] with another kernel [k, k, C, D]."""
         if self.strides == 1:
             if self._is_small(x):
-                return small_convolution(x, tf.convert_to_tensor(self.kernel))
-            return tf.nn.conv2d(x, self.kernel, 1, "SAME")
+                return small_convolution(x, tf.convert_to_tensor(kernel))
+            return tf.nn.conv2d(x, kernel, 1, "SAME")
         before = (self.kernel_size - 1) // 2
         after = self.kernel_size - 1 - before
         x = tf.pad(x, [[0, 0], [before, after], [before, after], [0, 0]])
-        return tf.nn.conv2d(x, self.kernel, self.strides, "VALID")
+        return tf.nn.conv2d(x, kernel, self.strides, "VALID")
 
     def _is_small(self, x):
         """Whether matrix products are faster for x [B, H, W, C]."""

@@ -12,6 +12,7 @@ import keras
 import tensorflow as tf
 
 from tf_simclr.config.automatic import AUTO, resolve_stem
+from tf_simclr.models.folding import conv_norm
 from tf_simclr.models.layers import BatchNorm, Composite, Conv, repeated_pass
 
 BASE_CHANNELS = 64  # channels of stem and first group at width 1
@@ -39,7 +40,7 @@ class ConvNorm(Composite):
         self.relu = relu
 
     def call(self, x, training=False):
-        x = self.norm(self.conv(x), training=training)
+        x = conv_norm(self.conv, self.norm, x, training)
         return tf.nn.relu(x) if self.relu else x
 
 
