@@ -16,6 +16,7 @@ from tf_simclr.checkpoints.class_names import class_names_or_numbers, saved_clas
 from tf_simclr.checkpoints.published_weights import local_path
 from tf_simclr.checkpoints.weights import SAVED_MODEL_FILE
 from tf_simclr.config.automatic import Preprocessing
+from tf_simclr.config.backbones import RESNET
 from tf_simclr.data import augment, decoding, foreign_images, python_images
 from tf_simclr.errors import UserError
 from tf_simclr.models import resnet
@@ -84,6 +85,11 @@ def trained_resnet(weights: str, **given) -> keras.Model:
     """
     trained = _load_trained(weights)
     flags = trained.settings.resolved()
+    if flags["backbone"] != RESNET:
+        raise ValueError(
+            f"the weights in {weights} are of --backbone={flags['backbone']}, which is no single "
+            "ResNet; tf_simclr.load(...).keras_model() is a model of them"
+        )
     arguments = {name: flags[flag] for name, flag in FLAGS_OF_RESNET.items()}
     different = [
         f"{name}={value}"

@@ -14,9 +14,9 @@ from tf_simclr.objectives import objective_class
     [
         (
             {"backbone": "resnet50"},
-            "--backbone=resnet50: accepted are resnet, hub:PRESET .*'resnet'",
+            "--backbone=resnet50: accepted are auto, resnet, lab, hub:PRESET .*'resnet'",
         ),
-        ({"backbone": "hub:"}, "--backbone=hub:: accepted are resnet, hub:PRESET"),
+        ({"backbone": "hub:"}, "--backbone=hub:: accepted are auto, resnet, lab, hub:PRESET"),
         ({"backbone": "a/b.keras"}, "of a path it is --backbone=hub:a/b.keras"),
         ({"baselines": "pixel"}, "--baselines=pixel: accepted are untrained, pixels, hub:PRESET"),
         ({"baselines": "hub:a/x,hub:b/x"}, "hub:b/x has the name of another network in the tables"),

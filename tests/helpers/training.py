@@ -25,6 +25,7 @@ WITH_STATE = [  # objectives whose training has a state besides the weights and 
     {"pretext": "moco"},
     {"pretext": "lejepa"},
     {"pretext": "pirl"},
+    {"pretext": "cmc"},
     {"pretext": "instance_discrimination", "nce_negatives": 20, "proximal_weight": 1.0},
 ]
 BATCHES = {}  # of `same_batches`
@@ -83,6 +84,14 @@ def same_batches(training, count):
     if len(BATCHES.get(key, [])) < count:
         BATCHES[key] = list(itertools.islice(training.batches(), count))
     return BATCHES[key][:count]
+
+
+def tinted(batch):
+    """Digits in colors, each view in one of its own."""
+    num_views = batch["views"].shape[1]
+    shape = [len(batch["label"]), num_views, 1, 1, 3]
+    views = tf.cast(batch["views"], tf.float32) * tf.random.stateless_uniform(shape, [1, 2])
+    return {**batch, "views": tf.cast(views, tf.uint8)}
 
 
 def linear_teacher(size):

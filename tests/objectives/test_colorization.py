@@ -10,7 +10,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from tests.helpers.training import Training
-from tf_simclr.data import color_space
+from tf_simclr.models import color_space
 from tf_simclr.objectives import colorization
 
 pytestmark = pytest.mark.usefixtures("shallow")

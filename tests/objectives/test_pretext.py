@@ -135,7 +135,8 @@ def test_no_labels_anywhere(settings, eager, photos, name, monkeypatch):
     loop.fit(experiment)
     assert int(experiment.checkpoints.step) == 2 and experiment.data.train_source.num_labeled == 0
     assert experiment.objective.supervised_head is None
-    options = settings(train_mode="finetune")
+    backbone = experiment.settings.backbone
+    options = settings(train_mode="finetune", backbone=backbone)
     finetuning = objective_class(options)(options, 10)
     finetuning.build_variables()
     initialize_from(finetuning, experiment.directory.path)

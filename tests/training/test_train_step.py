@@ -33,6 +33,7 @@ VARIANTS = [
     {"pretext": "lejepa"},
     {"pretext": "instance_discrimination", "nce_negatives": 20},
     {"pretext": "pirl"},
+    {"pretext": "cmc", "nce_negatives": 20},
 ]
 SGD = {"optimizer": "momentum", "learning_rate": 0.1}
 

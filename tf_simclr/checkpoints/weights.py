@@ -13,7 +13,7 @@ from etils import epath
 from tf_simclr.checkpoints import google_layers, google_simclr, storage
 from tf_simclr.checkpoints.published_weights import local_path
 from tf_simclr.checkpoints.storage import UNREADABLE
-from tf_simclr.config.backbones import is_published
+from tf_simclr.config.backbones import RESNET
 from tf_simclr.config.inheritance import SAVED_MODEL_FILE
 from tf_simclr.config.registry import foreign_weights
 from tf_simclr.config.stages import CHECKPOINT_FORMS
@@ -24,7 +24,7 @@ VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 MODEL_PREFIX = "model/"
 STEM_KERNEL = "model/encoder/stem/conv{}/kernel"  # path, by the number of the convolution
 ESCAPED_SLASH = ".S"  # how TensorFlow writes a slash in a key of a dict
-MUST_AGREE = "network and checkpoint must agree in depth, width, SK, SE and heads"
+MUST_AGREE = "network and checkpoint must agree in backbone, depth, width, SK, SE and heads"
 VARIABLES = os.path.join("variables", "variables")  # prefix of the checkpoint in a SavedModel
 
 
@@ -185,8 +185,8 @@ class Weights:
             raise self._unusable(error) from None
 
     def _check_stem(self, settings):
-        backbone = settings.model.backbone
-        if is_published(backbone):
+        backbone = settings.backbone
+        if backbone != RESNET:
             if self.stem is not None:
                 raise ValueError(f"it is a ResNet, and --backbone={backbone}")
             return

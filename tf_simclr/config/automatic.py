@@ -1,6 +1,9 @@
-"""Flags whose value `auto` follows from others, or from runs: preprocessing, stem, folders."""
+"""Flags whose value `auto` follows from others, or from runs: preprocessing, network, folders."""
 
 from typing import NamedTuple
+
+from tf_simclr.config.backbones import LAB, RESNET
+from tf_simclr.config.registry import LAB_PRETEXTS
 
 AUTO = "auto"
 FULL_RANGE = "0,65535"
@@ -61,6 +64,11 @@ def _stem(flags):
     return resolve_stem(AUTO, flags["image_size"])
 
 
+def _backbone(flags):
+    is_pretraining = flags["train_mode"] == "pretrain"
+    return LAB if is_pretraining and flags["pretext"] in LAB_PRETEXTS else RESNET
+
+
 def _value_range(flags):
     return FULL_RANGE
 
@@ -78,6 +86,7 @@ def _folder_layout(flags):
 AUTOMATIC = {
     "eval_crop": _eval_crop,
     "resizing": _resizing,
+    "backbone": _backbone,
     "stem": _stem,
     "folder_layout": _folder_layout,
     "value_range": _value_range,

@@ -1,24 +1,25 @@
-"""How backbones and baselines are named: `resnet`, or a published network. No TensorFlow."""
+"""How backbones and baselines are named: ours, or a published network. No TensorFlow."""
 
 import os
 
 from tf_simclr.errors import UserError, did_you_mean
 
 RESNET = "resnet"
-# What the ResNet is; without a meaning for other backbones.
+LAB = "lab"  # two ResNets, of the lightness of an image and of its colors
+# What these are; without a meaning for published backbones.
 RESNET_FLAGS = ("resnet_depth", "width_multiplier", "sk_ratio", "se_ratio", "stem")
 PUBLISHED = "hub:"
 KERAS_FILE = ".keras"
 # What --baselines names beside published networks.
 UNTRAINED, PIXELS = "untrained", "pixels"
 RESERVED = ("eval", "trained", UNTRAINED, PIXELS)  # names of networks, and in tags
-FORMS = "resnet, hub:PRESET of keras-hub, hub:FOLDER of save_to_preset and hub:FILE.keras"
+FORMS = "hub:PRESET of keras-hub, hub:FOLDER of save_to_preset and hub:FILE.keras"
 # What --backbone_input names: the values of the images that a backbone sees.
 INPUTS = ("unit", "signed", "imagenet", "bytes")
 
 
 def is_published(backbone: str) -> bool:
-    """Whether it is a published network, not the ResNet of this package."""
+    """Whether it is a published network, not one of this package."""
     return backbone.startswith(PUBLISHED)
 
 
@@ -43,21 +44,21 @@ def check(flag: str, backbone: str, *others: str):
 
     Args:
         flag: whose value it is.
-        backbone: `resnet` or that of a published one.
-        others: what is accepted instead of `resnet`; none: `resnet` is.
+        backbone: one of this package or a published one.
+        others: what is accepted instead of those of this package; none: these are.
 
     Raises:
         UserError: it has none of the forms.
     """
-    names = others or (RESNET,)
+    names = others or ("auto", RESNET, LAB)
     if backbone in names or (is_published(backbone) and name_of(backbone)):
         return
     if os.path.isdir(backbone) or backbone.endswith(KERAS_FILE):
         raise UserError(f"--{flag}={backbone}: of a path it is --{flag}={PUBLISHED}{backbone}")
-    forms = FORMS.replace(RESNET, ", ".join(names))
+    hint = "" if is_published(backbone) else did_you_mean(backbone, names)
     raise UserError(
-        f"--{flag}={backbone}: accepted are {forms}, e.g. --{flag}={PUBLISHED}dinov2_small."
-        f"{did_you_mean(backbone, names)}"
+        f"--{flag}={backbone}: accepted are {', '.join(names)}, {FORMS}, "
+        f"e.g. --{flag}={PUBLISHED}dinov2_small.{hint}"
     )
 
 

@@ -215,7 +215,8 @@ def _of_checkpoint(base, checkpoint, with_data):
     of_run = inheritance.of_a_run(checkpoint, with_data)
     if not of_run:
         return base
-    network = f"ResNet-{of_run['resnet_depth']} with the {of_run['stem']} stem"
+    halves = "Lab " if of_run["backbone"] == backbones.LAB else ""
+    network = f"{halves}ResNet-{of_run['resnet_depth']} with the {of_run['stem']} stem"
     if backbones.is_published(of_run["backbone"]):
         network = backbones.name_of(of_run["backbone"])
     note = (

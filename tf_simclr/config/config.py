@@ -80,6 +80,11 @@ class Config:
         return Preprocessing(flags["image_size"], flags["eval_crop"], flags["resizing"])
 
     @property
+    def backbone(self) -> str:
+        """What the encoder is, see `backbones`."""
+        return self.resolved()["backbone"]
+
+    @property
     def value_range(self) -> tuple[float, float] | None:
         """Of images with 16 bits, the values that become 0 and 255, see `decoding.decode`."""
         return automatic.limits_of(self.data.value_range)

@@ -17,18 +17,18 @@ class PretextConfig:
     pretext_width: int = setting(4096, "width of the hidden layers of a task's head", low=1)
     projector_dim: int = setting(
         0,
-        "instance_discrimination, pirl, moco, byol, vicreg, lejepa: outputs of the projector (0: "
-        "as published, 128, 128, 128, 256, 8192 and 16)",
+        "instance_discrimination, pirl, cmc, moco, byol, vicreg, lejepa: outputs of the "
+        "projector (0: as published, 128, 128, 128, 128, 256, 8192 and 16)",
         low=0,
     )
     pretext_temperature: float = setting(
-        0.07, "instance_discrimination, pirl, moco: temperature of the similarities", low=1e-3
+        0.07, "instance_discrimination, pirl, cmc, moco: temperature of the similarities", low=1e-3
     )
     nce_negatives: int = setting(
         0,
-        "instance_discrimination, pirl: images, drawn at random in each step, that the right one "
-        "is told from by noise-contrastive estimation (0: as published, 4096 and 32000); where "
-        "there are no more, all by a softmax",
+        "instance_discrimination, pirl, cmc: images, drawn at random in each step, that the right "
+        "one is told from by noise-contrastive estimation (0: as published, 4096, 32000 and 4096); "
+        "where there are no more, all by a softmax",
         low=0,
     )
     lejepa_weight: float = setting(
@@ -150,8 +150,8 @@ class PretextConfig:
     )
     seed_images: int = setting(
         0,
-        "exemplar, instance_discrimination, pirl: images of each split, drawn at random, that are "
-        "classes and are trained on (0: all); each has to be seen many times",
+        "exemplar, instance_discrimination, pirl, cmc: images of each split, drawn at random, that "
+        "are classes and are trained on (0: all); each has to be seen many times",
         low=0,
     )
     sampled_classes: int = setting(

@@ -57,6 +57,7 @@ PRETEXTS = {
         "tf_simclr.objectives.instance_discrimination.InstanceDiscrimination"
     ),
     "pirl": "tf_simclr.objectives.pirl.PIRL",
+    "cmc": "tf_simclr.objectives.cmc.CMC",
     "moco": "tf_simclr.objectives.moco.MoCo",
     "byol": "tf_simclr.objectives.byol.BYOL",
     "vicreg": "tf_simclr.objectives.vicreg.VICReg",
@@ -73,6 +74,9 @@ COMPARING_PRETEXTS = ("simclr", "counting", "vicreg", "lejepa")
 
 # Tasks whose encoder sees images of another size than --image_size: patches, tiles.
 PATCH_PRETEXTS = ("context_prediction", "jigsaw", "counting", "pirl")
+
+# Tasks that compare the two halves of --backbone=lab.
+LAB_PRETEXTS = ("cmc",)
 
 # Names of `tf_simclr.curation.selection.STRATEGIES`, where the functions are.
 SELECT_STRATEGIES = ("typical", "coverage", "uncertain", "random")

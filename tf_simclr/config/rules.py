@@ -7,7 +7,13 @@ same rules as those of a `Config`.
 from tf_simclr.config import backbones, published
 from tf_simclr.config.automatic import AUTO, TOP_BYTE, limits_of
 from tf_simclr.config.plan_section import MIN_BUDGET, seconds_of
-from tf_simclr.config.registry import COMPARING_PRETEXTS, ENCODER_LAYERS, MODES, PATCH_PRETEXTS
+from tf_simclr.config.registry import (
+    COMPARING_PRETEXTS,
+    ENCODER_LAYERS,
+    LAB_PRETEXTS,
+    MODES,
+    PATCH_PRETEXTS,
+)
 from tf_simclr.config.values import as_text
 from tf_simclr.errors import UserError, did_you_mean
 
@@ -184,6 +190,15 @@ def _baselines_have_names(flags):
     backbones.check_baselines(flags["baselines"])
 
 
+def _halves_to_compare(flags):
+    needs_halves = any(solves_pretext(flags, name) for name in LAB_PRETEXTS)
+    if needs_halves and flags["backbone"] not in (AUTO, backbones.LAB):
+        raise UserError(
+            f"--backbone={flags['backbone']}: --pretext={flags['pretext']} compares the two halves "
+            f"of --backbone={backbones.LAB}; give that, and no --checkpoint of another network"
+        )
+
+
 def _published_backbone_sees_whole_images(flags):
     is_of_patches = any(solves_pretext(flags, name) for name in PATCH_PRETEXTS)
     if backbones.is_published(flags["backbone"]) and is_of_patches:
@@ -206,6 +221,7 @@ RULES = (
     _published_models_exist,
     _backbone_has_a_name,
     _baselines_have_names,
+    _halves_to_compare,
     _published_backbone_sees_whole_images,
     _published_backbone_keeps_its_activations,
     _budget_is_a_time,

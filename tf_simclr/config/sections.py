@@ -20,10 +20,12 @@ class ModelConfig:
     """The network."""
 
     backbone: str = setting(
-        "resnet",
-        "the encoder; resnet: as the flags below say; hub:PRESET: a published network of keras-hub "
+        "auto",
+        "the encoder; resnet: as the flags below say; lab: two of half the width, one sees the "
+        "lightness of an image and one its colors; hub:PRESET: a published network of keras-hub "
         "with its weights, e.g. hub:dinov2_small; hub:PATH: a folder of save_to_preset, or a "
-        ".keras file",
+        ".keras file; auto: that of the run or the checkpoint, else lab with pretext cmc, and "
+        "resnet",
     )
     backbone_input: str = setting(
         "auto",

@@ -143,7 +143,10 @@ def _title(description):
     if description.backbone:
         return description.backbone["name"]
     selective_kernels = f", selective kernels ({model.sk_ratio:g})" if model.sk_ratio else ""
-    return f"ResNet-{model.resnet_depth} {model.width_multiplier:g}x{selective_kernels}"
+    name = f"ResNet-{model.resnet_depth} {model.width_multiplier:g}x{selective_kernels}"
+    if description.settings.backbone == backbones.LAB:
+        return f"{name}, half of it for lightness and half for colors"
+    return name
 
 
 def _backbone_license(description):

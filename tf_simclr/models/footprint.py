@@ -6,6 +6,7 @@ Nothing is computed, and of a ResNet no variable is made: it is known before mem
 import dataclasses
 import math
 
+from tf_simclr.models.lab import LabEncoder
 from tf_simclr.models.layers import num_parameters
 from tf_simclr.models.published import PublishedEncoder
 from tf_simclr.models.resnet import ConvNorm, ResNet
@@ -46,7 +47,7 @@ class _Part:
 
 
 def of(
-    encoder: ResNet | PublishedEncoder,
+    encoder: ResNet | LabEncoder | PublishedEncoder,
     image_size: int,
     *,
     first_trained: int,
@@ -63,8 +64,27 @@ def of(
     """
     if isinstance(encoder, PublishedEncoder):
         return _of_published(encoder, first_trained)
-    side, channels, stem = _stem(encoder.stem, image_size)
-    stem = dataclasses.replace(stem, kept=stem.kept + COLORS * image_size**2)
+    resnets = [(encoder, COLORS)]
+    if isinstance(encoder, LabEncoder):
+        resnets = [(encoder.lightness, 1), (encoder.color, COLORS - 1)]
+    footprints = [
+        _of_resnet(
+            resnet, image_size, channels, first_trained=first_trained, rematerialize=rematerialize
+        )
+        for resnet, channels in resnets
+    ]
+    return Footprint(
+        weights=sum(each.weights for each in footprints),
+        kept=sum(each.kept for each in footprints),
+        largest_map=max(each.largest_map for each in footprints),
+    )
+
+
+def _of_resnet(encoder, image_size, channels, *, first_trained, rematerialize):
+    """Of a ResNet that sees so many channels of an image."""
+    input_size = channels * image_size**2
+    side, channels, stem = _stem(encoder.stem, image_size, channels)
+    stem = dataclasses.replace(stem, kept=stem.kept + input_size)
     parts = [stem]
     kept = 0 if first_trained else stem.kept
     for number, group in enumerate(encoder.groups, 1):
@@ -93,9 +113,9 @@ def _of_published(encoder, first_trained):
     return Footprint(num_parameters(encoder), kept, max(sizes))
 
 
-def _stem(stem, image_size):
-    """(side of its output, channels of it, `_Part`)."""
-    side, channels = image_size, COLORS
+def _stem(stem, image_size, channels):
+    """(side of its output, channels of it, `_Part`) of what sees so many channels of an image."""
+    side = image_size
     weights, kept, maps = 0, 0, []
     for conv in stem.convs:
         side = -(-side // conv.strides)

@@ -2,7 +2,7 @@
 
 It is saved and loaded by Keras without this package; a published backbone has the layers of
 keras-hub. Its layers are called after the variables of the network: group1_block0_conv1,
-projection_dense1, ...
+projection_dense1, ...; of --backbone=lab they are in two models, `lightness` and `color`.
 """
 
 import math
@@ -10,7 +10,8 @@ import math
 import keras
 import numpy as np
 
-from tf_simclr.models import published
+from tf_simclr.models import lab, published
+from tf_simclr.models.lab import LabEncoder
 from tf_simclr.models.layers import BatchNorm, Conv, float32_policy
 from tf_simclr.models.published import PublishedEncoder
 from tf_simclr.models.resnet import ConvNorm, ResNet, SelectiveKernel
@@ -41,9 +42,7 @@ def build(network, outputs: str = "features", trainable: bool = True) -> keras.M
     if outputs == "logits" and network.supervised_head is None:
         raise ValueError("outputs='logits': this network has no linear head; fine-tune it first")
     with float32_policy():
-        is_published = isinstance(network.encoder, PublishedEncoder)
-        encode = _published_encoder if is_published else _encoder
-        images, pyramid, features = encode(network.encoder)
+        images, pyramid, features = _encoder(network.encoder)
         if outputs == "pyramid" and not pyramid:
             raise ValueError("outputs='pyramid': this backbone has tokens, and no feature maps")
         results = {"features": features, "pyramid": pyramid}
@@ -63,6 +62,15 @@ def _apply(layer, x, *weights):
     return y
 
 
+def _encoder(encoder: ResNet | LabEncoder | PublishedEncoder):
+    """(images, {level: feature map}, features [B, C])."""
+    if isinstance(encoder, PublishedEncoder):
+        return _published_encoder(encoder)
+    images = keras.Input((None, None, 3), name=IMAGES)
+    encode = _lab_encoder if isinstance(encoder, LabEncoder) else _resnet
+    return images, *encode(encoder, images)
+
+
 def _published_encoder(encoder: PublishedEncoder):
     """As `_encoder`; without levels where the backbone has tokens."""
     size = encoder.image_size
@@ -78,10 +86,29 @@ def _published_encoder(encoder: PublishedEncoder):
     return images, pyramid, encoder.pool(output)
 
 
-def _encoder(encoder: ResNet):
-    """(images, {level: feature map}, features [B, C])."""
-    images = keras.Input((None, None, 3), name=IMAGES)
-    x, stride = _stem(encoder.stem, images)
+def _lab_encoder(encoder: LabEncoder, images):
+    """As `_resnet`."""
+    lightness, color = lab.split(images)
+    of_lightness = _half(encoder.lightness, lightness)
+    of_color = _half(encoder.color, color)
+    outputs = {
+        level: keras.layers.Concatenate(name=level)([of_lightness[level], of_color[level]])
+        for level in of_color
+    }
+    features = outputs.pop("features")
+    return outputs, features
+
+
+def _half(resnet, x):
+    """{level, "features": output} of a ResNet as a model by itself, so that names are unique."""
+    inputs = keras.Input((None, None, x.shape[-1]))
+    pyramid, features = _resnet(resnet, inputs)
+    return keras.Model(inputs, {**pyramid, "features": features}, name=resnet.name)(x)
+
+
+def _resnet(encoder: ResNet, x):
+    """({level: feature map}, features [B, C])."""
+    x, stride = _stem(encoder.stem, x)
     pyramid = {}
     for number, group in enumerate(encoder.groups, start=1):
         for index, block in enumerate(group):
@@ -91,7 +118,7 @@ def _encoder(encoder: ResNet):
         stride *= 1 if number == 1 else 2
         pyramid[f"P{int(math.log2(stride))}"] = x
     features = keras.layers.GlobalAveragePooling2D(name="final_avg_pool")(x)
-    return images, pyramid, features
+    return pyramid, features
 
 
 def _stem(stem, x):

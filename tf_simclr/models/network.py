@@ -7,6 +7,7 @@ from tf_simclr.config import Config, backbones, rules
 from tf_simclr.config.registry import ENCODER_LAYERS
 from tf_simclr.models import architecture, keras_model
 from tf_simclr.models.heads import ProjectionHead, SupervisedHead
+from tf_simclr.models.lab import LabEncoder
 from tf_simclr.models.layers import Composite, batch_norm_variables, num_parameters
 from tf_simclr.models.published import PublishedEncoder
 from tf_simclr.models.resnet import ResNet
@@ -21,7 +22,7 @@ EXPORTED_NAMES = {
 }
 
 
-def make_encoder(settings: Config, scope: str = NETWORK) -> ResNet | PublishedEncoder:
+def make_encoder(settings: Config, scope: str = NETWORK) -> ResNet | LabEncoder | PublishedEncoder:
     """The encoder f that the model section of the configuration describes.
 
     Args:
@@ -37,7 +38,8 @@ def make_encoder(settings: Config, scope: str = NETWORK) -> ResNet | PublishedEn
             scope=f"{scope}/{ENCODER}",
             name=ENCODER,
         )
-    return ResNet(
+    kind = LabEncoder if settings.backbone == backbones.LAB else ResNet
+    return kind(
         depth=model.resnet_depth,
         width=model.width_multiplier,
         sk_ratio=model.sk_ratio,

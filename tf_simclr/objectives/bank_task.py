@@ -56,32 +56,35 @@ class BankTask(NumberedImages, SteppedTask):
     def output_shapes(self):
         return {"features": [self.embedding_dim], "index": []}
 
-    def choice(self, features: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, dict]:
+    def choice(
+        self, features: tf.Tensor, index: tf.Tensor, bank: MemoryBank
+    ) -> tuple[tf.Tensor, dict]:
         """The loss of telling images from others.
 
         Args:
             features: of length 1, float32 [B, d].
             index: int64 [B], the images.
+            bank: with the features of all images.
 
         Returns:
             (loss, metrics of `Pretext`).
         """
         if self.num_negatives:
-            return self._contrastive_estimation(features, index)
-        return guess(self._logits(features, self.bank.values()), index)
+            return self._contrastive_estimation(features, index, bank.values())
+        return guess(self._logits(features, bank.values()), index)
 
-    def remember(self, features: tf.Tensor, index: tf.Tensor):
-        """Moves the bank towards the features of all replicas; arguments as of `choice`."""
-        self.bank.update(distribute.all_gather(index), distribute.all_gather(features))
+    def remember(self, features: tf.Tensor, index: tf.Tensor, bank: MemoryBank):
+        """Moves a bank towards the features of all replicas; arguments as of `choice`."""
+        bank.update(distribute.all_gather(index), distribute.all_gather(features))
 
     def _logits(self, features, others):
         """The similarities of features [B, d] to others [n, d] by the temperature: [B, n]."""
         temperature = self.settings.pretext.pretext_temperature
         return tf.matmul(features, others, transpose_b=True) / temperature
 
-    def _contrastive_estimation(self, features, index):
+    def _contrastive_estimation(self, features, index, bank):
         """NCE with images that are drawn uniformly, the same ones for all of a batch."""
-        bank, count = self.bank.values(), self.num_negatives
+        count = self.num_negatives
         drawn = tf.random.stateless_uniform([count], self.step_seed(), 0, self.num_images, tf.int64)
         negatives = self._logits(features, tf.gather(bank, drawn))  # [B, m]
         temperature = self.settings.pretext.pretext_temperature

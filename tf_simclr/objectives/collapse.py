@@ -8,15 +8,20 @@ import tensorflow as tf
 COLLAPSED = 0.1
 
 
-def gauge(embeddings: tf.Tensor) -> dict[str, tf.Tensor]:
+def gauge(*embeddings: tf.Tensor) -> dict[str, tf.Tensor]:
     """The metric "embedding_std" of embeddings [N, d]; none of a single one, which has no spread.
 
-    It is the standard deviation of the normalized embeddings, in the mean over dimensions.
+    It is the standard deviation of the normalized embeddings, in the mean over dimensions; of
+    several kinds of embeddings the least.
     """
-    if embeddings.shape[0] == 1:
+    if embeddings[0].shape[0] == 1:
         return {}
+    return {"embedding_std": tf.reduce_min([_spread(each) for each in embeddings])}
+
+
+def _spread(embeddings):
     normalized = tf.math.l2_normalize(tf.cast(embeddings, tf.float32), -1)
-    return {"embedding_std": tf.reduce_mean(tf.math.reduce_std(normalized, 0))}
+    return tf.reduce_mean(tf.math.reduce_std(normalized, 0))
 
 
 def warning(metrics: dict[str, float], dim: int, remedies: str) -> str | None:

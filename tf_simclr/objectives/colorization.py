@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tf_simclr import distribute
 from tf_simclr.config import Config
-from tf_simclr.data.color_space import lab_to_rgb, rgb_to_lab
+from tf_simclr.models.color_space import lab_to_rgb, rgb_to_lab
 from tf_simclr.models.decoder import Decoder
 from tf_simclr.objectives.pretext import Pretext
 
@@ -26,7 +26,7 @@ CELLS = 32  # cells of the grid along a and b, more than sRGB reaches
 class Colorization(Pretext):
     """Which colors has the gray image?
 
-    For each pixel of a smaller image the distribution over bins of ab, see `data.color_space`.
+    For each pixel of a smaller image the distribution over bins of ab, see `models.color_space`.
     """
 
     def __init__(self, settings: Config, num_classes: int, num_images: int = 0):

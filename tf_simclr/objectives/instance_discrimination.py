@@ -15,10 +15,10 @@ class InstanceDiscrimination(BankTask):
         """Equation 10: that of the choice, and of how far features move."""
         features = outputs["features"]
         index = tf.cast(outputs["index"], tf.int64)
-        loss, metrics = self.choice(features, index)
+        loss, metrics = self.choice(features, index, self.bank)
         before = tf.gather(self.bank.values(), index)
         moved = tf.reduce_mean(tf.reduce_sum(tf.math.squared_difference(features, before), -1))
         if training:
-            self.remember(features, index)
+            self.remember(features, index, self.bank)
         metrics |= {"bank_distance": moved, **collapse.gauge(features)}
         return loss + self.settings.pretext.proximal_weight * moved, metrics

@@ -93,10 +93,10 @@ class PIRL(BankTask):
         """Both are to find the image's feature in the bank (section 3.2)."""
         features, tile_features = outputs["features"], outputs["tile_features"]
         index = tf.cast(outputs["index"], tf.int64)
-        tiles_loss, metrics = self.choice(tile_features, index)
-        view_loss, _ = self.choice(features, index)
+        tiles_loss, metrics = self.choice(tile_features, index, self.bank)
+        view_loss, _ = self.choice(features, index, self.bank)
         if training:
-            self.remember(features, index)
+            self.remember(features, index, self.bank)
         loss = TILES_WEIGHT * tiles_loss + (1 - TILES_WEIGHT) * view_loss
         return loss, {
             **metrics,

@@ -38,8 +38,13 @@ class ViewTask(Pretext):
         widths = [self.settings.pretext.pretext_width] * self.hidden_layers
         return TaskHead(widths, self.embedding_dim, *self.norm_options, name=name)
 
+    @property
+    def projected_dim(self) -> int:
+        """How many features of the encoder a projector sees."""
+        return self.encoder.feature_dim
+
     def build_heads(self):
-        self.projector.build([None, self.encoder.feature_dim])
+        self.projector.build([None, self.projected_dim])
 
     def example(self, picture, label, seed, index=0, constant=None):
         """Views, and the random numbers of their colors, see `augment.pretrain_views`."""

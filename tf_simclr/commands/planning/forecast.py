@@ -44,7 +44,7 @@ def _seconds(stage, stages, experiment, seconds_per_step):
     """Of a stage; None where it can't be foretold."""
     if stage is experiment.settings:
         return seconds_per_step * experiment.num_steps
-    if stage.model.backbone != experiment.settings.model.backbone:
+    if stage.backbone != experiment.settings.backbone:
         return None
     num_images = num_images_of(stage, experiment.settings, experiment.data)
     work, known_work = work_of_step(stage, stages), work_of_step(experiment.settings, stages)
@@ -71,7 +71,7 @@ def work_of_step(stage: Config, stages: list[Config]) -> float | None:
     work = views * work_of_view(stage)
     if mode == "distill":
         teacher = _teacher(stage, stages) or stage
-        if teacher.model.backbone != stage.model.backbone:
+        if teacher.backbone != stage.backbone:
             return None
         work += FORWARD_SHARE * work_of_view(teacher)
     return stage.train.train_batch_size * work

@@ -146,7 +146,7 @@ def stage_row(settings: Config, name: str, num_images: int | None) -> tuple[str,
     peak = optimizers.learning_rate_schedule(settings, num_images or 1).peak
     return (
         name,
-        _network(settings.model),
+        _network(settings),
         str(settings.data.image_size),
         epochs,
         steps,
@@ -168,12 +168,14 @@ def _length(train, num_images):
     return str(train.train_epochs), str(num_steps)
 
 
-def _network(model):
+def _network(settings):
+    model = settings.model
     if backbones.is_published(model.backbone):
         return backbones.name_of(model.backbone)
     width = "" if model.width_multiplier == 1 else f" x{model.width_multiplier:g}"
     kernels = " SK" if model.sk_ratio else ""
-    return f"R{model.resnet_depth}{width}{kernels}"
+    halves = " Lab" if settings.backbone == backbones.LAB else ""
+    return f"R{model.resnet_depth}{width}{kernels}{halves}"
 
 
 def _start(settings):

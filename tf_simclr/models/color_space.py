@@ -3,8 +3,10 @@
 Source: IEC 61966-2-1 (sRGB), CIE 15 (Lab).
 """
 
+import keras
 import numpy as np
 import tensorflow as tf
+from keras import ops
 
 # Of linear sRGB.
 XYZ = np.array(
@@ -18,14 +20,18 @@ XYZ /= XYZ.sum(1, keepdims=True)  # relative to white, so that grays have a = b 
 BEND = 6 / 29  # where the cube root of Lab turns into a line
 
 
-def rgb_to_lab(images: tf.Tensor) -> tf.Tensor:
-    """sRGB [..., 3] in [0, 1] -> Lab [..., 3] of the same dtype."""
-    linear = tf.where(images <= 0.04045, images / 12.92, ((images + 0.055) / 1.055) ** 2.4)
-    xyz = tf.linalg.matvec(tf.constant(XYZ, images.dtype), linear)
-    root = tf.maximum(xyz, BEND**3) ** (1 / 3)
+def rgb_to_lab(images):
+    """sRGB [..., 3] in [0, 1] -> Lab [..., 3] of the same dtype.
+
+    Of Keras' own operations: also a symbolic tensor of Keras is accepted.
+    """
+    linear = ops.where(images <= 0.04045, images / 12.92, ((images + 0.055) / 1.055) ** 2.4)
+    matrix = XYZ.T.astype(keras.backend.standardize_dtype(images.dtype))
+    xyz = ops.tensordot(linear, matrix, 1)
+    root = ops.maximum(xyz, BEND**3) ** (1 / 3)
     line = xyz / (3 * BEND**2) + 4 / 29
-    x, y, z = tf.unstack(tf.where(xyz > BEND**3, root, line), axis=-1)
-    return tf.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], -1)
+    x, y, z = ops.unstack(ops.where(xyz > BEND**3, root, line), axis=-1)
+    return ops.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], -1)
 
 
 def lab_to_rgb(lab: tf.Tensor) -> tf.Tensor:
