@@ -12,7 +12,17 @@ import statistics
 
 from benchmarks import training
 
-METHODS = ("simclr", "instance_discrimination", "pirl", "moco", "byol", "vicreg", "lejepa")
+METHODS = (
+    "simclr",
+    "instance_discrimination",
+    "pirl",
+    "cmc",
+    "cpc",
+    "moco",
+    "byol",
+    "vicreg",
+    "lejepa",
+)
 
 
 def main():

@@ -34,6 +34,7 @@ VARIANTS = [
     {"pretext": "instance_discrimination", "nce_negatives": 20},
     {"pretext": "pirl"},
     {"pretext": "cmc", "nce_negatives": 20},
+    {"pretext": "cpc"},
 ]
 SGD = {"optimizer": "momentum", "learning_rate": 0.1}
 

@@ -17,8 +17,8 @@ class PretextConfig:
     pretext_width: int = setting(4096, "width of the hidden layers of a task's head", low=1)
     projector_dim: int = setting(
         0,
-        "instance_discrimination, pirl, cmc, moco, byol, vicreg, lejepa: outputs of the "
-        "projector (0: as published, 128, 128, 128, 128, 256, 8192 and 16)",
+        "instance_discrimination, pirl, cmc, cpc, moco, byol, vicreg, lejepa: outputs of the "
+        "projector (0: as published, 128, 128, 128, 64, 128, 256, 8192 and 16)",
         low=0,
     )
     pretext_temperature: float = setting(
@@ -51,8 +51,8 @@ class PretextConfig:
     )
     patch_size: int = setting(
         0,
-        "jigsaw, pirl, context_prediction: side of a patch in pixels (0: 64/225 of image_size, as "
-        "in the papers, and 96/224 of context_prediction)",
+        "jigsaw, pirl, context_prediction, cpc: side of a patch in pixels (0: 64/225 of "
+        "image_size, as in the papers, 96/224 of context_prediction and 80/260 of cpc)",
         low=0,
     )
     patch_gaps: bool = setting(

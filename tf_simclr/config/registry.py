@@ -58,6 +58,7 @@ PRETEXTS = {
     ),
     "pirl": "tf_simclr.objectives.pirl.PIRL",
     "cmc": "tf_simclr.objectives.cmc.CMC",
+    "cpc": "tf_simclr.objectives.cpc.CPC",
     "moco": "tf_simclr.objectives.moco.MoCo",
     "byol": "tf_simclr.objectives.byol.BYOL",
     "vicreg": "tf_simclr.objectives.vicreg.VICReg",
@@ -70,10 +71,10 @@ TEACHER_PRETEXTS = ("distill_features",)
 
 # Tasks that compare an image with others of its batch, over all replicas: those whose class
 # `couples_examples`.
-COMPARING_PRETEXTS = ("simclr", "counting", "vicreg", "lejepa")
+COMPARING_PRETEXTS = ("simclr", "counting", "cpc", "vicreg", "lejepa")
 
 # Tasks whose encoder sees images of another size than --image_size: patches, tiles.
-PATCH_PRETEXTS = ("context_prediction", "jigsaw", "counting", "pirl")
+PATCH_PRETEXTS = ("context_prediction", "jigsaw", "counting", "pirl", "cpc")
 
 # Tasks that compare the two halves of --backbone=lab.
 LAB_PRETEXTS = ("cmc",)
