@@ -13,7 +13,7 @@ from etils import epath
 from tf_simclr.checkpoints import google_layers, google_simclr, storage
 from tf_simclr.checkpoints.published_weights import local_path
 from tf_simclr.checkpoints.storage import UNREADABLE
-from tf_simclr.config.backbones import RESNET
+from tf_simclr.config.backbones import LAB, RESNET
 from tf_simclr.config.inheritance import SAVED_MODEL_FILE
 from tf_simclr.config.registry import foreign_weights
 from tf_simclr.config.stages import CHECKPOINT_FORMS
@@ -22,7 +22,11 @@ from tf_simclr.runs import files as run_files
 
 VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 MODEL_PREFIX = "model/"
-STEM_KERNEL = "model/encoder/stem/conv{}/kernel"  # path, by the number of the convolution
+# {--backbone: path of the kernels of its stem, by the number of the convolution}
+STEM_KERNELS = {
+    RESNET: "model/encoder/stem/conv{}/kernel",
+    LAB: "model/encoder/lightness/stem/conv{}/kernel",
+}
 ESCAPED_SLASH = ".S"  # how TensorFlow writes a slash in a key of a dict
 MUST_AGREE = "network and checkpoint must agree in backbone, depth, width, SK, SE and heads"
 VARIABLES = os.path.join("variables", "variables")  # prefix of the checkpoint in a SavedModel
@@ -157,14 +161,18 @@ class Weights:
         return google_simclr.flags(self._google_layers)
 
     @property
-    def stem(self) -> str | None:
-        """Which stem it has, as a value of --stem; None without one."""
+    def stems(self) -> dict[str, str]:
+        """{--backbone: --stem} of its encoder; empty: it has no stem that is known."""
         if self._google_layers is not None:
-            return google_simclr.stem(self._google_layers)
-        kernels = []
-        while (key := variable_key("model", STEM_KERNEL.format(len(kernels)))) in self._shapes:
-            kernels.append(self._shapes[key])
-        return google_simclr.stem_of_kernels(kernels) if kernels else None
+            return {RESNET: google_simclr.stem(self._google_layers)}
+        stems = {}
+        for backbone, path in STEM_KERNELS.items():
+            kernels = []
+            while (key := variable_key("model", path.format(len(kernels)))) in self._shapes:
+                kernels.append(self._shapes[key])
+            if kernels:
+                stems[backbone] = google_simclr.stem_of_kernels(kernels)
+        return stems
 
     def restore(self, network, variables: list):
         """Gives variables the values that they have in the checkpoint.
@@ -185,17 +193,17 @@ class Weights:
             raise self._unusable(error) from None
 
     def _check_stem(self, settings):
-        backbone = settings.backbone
-        if backbone != RESNET:
-            if self.stem is not None:
-                raise ValueError(f"it is a ResNet, and --backbone={backbone}")
-            return
         stem = settings.resolved()["stem"]
-        if self.stem not in (None, stem):
-            raise ValueError(
-                f"the stem is {self.stem} there and {stem} here "
-                f"(--image_size={settings.data.image_size}); give --stem={self.stem}"
-            )
+        for backbone, saved_stem in self.stems.items():
+            if backbone != settings.backbone:
+                raise ValueError(
+                    f"it is of --backbone={backbone}, and --backbone={settings.backbone} here"
+                )
+            if saved_stem != stem:
+                raise ValueError(
+                    f"the stem is {saved_stem} there and {stem} here "
+                    f"(--image_size={settings.data.image_size}); give --stem={saved_stem}"
+                )
 
     def _keys(self, network, variables):
         """{variable path: checkpoint key}."""
