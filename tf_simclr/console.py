@@ -60,14 +60,21 @@ def start_tensorflow():
 
     TF_CPP_MIN_LOG_LEVEL=0 shows them.
     """
+    with without_native_messages():
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()
+
+
+@contextlib.contextmanager
+def without_native_messages():
+    """While active, what compiled code writes to stderr is lost, see `start_tensorflow`."""
     stderr = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     if os.environ["TF_CPP_MIN_LOG_LEVEL"] not in ("0", "1"):
         os.dup2(nowhere, 2)
     try:
-        import tensorflow as tf
-
-        tf.config.list_physical_devices()
+        yield
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)

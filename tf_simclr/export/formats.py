@@ -5,6 +5,7 @@ Each is compared with the SavedModel before it is kept.
 
 import dataclasses
 import importlib.util
+import warnings
 from collections.abc import Callable
 
 import keras
@@ -12,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from tf_simclr import console
 from tf_simclr.errors import Failed, UserError, first_line
 from tf_simclr.export import calibrated
 from tf_simclr.export.onnx_file import run_onnx, write_onnx
@@ -97,7 +99,10 @@ def _convert_to_tflite(exported, path, **options):
     converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], ordered)
     for name, value in options.items():
         setattr(converter, name, value)
-    path.write_bytes(converter.convert())
+    with console.without_native_messages(), warnings.catch_warnings():
+        # Of the statistics of images, which are there.
+        warnings.filterwarnings("ignore", "Statistics for quantized inputs")
+        path.write_bytes(converter.convert())
 
 
 def write_keras(exported, path):
@@ -117,7 +122,8 @@ def run_tflite(path, images: np.ndarray) -> list[np.ndarray]:
     interpreter = Interpreter(str(path))
     input_index = interpreter.get_input_details()[0]["index"]
     interpreter.resize_tensor_input(input_index, images.shape)
-    interpreter.allocate_tensors()
+    with console.without_native_messages():
+        interpreter.allocate_tensors()
     interpreter.set_tensor(input_index, images)
     interpreter.invoke()
     details = interpreter.get_output_details()
