@@ -4,6 +4,7 @@ import concurrent.futures
 import dataclasses
 import functools
 import json
+import os
 import random
 import shutil
 import signal
@@ -226,6 +227,22 @@ def test_what_counts_as_finished(copy):
     train_mode = "pretrain,finetune,distill,distill-b"
     stages_of(*CHAIN, in_copy, f"--train_mode={train_mode}").commit()
     assert json.loads((copy / "flags.json").read_text())["train_mode"] == train_mode
+
+
+def test_a_report_that_is_newer_than_the_results_stays(copy, monkeypatch, logged):
+    written = []
+    monkeypatch.setattr(Stages, "write_report", lambda stages: written.append(stages))
+    stages = stages_of(*CHAIN, f"--model_dir={copy}")
+    for path in copy.rglob("*"):
+        os.utime(path, (1, 1))
+    os.utime(copy / run_files.REPORT, (2, 2))
+    logged()
+    stages.write_results()
+    assert not written
+    assert any(message.startswith("verdict: On 16 test images") for message in logged())
+    os.utime(copy / "distill" / run_files.RESULTS, (3, 3))
+    stages.write_results()
+    assert len(written) == 1
 
 
 def test_a_stage_is_evaluated_by_itself_wherever_it_is(copy, main):

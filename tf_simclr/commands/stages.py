@@ -175,7 +175,10 @@ class Stages:
             self.root.write(run_files.CONFIG, combined_flags(self.configs))
 
     def write_results(self):
-        """Prints and writes the table of a chain and the verdict; writes the report of all."""
+        """Prints and writes the table of a chain and the verdict; writes the report of all.
+
+        A report that is newer than all results stays, as does its verdict.
+        """
         if self.root is None:
             return
         results = {}
@@ -188,18 +191,34 @@ class Stages:
         saved = self.root.read(run_files.RESULT) or {}
         self.root.write(run_files.RESULT, {**saved, **results})
         logging.info("%s\n\n%s\n", self.root.path, report.stages_table(results))
-        if self._evaluated():  # runs of early versions have no results.json
+        if saved.keys() == results.keys() and self._is_reported():
+            self._log_verdict()
+            logging.info("report: %s", self.root.path / run_files.REPORT)
+        elif self._evaluated():  # runs of early versions have no results.json
             self._write_verdict()
+            self._log_verdict()
             self.write_report()
+
+    def _is_reported(self):
+        """Whether the report of the chain is newer than the results of all its stages."""
+        page = self.root.path / run_files.REPORT
+        results = [directory / run_files.RESULTS for directory in self._evaluated()]
+        if not results or not page.exists():
+            return False
+        return page.stat().mtime > max(path.stat().mtime for path in results)
 
     def _write_verdict(self):
         text = report.verdict_text(self._evaluated())
         path = self.root.path / run_files.VERDICT
         if text is None:
             path.unlink(missing_ok=True)  # of an earlier evaluation
-            return
-        logging.info("verdict: %s", text)
-        templates.write(path, f"{text}\n", "the verdict")
+        else:
+            templates.write(path, f"{text}\n", "the verdict")
+
+    def _log_verdict(self):
+        path = self.root.path / run_files.VERDICT
+        if path.exists():
+            logging.info("verdict: %s", path.read_text().rstrip("\n"))
 
     def write_report(self):
         """Writes the page of `report_runs`, or else of the evaluated stages, or of the run.
