@@ -6,6 +6,8 @@ Source: MoCo (He et al. 2020), equation 2; the same in SimCLRv2 section 2 and BY
 import keras
 import tensorflow as tf
 
+from tf_simclr.models import moving_average
+
 KEY_NETWORK = "key_network"
 
 
@@ -36,8 +38,7 @@ class MomentumEncoder(keras.layers.Layer):
 
     def copy_from(self, variables: list):
         """Starts from `variables`, in the order of this network's own."""
-        for v, other in zip(self.variables, variables, strict=True):
-            v.assign(other)
+        moving_average.copy(self.variables, variables)
 
     def update(self, variables: list, momentum):
         """One step of the moving average of the weights.
@@ -48,6 +49,6 @@ class MomentumEncoder(keras.layers.Layer):
             variables: that are followed, in the order of this network's own.
             momentum: share of the weights that stays, a scalar.
         """
-        for index in self.averaged:
-            v = self.variables[index]
-            v.assign(momentum * v + (1 - momentum) * variables[index])
+        averages = [self.variables[index] for index in self.averaged]
+        followed = [variables[index] for index in self.averaged]
+        moving_average.follow(averages, followed, momentum)

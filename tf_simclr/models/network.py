@@ -115,13 +115,14 @@ class Network(Composite):
     Args:
         settings: the whole configuration.
         num_classes: outputs of the supervised head; 0: no such head.
+        name: the same for all that is exported, so that variables keep their paths from stage to
+            stage.
     """
 
-    def __init__(self, settings: Config, num_classes: int):
-        # The same name for all, so that variables keep their paths from stage to stage.
-        super().__init__(name=NETWORK)
+    def __init__(self, settings: Config, num_classes: int, name: str = NETWORK):
+        super().__init__(name=name)
         self.settings = settings
-        self.encoder = make_encoder(settings)
+        self.encoder = make_encoder(settings, name)
         self.projection_head = make_projection_head(settings, settings.head_layers)
         self.supervised_head = None
         if num_classes:

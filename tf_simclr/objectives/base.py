@@ -54,6 +54,16 @@ class Objective(Network):
         return False
 
     @classmethod
+    def needs_labels(cls, settings: Config) -> bool:
+        """Whether it can't be trained without any label."""
+        return cls.labeled_only(settings)
+
+    @classmethod
+    def unlabeled_ratio(cls, settings: Config) -> float:
+        """Images without label for each one with a label in a batch; 0: as many as there are."""
+        return settings.data.unlabeled_ratio
+
+    @classmethod
     def select_images(cls, settings: Config, source: Source) -> Source:
         """Which images of a source to train on."""
         return source
@@ -141,6 +151,9 @@ class Objective(Network):
     def begin_step(self):
         """Called once in each training step, before anything else of it."""
 
+    def end_step(self):
+        """Called once in each training step, after its update of the weights."""
+
     def outputs(self, batch: dict, images: tf.Tensor | None, training: bool) -> dict:
         """What the loss reads of the network that learns.
 
@@ -193,6 +206,11 @@ class Objective(Network):
         return self.loss_of({**outputs, **targets}, batch["label"], training)
 
     # Variables.
+
+    @property
+    def trained_networks(self) -> tuple[Network, ...]:
+        """The networks that get gradients; others than this one where this one is an average."""
+        return (self,)
 
     def build_variables(self):
         """Makes all variables, and freezes what `fine_tune_after_block` says."""

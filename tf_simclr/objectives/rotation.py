@@ -3,6 +3,8 @@
 "Unsupervised Representation Learning by Predicting Image Rotations".
 """
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 from tf_simclr.models.heads import TaskHead
@@ -28,10 +30,8 @@ class Rotation(Pretext):
 
     def images(self, batch):
         """The four rotations of an image one after the other, [4B, S, S, 3]."""
-        images = super().images(batch)
         turn = quarter_turns if self.settings.pretext.rotation_exact else resampled_turns
-        turned = [turn(images, turns) for turns in range(TURNS)]
-        return tf.reshape(tf.stack(turned, 1), [-1, *images.shape[1:]])
+        return in_all_turns(super().images(batch), turn)
 
     def outputs(self, batch, images, training):
         """{"logits": float32 [B, 4, 4]} of each image in each rotation."""
@@ -43,6 +43,17 @@ class Rotation(Pretext):
         """Equations 2 and 3: the mean over images and rotations."""
         logits = tf.reshape(outputs["logits"], [-1, TURNS])
         return guess(logits, tf.range(logits.shape[0]) % TURNS)
+
+
+def in_all_turns(images: tf.Tensor, turn: Callable) -> tf.Tensor:
+    """The rotations of each image one after the other: [4B, S, S, 3] of [B, S, S, 3].
+
+    Args:
+        images: [B, S, S, 3].
+        turn: a function of images and the number of quarter turns.
+    """
+    turned = [turn(images, turns) for turns in range(TURNS)]
+    return tf.reshape(tf.stack(turned, 1), [-1, *images.shape[1:]])
 
 
 def quarter_turns(images: tf.Tensor, turns: int) -> tf.Tensor:

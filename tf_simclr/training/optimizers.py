@@ -202,8 +202,22 @@ def _main_optimizer(settings, objective, learning_rate):
     kind = kinds[options.optimizer]
     if options.layer_decay < 1:
         kind = layer_decay.by_depth(kind)
-        arguments["factors"] = layer_decay.factors(objective.encoder, options.layer_decay)
+        arguments["factors"] = _rate_factors(objective, options.layer_decay)
     return kind(learning_rate, **arguments)
+
+
+def _rate_factors(objective, decay):
+    """{id of a variable: factor of its learning rate}."""
+    factors = {}
+    for network in objective.trained_networks:
+        factors |= layer_decay.factors(network.encoder, decay)
+    return factors
+
+
+def _heads(objective):
+    """The supervised heads that are trained."""
+    heads = [network.supervised_head for network in objective.trained_networks]
+    return [head for head in heads if head is not None]
 
 
 def _without(variables, excluded):
@@ -214,14 +228,17 @@ def _without(variables, excluded):
 
 def _not_adapted(objective):
     """ids of what LARS neither decays nor adapts: batch norm, biases and the supervised head."""
-    head = objective.supervised_head.variables if objective.supervised_head is not None else []
+    heads = [v for head in _heads(objective) for v in head.variables]
     biases = [v for v in objective.trainable_variables if len(v.shape) <= 1]
-    return _undecayed(objective) | {id(v) for v in [*head, *biases]}
+    return _undecayed(objective) | {id(v) for v in [*heads, *biases]}
 
 
 def _undecayed(objective):
     """ids of the variables of batch norm, and of what else of the encoder does not decay."""
-    return batch_norm_variables(objective) | {id(v) for v in objective.encoder.not_decayed}
+    undecayed = batch_norm_variables(objective)
+    for network in objective.trained_networks:
+        undecayed |= {id(v) for v in network.encoder.not_decayed}
+    return undecayed
 
 
 def weight_decay_penalty(settings: Config, objective: Objective) -> tf.Tensor:
@@ -240,8 +257,7 @@ def weight_decay_penalty(settings: Config, objective: Objective) -> tf.Tensor:
 def _penalized(settings, objective):
     """The variables of the L2 term."""
     if settings.optimizer.optimizer == "lars":
-        head = objective.supervised_head
-        variables = [head.kernel] if head is not None else []
+        variables = [head.kernel for head in _heads(objective)]
     else:
         undecayed = _undecayed(objective)
         variables = _without(objective.trainable_variables, objective.separately_optimized())

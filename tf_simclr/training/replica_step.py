@@ -77,6 +77,7 @@ class ReplicaStep:
         elif self.num_replicas == 1:  # on one of many it would be the norm of a part
             metrics = {**metrics, "gradient_norm": tf.linalg.global_norm(gradients)}
         self.optimizer.apply(gradients, self.variables)
+        self.objective.end_step()
         return metrics
 
     @property
