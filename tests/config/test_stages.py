@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.helpers.configurations import parse_command_line
+from tf_simclr import config
 from tf_simclr.commands.stages import Stages
 from tf_simclr.config import recipes
 from tf_simclr.config.registry import TRAIN_MODES
@@ -134,7 +135,7 @@ def test_one_mode_takes_its_section_of_a_chain():
     ("arguments", "expected"),
     [
         (["--train_mode=pretrain,finetun"], "'finetune'"),
-        (["--train_mode=pretrain,"], "accepted are pretrain, finetune, supervised, distill"),
+        (["--train_mode=pretrain,"], "accepted are pretrain, finetune, supervised, semi, distill"),
         (["--train_mode=distill,distill"], "distill-2"),
         (["--train_mode=pretrain,distill-../x"], "distill-small"),
         (["--train_mode=pretrain", "--finetune.seed=1"], "no such stage in --train_mode=pretrain"),
@@ -271,3 +272,8 @@ def test_head_of_what_a_stage_starts_from(tmp_path, before, pretext, selector, f
     message = str(caught.value)
     assert f"{start}: its projection head has 0 layers (--pretext={pretext})" in message
     assert "--ft_proj_selector=0" in message
+
+
+def test_no_flag_is_called_like_a_stage():
+    """In a YAML file a flag and the section of a stage are keys beside each other."""
+    assert not set(TRAIN_MODES) & set(config.fields())

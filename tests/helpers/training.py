@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_simclr.checkpoints import teacher, weights
-from tf_simclr.config.registry import PRETEXTS
+from tf_simclr.config.registry import PRETEXTS, SEMI_METHODS
 from tf_simclr.data import datasets, mixture, pipeline
 from tf_simclr.objectives import WITH_LABELS, objective_class
 from tf_simclr.training import optimizers
@@ -16,6 +16,8 @@ from tf_simclr.training.experiment import DTYPE_POLICIES
 from tf_simclr.training.train_step import TrainStep
 
 EACH = [{"pretext": name} for name in PRETEXTS] + [{"train_mode": name} for name in WITH_LABELS]
+SEMI = [{"train_mode": "semi", "semi_method": name} for name in SEMI_METHODS]
+NUM_LABELS = 20  # of the training images, where some have to be without
 WITH_STATE = [  # objectives whose training has a state besides the weights and their optimizer
     {"memory_size": 20},
     {"pretext": "colorization"},
@@ -39,17 +41,18 @@ class Training:
         self.strategy = strategy or tf.distribute.get_strategy()
         keras.config.set_dtype_policy(DTYPE_POLICIES[settings.model.precision])
         random.seed(0)  # of the weights
-        source = source or datasets.load(settings.data, "train")
+        kind = objective_class(settings)
+        source = source or load_source(settings)
         self.batch_parts = mixture.batch_parts(
             source,
             unlabeled,
-            settings.data.unlabeled_ratio,
+            kind.unlabeled_ratio(settings),
             settings.train.train_batch_size,
             self.strategy.num_replicas_in_sync,
         )
         with self.strategy.scope():
             num_images = sum(part.source.num_examples for part in self.batch_parts)
-            self.objective = objective_class(settings)(settings, 10, num_images)
+            self.objective = kind(settings, 10, num_images)
             self.objective.teacher = linear_teacher(settings.data.image_size)
             self.objective.build_variables()
             learning_rate = optimizers.learning_rate_schedule(settings, source.num_examples)
@@ -75,12 +78,20 @@ class Training:
         return history
 
 
+def load_source(settings):
+    """The training images, with labels of a few where others are needed as well."""
+    source = datasets.load(settings.data, "train")
+    if settings.objective.train_mode == "semi":
+        source = source.with_labels_of(np.arange(NUM_LABELS))
+    return source
+
+
 def same_batches(training, count):
     """The first batches, which all trainings with the same examples share."""
     options = training.settings
     parts = tuple((part.source.num_examples, part.batch_size) for part in training.batch_parts)
     example = type(training.objective).example
-    key = (example, options.data, options.augment, options.pretext, parts)
+    key = (example, options.data, options.augment, options.pretext, options.semi, parts)
     if len(BATCHES.get(key, [])) < count:
         BATCHES[key] = list(itertools.islice(training.batches(), count))
     return BATCHES[key][:count]

@@ -24,6 +24,7 @@ from tf_simclr.config.sections import (
     OptimizerConfig,
     TrainConfig,
 )
+from tf_simclr.config.semi_section import SemiConfig
 from tf_simclr.errors import UserError
 
 DATA_SET_FLAGS = ("dataset", "unlabeled_dataset", "transfer_datasets")
@@ -44,6 +45,7 @@ class Config:
     model: ModelConfig = ModelConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
     pretext: PretextConfig = PretextConfig()
+    semi: SemiConfig = SemiConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     train: TrainConfig = TrainConfig()
     plan: PlanConfig = PlanConfig()

@@ -70,7 +70,7 @@ class DataConfig:
     unlabeled_ratio: float = setting(
         0.0,
         "images without label for each one with a label in a batch (0: as many as there are of "
-        "each)",
+        "each; of train_mode semi as published of its method)",
         low=0.0,
         high=1e6,
     )

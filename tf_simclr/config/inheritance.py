@@ -17,7 +17,7 @@ SAVED_MODEL_FILE = "saved_model.pb"
 ASSETS = "assets"  # in a SavedModel
 CHECKPOINT_INDEX = ".index"
 # What a network is besides its architecture; and what data a run is of.
-NETWORK_SECTIONS = ("model", "augment", "pretext")
+NETWORK_SECTIONS = ("model", "augment", "pretext", "semi")
 NETWORK_FLAGS = ("image_size", "eval_crop", "resizing", "value_range", "train_mode")
 DATA_SECTIONS = ("data",)
 DATA_FLAGS = ("seed",)  # which also draws the labels that are used

@@ -38,8 +38,8 @@ MODES = {
     "weights": Mode(of_a_run=True, needs_nothing=True),
 }
 
-TRAIN_MODES = ("pretrain", "finetune", "supervised", "distill")
-LEARNS_LABELS = ("finetune", "supervised")  # those of them that train on labels alone
+TRAIN_MODES = ("pretrain", "finetune", "supervised", "semi", "distill")
+LEARNS_LABELS = ("finetune", "supervised", "semi")  # those of them that need labels
 
 # The class of each pretext task. A new task is a file with a subclass of
 # `tf_simclr.objectives.pretext.Pretext` and a row here. Classes are named by text, since --help
@@ -64,6 +64,14 @@ PRETEXTS = {
     "vicreg": "tf_simclr.objectives.vicreg.VICReg",
     "lejepa": "tf_simclr.objectives.lejepa.LeJEPA",
     "distill_features": "tf_simclr.objectives.distill_features.DistillFeatures",
+}
+
+# The class of each method of --train_mode=semi. A new method is a file with a subclass of
+# `tf_simclr.objectives.semi.base.SemiTask` and a row here.
+SEMI_METHODS = {
+    "fixmatch": "tf_simclr.objectives.semi.fixmatch.FixMatch",
+    "freematch": "tf_simclr.objectives.semi.freematch.FreeMatch",
+    "uda": "tf_simclr.objectives.semi.uda.UDA",
 }
 
 # Tasks that learn from --teacher_checkpoint.

@@ -71,8 +71,8 @@ class ModelConfig:
     )
     keep_logits_layer: bool = setting(
         False,
-        "finetune, distill; start the linear head from that of checkpoint where its classes are "
-        "the same, as the original SimCLR release does; otherwise it is a new one",
+        "finetune, semi, distill; start the linear head from that of checkpoint where its classes "
+        "are the same, as the original SimCLR release does; otherwise it is a new one",
     )
     fine_tune_after_block: int = setting(
         -1,
@@ -94,9 +94,8 @@ class ObjectiveConfig:
 
     train_mode: str = setting(
         "pretrain",
-        "a task without labels, see pretext; labels, from a checkpoint or from scratch; "
-        "a teacher's predictions; "
-        "several with commas between",
+        "a task without labels, see pretext; labels, from a checkpoint or from scratch; labels and "
+        "images without, see semi_method; a teacher's predictions; several with commas between",
         choices=TRAIN_MODES,
     )
     temperature: float = setting(0.1, "temperature tau of the contrastive loss", low=1e-3)
@@ -130,8 +129,8 @@ class ObjectiveConfig:
     )
     class_weights: str = setting(
         "none",
-        "finetune, supervised; balanced: the loss of a label weighs the more the rarer its class "
-        "is among the labels that are used, 1 in the mean",
+        "finetune, supervised, semi; balanced: the loss of a label weighs the more the rarer its "
+        "class is among the labels that are used, 1 in the mean",
         choices=("none", "balanced"),
     )
     checkpoint: str = setting(

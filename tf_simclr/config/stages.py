@@ -16,13 +16,14 @@ from tf_simclr.errors import UserError, did_you_mean
 
 # The modes that take a flag which names a checkpoint, see `_modes_that_take`.
 CHECKPOINT_FLAGS = {
-    "checkpoint": ("pretrain", "finetune", "distill"),
+    "checkpoint": ("pretrain", "finetune", "semi", "distill"),
     "teacher_checkpoint": ("distill",),
 }
 # Where a stage starts from if nothing is said: the nearest stage before it of one of these modes.
 DEFAULT_STARTS = {
     ("checkpoint", "finetune"): ("pretrain",),
-    ("teacher_checkpoint", "distill"): ("finetune", "distill"),
+    ("checkpoint", "semi"): ("pretrain", "finetune"),
+    ("teacher_checkpoint", "distill"): ("finetune", "semi", "distill"),
 }
 # What those flags accept.
 CHECKPOINT_FORMS = (

@@ -58,14 +58,23 @@ def _weighted_by_label(source, unlabeled, ratio):
         without_label.append(unlabeled)
     without_label = [each for each in without_label if each.num_examples]
     total = sum(each.num_examples for each in without_label)
-    if not (source.num_labeled and without_label):
-        raise UserError(
-            f"--unlabeled_ratio={ratio:g}: images with and without label are needed, and there are "
-            f"{source.num_labeled} with and {total} without; see --label_fraction, "
-            "--unlabeled_dataset and, of exemplar, --seed_images"
-        )
+    check_both_kinds(source.num_labeled, total, ratio)
     weights = [1.0, *(ratio * each.num_examples / total for each in without_label)]
     return [source.labeled(), *without_label], weights
+
+
+def check_both_kinds(num_labeled: int, num_unlabeled: int, ratio: float):
+    """Checks that there are images with a label and images without.
+
+    Raises:
+        UserError: there is only one kind.
+    """
+    if not (num_labeled and num_unlabeled):
+        raise UserError(
+            f"--unlabeled_ratio={ratio:g}: images with and without label are needed, and there are "
+            f"{num_labeled} with and {num_unlabeled} without; see --label_fraction, "
+            "--unlabeled_dataset and, of exemplar, --seed_images"
+        )
 
 
 def _shares(total, weights):

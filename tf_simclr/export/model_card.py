@@ -175,10 +175,11 @@ def _origin(description):
     if "images" not in data:
         return "Its weights come from elsewhere; tf_simclr brought them into this form."
     train_mode = settings.objective.train_mode
-    task = f" ({settings.pretext.pretext})" if train_mode == "pretrain" else ""
+    methods = {"pretrain": settings.pretext.pretext, "semi": settings.semi.semi_method}
+    method = f" ({methods[train_mode]})" if train_mode in methods else ""
     return (
-        f"It was trained with tf_simclr, stage `{train_mode}`{task}, {description.step} steps, on "
-        f"{_without_path(settings.data.dataset)}, split {settings.data.train_split}: "
+        f"It was trained with tf_simclr, stage `{train_mode}`{method}, {description.step} steps, "
+        f"on {_without_path(settings.data.dataset)}, split {settings.data.train_split}: "
         f"{data['images']} images, {data['labels']} of them with a label."
     )
 

@@ -10,7 +10,7 @@ def copy(averages: list, variables: list):
 
 
 def follow(averages: list, variables: list, momentum):
-    """One step of the moving average.
+    """One step of the moving average; what is equal stays so, to the last bit.
 
     Args:
         averages: that follow.
@@ -18,7 +18,7 @@ def follow(averages: list, variables: list, momentum):
         momentum: share of the averages that stays, a scalar.
     """
     for average, v in zip(averages, variables, strict=True):
-        average.assign(momentum * average + (1 - momentum) * v)
+        average.assign(average + (1 - momentum) * (v - average))
 
 
 def warmed_up(decay: float, step: tf.Tensor) -> tf.Tensor:

@@ -122,6 +122,10 @@ TAGS = {
     "train/distill_loss": TagChart(
         "Distillation loss", "cross-entropy of the teacher's and the student's predictions"
     ),
+    "train/unlabeled_loss": TagChart(
+        "Loss of the images without label",
+        "of the method, without its weight; it rises where more predictions count",
+    ),
     "train/total_loss": TagChart(
         "Total loss", "everything that is minimized, weight decay included"
     ),
@@ -151,6 +155,15 @@ TAGS = {
         "how often the student's first choice is the teacher's",
         True,
         _chance,
+    ),
+    "train/mask_rate": TagChart(
+        "Images without label that count",
+        "whose prediction is confident enough, of the batches of the training",
+        True,
+    ),
+    "train/predicted_classes": TagChart(
+        "Classes that are predicted",
+        "in effect, for images without label: at 1 all predictions are of one class",
     ),
     "learning_rate": TagChart("Learning rate", "warm-up, then the schedule"),
     "train/embedding_std": TagChart(

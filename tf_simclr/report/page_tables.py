@@ -89,10 +89,10 @@ def _minutes(run):
 
 def _training(run):
     train_mode = run.facts.get("train_mode")
-    task = run.get("flags").get("pretext", "simclr")
-    if task != "simclr" and train_mode == "pretrain":
-        return f"{train_mode} ({task})"
-    return train_mode
+    flags = run.get("flags")
+    methods = {"pretrain": flags.get("pretext", "simclr"), "semi": flags.get("semi_method")}
+    method = methods.get(train_mode)
+    return train_mode if method in (None, "simclr") else f"{train_mode} ({method})"
 
 
 def _best_step(run):

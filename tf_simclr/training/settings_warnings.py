@@ -11,6 +11,7 @@ from tf_simclr.config import Config, rules
 from tf_simclr.config.backbones import RESNET, RESNET_FLAGS, is_published
 from tf_simclr.config.length import total_steps
 from tf_simclr.data.source import Indexed, Source, count_labels, counted, first_names
+from tf_simclr.objectives import objective_class
 from tf_simclr.training import optimizers
 from tf_simclr.training.training_data import TrainingData
 
@@ -201,6 +202,22 @@ def _flags_of_resnet(plan):
     return f"{flags}: of --backbone={RESNET}, without a meaning for --backbone={model.backbone}"
 
 
+def _flags_of_other_methods(plan):
+    """Flags of --train_mode=semi that its method does not read."""
+    settings = plan.settings
+    if settings.objective.train_mode != "semi":
+        return None
+    fields = config.fields()
+    read_by_all = ("semi_method", "unlabeled_weight", "ema_decay")
+    known = (*read_by_all, *objective_class(settings).flags)
+    given = dataclasses.asdict(settings.semi)
+    names = [name for name in given if name not in known and given[name] != fields[name].default]
+    if not names:
+        return None
+    flags = ", ".join(f"--{name}" for name in names)
+    return f"{flags}: without a meaning for --semi_method={settings.semi.semi_method}"
+
+
 WARNINGS = (  # functions: plan -> a line, or None
     _large_batch,
     _short_epochs,
@@ -212,4 +229,5 @@ WARNINGS = (  # functions: plan -> a line, or None
     _few_evaluated,
     _long_queue,
     _flags_of_resnet,
+    _flags_of_other_methods,
 )

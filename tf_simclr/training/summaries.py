@@ -84,6 +84,10 @@ def describe(metrics: dict[str, float], labels_per_batch: float) -> str:
     if "distill_loss" in metrics:
         agreement = metrics["teacher_agreement"]
         texts.append(f"loss {metrics['distill_loss']:.3f}, as the teacher {agreement:.0%}")
+    if "unlabeled_loss" in metrics:
+        texts.append(f"loss without labels {metrics['unlabeled_loss']:.3f}")
+        if "mask_rate" in metrics:
+            texts.append(f"of {metrics['mask_rate']:.0%} of the images")
     if "supervised_acc" in metrics and labels_per_batch >= MIN_LABELS:
         texts.append(f"label accuracy {metrics['supervised_acc']:.0%}")
     if not texts:

@@ -110,6 +110,7 @@ def load_training_data(
     source, subset = label_subset.restrict(source, settings.data, settings.train.seed, saved)
     if not source.num_labeled:
         _check_no_labels_are_needed(source, settings, later)
+    _check_later_mixtures(source, settings, later)
     held_out = None
     # After the labels were chosen, so that no more of them are used.
     if settings.eval.eval_every_epochs:
@@ -171,15 +172,29 @@ def saved_division(dataset: str, directories: list[epath.Path]) -> dict[str, boo
 
 
 def _check_no_labels_are_needed(source, settings, later):
-    images = _what_images_depend_on(settings)
-    same_data = [other for other in later if _what_images_depend_on(other) == images]
-    for stage in (settings, *same_data):
-        if stage.mode.trains and objective_class(stage).labeled_only(stage):
+    for stage in (settings, *_with_same_images(settings, later)):
+        if stage.mode.trains and objective_class(stage).needs_labels(stage):
             raise UserError(
                 f"--train_mode={stage.objective.train_mode}: {source.name}, split {source.split}, "
                 "has no labels; only pretraining and distillation work without"
             )
     logging.info("%s has no labels: nothing that needs labels is trained or evaluated", source.name)
+
+
+def _check_later_mixtures(source, settings, later):
+    """That a later stage has nothing to mix should show before any training."""
+    for stage in _with_same_images(settings, later):
+        kind = objective_class(stage)
+        ratio = kind.unlabeled_ratio(stage)
+        mixes = ratio and stage.mode.trains and not kind.labeled_only(stage)
+        if mixes and not stage.data.unlabeled_dataset:
+            num_unlabeled = source.num_examples - source.num_labeled
+            mixture.check_both_kinds(source.num_labeled, num_unlabeled, ratio)
+
+
+def _with_same_images(settings, later):
+    images = _what_images_depend_on(settings)
+    return [other for other in later if _what_images_depend_on(other) == images]
 
 
 def _make_batch_parts(source, settings, num_replicas):
@@ -196,10 +211,18 @@ def _make_batch_parts(source, settings, num_replicas):
     if unlabeled is not None:
         num_available += unlabeled.num_examples
         chosen_unlabeled = kind.select_images(settings, unlabeled)
+    ratio = kind.unlabeled_ratio(settings)
+    if ratio != settings.data.unlabeled_ratio:
+        logging.info(
+            "--unlabeled_ratio=0: %g images without label for each one with a label, as published "
+            "of --semi_method=%s",
+            ratio,
+            settings.semi.semi_method,
+        )
     batch_parts = mixture.batch_parts(
         kind.select_images(settings, source),
         chosen_unlabeled,
-        settings.data.unlabeled_ratio,
+        ratio,
         batch_size,
         num_replicas,
     )

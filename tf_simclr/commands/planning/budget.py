@@ -14,7 +14,13 @@ MAX_TRIALS = 3
 FORWARD_SHARE = 1 / 3  # of a training step; the gradient takes the rest
 # Views of an image that go through a training step; a teacher is a forward pass. Small batches of
 # labels take longer than their share of a large one (measured: 1.3 times).
-VIEWS = {"pretrain": 2, "supervised": 1.3, "finetune": 1.3, "distill": 1 + FORWARD_SHARE}
+VIEWS = {
+    "pretrain": 2,
+    "supervised": 1.3,
+    "finetune": 1.3,
+    "semi": 2,
+    "distill": 1 + FORWARD_SHARE,
+}
 NETWORKS_EVALUATED = 2  # the trained and the untrained one
 MARGIN = 0.06  # of the budget, for what can't be foretold
 # What a stage takes besides its steps and the features of images, in times of the first step of a
@@ -37,6 +43,7 @@ MAX_LABEL_SHARE = {True: 0.25, False: 0.6}
 LABEL_STEPS = {"supervised": 300, "finetune": 200}  # at least, where the time suffices
 LABEL_EPOCHS = {"supervised": 60, "finetune": 40}  # of more labels than these steps need
 LEAST_DISTILL_EPOCHS = 1
+STUDENTS = ("semi", "distill")  # modes that learn from predictions for all images
 FEWEST_LABELS_OF_CHOICE = 20  # a third of fewer says nothing
 MAX_CHOICE_SHARE = 0.15  # of the time of all steps, for what held-out labels choose of a stage
 ENOUGH_EPOCHS = 60  # of pretraining, for a larger network to pay
@@ -114,7 +121,7 @@ def divide(
         plans[stage] = dataclasses.replace(
             plans[stage], seconds=plans[stage].seconds + seconds_of_choice, chooses=True
         )
-    students = [stage for stage in stages if mode_of(stage) == "distill"]
+    students = [stage for stage in stages if mode_of(stage) in STUDENTS]
     too_short = [stage for stage in students if plans[stage].epochs < LEAST_DISTILL_EPOCHS]
     if too_short and may_shorten and len(stages) > len(too_short):
         rest = [stage for stage in stages if stage not in too_short]
@@ -214,7 +221,7 @@ def _shares(facts, stages, costs, for_steps):
         shares[stage] = min(wanted, max_share * for_steps / len(on_labels))
     rest = max(for_steps - sum(shares.values()), 0.0)
     pretraining = [stage for stage in stages if mode_of(stage) == "pretrain"]
-    students = [stage for stage in stages if mode_of(stage) == "distill"]
+    students = [stage for stage in stages if mode_of(stage) in STUDENTS]
     of_students = DISTILL_SHARE * rest if pretraining else rest
     for stage in students:
         shares[stage] = of_students / len(students)

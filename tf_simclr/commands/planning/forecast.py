@@ -65,7 +65,8 @@ def work_of_step(stage: Config, stages: list[Config]) -> float | None:
         None where it is not known how many pixels the network sees of an image.
     """
     mode = stage.objective.train_mode
-    if mode == "pretrain" and stage.pretext.pretext != "simclr":
+    has_views_of_its_own = mode == "pretrain" and stage.pretext.pretext != "simclr"
+    if has_views_of_its_own or mode == "semi":
         return None
     views = 2 if mode == "pretrain" else 1
     work = views * work_of_view(stage)
