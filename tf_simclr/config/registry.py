@@ -72,6 +72,7 @@ SEMI_METHODS = {
     "fixmatch": "tf_simclr.objectives.semi.fixmatch.FixMatch",
     "freematch": "tf_simclr.objectives.semi.freematch.FreeMatch",
     "uda": "tf_simclr.objectives.semi.uda.UDA",
+    "mean_teacher": "tf_simclr.objectives.semi.mean_teacher.MeanTeacher",
 }
 
 # Tasks that learn from --teacher_checkpoint.
