@@ -73,6 +73,7 @@ SEMI_METHODS = {
     "freematch": "tf_simclr.objectives.semi.freematch.FreeMatch",
     "uda": "tf_simclr.objectives.semi.uda.UDA",
     "mean_teacher": "tf_simclr.objectives.semi.mean_teacher.MeanTeacher",
+    "pseudo_label": "tf_simclr.objectives.semi.pseudo_label.PseudoLabel",
 }
 
 # Tasks that learn from --teacher_checkpoint.
