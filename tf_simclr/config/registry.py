@@ -74,6 +74,7 @@ SEMI_METHODS = {
     "uda": "tf_simclr.objectives.semi.uda.UDA",
     "mean_teacher": "tf_simclr.objectives.semi.mean_teacher.MeanTeacher",
     "pseudo_label": "tf_simclr.objectives.semi.pseudo_label.PseudoLabel",
+    "vat_entmin": "tf_simclr.objectives.semi.vat_entmin.VATEntMin",
 }
 
 # Tasks that learn from --teacher_checkpoint.

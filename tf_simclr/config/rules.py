@@ -176,6 +176,16 @@ def _budget_is_a_time(flags):
         )
 
 
+def _perturbations_need_float32(flags):
+    is_vat = flags["train_mode"] == "semi" and flags["semi_method"] == "vat_entmin"
+    if is_vat and flags["precision"] != "float32":
+        raise UserError(
+            f"--precision={flags['precision']}: --semi_method=vat_entmin changes images by a "
+            "thousandth, which is less than it can tell apart; use --precision=float32, or another "
+            "--semi_method"
+        )
+
+
 def _published_models_exist(flags):
     for name in ("checkpoint", "teacher_checkpoint"):
         if published.is_name(flags[name]):
@@ -231,6 +241,7 @@ RULES = (
     _linear_head_starts_one_way,
     _supervised_starts_from_random_weights,
     _adversary_needs_an_unscaled_loss,
+    _perturbations_need_float32,
     _has_images_to_compare_with,
     _evaluated_layers_exist,
     _held_out_images_stay_out,

@@ -4,6 +4,7 @@ import dataclasses
 
 from tf_simclr.config.registry import SEMI_METHODS
 from tf_simclr.config.setting import setting
+from tf_simclr.config.values import SMALLEST_POSITIVE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,4 +41,10 @@ class SemiConfig:
         "semi uda, training signal annealing: a label counts only while its class is less likely "
         "than a threshold, which rises to 1 along this schedule",
         choices=("none", "linear", "log", "exp"),
+    )
+    vat_epsilon: float = setting(
+        3.0,
+        "semi vat_entmin: length of the perturbation of an image of 32 pixels with values from 0 "
+        "to 1; of other sizes in proportion to the side",
+        low=SMALLEST_POSITIVE,
     )
