@@ -75,6 +75,7 @@ SEMI_METHODS = {
     "mean_teacher": "tf_simclr.objectives.semi.mean_teacher.MeanTeacher",
     "pseudo_label": "tf_simclr.objectives.semi.pseudo_label.PseudoLabel",
     "vat_entmin": "tf_simclr.objectives.semi.vat_entmin.VATEntMin",
+    "s4l": "tf_simclr.objectives.semi.s4l.S4L",
 }
 
 # Tasks that learn from --teacher_checkpoint.
