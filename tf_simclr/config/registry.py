@@ -76,6 +76,7 @@ SEMI_METHODS = {
     "pseudo_label": "tf_simclr.objectives.semi.pseudo_label.PseudoLabel",
     "vat_entmin": "tf_simclr.objectives.semi.vat_entmin.VATEntMin",
     "s4l": "tf_simclr.objectives.semi.s4l.S4L",
+    "cowmix": "tf_simclr.objectives.semi.cowmix.CowMix",
 }
 
 # Tasks that learn from --teacher_checkpoint.
