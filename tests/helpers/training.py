@@ -17,6 +17,7 @@ from tf_simclr.training.train_step import TrainStep
 
 EACH = [{"pretext": name} for name in PRETEXTS] + [{"train_mode": name} for name in WITH_LABELS]
 SEMI = [{"train_mode": "semi", "semi_method": name} for name in SEMI_METHODS]
+of_methods = lambda *names: [flags for flags in SEMI if flags["semi_method"] in names]
 NUM_LABELS = 20  # of the training images, where some have to be without
 WITH_STATE = [  # objectives whose training has a state besides the weights and their optimizer
     {"memory_size": 20},

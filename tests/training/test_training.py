@@ -12,11 +12,11 @@ from tests.helpers.configurations import TINY
 from tests.helpers.eager import eagerly
 from tests.helpers.training import (
     EACH,
-    SEMI,
     WITH_STATE,
     Training,
     assert_replicas_agree,
     initialize_from,
+    of_methods,
     same_batches,
     split_batch,
     tinted,
@@ -54,7 +54,7 @@ TRAINED_ALIKE = [
     {"pretext": "counting", "learning_rate": 0.01},
     {**WITH_STATE[0], "learning_rate": 0.01},
     *WITH_STATE[1:],
-    *(flags for flags in SEMI if flags["semi_method"] in ("freematch", "mean_teacher", "cowmix")),
+    *of_methods("freematch", "mean_teacher", "cowmix", "mpl"),
 ]
 
 

@@ -77,6 +77,7 @@ SEMI_METHODS = {
     "vat_entmin": "tf_simclr.objectives.semi.vat_entmin.VATEntMin",
     "s4l": "tf_simclr.objectives.semi.s4l.S4L",
     "cowmix": "tf_simclr.objectives.semi.cowmix.CowMix",
+    "mpl": "tf_simclr.objectives.semi.mpl.MPL",
 }
 
 # Tasks that learn from --teacher_checkpoint.

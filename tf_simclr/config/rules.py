@@ -186,6 +186,22 @@ def _perturbations_need_float32(flags):
         )
 
 
+def _meta_pseudo_labels_take_whole_steps(flags):
+    if flags["train_mode"] != "semi" or flags["semi_method"] != "mpl":
+        return
+    reason = "the student is updated in the middle of a step of --semi_method=mpl"
+    if flags["accumulate_steps"] > 1:
+        raise UserError(
+            f"--accumulate_steps={flags['accumulate_steps']}: {reason}, which takes the whole "
+            "batch; use 1, and --rematerialize=block to save memory"
+        )
+    if flags["precision"] == "float16":
+        raise UserError(
+            f"--precision=float16: {reason}, and two optimizers can't share the scaled loss; use "
+            "--precision=bfloat16"
+        )
+
+
 def _published_models_exist(flags):
     for name in ("checkpoint", "teacher_checkpoint"):
         if published.is_name(flags[name]):
@@ -242,6 +258,7 @@ RULES = (
     _supervised_starts_from_random_weights,
     _adversary_needs_an_unscaled_loss,
     _perturbations_need_float32,
+    _meta_pseudo_labels_take_whole_steps,
     _has_images_to_compare_with,
     _evaluated_layers_exist,
     _held_out_images_stay_out,

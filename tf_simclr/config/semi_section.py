@@ -24,8 +24,8 @@ class SemiConfig:
     )
     confidence_threshold: float = setting(
         0.0,
-        "semi fixmatch, uda, pseudo_label, cowmix: probability from which on a prediction counts "
-        "(0: as published, 0.95, 0.8, none and 0.6)",
+        "semi fixmatch, uda, pseudo_label, cowmix, mpl: probability from which on a prediction "
+        "counts (0: as published, 0.95, 0.8, none, 0.6 and 0.6)",
         low=0.0,
         high=1.0,
     )

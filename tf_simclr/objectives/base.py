@@ -1,5 +1,7 @@
 """The contract of everything that can be trained."""
 
+from collections.abc import Callable, Iterator
+
 import tensorflow as tf
 
 from tf_simclr.config import Config
@@ -205,7 +207,23 @@ class Objective(Network):
         targets = self.targets(batch, images, training)
         return self.loss_of({**outputs, **targets}, batch["label"], training)
 
+    def turns(self, batch: dict) -> Iterator[tuple[list, Callable]]:
+        """What is updated in a step that has begun, one after the other.
+
+        Args:
+            batch: of `example`s.
+
+        Yields:
+            (variables, function without arguments -> as `loss_of`). What comes after a `yield` is
+            computed after the update.
+        """
+        yield self.trainable_variables, lambda: self.part_loss(batch, True)
+
     # Variables.
+
+    def turn_variables(self) -> list[list]:
+        """The variables of each of `turns`."""
+        return [self.trainable_variables]
 
     @property
     def trained_networks(self) -> tuple[Network, ...]:

@@ -134,37 +134,37 @@ class LARS(keras.optimizers.Optimizer):
 
 
 class CombinedOptimizer:
-    """Two optimizers that are used as one.
+    """Several optimizers that are used as one.
 
     Args:
-        main: an optimizer that is built; it updates all variables but `separate_variables`.
-        separate: an optimizer that is built for `separate_variables`.
-        separate_variables: what `separate` updates.
+        optimizers: [(optimizer, the variables that it is built for and updates)].
     """
 
-    def __init__(self, main, separate, separate_variables):
-        self._main = main
-        self._separate = separate
-        self._separate_ids = {id(v) for v in separate_variables}
+    def __init__(self, optimizers: list[tuple]):
+        self._optimizers = [
+            (optimizer, {id(v) for v in variables}) for optimizer, variables in optimizers
+        ]
 
     @property
     def variables(self) -> list:
-        """The state of both."""
-        return [*self._main.variables, *self._separate.variables]
+        """The state of all."""
+        return [v for optimizer, _ in self._optimizers for v in optimizer.variables]
 
     def apply(self, gradients: list, variables: list):
-        """Updates `variables`, in any order, those of both."""
+        """Updates `variables`, in any order, each by its optimizer; those without any stay."""
         pairs = list(zip(gradients, variables))
-        for optimizer, is_separate in ((self._main, False), (self._separate, True)):
-            chosen = [(g, v) for g, v in pairs if (id(v) in self._separate_ids) == is_separate]
-            optimizer.apply(*zip(*chosen))
+        for optimizer, ids in self._optimizers:
+            chosen = [(g, v) for g, v in pairs if id(v) in ids]
+            if chosen:
+                optimizer.apply(*zip(*chosen))
 
 
 def make_optimizer(settings: Config, objective: Objective, learning_rate):
     """The optimizer of a training, built for the trainable variables of `objective`.
 
-    Variables that the objective wants optimized separately get an Adam of their own. With float16
-    the optimizer scales the loss; use its `scale_loss`.
+    What is updated in turn has an optimizer for each turn, and variables that the objective wants
+    optimized separately get an Adam of their own. With float16 the optimizer scales the loss; use
+    its `scale_loss`.
 
     Args:
         settings: the whole configuration.
@@ -172,26 +172,30 @@ def make_optimizer(settings: Config, objective: Objective, learning_rate):
         learning_rate: float or schedule.
     """
     separate_variables = objective.separately_optimized()
-    variables = _without(objective.trainable_variables, separate_variables)
-    optimizer = _main_optimizer(settings, objective, learning_rate)
-    if settings.model.precision == "float16":
-        optimizer = keras.optimizers.LossScaleOptimizer(optimizer, name="loss_scale")
-    optimizer.build(variables)  # before the first step: under a strategy it can't be done inside
-    if not separate_variables:
-        return optimizer
-    separate = keras.optimizers.Adam(
-        settings.pretext.discriminator_learning_rate,
-        beta_1=DCGAN_MOMENTUM,
-        name=f"{OPTIMIZER_NAME}_apart",  # part of the keys of checkpoints
-    )
-    separate.build(separate_variables)
-    return CombinedOptimizer(optimizer, separate, separate_variables)
+    optimizers = []
+    for number, variables_of_turn in enumerate(objective.turn_variables()):
+        variables = _without(variables_of_turn, separate_variables)
+        optimizer = _main_optimizer(settings, objective, learning_rate, number)
+        optimizers.append((optimizer, variables))
+    if separate_variables:
+        separate = keras.optimizers.Adam(
+            settings.pretext.discriminator_learning_rate,
+            beta_1=DCGAN_MOMENTUM,
+            name=f"{OPTIMIZER_NAME}_apart",  # part of the keys of checkpoints
+        )
+        optimizers.append((separate, separate_variables))
+    for optimizer, variables in optimizers:
+        optimizer.build(variables)  # before a step: under a strategy it can't be done inside
+    if len(optimizers) == 1:
+        return optimizers[0][0]
+    return CombinedOptimizer(optimizers)
 
 
-def _main_optimizer(settings, objective, learning_rate):
+def _main_optimizer(settings, objective, learning_rate, turn):
+    """That of a turn, which are numbered from 0."""
     options = settings.optimizer
     kinds = {"lars": LARS, "momentum": keras.optimizers.SGD, "adam": keras.optimizers.Adam}
-    arguments = {"name": OPTIMIZER_NAME}
+    arguments = {"name": f"{OPTIMIZER_NAME}_{turn}" if turn else OPTIMIZER_NAME}
     if options.optimizer == "lars":
         arguments["decay"] = options.weight_decay
         arguments["not_adapted"] = _not_adapted(objective)
@@ -203,7 +207,10 @@ def _main_optimizer(settings, objective, learning_rate):
     if options.layer_decay < 1:
         kind = layer_decay.by_depth(kind)
         arguments["factors"] = _rate_factors(objective, options.layer_decay)
-    return kind(learning_rate, **arguments)
+    optimizer = kind(learning_rate, **arguments)
+    if settings.model.precision == "float16":
+        return keras.optimizers.LossScaleOptimizer(optimizer, name="loss_scale")
+    return optimizer
 
 
 def _rate_factors(objective, decay):

@@ -41,11 +41,17 @@ class ReplicaStep:
         Returns:
             {metric name: scalar}.
         """
-        with tf.GradientTape() as tape:
-            loss, metrics = self.objective.loss(batch, training=True)
-            differentiated_loss, metrics = self.differentiated_loss(loss, metrics)
-        gradients = tape.gradient(differentiated_loss, self.variables)
-        return self.apply_gradients(gradients, metrics)
+        self.objective.begin_step()
+        all_metrics = {}
+        for variables, loss_function in self.objective.turns(batch):
+            with tf.GradientTape() as tape:
+                loss, metrics = loss_function()
+                differentiated_loss, metrics = self.differentiated_loss(loss, metrics)
+            gradients = tape.gradient(differentiated_loss, variables)
+            metrics = self._update(gradients, variables, metrics)
+            all_metrics = {**metrics, **all_metrics}  # of the first turn where several have one
+        self.objective.end_step()
+        return all_metrics
 
     def differentiated_loss(self, loss: tf.Tensor, metrics: dict) -> tuple[tf.Tensor, dict]:
         """Adds weight decay to a loss and scales it for differentiation.
@@ -67,17 +73,22 @@ class ReplicaStep:
         return share, metrics
 
     def apply_gradients(self, gradients: list, metrics: dict) -> dict:
-        """Updates the weights by this replica's gradients, which are summed over the replicas.
+        """Ends a step of a single turn by this replica's gradients.
 
         Returns:
             The metrics, with the norm of the gradient where this replica knows it.
         """
+        metrics = self._update(gradients, self.variables, metrics)
+        self.objective.end_step()
+        return metrics
+
+    def _update(self, gradients, variables, metrics):
+        """Updates weights by this replica's gradients, which are summed over the replicas."""
         if self._is_float16:
             gradients = _agree_on_overflow(gradients)
         elif self.num_replicas == 1:  # on one of many it would be the norm of a part
             metrics = {**metrics, "gradient_norm": tf.linalg.global_norm(gradients)}
-        self.optimizer.apply(gradients, self.variables)
-        self.objective.end_step()
+        self.optimizer.apply(gradients, variables)
         return metrics
 
     @property

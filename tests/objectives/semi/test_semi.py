@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from tests.helpers.configurations import TINY
-from tests.helpers.training import SEMI, Training, same_batches, values_of
+from tests.helpers.training import SEMI, Training, of_methods, same_batches, values_of
 from tf_simclr import config
 from tf_simclr.checkpoints import weights
 from tf_simclr.checkpoints.checkpointer import Checkpointer
@@ -113,7 +113,7 @@ def test_any_order_of_a_batch(settings):
     assert int(tf.reduce_sum(tf.cast(batch["label"] >= 0, tf.int32))) == 1
 
 
-@pytest.mark.parametrize("flags", [SEMI[0], SEMI[-1]], ids=name_of)
+@pytest.mark.parametrize("flags", of_methods("fixmatch", "cowmix"), ids=name_of)
 def test_micro_batches_are_one_batch(settings, flags):
     """The same gradients where batch norm, which sees one part, is frozen."""
     frozen = {**FIXMATCH, **flags, "fine_tune_after_block": 4, "weight_decay": 0.0}

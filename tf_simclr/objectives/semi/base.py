@@ -170,11 +170,13 @@ class SemiTask(CountedTask, Supervised):
     def build_variables(self):
         size = self.settings.data.image_size
         self(tf.zeros([1, size, size, 3]))  # first, so that it starts as in other trainings
-        self.learner.build_variables()
+        for network in self.trained_networks:
+            network.build_variables()
         self.counter.build()
         self.build_state()
         super().build_variables()
-        self.learner.encoder.freeze(self.settings.model.fine_tune_after_block)
+        for network in self.trained_networks:
+            network.encoder.freeze(self.settings.model.fine_tune_after_block)
         for v in _weights(self):
             v.trainable = False
 
@@ -185,7 +187,8 @@ class SemiTask(CountedTask, Supervised):
         return self.encoder.variables + self.projection_head.variables
 
     def start(self):
-        moving_average.copy(_weights(self.learner), _weights(self))
+        for network in self.trained_networks:
+            moving_average.copy(_weights(network), _weights(self))
 
     # Reporting.
 

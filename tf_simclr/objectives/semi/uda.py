@@ -42,7 +42,10 @@ class UDA(WeakStrongTask):
 
 
 def consistency(
-    weak: tf.Tensor, strong: tf.Tensor, threshold: float
+    weak: tf.Tensor,
+    strong: tf.Tensor,
+    threshold: float,
+    temperature: float = SHARPENING_TEMPERATURE,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """The divergence of the strong view's prediction from the sharpened one of the weak view.
 
@@ -52,6 +55,7 @@ def consistency(
         weak: logits float32 [B, C], which get no gradient.
         strong: logits float32 [B, C].
         threshold: beta, of predictions that are not sharpened.
+        temperature: tau, that sharpens them.
 
     Returns:
         (KL divergences float32 [B], 0 where the prediction does not count; whether it does,
@@ -59,7 +63,7 @@ def consistency(
     """
     weak = tf.stop_gradient(weak)
     is_confident = pseudo_labels.confident(tf.nn.softmax(weak), threshold)
-    targets = weak / SHARPENING_TEMPERATURE
+    targets = weak / temperature
     log_ratio = tf.nn.log_softmax(targets) - tf.nn.log_softmax(strong)
     divergences = tf.reduce_sum(tf.nn.softmax(targets) * log_ratio, -1)
     return is_confident * divergences, is_confident
