@@ -349,6 +349,13 @@ class WithoutAdversary:
         self.encoder = objective.encoder
         self._objective = objective
 
+    @property
+    def trained_networks(self):
+        return (self,)
+
+    def turn_variables(self):
+        return [self.trainable_variables]
+
     def separately_optimized(self):
         return []
 

@@ -28,6 +28,9 @@ MAX_SHEAR = 0.3
 MAX_TRANSLATION = 0.3  # of the side
 ENHANCEMENT = (0.05, 0.95)  # of brightness, color, contrast and sharpness
 FEWEST_BITS, MOST_BITS = 4, 8  # of posterize
+# Of sharpness: ImageFilter.SMOOTH of Pillow.
+SMOOTHING_KERNEL = [[1, 1, 1], [1, 5, 1], [1, 1, 1]]
+SMOOTHING_SCALE = 13
 
 
 def strong(images: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
@@ -216,7 +219,7 @@ def darken(images, u):
 
 def smooth(images, u):
     """Towards the weighted mean of each pixel and its neighbors; the border stays."""
-    kernel = tf.constant([[1, 1, 1], [1, 5, 1], [1, 1, 1]], tf.float32) / 13
+    kernel = tf.constant(SMOOTHING_KERNEL, tf.float32) / SMOOTHING_SCALE
     kernel = tf.tile(kernel[:, :, None, None], [1, 1, 3, 1])
     inner = tf.nn.depthwise_conv2d(images, kernel, [1, 1, 1, 1], "VALID")
     inner = tf.pad(inner, [[0, 0], [1, 1], [1, 1], [0, 0]])
