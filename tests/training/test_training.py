@@ -47,6 +47,7 @@ VARIANTS = EACH + [
     },
 ]
 LARS = {"optimizer": "lars", "weight_decay": 1e-3, "color_jitter_strength": 1.0}
+WITH_KINDS_OF_STATE = ("freematch", "mean_teacher", "cowmix", "mpl")
 OTHERS = [flags for flags in WITHOUT_STATE if flags.get("pretext") not in ("simclr", "counting")]
 TRAINED_ALIKE = [
     {"train_mode": "distill", "distill_alpha": 0.5},
@@ -54,7 +55,7 @@ TRAINED_ALIKE = [
     {"pretext": "counting", "learning_rate": 0.01},
     {**WITH_STATE[0], "learning_rate": 0.01},
     *WITH_STATE[1:],
-    *of_methods("freematch", "mean_teacher", "cowmix", "mpl"),
+    *({**flags, "unlabeled_ratio": 3.0} for flags in of_methods(*WITH_KINDS_OF_STATE)),
 ]
 
 

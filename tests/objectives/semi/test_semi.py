@@ -9,7 +9,14 @@ import pytest
 import tensorflow as tf
 
 from tests.helpers.configurations import TINY
-from tests.helpers.training import SEMI, Training, of_methods, same_batches, values_of
+from tests.helpers.training import (
+    SEMI,
+    Training,
+    of_methods,
+    same_batches,
+    state_of,
+    values_of,
+)
 from tf_simclr import config
 from tf_simclr.checkpoints import weights
 from tf_simclr.checkpoints.checkpointer import Checkpointer
@@ -79,6 +86,28 @@ def test_the_network_is_the_average(settings, tmp_path):
     images = objective.images(batch)
     for name, value in objective.layer_features(images).items():
         np.testing.assert_allclose(value, other.layer_features(images)[name], atol=1e-5)
+
+
+def test_resumes_bit_for_bit(settings, tmp_path):
+    """From batches that are made anew, in a new training."""
+    options = settings(**FIXMATCH, semi_method="freematch")
+    whole = Training(options)
+    saver = Checkpointer(tmp_path, whole.objective, whole.optimizer, whole.strategy)
+
+    def save(step):
+        saver.step.assign(step)
+        if step == 1:
+            saver.save()
+
+    whole.run(3, after=save)
+    resumed = Training(options)
+    for v in resumed.objective.variables:  # whatever is not restored shows
+        v.assign(tf.zeros_like(v.value))
+    loading = Checkpointer(tmp_path, resumed.objective, resumed.optimizer, resumed.strategy)
+    assert loading.resume()
+    resumed.run(2, start=1)
+    for path, value in state_of(whole).items():
+        np.testing.assert_array_equal(state_of(resumed)[path], value, err_msg=path)
 
 
 def of_network(objective, name):
