@@ -11,3 +11,6 @@ def test_label_accuracy_only_where_a_batch_has_enough_labels():
     assert summaries.describe(METRICS, 0.0) == unlabeled_text
     assert summaries.describe(labeled, 0.5) == unlabeled_text
     assert summaries.describe(labeled, 32.0) == f"{unlabeled_text}, label accuracy 25%"
+    mixed = {"unlabeled_loss": 0.5, "mask_rate": 0.25}
+    text = "loss without labels 0.500, of 25% of the images"
+    assert summaries.describe(mixed, 1.0) == text

@@ -9,6 +9,7 @@ from tf_simclr.commands.planning import budget, networks
 from tf_simclr.commands.planning.budget import Pace
 
 CHAIN = ("supervised", "pretrain", "finetune", "distill")
+SEMI = ("pretrain", "semi")
 PACE = Pace(first_step=5.0, step=0.25)
 
 
@@ -16,7 +17,7 @@ def divided(seconds, stages=CHAIN, images=THUMBNAILS, pace=PACE, **options):
     return budget.divide(images, stages, 64, pace, seconds, **options)
 
 
-@pytest.mark.parametrize("stages", [CHAIN, ("pretrain",), ("finetune", "distill"), ("pretrain",)])
+@pytest.mark.parametrize("stages", [CHAIN, ("pretrain",), ("finetune", "distill"), SEMI])
 @pytest.mark.parametrize("seconds", [200, 1000, 10_000])
 def test_the_time_is_used_and_not_exceeded(stages, seconds):
     plans = divided(seconds, stages)

@@ -47,6 +47,8 @@ def test_size_of_the_network_and_of_the_images():
 def test_other_tasks_are_not_compared():
     pretrain, finetune, _ = work_of("--pretrain.pretext=jigsaw", "--finetune.ft_proj_selector=0")
     assert pretrain is None and finetune is not None
+    (semi,), _ = parse_command_line("--train_mode=semi", "--dataset=digits")
+    assert forecast.work_of_step(semi, [semi]) is None
 
 
 def test_the_line(monkeypatch):
