@@ -22,7 +22,7 @@ PROBABILITY = 0.5  # that an operation is done: `AugmentPoolRAM` of the authors'
 FILL = 0.5  # where the image ends, and in the square of Cutout: gray, as in the authors' code
 BYTE = 255.0
 
-# The ranges of table 12.
+# The ranges of appendix D.
 MAX_ROTATION = 30.0  # degrees, either way
 MAX_SHEAR = 0.3
 MAX_TRANSLATION = 0.3  # of the side

@@ -1,4 +1,4 @@
-"""Confidence thresholds that follow what a network predicts (FreeMatch, section 3)."""
+"""Confidence thresholds that follow what a network predicts (FreeMatch, Wang et al. 2023)."""
 
 import keras
 import tensorflow as tf
@@ -38,7 +38,7 @@ class AdaptiveThreshold(keras.layers.Layer):
         self.built = True
 
     def update(self, confidence: tf.Tensor, mean_prediction: tf.Tensor, histogram: tf.Tensor):
-        """One step of the averages (equations 4 to 7).
+        """One step of the averages (section 4.1).
 
         Args:
             confidence: mean of the largest probability, float32 scalar.
@@ -50,6 +50,6 @@ class AdaptiveThreshold(keras.layers.Layer):
         moving_average.follow(averages, values, self.momentum)
 
     def of_classes(self) -> tf.Tensor:
-        """The threshold of each class, float32 [C] (equation 8)."""
+        """The threshold of each class, float32 [C] (section 4.1)."""
         mean_prediction = tf.convert_to_tensor(self.mean_prediction)
         return self.confidence * mean_prediction / tf.reduce_max(mean_prediction)

@@ -1,4 +1,4 @@
-"""Meta Pseudo Labels: a step of algorithm 1 done by hand, and what is refused."""
+"""Meta Pseudo Labels: a step done by hand, and what is refused."""
 
 import numpy as np
 import pytest

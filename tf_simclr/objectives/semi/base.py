@@ -1,8 +1,5 @@
 """What the methods share that learn from labels and from images without."""
 
-import collections
-import statistics
-
 import tensorflow as tf
 
 from tf_simclr.config import Config
@@ -12,7 +9,7 @@ from tf_simclr.data.source import UNLABELED
 from tf_simclr.models import moving_average
 from tf_simclr.models.layers import repeated_pass
 from tf_simclr.models.network import Network
-from tf_simclr.objectives.semi import pseudo_labels
+from tf_simclr.objectives.semi.pseudo_labels import PredictionWatch
 from tf_simclr.objectives.stepped_task import CountedTask
 from tf_simclr.objectives.supervised import Supervised, classification_loss
 
@@ -60,7 +57,7 @@ class SemiTask(CountedTask, Supervised):
         self.decay = settings.semi.ema_decay or self.published_decay
         self.threshold = settings.semi.confidence_threshold or self.published_threshold
         self.full_weight = settings.semi.unlabeled_weight or self.published_weight
-        self._recent = collections.deque(maxlen=pseudo_labels.WINDOW)  # metrics of steps
+        self._watch = PredictionWatch(num_classes)
 
     # Data.
 
@@ -193,15 +190,7 @@ class SemiTask(CountedTask, Supervised):
     # Reporting.
 
     def warning(self, metrics):
-        self._recent.append(metrics)
-        if len(self._recent) < pseudo_labels.WINDOW:
-            return None
-        means = {
-            name: statistics.fmean(recent[name] for recent in self._recent)
-            for name in pseudo_labels.WATCHED
-            if name in metrics
-        }
-        return pseudo_labels.warning(means, self.num_classes)
+        return self._watch.after(metrics)
 
 
 def _weights(network):

@@ -11,14 +11,14 @@ from tf_simclr.models.adaptive_threshold import AdaptiveThreshold
 from tf_simclr.objectives.semi import pseudo_labels
 from tf_simclr.objectives.semi.weak_strong import WeakStrongTask
 
-MOMENTUM = 0.999  # lambda of the averages (appendix D)
+MOMENTUM = 0.999  # lambda of the averages, `ema_p` of the authors' code
 FAIRNESS_WEIGHT = 0.01  # w_f, `ent_loss_ratio` of the authors' code
 
 
 class FreeMatch(WeakStrongTask):
     """FixMatch with a threshold for each class that rises with the confidence, and fairness.
 
-    The fairness keeps the predictions for strong views from favoring classes (section 3.3).
+    The fairness keeps the predictions for strong views from favoring classes (section 4.2).
     """
 
     loss_has_state = True
@@ -31,7 +31,7 @@ class FreeMatch(WeakStrongTask):
         self.thresholds.build()
 
     def unlabeled_loss(self, outputs, is_unlabeled, training):
-        """Equations 9 and 12; the thresholds have seen the predictions of this step."""
+        """Sections 4.1 and 4.2; the thresholds have seen the predictions of this step."""
         weak, strong = tf.unstack(outputs["logits"], axis=1)
         probabilities = tf.stop_gradient(tf.nn.softmax(weak))
         if training:
@@ -76,9 +76,11 @@ def fairness_loss(
     mean_prediction: tf.Tensor,
     histogram: tf.Tensor,
 ) -> tf.Tensor:
-    """Minus the cross-entropy of two mean predictions, each relative to its histogram (eq. 12).
+    """Minus the cross-entropy of two mean predictions, each relative to its histogram.
 
     Over the global batch: every replica has the same loss.
+
+    Source: section 4.2.
 
     Args:
         strong: probabilities of strong views, float32 [B, C].

@@ -23,7 +23,7 @@ class MPL(WeakStrongTask):
     """A teacher labels images for a student, and learns from what that does to the student's loss.
 
     The learner is the student, which sees no label. The teacher learns from labels, by UDA, and
-    from the change of the student's loss on the labels by its update (section 2, algorithm 1).
+    from the change of the student's loss on the labels by its update (section 2, appendix A).
     """
 
     flags = ("confidence_threshold",)
@@ -75,7 +75,7 @@ class MPL(WeakStrongTask):
         return tf.stop_gradient(distribute.all_sum(part) / distribute.replica_count())
 
     def _student_loss(self, images, drawn, labels):
-        """The cross-entropy with the teacher's labels (equation 1)."""
+        """The cross-entropy with the teacher's labels (section 2)."""
         logits = self.learner(images, training=True)["logits_sup"]
         is_unlabeled = tf.cast(labels == UNLABELED, tf.float32)
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(drawn, logits)
@@ -84,7 +84,7 @@ class MPL(WeakStrongTask):
         return loss, {"student_loss": loss, **metrics}
 
     def _teacher_loss(self, batch, images, drawn, improvement):
-        """Its own loss, and the feedback (equation 3 and appendix A).
+        """Its own loss, and the feedback (appendix A).
 
         A label that has made the student better is to be likelier.
         """

@@ -17,8 +17,8 @@ class PseudoLabel(SemiTask):
     """The likeliest class of an image is its label, with a weight that grows."""
 
     flags = ("confidence_threshold",)
-    published_weight = 3.0  # alpha_f (section 4)
-    published_ratio = 256 / 32  # mini-batches of section 4
+    published_weight = 3.0  # alpha_f (equation 16)
+    published_ratio = 256 / 32  # mini-batches of its experiments
 
     def ramp(self, progress):
         return ramps.linear(progress, RAMP_BEGIN, RAMP_END)

@@ -1,5 +1,8 @@
 """What is predicted of images without label: which of it counts, and whether it makes sense."""
 
+import collections
+import statistics
+
 import tensorflow as tf
 
 from tf_simclr import distribute
@@ -66,6 +69,30 @@ def gauge(probabilities: tf.Tensor, is_unlabeled: tf.Tensor) -> dict[str, tf.Ten
     entropy = -tf.reduce_sum(mean * tf.math.log(tf.maximum(mean, 1e-12)))
     confidence = distribute.weighted_mean(tf.reduce_max(probabilities, -1), is_unlabeled)
     return {"confidence": confidence, "predicted_classes": tf.exp(entropy)}
+
+
+class PredictionWatch:
+    """Judges the metrics of the last `WINDOW` steps.
+
+    Args:
+        num_classes: C.
+    """
+
+    def __init__(self, num_classes: int):
+        self._num_classes = num_classes
+        self._recent = collections.deque(maxlen=WINDOW)
+
+    def after(self, metrics: dict[str, float]) -> str | None:
+        """To be called with the metrics of each step; returns what is wrong, or None."""
+        self._recent.append(metrics)
+        if len(self._recent) < WINDOW:
+            return None
+        means = {
+            name: statistics.fmean(recent[name] for recent in self._recent)
+            for name in WATCHED
+            if name in metrics
+        }
+        return warning(means, self._num_classes)
 
 
 def warning(means: dict[str, float], num_classes: int) -> str | None:

@@ -19,7 +19,7 @@ def sigmoid(progress: tf.Tensor, end: float) -> tf.Tensor:
     return tf.exp(-STEEPNESS * tf.square(remaining))
 
 
-# {--tsa: function of the progress from 0 to 1} (Xie et al. 2020, section 2.3 of its appendix).
+# {--tsa: function of the progress from 0 to 1}: training signal annealing (Xie et al. 2020).
 SIGNAL_SCHEDULES = {
     "linear": lambda progress: progress,
     "exp": lambda progress: tf.exp(STEEPNESS * (progress - 1)),

@@ -14,7 +14,7 @@ from tf_simclr.objectives.supervised import classification_loss
 class S4L(SemiTask):
     """By how many quarter turns has an image been rotated? And what is on it?
 
-    All images are in the batch in all four rotations, and the labels hold for each (section 3.1).
+    All images are in the batch in all four rotations, and the labels hold for each (section 3).
     """
 
     num_views = TURNS

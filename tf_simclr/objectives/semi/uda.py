@@ -10,14 +10,14 @@ from tf_simclr.objectives.semi.ramps import SIGNAL_SCHEDULES
 from tf_simclr.objectives.semi.weak_strong import WeakStrongTask
 from tf_simclr.objectives.supervised import classification_loss
 
-SHARPENING_TEMPERATURE = 0.4  # tau, for CIFAR-10 (section 2.4 and appendix E)
+SHARPENING_TEMPERATURE = 0.4  # tau, for CIFAR-10 (section 2.4)
 
 
 class UDA(WeakStrongTask):
     """The strong view is to be predicted as the weak one, whose prediction is sharpened."""
 
     flags = ("confidence_threshold", "tsa")
-    published_threshold = 0.8  # beta, for CIFAR-10
+    published_threshold = 0.8  # beta, for CIFAR-10 (section 2.4)
     published_ratio = 5.0  # run_cifar10_gpu.sh of the authors' code
 
     def label_loss(self, outputs, labels):

@@ -25,7 +25,7 @@ TINY = 1e-12
 class VATEntMin(SemiTask):
     """The prediction stays where an image is changed as is worst for it, and is of low entropy.
 
-    Both terms are of all images, also of those with a label (equation 8).
+    Both terms are of all images, also of those with a label (sections 3.2 and 4.2).
     """
 
     flags = ("vat_epsilon",)
@@ -58,7 +58,7 @@ class VATEntMin(SemiTask):
         return {**super().output_shapes(), "adversarial": [self.num_classes]}
 
     def unlabeled_loss(self, outputs, is_unlabeled, training):
-        """The terms of equations 8 and 25."""
+        """The distributional smoothness, and the conditional entropy."""
         logits, adversarial = outputs["logits"][:, 0], outputs["adversarial"]
         everything = tf.ones_like(is_unlabeled)
         smoothness = distribute.weighted_mean(
@@ -73,7 +73,7 @@ class VATEntMin(SemiTask):
 
 
 def worst_direction(predict, images: tf.Tensor, logits: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
-    """The direction in which predictions change most, by power iteration (algorithm 1).
+    """The direction in which predictions change most, by power iteration (section 3.3).
 
     Args:
         predict: images -> logits.
