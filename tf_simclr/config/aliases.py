@@ -34,6 +34,7 @@ ALIASES = {
     "random_seed": "seed",
     "resume": "model_dir",
     "save_dir": "model_dir",
+    "semi": "semi_method",
     "size": "image_size",
     "steps": "train_steps",
     "tau": "temperature",
