@@ -40,8 +40,13 @@ NAMES = tuple(f"digit {i}" for i in range(10))
 VARIANTS = [
     {"resnet_depth": 18, "image_size": 16, "ft_proj_selector": 1},
     {"image_size": 40, "sk_ratio": 0.0625, "se_ratio": 0.25, "num_proj_layers": 1},
-    {"resnet_depth": 18, "image_size": 40, "proj_head_mode": "none"},
-    {"resnet_depth": 18, "image_size": 16, "backbone": "lab", "se_ratio": 0.25},
+    {
+        "backbone": "lab",
+        "resnet_depth": 18,
+        "image_size": 40,
+        "proj_head_mode": "none",
+        "se_ratio": 0.25,
+    },
 ]
 
 
