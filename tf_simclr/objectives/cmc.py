@@ -84,8 +84,8 @@ class CMC(BankTask):
         images = self.images(batch)
         lab = rgb_to_lab(images)
         lightness, color = lab[..., :1], lab[..., 1:]
-        shown = {
+        lab_images = {
             "lightness": tf.concat([lightness, tf.zeros_like(color)], -1),
             "colors": tf.concat([tf.fill(lightness.shape, MIDDLE_LIGHTNESS), color], -1),
         }
-        return {"view 1": images, **{name: lab_to_rgb(value) for name, value in shown.items()}}
+        return {"view 1": images, **{name: lab_to_rgb(value) for name, value in lab_images.items()}}
