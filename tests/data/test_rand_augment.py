@@ -119,12 +119,15 @@ def test_two_operations_then_cutout(rng):
 
 
 def test_what_a_gpu_needs(rng):
-    images = tf.constant(rng.random((2, 8, 8, 3)).astype(np.float32))
-    numbers = tf.constant(rng.random((2, rand_augment.NUM_NUMBERS)).astype(np.float32))
-    compiled = tf.function(rand_augment.strong, jit_compile=True, autograph=False)
-    np.testing.assert_allclose(
-        compiled(images, numbers), rand_augment.strong(images, numbers), atol=1e-5
-    )
+    """XLA compiles the operations and Cutout."""
+    images = tf.constant(rng.random((14, 8, 8, 3)).astype(np.float32))
+    u = tf.constant(rng.random((14, 2)).astype(np.float32))
+
+    def every_operation(images, u):
+        return rand_augment.cutout(rand_augment.operate(images, tf.range(14), u[:, 0]), u)
+
+    compiled = tf.function(every_operation, jit_compile=True, autograph=False)
+    np.testing.assert_allclose(compiled(images, u), every_operation(images, u), atol=1e-5)
 
 
 def test_gray_is_that_of_the_color_jitter(photo):

@@ -47,7 +47,7 @@ VARIANTS = EACH + [
     },
 ]
 LARS = {"optimizer": "lars", "weight_decay": 1e-3, "color_jitter_strength": 1.0}
-WITH_KINDS_OF_STATE = ("freematch", "cowmix", "mpl")
+WITH_KINDS_OF_STATE = ("freematch", "mpl")
 OTHERS = [flags for flags in WITHOUT_STATE if flags.get("pretext") not in ("simclr", "counting")]
 TRAINED_ALIKE = [
     {"train_mode": "distill", "distill_alpha": 0.5},
