@@ -37,8 +37,30 @@ def conv_norm(conv: Conv, norm: BatchNorm, x: tf.Tensor, training: bool) -> tf.T
     Returns:
         [B, H, W, D].
     """
-    if training or not getattr(_tracing, "is_folded", False):
-        return norm(conv(x), training=training)
+    if is_folded(training):
+        return _folded(conv, norm, x)
+    return norm(conv(x), training=training)
+
+
+def conv_and_norm(
+    conv: Conv, norm: BatchNorm, x: tf.Tensor, training: bool
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """(output of the convolution, that of the batch norm); arguments as of `conv_norm`.
+
+    Within `folded_norms` nothing depends on the first one, so a graph computes it only if asked.
+    """
+    convolved = conv(x)
+    if is_folded(training):
+        return convolved, _folded(conv, norm, x)
+    return convolved, norm(convolved, training=training)
+
+
+def is_folded(training: bool) -> bool:
+    """Whether batch norm is folded into convolutions here."""
+    return not training and getattr(_tracing, "is_folded", False)
+
+
+def _folded(conv, norm, x):
     kernel, bias = folded_weights(conv, norm)
     return tf.nn.bias_add(conv.convolve(x, tf.constant(kernel)), tf.constant(bias))
 

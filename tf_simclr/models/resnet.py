@@ -12,7 +12,7 @@ import keras
 import tensorflow as tf
 
 from tf_simclr.config.automatic import AUTO, resolve_stem
-from tf_simclr.models.folding import conv_norm
+from tf_simclr.models.folding import conv_and_norm, conv_norm
 from tf_simclr.models.layers import BatchNorm, Composite, Conv, repeated_pass
 
 BASE_CHANNELS = 64  # channels of stem and first group at width 1
@@ -262,8 +262,8 @@ class Stem(Composite):
     def call(self, x, training=False):
         """(output of the last convolution before its batch norm, output of the stem)."""
         for conv, norm in zip(self.convs, self.norms):
-            convolved = conv(x)
-            x = tf.nn.relu(norm(convolved, training=training))
+            convolved, normalized = conv_and_norm(conv, norm, x, training)
+            x = tf.nn.relu(normalized)
         if self.pool:
             x = tf.nn.max_pool2d(x, 3, 2, "SAME")
         return convolved, x
