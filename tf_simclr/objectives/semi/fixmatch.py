@@ -5,7 +5,6 @@
 
 import tensorflow as tf
 
-from tf_simclr import distribute
 from tf_simclr.objectives.semi import pseudo_labels
 from tf_simclr.objectives.semi.weak_strong import WeakStrongTask
 
@@ -22,11 +21,8 @@ class FixMatch(WeakStrongTask):
     def unlabeled_loss(self, outputs, is_unlabeled, training):
         weak, strong = tf.unstack(outputs["logits"], axis=1)
         losses, is_confident = consistency(weak, strong, self.threshold)
-        loss = distribute.weighted_mean(losses, is_unlabeled)
-        return loss, {
-            "mask_rate": distribute.weighted_mean(is_confident, is_unlabeled),
-            **pseudo_labels.gauge(tf.nn.softmax(weak), is_unlabeled),
-        }
+        predictions = tf.nn.softmax(weak)
+        return pseudo_labels.loss_of_confident(losses, is_confident, predictions, is_unlabeled)
 
 
 def consistency(

@@ -5,7 +5,6 @@
 
 import tensorflow as tf
 
-from tf_simclr import distribute
 from tf_simclr.config import Config
 from tf_simclr.models.adaptive_threshold import AdaptiveThreshold
 from tf_simclr.objectives.semi import pseudo_labels
@@ -46,12 +45,13 @@ class FreeMatch(WeakStrongTask):
             mean_prediction=tf.convert_to_tensor(self.thresholds.mean_prediction),
             histogram=tf.convert_to_tensor(self.thresholds.histogram),
         )
-        loss = distribute.weighted_mean(losses, is_unlabeled)
+        loss, metrics = pseudo_labels.loss_of_confident(
+            losses, is_confident, probabilities, is_unlabeled
+        )
         return loss + FAIRNESS_WEIGHT * fairness, {
-            "mask_rate": distribute.weighted_mean(is_confident, is_unlabeled),
+            **metrics,
             "threshold": tf.reduce_mean(thresholds),
             "fairness_loss": fairness,
-            **pseudo_labels.gauge(probabilities, is_unlabeled),
         }
 
     def _update(self, probabilities, is_unlabeled):

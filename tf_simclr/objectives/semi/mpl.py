@@ -115,11 +115,8 @@ class MPL(WeakStrongTask):
         weak, strong = tf.unstack(outputs["logits"], axis=1)
         sharpened = weak / TEMPERATURE
         losses, is_confident = consistency(sharpened, strong, self.threshold, temperature=1.0)
-        loss = distribute.weighted_mean(losses, is_unlabeled)
-        return loss, {
-            "mask_rate": distribute.weighted_mean(is_confident, is_unlabeled),
-            **pseudo_labels.gauge(tf.nn.softmax(weak), is_unlabeled),
-        }
+        predictions = tf.nn.softmax(weak)
+        return pseudo_labels.loss_of_confident(losses, is_confident, predictions, is_unlabeled)
 
 
 def draw_classes(probabilities: tf.Tensor, u: tf.Tensor) -> tf.Tensor:

@@ -5,7 +5,6 @@
 
 import tensorflow as tf
 
-from tf_simclr import distribute
 from tf_simclr.objectives.semi import pseudo_labels, ramps
 from tf_simclr.objectives.semi.base import SemiTask
 
@@ -29,8 +28,4 @@ class PseudoLabel(SemiTask):
         probabilities = tf.stop_gradient(tf.nn.softmax(logits))
         is_confident = pseudo_labels.confident(probabilities, self.threshold)
         losses = is_confident * pseudo_labels.hard_losses(logits, probabilities)
-        loss = distribute.weighted_mean(losses, is_unlabeled)
-        return loss, {
-            "mask_rate": distribute.weighted_mean(is_confident, is_unlabeled),
-            **pseudo_labels.gauge(probabilities, is_unlabeled),
-        }
+        return pseudo_labels.loss_of_confident(losses, is_confident, probabilities, is_unlabeled)

@@ -40,6 +40,30 @@ def hard_losses(logits: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
     return tf.nn.sparse_softmax_cross_entropy_with_logits(classes, logits)
 
 
+def loss_of_confident(
+    losses: tf.Tensor,
+    is_confident: tf.Tensor,
+    predictions: tf.Tensor,
+    is_unlabeled: tf.Tensor,
+) -> tuple[tf.Tensor, dict]:
+    """The mean loss of the images without label; see `SemiTask.unlabeled_loss`.
+
+    Args:
+        losses: float32 [B], 0 where the prediction does not count.
+        is_confident: whether it counts, 1 or 0, float32 [B].
+        predictions: probabilities, float32 [B, C].
+        is_unlabeled: float32 [B], 1 for an image without label, else 0.
+
+    Returns:
+        (this replica's part of the global mean, {"mask_rate": share of the predictions that count,
+        and those of `gauge`}).
+    """
+    return distribute.weighted_mean(losses, is_unlabeled), {
+        "mask_rate": distribute.weighted_mean(is_confident, is_unlabeled),
+        **gauge(predictions, is_unlabeled),
+    }
+
+
 def global_mean(values: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
     """The weighted mean of vectors over all replicas, the same on each of them.
 

@@ -34,11 +34,8 @@ class UDA(WeakStrongTask):
     def unlabeled_loss(self, outputs, is_unlabeled, training):
         weak, strong = tf.unstack(outputs["logits"], axis=1)
         losses, is_confident = consistency(weak, strong, self.threshold)
-        loss = distribute.weighted_mean(losses, is_unlabeled)
-        return loss, {
-            "mask_rate": distribute.weighted_mean(is_confident, is_unlabeled),
-            **pseudo_labels.gauge(tf.nn.softmax(weak), is_unlabeled),
-        }
+        predictions = tf.nn.softmax(weak)
+        return pseudo_labels.loss_of_confident(losses, is_confident, predictions, is_unlabeled)
 
 
 def consistency(
