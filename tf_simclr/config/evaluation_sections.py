@@ -7,6 +7,8 @@ from tf_simclr.config.registry import EVALUATIONS, EXPORT_FORMATS
 from tf_simclr.config.setting import setting
 from tf_simclr.config.values import SMALLEST_POSITIVE
 
+FEW_EVALUATED = 100  # images; of fewer an accuracy is hardly known
+
 
 @dataclasses.dataclass(frozen=True)
 class EvalConfig:

@@ -2,13 +2,13 @@
 
 import math
 
+from tf_simclr.config.evaluation_sections import FEW_EVALUATED
 from tf_simclr.report import chance, image_bits, intervals, probe_command
 from tf_simclr.report import contenders as contenders_lib
 from tf_simclr.report.contenders import PROBE, Contender
 from tf_simclr.report.metric_names import CLASSIFIER, TRAINED, headline_layers, metrics_of
 from tf_simclr.report.runs import Run
 
-FEW_IMAGES = 100
 MIN_DRAWS = 5  # of the labels, to speak of their spread
 # The draws of a probe are used where they have at least this share of the labels.
 SMALLEST_DRAW = 0.4
@@ -54,7 +54,7 @@ def _pretrained(contenders, subject):
 
 
 def _few_images(subject, pretrained):
-    if subject.num_images >= FEW_IMAGES:
+    if subject.num_images >= FEW_EVALUATED:
         return None
     wide = f"Only {subject.num_images} images were evaluated: the intervals are wide."
     over_all = pretrained and _cross_validated(pretrained)

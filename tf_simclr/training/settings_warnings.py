@@ -9,6 +9,7 @@ from absl import logging
 from tf_simclr import config
 from tf_simclr.config import Config, rules
 from tf_simclr.config.backbones import RESNET, RESNET_FLAGS, is_published
+from tf_simclr.config.evaluation_sections import FEW_EVALUATED
 from tf_simclr.config.length import total_steps
 from tf_simclr.data.source import Indexed, Source, count_labels, counted, first_names
 from tf_simclr.objectives import objective_class
@@ -16,7 +17,6 @@ from tf_simclr.training import optimizers
 from tf_simclr.training.training_data import TrainingData
 
 FEW_STEPS = 3  # of an epoch
-FEW_EVALUATED = 100  # images
 QUEUED_SHARE = 4  # an epoch has so many times the past keys that are recommended
 NORMAL_95 = 1.96  # standard deviations of a 95% interval
 

@@ -5,10 +5,10 @@ import warnings
 import numpy as np
 from sklearn.model_selection import StratifiedKFold
 
+from tf_simclr.config.evaluation_sections import FEW_EVALUATED
 from tf_simclr.evaluation.metrics import linear_probe
 from tf_simclr.evaluation.metrics.base import Detail, Examples, Metric, NotPossible
 
-FEW_EXAMPLES = 100  # of the evaluation, from which on its own accuracy says enough
 MAX_EXAMPLES = 2000
 MAX_FOLDS = 10
 
@@ -27,7 +27,7 @@ def evaluate(train, test, options):
     Raises:
         NotPossible: fewer than two classes have two examples.
     """
-    if len(test) >= FEW_EXAMPLES:
+    if len(test) >= FEW_EVALUATED:
         return
     examples = _without_single_ones(_joined(train, test).drawn(MAX_EXAMPLES))
     class_sizes = np.unique(examples.labels, return_counts=True)[1]
