@@ -9,6 +9,7 @@ import tensorflow as tf
 from PIL import Image
 
 import tf_simclr
+from tests.helpers import packages
 from tests.helpers.configurations import TINY, parse_command_line
 from tests.helpers.training import Training, initialize_from, linear_teacher, load_linear_teacher
 from tf_simclr.config.registry import PRETEXTS
@@ -54,10 +55,7 @@ class Brighter(Pretext):
 @pytest.fixture
 def brighter(tmp_path, monkeypatch):
     """A task in a package of somebody else, and its line in the table."""
-    (tmp_path / "tasks_of_mine").mkdir()
-    (tmp_path / "tasks_of_mine" / "__init__.py").touch()
-    (tmp_path / "tasks_of_mine" / "brighter.py").write_text(EDGES)
-    monkeypatch.syspath_prepend(str(tmp_path))
+    packages.write_module(tmp_path, monkeypatch, "tasks_of_mine.brighter", EDGES)
     monkeypatch.setitem(PRETEXTS, "brighter", "tasks_of_mine.brighter.Brighter")
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import tf_simclr
+from tests.helpers import packages
 from tests.helpers.configurations import TINY, parse_command_line
 from tf_simclr.config.registry import SEMI_METHODS
 from tf_simclr.errors import UserError
@@ -45,10 +46,7 @@ FLAGS = {
 @pytest.fixture
 def sure(tmp_path, monkeypatch):
     """A method in a package of somebody else, and its line in the table."""
-    (tmp_path / "methods_of_mine").mkdir()
-    (tmp_path / "methods_of_mine" / "__init__.py").touch()
-    (tmp_path / "methods_of_mine" / "sure.py").write_text(SURE)
-    monkeypatch.syspath_prepend(str(tmp_path))
+    packages.write_module(tmp_path, monkeypatch, "methods_of_mine.sure", SURE)
     monkeypatch.setitem(SEMI_METHODS, "sure", "methods_of_mine.sure.Sure")
 
 
