@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageOps
 
-from tf_simclr.data import decoding, foreign_images, orientation
+from tf_simclr.data import decoding, foreign_images, orientation, plain_files
 from tf_simclr.data.image import EncodedImage
 
 ORIENTATIONS = range(1, 9)
@@ -214,3 +214,46 @@ def test_bytes_are_turned_without_a_complaint_of_onednn():
     graph = decode.get_concrete_function(tf.TensorSpec([], tf.string)).graph.as_graph_def()
     operations = {node.op for function in graph.library.function for node in function.node_def}
     assert "SpaceToBatchND" in operations and "Transpose" not in operations
+
+
+PLAIN_KINDS = {
+    *("jpeg", "gray jpeg", "progressive jpeg"),
+    *("png", "gray png", "palette png", "alpha png"),
+}
+
+
+@tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
+def is_plain(contents):
+    return plain_files.branch(
+        contents,
+        40 * 56,
+        plain=lambda num_pixels: num_pixels > 0,
+        other=lambda contents: tf.constant(False),
+    )
+
+
+def test_plain_files_are_told_by_their_first_bytes():
+    for kind, (make, _) in (KINDS | WITHOUT_EXIF).items():
+        assert is_plain(make(picture(SIZES[0]))) == (kind in PLAIN_KINDS), kind
+    for kind in PLAIN_KINDS:
+        turned = KINDS[kind][0](picture(SIZES[0]), exif=exif_of(6, is_big_endian=False))
+        assert not is_plain(turned), kind
+        large = KINDS[kind][0](picture((41, 56)))
+        assert not is_plain(large), kind
+    for size in ((300, 3), (3, 300)):
+        assert not is_plain(write(picture(size), "PNG"))
+
+
+def test_plain_files_are_decoded_as_all_others():
+    @tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
+    def decode_any(contents):
+        checked, num_pixels = decoding._checked_any(contents, decoding.MAX_PIXELS)
+        return decoding._decode_any(checked, decoding.MAX_PIXELS, None), num_pixels
+
+    for kind in PLAIN_KINDS:
+        for size in SIZES:
+            contents = KINDS[kind][0](picture(size))
+            image, num_pixels = decode_any(contents)
+            assert (decoding.decode(contents) == image).numpy().all(), kind
+            unchanged, same_number = decoding.checked_and_counted(contents)
+            assert unchanged == contents and same_number == num_pixels, kind

@@ -5,11 +5,12 @@ operations, so that it can be part of an exported model. Both functions are comp
 each graph that uses them; one by one their many small operations would take milliseconds.
 """
 
+import functools
 import re
 
 import tensorflow as tf
 
-from tf_simclr.data import jpeg, orientation
+from tf_simclr.data import jpeg, orientation, plain_files
 from tf_simclr.data.file_bytes import number, starts_with
 
 # Of an image, in training and in serving. Decoded it takes 100 MB, and as float32 400 MB.
@@ -63,6 +64,16 @@ def decode(
 
 @tf.function(autograph=False)
 def _decode(contents, max_pixels, value_range):
+    return plain_files.branch(
+        contents,
+        max_pixels,
+        plain=lambda _: tf.io.decode_image(contents, channels=3, expand_animations=False),
+        other=functools.partial(_decode_any, max_pixels=max_pixels, value_range=value_range),
+    )
+
+
+def _decode_any(contents, max_pixels, value_range):
+    """As `decode`, whatever the file is."""
     image = _decode_stored(contents, max_pixels, value_range)
     return orientation.turn_upright(image, orientation.exif_orientation(contents))
 
@@ -131,6 +142,16 @@ def checked_and_counted(
 
 @tf.function(autograph=False)
 def _checked(contents, max_pixels):
+    return plain_files.branch(
+        contents,
+        max_pixels,
+        plain=lambda num_pixels: (contents, num_pixels),
+        other=functools.partial(_checked_any, max_pixels=max_pixels),
+    )
+
+
+def _checked_any(contents, max_pixels):
+    """As `checked_and_counted`, whatever the file is."""
     is_bmp = starts_with(contents, BMP_SIGNATURE)
     is_gif = starts_with(contents, GIF_SIGNATURE)
     is_png = starts_with(contents, PNG_SIGNATURE)

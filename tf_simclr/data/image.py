@@ -95,7 +95,12 @@ class EncodedImage:
         )
         ratio = jpeg.ratio_within(stored_size, decoding.MAX_PIXELS)
         size = jpeg.reduced_size(stored_size, ratio)
-        image_orientation = orientation.exif_orientation(contents)
+        # Another format is upright, and to walk over its bytes would take as long as to decode it.
+        image_orientation = tf.cond(
+            is_jpeg,
+            lambda: orientation.exif_orientation(contents),
+            lambda: tf.constant(orientation.UPRIGHT),
+        )
         return _Facts(
             is_jpeg=is_jpeg,
             orientation=image_orientation,

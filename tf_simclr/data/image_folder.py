@@ -118,13 +118,20 @@ def problems_of(paths: list[str], what: str) -> list[str | None]:
 
 def _problem(path):
     try:
-        contents = decoding.checked(tf.io.read_file(os.fsencode(foreign_images.usable_path(path))))
-        if tf.io.is_jpeg(contents):
-            tf.io.decode_jpeg(contents, channels=3, ratio=CHECK_RATIO)
-        else:
-            decoding.decode(contents)
+        _decode(tf.constant(os.fsencode(foreign_images.usable_path(path))))
     except (UserError, OSError) as error:
         return str(error)
     except (tf.errors.OpError, ValueError) as error:
         return decoding.reason(error)
     return None
+
+
+@tf.function(autograph=False)
+def _decode(path):
+    """Decodes a file, in one call: of small images each call takes longer than the pixels."""
+    contents = decoding.checked(tf.io.read_file(path))
+    return tf.cond(
+        tf.io.is_jpeg(contents),
+        lambda: tf.shape(tf.io.decode_jpeg(contents, channels=3, ratio=CHECK_RATIO)),
+        lambda: tf.shape(decoding.decode(contents)),
+    )
