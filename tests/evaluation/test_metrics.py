@@ -200,7 +200,9 @@ def test_only_a_clear_fall_ends_the_search_for_a_strength(monkeypatch, scores, n
     monkeypatch.setattr(LogisticRegression, "fit", lambda *fitted_to: None)
     monkeypatch.setattr(LogisticRegression, "score", lambda *held_out: next(left))
     held_out = (np.zeros([1000, 2]), np.zeros(1000))
-    accuracies = linear_probe._accuracy_of_strengths(([], []), held_out, stops_early=True)
+    accuracies = linear_probe._accuracy_of_strengths(
+        ([], []), held_out, balanced=False, stops_early=True
+    )
     not_computed = [0.0] * (len(scores) - num_computed)
     assert accuracies.tolist() == scores[:num_computed] + not_computed
 

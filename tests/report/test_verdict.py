@@ -201,6 +201,17 @@ def test_few_images_and_a_cross_validated_probe():
     ) in text_of([pretrain, run("finetune", "finetune", classifier=few)])
 
 
+def test_classes_that_count_the_same():
+    network = run("finetune", "finetune", classifier=right(0.8))
+    assert "--class_weights" not in text_of([network])
+    network.document["flags"]["class_weights"] = "balanced"
+    network.document["figures"]["trained"]["classifier"]["label_balanced_accuracy"] = 0.7
+    assert (
+        "With --class_weights=balanced all classes count the same, in the linear probes, too: "
+        "this network is right about 70.0% in the mean over them."
+    ) in text_of([network])
+
+
 def test_copies_are_left_out():
     is_copy = np.zeros(400, bool)
     is_copy[:40] = True  # the classifier is right about all of them

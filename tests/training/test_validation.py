@@ -235,12 +235,17 @@ def test_the_best_survives_a_resume(few, monkeypatch):
     ("flags", "criterion", "num_held_out"),
     [
         ({"train_mode": "finetune", "labels_per_class": 3}, "label_top_1_accuracy", 3),
+        (
+            {"train_mode": "finetune", "labels_per_class": 3, "class_weights": "balanced"},
+            "label_balanced_accuracy",
+            3,
+        ),
         ({"labels_per_class": 1}, "feature_rank", 7),
         ({}, "knn_accuracy", 8),
     ],
 )
 def test_criterion(few, flags, criterion, num_held_out):
-    """With labels the classifier's accuracy; else k-NN; else the rank."""
+    """With labels the classifier's accuracy, as classes count; else k-NN; else the rank."""
     experiment = few(**flags)
     results = make_validation(experiment).evaluate(0)
     assert read_record(experiment.directory.path) == {

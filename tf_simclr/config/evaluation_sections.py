@@ -23,6 +23,13 @@ class EvalConfig:
     holdout_fraction: float = setting(
         0.1, "share of the training split that is held out for it", low=SMALLEST_POSITIVE, high=0.5
     )
+    class_weights: str = setting(
+        "none",
+        "balanced: a label weighs the more the rarer its class is among the labels that are used, "
+        "1 in the mean: in the losses of finetune, supervised and semi, in linear probes, and in "
+        "what held-out labels choose",
+        choices=("none", "balanced"),
+    )
     eval_steps: int = setting(
         0,
         "batches to evaluate, drawn at random with a fixed seed, where the original SimCLR release "
@@ -85,6 +92,11 @@ class EvalConfig:
     transfer_epochs: int = setting(
         10, "epochs of fine-tuning on each of them (0: only probed)", low=0, fixed=False
     )
+
+    @property
+    def balances_classes(self) -> bool:
+        """Whether all classes count the same, however many labels they have."""
+        return self.class_weights == "balanced"
 
 
 @dataclasses.dataclass(frozen=True)

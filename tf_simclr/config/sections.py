@@ -127,12 +127,6 @@ class ObjectiveConfig:
         "many, whichever is better on held-out labels",
         choices=("given", CHOSEN),
     )
-    class_weights: str = setting(
-        "none",
-        "finetune, supervised, semi; balanced: the loss of a label weighs the more the rarer its "
-        "class is among the labels that are used, 1 in the mean",
-        choices=("none", "balanced"),
-    )
     checkpoint: str = setting(
         "",
         "what to start from, or to evaluate, export or embed with: a run directory, a checkpoint "

@@ -17,7 +17,7 @@ TRAINING = {  # a fine-tuning that stays at its start, which is the probe
 }
 # Flags of the run that are needed again: its data and its network.
 SECTIONS = ("data", "model")
-NAMES = ("image_size", "eval_crop", "resizing", "seed")
+NAMES = ("image_size", "eval_crop", "resizing", "class_weights", "seed")
 
 
 def of_probe(probe: Contender) -> str:

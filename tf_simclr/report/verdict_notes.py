@@ -38,6 +38,7 @@ def notes(
         _left_out(runs),
         _not_paired(contenders),
         _better_probe(contenders, chosen),
+        _balanced_classes(subject),
         _fewer_fitted(subject),
         pretrained and _other_draws(pretrained.run),
         pretrained and _more_labels(pretrained.run),
@@ -133,6 +134,17 @@ def _better_probe(contenders, chosen):
                 f"makes it a classifier, to predict with and to export: {command}"
             )
     return None
+
+
+def _balanced_classes(subject):
+    """What else is to be known of a network for which all classes count the same."""
+    weights = subject.run.get("flags").get("class_weights")
+    if weights != "balanced" or subject.balanced_accuracy is None:
+        return None
+    return (
+        f"With --class_weights=balanced all classes count the same, in the linear probes, too: "
+        f"{subject.phrase} is right about {subject.balanced_accuracy:.1%} in the mean over them."
+    )
 
 
 def _fewer_fitted(subject):

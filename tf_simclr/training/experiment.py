@@ -332,8 +332,7 @@ def make_objective(
 def _class_weights(settings, train_source):
     """float32 [C] for --class_weights=balanced of a training on labels, else None."""
     learns_labels = settings.objective.train_mode in LEARNS_LABELS
-    is_balanced = settings.objective.class_weights == "balanced"
-    if not (settings.mode.trains and learns_labels and is_balanced):
+    if not (settings.mode.trains and learns_labels and settings.eval.balances_classes):
         return None
     _, labels = train_source.example_ids()
     weights = balanced_weights(labels, train_source.num_classes)

@@ -52,7 +52,9 @@ def start_as_probe(
         )
     head = objective.supervised_head
     initial = [tf.convert_to_tensor(v).numpy() for v in (head.kernel, head.bias)]
-    probe = linear_probe.fit(arrays["features"], arrays["label"])
+    probe = linear_probe.fit(
+        arrays["features"], arrays["label"], balanced=settings.eval.balances_classes
+    )
     objective.start_linear_head(*linear_probe.as_linear_layer(probe, head.units))
     if not learns_statistics(objective):
         return

@@ -24,6 +24,7 @@ KNN_TEMPERATURE = 0.1
 FEATURES = "final_avg_pool"
 LOGITS = "logits_sup"
 ACCURACY = "label_top_1_accuracy"
+BALANCED_ACCURACY = "label_balanced_accuracy"
 KNN = "knn_accuracy"
 RANK = "feature_rank"
 
@@ -109,7 +110,8 @@ class Validation:
             results.get(criterion, math.nan),
             num_images if criterion == RANK else num_labels,
         )
-        texts = [f"{name} {results[name]:.4g}" for name in (ACCURACY, KNN, RANK) if name in results]
+        named = dict.fromkeys((ACCURACY, criterion, KNN, RANK))
+        texts = [f"{name} {results[name]:.4g}" for name in named if name in results]
         logging.info(
             "step %d, %d held-out images, %d with a label: %s%s",
             step,
@@ -126,7 +128,9 @@ class Validation:
         """The metric whose highest value makes weights the best."""
         if not self._held_out.num_labeled:
             return RANK
-        return ACCURACY if isinstance(self._objective, Supervised) else KNN
+        if not isinstance(self._objective, Supervised):
+            return KNN
+        return BALANCED_ACCURACY if self._options.balances_classes else ACCURACY
 
     def _evaluate_held_out(self):
         arrays = self._held_out_arrays()

@@ -37,7 +37,7 @@ def evaluate(train, test, options):
     correct = np.zeros(len(examples), bool)
     for fitted_index, left_out_index in _folds(examples.labels, num_folds):
         fitted, left_out = examples.take(fitted_index), examples.take(left_out_index)
-        probe = linear_probe.fit(fitted.features, fitted.labels)
+        probe = linear_probe.fit(fitted.features, fitted.labels, balanced=options.balances_classes)
         correct[left_out_index] = probe.predict(left_out.features) == left_out.labels
     yield Metric("cross_validated_accuracy", correct.mean())
     yield Detail("cross_validation", {"images": len(examples), "folds": int(num_folds)})

@@ -9,6 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedShuffleSplit
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils.class_weight import compute_sample_weight
 
 from tf_simclr.evaluation.metrics import label_law, sgd_probe
 from tf_simclr.evaluation.metrics.base import (
@@ -36,7 +37,7 @@ NUM_DRAWS = 5
 
 
 def evaluate(train, test, options):
-    """Logistic regression on standardized features.
+    """Logistic regression on standardized features; `class_weights` says how classes count.
 
     The L2 strength is chosen on a fifth of the training examples, of fewer than 500 in the mean
     over ten draws of it.
@@ -49,14 +50,15 @@ def evaluate(train, test, options):
         NotPossible: labels of one class only.
     """
     classes = _at_least_two_classes(train)
+    balanced = options.balances_classes
     num_products = train.features.size * len(classes)
     if len(train) > MAX_LBFGS_EXAMPLES or num_products > MAX_LBFGS_PRODUCTS:
         solver = "minibatches"
-        probe, strength = sgd_probe.fit(train, STRENGTHS, HELD_OUT_FRACTION)
+        probe, strength = sgd_probe.fit(train, STRENGTHS, HELD_OUT_FRACTION, class_weight(balanced))
     else:
         solver = "L-BFGS"
-        strength = _choose_strength(train)
-        probe = fit(train.features, train.labels, strength)
+        strength = _choose_strength(train, balanced)
+        probe = fit(train.features, train.labels, strength, balanced)
     yield Detail("probe", {"l2_strength": strength, "solver": solver})
     correct = probe.predict(test.features) == test.labels
     yield Metric("linear_probe_accuracy", np.mean(correct))
@@ -78,7 +80,7 @@ def few_labels(train, test, options):
     """
     classes = _at_least_two_classes(train)
     class_sizes = np.array([np.sum(train.labels == label) for label in classes])
-    few = FewLabels(train, test)
+    few = FewLabels(train, test, options.balances_classes)
     results = []
     for labels_per_class in LABELS_PER_CLASS:
         uses_all = (class_sizes <= labels_per_class).all()
@@ -111,10 +113,12 @@ class FewLabels:
     Args:
         train: examples to draw labels from, all labeled.
         test: labeled examples.
+        balanced: whether a label weighs the more the rarer its class is.
     """
 
-    def __init__(self, train: Examples, test: Examples):
+    def __init__(self, train: Examples, test: Examples, balanced: bool = False):
         self._train = train
+        self._balanced = balanced
         self._classes = np.unique(train.labels)
         self._scaler = StandardScaler().fit(train.features)
         self._scaled_test = self._scaler.transform(test.features)
@@ -131,7 +135,8 @@ class FewLabels:
         for seed in seeds:
             index = _draw_labels(self._train.labels, self._classes, labels_per_class, seed)
             scaled = self._scaler.transform(self._train.features[index])
-            regression = _fit_regression(scaled, self._train.labels[index], strength=1.0)
+            labels = self._train.labels[index]
+            regression = _fit_regression(scaled, labels, 1.0, self._balanced)
             accuracies.append(float(regression.score(self._scaled_test, self._test_labels)))
         return accuracies
 
@@ -156,7 +161,7 @@ def _at_least_two_classes(train):
     return classes
 
 
-def _choose_strength(train):
+def _choose_strength(train, balanced):
     """The strength with the best accuracy on training examples that it is not fitted to.
 
     Of equals the one nearest to 1, which it is where a class has one example only.
@@ -175,6 +180,7 @@ def _choose_strength(train):
         accuracies += _accuracy_of_strengths(
             (fitted, train.labels[fitted_index]),
             (held_out, train.labels[held_out_index]),
+            balanced=balanced,
             stops_early=num_splits == 1,
         )
 
@@ -186,22 +192,25 @@ def _choose_strength(train):
     return best_strength
 
 
-def _accuracy_of_strengths(fitted, held_out, *, stops_early):
+def _accuracy_of_strengths(fitted, held_out, *, balanced, stops_early):
     """Held-out accuracy for each of the STRENGTHS; each fit starts from the one before.
 
     Args:
         fitted: (features, labels) to fit to.
         held_out: (features, labels) to measure on.
+        balanced: whether a label weighs the more the rarer its class is, in both.
         stops_early: 0 from where the accuracy has fallen by more than its standard error, which is
             no matter of chance any more.
     """
-    regression = LogisticRegression(max_iter=MAX_ITERATIONS, tol=TOLERANCE, warm_start=True)
+    regression = _regression(balanced, warm_start=True)
     accuracies = np.zeros(len(STRENGTHS))
-    num_held_out = len(held_out[1])
+    held_out_labels = held_out[1]
+    num_held_out = len(held_out_labels)
+    weights = compute_sample_weight(class_weight(balanced), held_out_labels)
     for number, strength in enumerate(STRENGTHS):
         regression.set_params(C=1 / strength)
         _fit_without_warning(regression, *fitted)
-        accuracies[number] = regression.score(*held_out)
+        accuracies[number] = regression.score(*held_out, weights)
         best = accuracies.max()
         standard_error = np.sqrt(best * (1 - best) / num_held_out)
         if stops_early and accuracies[number] < best - standard_error:
@@ -209,25 +218,39 @@ def _accuracy_of_strengths(fitted, held_out, *, stops_early):
     return accuracies
 
 
-def fit(features: np.ndarray, labels: np.ndarray, strength: float = 1.0) -> Pipeline:
+def fit(
+    features: np.ndarray, labels: np.ndarray, strength: float = 1.0, balanced: bool = False
+) -> Pipeline:
     """Fits the probe.
 
     Args:
         features: [N, C].
         labels: [N], of at least two classes.
         strength: of the L2 penalty.
+        balanced: whether a label weighs the more the rarer its class is, 1 in the mean.
 
     Returns:
         A scikit-learn pipeline of scaler and logistic regression.
     """
     scaler = StandardScaler()
     scaled = scaler.fit_transform(features)
-    return make_pipeline(scaler, _fit_regression(scaled, labels, strength))
+    return make_pipeline(scaler, _fit_regression(scaled, labels, strength, balanced))
 
 
-def _fit_regression(scaled, labels, strength):
-    regression = LogisticRegression(C=1 / strength, max_iter=MAX_ITERATIONS, tol=TOLERANCE)
+def class_weight(balanced: bool) -> str | None:
+    """Weights of the classes in scikit-learn's words, as `objectives.supervised` has them."""
+    return "balanced" if balanced else None
+
+
+def _fit_regression(scaled, labels, strength, balanced):
+    regression = _regression(balanced, C=1 / strength)
     return _fit_without_warning(regression, scaled, labels)
+
+
+def _regression(balanced, **options):
+    return LogisticRegression(
+        max_iter=MAX_ITERATIONS, tol=TOLERANCE, class_weight=class_weight(balanced), **options
+    )
 
 
 def _fit_without_warning(regression, scaled, labels):

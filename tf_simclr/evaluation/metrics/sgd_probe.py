@@ -6,6 +6,7 @@ import tensorflow as tf
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils.class_weight import compute_sample_weight
 
 from tf_simclr.evaluation.metrics.base import Examples
 
@@ -17,7 +18,12 @@ SCALER_BLOCK = 64 * BATCH_SIZE  # examples that are read at once to standardize
 SCORE_BLOCK = 16 * BATCH_SIZE  # examples that are read at once to measure the accuracy
 
 
-def fit(train: Examples, strengths: tuple[float, ...], held_out: float) -> tuple[Pipeline, float]:
+def fit(
+    train: Examples,
+    strengths: tuple[float, ...],
+    held_out: float,
+    class_weight: str | None = None,
+) -> tuple[Pipeline, float]:
     """Fits a classifier for each L2 strength, all in the same passes, and keeps the best.
 
     Adam with a rate that falls to 0, on standardized features, cross-entropy + strength/(2N) times
@@ -27,11 +33,13 @@ def fit(train: Examples, strengths: tuple[float, ...], held_out: float) -> tuple
         train: its features may be a memory map.
         strengths: to choose from.
         held_out: share of the examples that chooses, and is not fitted to.
+        class_weight: "balanced", or None, as scikit-learn has it.
 
     Returns:
         (a fitted scikit-learn pipeline, its strength).
     """
     classes, targets = np.unique(train.labels, return_inverse=True)
+    example_weights = compute_sample_weight(class_weight, targets).astype(np.float32)
     order = np.random.default_rng(0).permutation(len(train))
     num_held_out = max(int(held_out * len(train)), 1)
     scaler = StandardScaler()
@@ -44,16 +52,17 @@ def fit(train: Examples, strengths: tuple[float, ...], held_out: float) -> tuple
         train.features,
         targets,
         fitted_index,
+        example_weights=example_weights,
         scaler=scaler,
         strengths=np.array(strengths, np.float32),
         num_classes=len(classes),
     )
-    num_correct = np.zeros(len(strengths), np.int64)
+    scores = np.zeros(len(strengths))
     for block in _blocks(held_out_index, SCORE_BLOCK):
         scaled = scaler.transform(train.features[block])
         logits = np.einsum("nc,gck->gnk", scaled, weights) + biases
-        num_correct += (logits.argmax(2) == targets[block]).sum(1)
-    best = int(np.argmax(num_correct))
+        scores += (logits.argmax(2) == targets[block]) @ example_weights[block]
+    best = int(np.argmax(scores))
     regression = _as_regression(weights[best], biases[best, 0], classes)
     return make_pipeline(scaler, regression), strengths[best]
 
@@ -63,7 +72,7 @@ def _blocks(index, size):
     return np.array_split(index, -(-len(index) // size))
 
 
-def _descend(features, targets, index, *, scaler, strengths, num_classes):
+def _descend(features, targets, index, *, example_weights, scaler, strengths, num_classes):
     """Minimizes the losses of all strengths at once.
 
     Returns:
@@ -82,7 +91,7 @@ def _descend(features, targets, index, *, scaler, strengths, num_classes):
     optimizer.build([weights, biases])
 
     @tf.function(reduce_retracing=True, autograph=False)
-    def step(x, y):
+    def step(x, y, weight):
         with tf.GradientTape() as tape:
             logits = tf.einsum("nc,gck->gnk", (x - mean) / scale, weights) + biases  # [G, n, K]
             tiled = tf.tile(y[None], [num_strengths, 1])
@@ -90,14 +99,14 @@ def _descend(features, targets, index, *, scaler, strengths, num_classes):
             squares = tf.reduce_sum(tf.square(weights), [1, 2])
             decay = squares * strengths / (2 * len(index))  # [G]
             # The sum is as good as each by itself: the strengths have no weight in common.
-            loss = tf.reduce_sum(tf.reduce_mean(losses, 1) + decay)
+            loss = tf.reduce_sum(tf.reduce_mean(losses * weight, 1) + decay)
         optimizer.apply(tape.gradient(loss, [weights, biases]), [weights, biases])
 
     rng = np.random.default_rng(0)
     for _ in range(num_epochs):
         for number in rng.permutation(steps_per_epoch):
             batch = index[number::steps_per_epoch]
-            step(tf.constant(features[batch]), tf.constant(targets[batch]))
+            step(*map(tf.constant, (features[batch], targets[batch], example_weights[batch])))
     return weights.numpy(), biases.numpy()
 
 
