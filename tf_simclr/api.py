@@ -17,7 +17,7 @@ from tf_simclr.checkpoints.published_weights import local_path
 from tf_simclr.checkpoints.weights import SAVED_MODEL_FILE
 from tf_simclr.config.automatic import Preprocessing
 from tf_simclr.config.backbones import RESNET
-from tf_simclr.data import augment, decoding, foreign_images, python_images
+from tf_simclr.data import augment, decoding, file_checks, foreign_images, python_images
 from tf_simclr.errors import UserError
 from tf_simclr.models import resnet
 from tf_simclr.models.network import Network, with_predictions
@@ -368,11 +368,11 @@ def _decode(image, value_range):
             contents = tf.constant(image)
         else:
             contents = tf.io.read_file(foreign_images.usable_path(os.fspath(image)))
-        return decoding.decode(decoding.checked(contents), value_range=value_range)
+        return decoding.decode(file_checks.checked(contents), value_range=value_range)
     except (UserError, OSError, tf.errors.OpError) as error:
         name = "these bytes" if is_content else os.fspath(image)
         is_of_decoder = isinstance(error, tf.errors.OpError)
-        reason = decoding.reason(error) if is_of_decoder else error
+        reason = file_checks.reason(error) if is_of_decoder else error
         raise ValueError(
-            f"{name}: not an image that can be read ({reason}); {decoding.ACCEPTED}"
+            f"{name}: not an image that can be read ({reason}); {file_checks.ACCEPTED}"
         ) from None

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageOps
 
-from tf_simclr.data import decoding, foreign_images, orientation, plain_files
+from tf_simclr.data import decoding, file_checks, foreign_images, orientation, plain_files
 from tf_simclr.data.image import EncodedImage
 
 ORIENTATIONS = range(1, 9)
@@ -106,7 +106,7 @@ TIFF_KINDS = {
 @tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
 def decode(contents):
     """As the signatures of an export."""
-    return decoding.decode(decoding.checked(contents, 10**8))
+    return decoding.decode(file_checks.checked(contents, 10**8))
 
 
 @tf.function(
@@ -203,9 +203,9 @@ def test_animated_webp_is_refused():
 def test_pixels_of_a_webp_are_counted_before_it_is_decoded():
     for options in ({}, {"lossless": True}, {"exif": exif_of(3, is_big_endian=True)}):
         contents = write(picture((33, 47)), "WEBP", **options)
-        assert decoding.checked(contents, 33 * 47) == contents
+        assert file_checks.checked(contents, 33 * 47) == contents
         with pytest.raises(tf.errors.InvalidArgumentError, match="too many pixels"):
-            decoding.checked(contents, 33 * 47 - 1)
+            file_checks.checked(contents, 33 * 47 - 1)
 
 
 def test_bytes_are_turned_without_a_complaint_of_onednn():
@@ -247,7 +247,7 @@ def test_plain_files_are_told_by_their_first_bytes():
 def test_plain_files_are_decoded_as_all_others():
     @tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
     def decode_any(contents):
-        checked, num_pixels = decoding._checked_any(contents, decoding.MAX_PIXELS)
+        checked, num_pixels = file_checks._checked_any(contents, decoding.MAX_PIXELS)
         return decoding._decode_any(checked, decoding.MAX_PIXELS, None), num_pixels
 
     for kind in PLAIN_KINDS:
@@ -255,5 +255,5 @@ def test_plain_files_are_decoded_as_all_others():
             contents = KINDS[kind][0](picture(size))
             image, num_pixels = decode_any(contents)
             assert (decoding.decode(contents) == image).numpy().all(), kind
-            unchanged, same_number = decoding.checked_and_counted(contents)
+            unchanged, same_number = file_checks.checked_and_counted(contents)
             assert unchanged == contents and same_number == num_pixels, kind

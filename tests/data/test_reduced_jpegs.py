@@ -8,7 +8,7 @@ import tensorflow as tf
 from PIL import Image, ImageOps
 
 from tf_simclr import config
-from tf_simclr.data import augment, decoding, image_folder, jpeg
+from tf_simclr.data import augment, decoding, file_checks, image_folder, jpeg
 from tf_simclr.data.image import EncodedImage
 
 SIZE = (300, 200)  # width and height
@@ -103,7 +103,7 @@ def test_a_photo_above_the_limit_is_reduced_everywhere(monkeypatch):
     contents = tf.constant(encoded(smooth_picture(), orientation=6))
     width, height = SIZE
     limit = width * height // 2
-    decoded = decoding.decode(decoding.checked(contents, limit), limit)
+    decoded = decoding.decode(file_checks.checked(contents, limit), limit)
     assert decoded.shape == (width // 2, height // 2, 3)
     monkeypatch.setattr(decoding, "MAX_PIXELS", limit)
     image = EncodedImage(contents)
@@ -116,15 +116,15 @@ def test_a_photo_above_the_limit_is_reduced_everywhere(monkeypatch):
 
 
 def test_other_formats_and_far_larger_photos_are_refused_with_the_limit():
-    limit = SIZE[0] * SIZE[1] // decoding.JPEG_ALLOWANCE
+    limit = SIZE[0] * SIZE[1] // file_checks.JPEG_ALLOWANCE
     message = f"of a JPEG at most {3 * limit}, else at most {limit} are accepted"
-    decoding.checked(encoded(smooth_picture()), limit)
+    file_checks.checked(encoded(smooth_picture()), limit)
     for contents, max_pixels in (
         (encoded(smooth_picture(), "PNG"), limit),
         (encoded(smooth_picture((301, 200))), limit),
     ):
         with pytest.raises(tf.errors.InvalidArgumentError, match=message):
-            decoding.checked(contents, max_pixels)
+            file_checks.checked(contents, max_pixels)
 
 
 def test_a_photo_of_48_megapixels_is_taken(tmp_path):
@@ -132,7 +132,7 @@ def test_a_photo_of_48_megapixels_is_taken(tmp_path):
     path = tmp_path / "photo.jpg"
     path.write_bytes(encoded(Image.new("L", (8000, 6000), 99)))
     assert image_folder.problems_of([str(path)], "checking") == [None]
-    decoded = decoding.decode(decoding.checked(path.read_bytes()))
+    decoded = decoding.decode(file_checks.checked(path.read_bytes()))
     assert decoded.shape == (3000, 4000, 3)
     assert np.unique(decoded[::100, ::100]).tolist() == [99]
 

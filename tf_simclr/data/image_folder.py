@@ -9,7 +9,7 @@ import tensorflow as tf
 from absl import logging
 
 from tf_simclr.console import Progress
-from tf_simclr.data import decoding, foreign_images, scan_cache
+from tf_simclr.data import decoding, file_checks, foreign_images, scan_cache
 from tf_simclr.errors import UserError
 
 MAX_LOGGED = 10  # files that can't be read and are named in the log
@@ -122,14 +122,14 @@ def _problem(path):
     except (UserError, OSError) as error:
         return str(error)
     except (tf.errors.OpError, ValueError) as error:
-        return decoding.reason(error)
+        return file_checks.reason(error)
     return None
 
 
 @tf.function(autograph=False)
 def _decode(path):
     """Decodes a file, in one call: of small images each call takes longer than the pixels."""
-    contents = decoding.checked(tf.io.read_file(path))
+    contents = file_checks.checked(tf.io.read_file(path))
     return tf.cond(
         tf.io.is_jpeg(contents),
         lambda: tf.shape(tf.io.decode_jpeg(contents, channels=3, ratio=CHECK_RATIO)),

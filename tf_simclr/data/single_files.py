@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tf_simclr.config.automatic import limits_of
 from tf_simclr.config.data_sections import DataConfig
-from tf_simclr.data import decoding, foreign_images, image_folder
+from tf_simclr.data import file_checks, foreign_images, image_folder
 from tf_simclr.data.image import EncodedImage
 from tf_simclr.data.source import UNLABELED, Indexed
 from tf_simclr.errors import UserError
@@ -28,7 +28,8 @@ def load(paths: list[str], data: DataConfig, flag: str) -> Indexed:
     for path, problem in zip(paths, problems):
         if problem:
             raise UserError(
-                f"--{flag}={path}: not an image that can be read ({problem}); {decoding.ACCEPTED}"
+                f"--{flag}={path}: not an image that can be read ({problem}); "
+                f"{file_checks.ACCEPTED}"
             )
     usable = [foreign_images.usable_path(path) for path in paths]
     contents = [tf.io.read_file(os.fsencode(path)).numpy() for path in usable]

@@ -8,7 +8,7 @@ import contextlib
 import tensorflow as tf
 from absl import logging
 
-from tf_simclr.data import augment, decoding
+from tf_simclr.data import augment, decoding, file_checks
 from tf_simclr.export import calibrated
 from tf_simclr.models import folding
 from tf_simclr.runs.calibration import Calibration
@@ -225,7 +225,7 @@ class _Signatures:
         """Encoded images, string [B] -> float32 [B, S, S, 3] in [0, 1], as in evaluation."""
         checked_and_pixels = tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.int64)
         contents, pixels = tf.map_fn(
-            lambda each: decoding.checked_and_counted(each, self._max_pixels),
+            lambda each: file_checks.checked_and_counted(each, self._max_pixels),
             image_bytes,
             fn_output_signature=checked_and_pixels,
         )
