@@ -190,12 +190,14 @@ def main():
     files = np.array(read_folder(options.folder) if options.folder else photos(), object)
     shape = (1000, SMALL, SMALL, 3)
     small = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+    small_files = np.array([tf.io.encode_png(image).numpy() for image in small], object)
     from_jpeg = config.build({}).augment
     from_memory = config.build({"use_blur": False, "color_jitter_strength": 0.5}).augment
     large_batch = 8 * options.batch
     groups = [
         (options.batch, "224 pixels from JPEG", files, EncodedImage, CROPPED, from_jpeg),
         (large_batch, "32 pixels from memory", small, DecodedImage, SMALL, from_memory),
+        (large_batch, "32 pixels from PNG", small_files, EncodedImage, SMALL, from_memory),
     ]
     print("| two views of an image | images/s of one core | ratio |\n|---|---|---|")
     for batch, *group in groups:

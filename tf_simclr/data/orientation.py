@@ -9,6 +9,7 @@ The functions that every image goes through are compiled once, not in each graph
 import tensorflow as tf
 
 from tf_simclr.data.file_bytes import number, piece, starts_with
+from tf_simclr.data.plain_files import not_inlined
 
 UPRIGHT = 1
 NUM_ORIENTATIONS = 8
@@ -45,7 +46,9 @@ def exif_orientation(contents: tf.Tensor) -> tf.Tensor:
         int32 scalar, 1 to 8.
     """
     return tf.cond(
-        _is_plain_jpeg(contents), lambda: tf.constant(UPRIGHT), lambda: _any_orientation(contents)
+        _is_plain_jpeg(contents),
+        lambda: tf.constant(UPRIGHT),
+        lambda: not_inlined(_any_orientation)(contents),
     )
 
 
@@ -179,20 +182,20 @@ def turn_upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
     Returns:
         uint8 [H, W, 3], or [W, H, 3] where it was turned by a quarter.
     """
-
-    def turned():
-        upright = tf.cond(
-            _is_in(orientation, TRANSPOSED), lambda: _transposed(image), lambda: image
-        )
-        upright = tf.cond(
-            _is_in(orientation, MIRRORED), lambda: tf.reverse(upright, [1]), lambda: upright
-        )
-        return tf.cond(
-            _is_in(orientation, UPSIDE_DOWN), lambda: tf.reverse(upright, [0]), lambda: upright
-        )
-
-    upright = tf.cond(orientation == UPRIGHT, lambda: image, turned)
+    upright = tf.cond(
+        orientation == UPRIGHT, lambda: image, lambda: not_inlined(_turned)(image, orientation)
+    )
     return tf.ensure_shape(upright, [None, None, 3])
+
+
+def _turned(image, orientation):
+    upright = tf.cond(_is_in(orientation, TRANSPOSED), lambda: _transposed(image), lambda: image)
+    upright = tf.cond(
+        _is_in(orientation, MIRRORED), lambda: tf.reverse(upright, [1]), lambda: upright
+    )
+    return tf.cond(
+        _is_in(orientation, UPSIDE_DOWN), lambda: tf.reverse(upright, [0]), lambda: upright
+    )
 
 
 def _transposed(image):
