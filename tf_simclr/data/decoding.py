@@ -44,7 +44,7 @@ def decode(
     return _decode(tf.convert_to_tensor(contents), max_pixels, value_range)
 
 
-@tf.function(autograph=False)
+@plain_files.not_inlined
 def _decode(contents, max_pixels, value_range):
     return plain_files.branch(
         contents,
@@ -54,6 +54,7 @@ def _decode(contents, max_pixels, value_range):
     )
 
 
+@plain_files.not_inlined
 def _decode_any(contents, max_pixels, value_range):
     """As `decode`, whatever the file is."""
     image = _decode_stored(contents, max_pixels, value_range)

@@ -46,7 +46,7 @@ def checked_and_counted(
     return _checked(tf.convert_to_tensor(contents), max_pixels)
 
 
-@tf.function(autograph=False)
+@plain_files.not_inlined
 def _checked(contents, max_pixels):
     return plain_files.branch(
         contents,
@@ -56,6 +56,7 @@ def _checked(contents, max_pixels):
     )
 
 
+@plain_files.not_inlined
 def _checked_any(contents, max_pixels):
     """As `checked_and_counted`, whatever the file is."""
     is_bmp = starts_with(contents, BMP_SIGNATURE)

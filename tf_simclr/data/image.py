@@ -9,7 +9,6 @@ import functools
 import tensorflow as tf
 
 from tf_simclr.data import decoding, jpeg, orientation
-from tf_simclr.data.plain_files import not_inlined
 
 
 class DecodedImage:
@@ -90,7 +89,7 @@ class EncodedImage:
         contents = self._contents
         is_jpeg = tf.io.is_jpeg(contents)
         blank = tf.zeros([0, 0, 3], tf.uint8)
-        other = tf.cond(is_jpeg, lambda: blank, lambda: not_inlined(self._decode)(contents))
+        other = tf.cond(is_jpeg, lambda: blank, self.whole)
         stored_size = tf.cond(
             is_jpeg, lambda: jpeg.stored_size(contents), lambda: tf.ones([2], tf.int32)
         )
@@ -122,10 +121,7 @@ class EncodedImage:
 
     def whole(self) -> tf.Tensor:
         """The image, uint8 [H, W, 3]."""
-        return self._decode(self._contents)
-
-    def _decode(self, contents):
-        return decoding.decode(contents, value_range=self._value_range)
+        return decoding.decode(self._contents, value_range=self._value_range)
 
     def crops(self, boxes: list, size: int | None = None) -> list[tf.Tensor]:
         """Crops of the image; arguments and result as those of `DecodedImage.crops`."""

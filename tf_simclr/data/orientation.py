@@ -48,7 +48,7 @@ def exif_orientation(contents: tf.Tensor) -> tf.Tensor:
     return tf.cond(
         _is_plain_jpeg(contents),
         lambda: tf.constant(UPRIGHT),
-        lambda: not_inlined(_any_orientation)(contents),
+        lambda: _any_orientation(contents),
     )
 
 
@@ -58,6 +58,7 @@ def _is_plain_jpeg(contents):
     return has_header & starts_with(contents, QUANTIZATION_TABLE, JFIF_END)
 
 
+@not_inlined
 def _any_orientation(contents):
     """As `exif_orientation`, whatever the file begins with."""
     position = tf.case(
@@ -182,12 +183,11 @@ def turn_upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
     Returns:
         uint8 [H, W, 3], or [W, H, 3] where it was turned by a quarter.
     """
-    upright = tf.cond(
-        orientation == UPRIGHT, lambda: image, lambda: not_inlined(_turned)(image, orientation)
-    )
+    upright = tf.cond(orientation == UPRIGHT, lambda: image, lambda: _turned(image, orientation))
     return tf.ensure_shape(upright, [None, None, 3])
 
 
+@not_inlined
 def _turned(image, orientation):
     upright = tf.cond(_is_in(orientation, TRANSPOSED), lambda: _transposed(image), lambda: image)
     upright = tf.cond(

@@ -34,7 +34,7 @@ NOT_PLAIN = 0  # pixels
 
 
 def not_inlined(function: Callable) -> Callable:
-    """A function that costs next to nothing in a branch that is not taken; tensors -> tensors."""
+    """A decorator: in a branch that is not taken, the function costs next to nothing."""
     return tf.function(function, autograph=False, experimental_attributes={"_noinline": True})
 
 
@@ -47,11 +47,11 @@ def branch(contents: tf.Tensor, max_pixels: int, *, plain: Callable, other: Call
         contents: scalar string.
         max_pixels: that a plain file has.
         plain: (int64 number of pixels) -> tensors.
-        other: contents -> the same.
+        other: contents -> the same; `not_inlined`.
     """
     num_pixels = _num_pixels(contents)
     is_plain = (num_pixels != NOT_PLAIN) & (num_pixels <= max_pixels)
-    return tf.cond(is_plain, lambda: plain(num_pixels), lambda: not_inlined(other)(contents))
+    return tf.cond(is_plain, lambda: plain(num_pixels), lambda: other(contents))
 
 
 def _num_pixels(contents):

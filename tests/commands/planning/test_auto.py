@@ -11,11 +11,13 @@ import yaml
 from PIL import Image
 
 import tf_simclr
+from tests.commands.planning.test_rules import THUMBNAILS
 from tests.helpers.configurations import parse_command_line
 from tests.helpers.processes import HERE, snapshot, the_message
 from tf_simclr.checkpoints import weights as weights_lib
 from tf_simclr.commands.planning import recipe_text, time_decisions, trial
 from tf_simclr.commands.planning.budget import Pace, StagePlan
+from tf_simclr.commands.planning.networks import Candidate
 from tf_simclr.runs import files as run_files
 
 pytestmark = pytest.mark.usefixtures("shallow", "eager", "without_outputs")
@@ -143,19 +145,32 @@ def test_a_plan_alone(photos, tmp_path, main, monkeypatch):
     assert not directory.exists() and time.monotonic() - began < 60
 
 
-def test_a_fine_tuning_too_short_for_its_labels_keeps_the_encoder():
+def test_a_fine_tuning_too_short_for_its_labels_is_its_start():
     short, long = StagePlan(61, 0.2, 9.0), StagePlan(200, 200.0, 9.0)
-    frozen = time_decisions._frozen_encoders(
-        {"pretrain": short, "finetune": short, "finetune-x": long}
-    )
-    assert frozen == {
+    plans = {"pretrain": short, "finetune": short, "finetune-x": long}
+    assert time_decisions._probes(plans) == {
         "finetune.ft_proj_selector": 0,
         "finetune.fine_tune_after_block": 4,
-        "finetune.learning_rate": 0.0005,
+        "finetune.learning_rate": 0,
     }
-    assert not time_decisions._frozen_encoders(
-        {"finetune": dataclasses.replace(short, chooses=True)}
+    assert not time_decisions._probes({"finetune": dataclasses.replace(short, chooses=True)})
+
+
+def test_what_there_is_no_time_for_is_named():
+    decisions = time_decisions.decide(
+        Candidate(32, 0.25, 18),
+        {"pretrain": StagePlan(200, 2.0, 9.0)},
+        THUMBNAILS,
+        left_out=["supervised", "distill"],
+        pace=Pace(5.0, 0.5),
+        eval_split="test",
+        given={},
     )
+    (lengths,) = [decision for decision in decisions if decision.title == "lengths"]
+    assert lengths.reason.endswith(
+        "left out, as not each image would be seen once: supervised, distill"
+    )
+    assert lengths.flags["train_mode"] == "pretrain"
 
 
 @pytest.mark.parametrize(

@@ -34,8 +34,6 @@ def test_stages_on_labels_take_what_they_profit_from():
     on_labels = sum(short[stage].seconds for stage in ("supervised", "finetune"))
     assert on_labels < sum(plan.seconds for plan in short.values()) / 2
     shorter = divided(200, stages=CHAIN[:3], images=all_labels)
-    many = dataclasses.replace(all_labels, num_labels=18_000)
-    assert divided(300, stages=CHAIN[:3], images=many)["pretrain"].steps > 10
     on_labels = sum(shorter[stage].seconds for stage in ("supervised", "finetune"))
     assert on_labels > sum(plan.seconds for plan in shorter.values()) / 2
 
@@ -61,6 +59,20 @@ def test_a_student_sees_each_image_or_is_left_out():
     plans = divided(1000)
     assert plans["distill"].epochs >= 1
     assert plans["distill"].epochs == pytest.approx(plans["distill"].steps * 64 / 3000)
+
+
+def test_stages_too_short_for_many_labels():
+    """A baseline is left out, and fine-tuning is the start of its head alone."""
+    many = dataclasses.replace(THUMBNAILS, num_images=18_000, num_labels=18_000)
+    plans = divided(150, stages=CHAIN[:3], images=many)
+    assert list(plans) == ["pretrain", "finetune"]
+    assert plans["finetune"].steps == 1 and plans["pretrain"].steps > 200
+    given = divided(150, stages=CHAIN[:3], images=many, may_shorten=False)
+    assert list(given) == list(CHAIN[:3])
+    assert given["pretrain"].steps < plans["pretrain"].steps
+    assert list(divided(60, stages=("supervised",), images=many)) == ["supervised"]
+    enough = divided(3000, stages=CHAIN[:3], images=many)
+    assert enough["supervised"].epochs >= 1 and enough["finetune"].epochs >= 1
 
 
 def test_too_little_time_is_a_step_each():

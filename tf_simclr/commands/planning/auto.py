@@ -56,9 +56,16 @@ def make_recipe(flags: dict, stage_flags: dict, began: float) -> dict:
     decisions = _with_given_stages(rules.decide(facts), request)
     candidate, pace = _choose_network(facts, decisions, request)
     plans = _stage_plans(facts, decisions, request, pace)
-    _check_budget(facts, decisions, request, pace)
+    _check_budget(facts, plans, decisions, request, pace)
+    stages, _ = _stages_and_batch(decisions, request)
     decisions += time_decisions.decide(
-        candidate, plans, facts, pace=pace, eval_split=eval_split, given=request.flags
+        candidate,
+        plans,
+        facts,
+        left_out=[stage for stage in stages if stage not in plans],
+        pace=pace,
+        eval_split=eval_split,
+        given=request.flags,
     )
     recipe = recipe_text.Recipe(request.flags, decisions, plans, facts)
     logging.info("planned for --budget=%s:\n\n%s\n", first.plan.budget, recipe.table())
@@ -182,7 +189,7 @@ def _stages_and_batch(decisions, request):
 
 
 def _stage_plans(facts: Facts, decisions, request, pace) -> dict[str, StagePlan]:
-    """How long each stage is; a student is left out where the time is not enough for it."""
+    """How long each stage is; some are left out where the time is not enough for them."""
     stages, batch_size = _stages_and_batch(decisions, request)
     return budget.divide(
         facts,
@@ -194,16 +201,14 @@ def _stage_plans(facts: Facts, decisions, request, pace) -> dict[str, StagePlan]
     )
 
 
-def _check_budget(facts, decisions, request, pace):
+def _check_budget(facts, plans, decisions, request, pace):
     """There has to be time for steps besides what each stage takes anyway.
 
     A rest of a few seconds is less than that is known to: it would be one step now and twenty in
     the next plan.
     """
-    stages, batch_size = _stages_and_batch(decisions, request)
-    if "train_mode" not in request.flags:  # a student would be left out
-        stages = [stage for stage in stages if stage != "distill"]
-    overhead = budget.overhead(facts, stages, batch_size, pace)
+    _, batch_size = _stages_and_batch(decisions, request)
+    overhead = budget.overhead(facts, list(plans), batch_size, pace)
     left = request.seconds_left()
     missing = overhead / (1 - budget.LEAST_STEPS_SHARE) - left
     if missing <= 0:

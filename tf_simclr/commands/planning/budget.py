@@ -42,8 +42,9 @@ DISTILL_SHARE = 0.25  # of the time of pretraining and distillation
 MAX_LABEL_SHARE = {True: 0.25, False: 0.6}
 LABEL_STEPS = {"supervised": 300, "finetune": 200}  # at least, where the time suffices
 LABEL_EPOCHS = {"supervised": 60, "finetune": 40}  # of more labels than these steps need
-LEAST_DISTILL_EPOCHS = 1
 STUDENTS = ("semi", "distill")  # modes that learn from predictions for all images
+# Modes that are left out where they would not see each image, or each label, once; these first.
+LEFT_OUT = (STUDENTS, ("supervised",))
 FEWEST_LABELS_OF_CHOICE = 20  # a third of fewer says nothing
 MAX_CHOICE_SHARE = 0.15  # of the time of all steps, for what held-out labels choose of a stage
 ENOUGH_EPOCHS = 60  # of pretraining, for a larger network to pay
@@ -99,7 +100,7 @@ def divide(
 
     Stages on labels take the steps that they profit from, at most a quarter of the time, or more
     where most images have a label; distillation a quarter of the rest, and pretraining what is
-    left.
+    left. A fine-tuning that would not see each label once is a step, for the start of its head.
 
     Args:
         facts: of the images.
@@ -107,7 +108,7 @@ def divide(
         batch_size: images a step of pretraining and distillation.
         pace: of pretraining at this batch size.
         seconds: that all stages may take together.
-        may_shorten: whether a student that would not see each image once is left out.
+        may_shorten: whether `LEFT_OUT` holds.
     """
     costs = _costs(facts, batch_size, pace, is_brief=False)
     if costs.overhead * len(stages) > MAX_OVERHEAD_SHARE * seconds:
@@ -121,12 +122,23 @@ def divide(
         plans[stage] = dataclasses.replace(
             plans[stage], seconds=plans[stage].seconds + seconds_of_choice, chooses=True
         )
-    students = [stage for stage in stages if mode_of(stage) in STUDENTS]
-    too_short = [stage for stage in students if plans[stage].epochs < LEAST_DISTILL_EPOCHS]
-    if too_short and may_shorten and len(stages) > len(too_short):
-        rest = [stage for stage in stages if stage not in too_short]
+    rest = _long_enough(plans) if may_shorten else list(plans)
+    if len(rest) < len(plans):
         return divide(facts, rest, batch_size, pace, seconds, may_shorten)
     return plans
+
+
+def _long_enough(plans):
+    """The stages without the first of `LEFT_OUT` that are too short; one stays at least."""
+    for modes in LEFT_OUT:
+        rest = [
+            stage
+            for stage, plan in plans.items()
+            if mode_of(stage) not in modes or plan.epochs >= LEAST_EPOCHS
+        ]
+        if 0 < len(rest) < len(plans):
+            return rest
+    return list(plans)
 
 
 def _plan(mode, share, costs, facts):
@@ -217,8 +229,12 @@ def _shares(facts, stages, costs, for_steps):
     max_share = MAX_LABEL_SHARE[is_mostly_unlabeled(facts)]
     for stage in on_labels:
         mode = mode_of(stage)
-        wanted = _label_steps(mode, facts) * costs.of(mode, facts)[0]
+        time_of_step, num_labels = costs.of(mode, facts)
+        wanted = _label_steps(mode, facts) * time_of_step
         shares[stage] = min(wanted, max_share * for_steps / len(on_labels))
+        least = LEAST_EPOCHS * num_labels / costs.sizes[mode] * time_of_step
+        if mode == "finetune" and shares[stage] < least:
+            shares[stage] = 0.0
     rest = max(for_steps - sum(shares.values()), 0.0)
     pretraining = [stage for stage in stages if mode_of(stage) == "pretrain"]
     students = [stage for stage in stages if mode_of(stage) in STUDENTS]
