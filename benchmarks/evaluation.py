@@ -73,11 +73,12 @@ def train(options, folder):
 
 def features_of_all(experiment, data):
     """({network: features}, seconds of the trained network's extraction)."""
+    from tf_simclr.evaluation import baselines
     from tf_simclr.evaluation.network_features import compute_features
 
     settings = experiment.settings
 
-    def compute(folder, make_untrained=None):
+    def compute(folder, networks=None):
         return compute_features(
             experiment.objective,
             data,
@@ -85,24 +86,26 @@ def features_of_all(experiment, data):
             settings=settings,
             strategy=experiment.strategy,
             directory=experiment.directory.path / folder,
-            make_untrained=make_untrained,
+            baselines=networks,
         )
 
     began = time.perf_counter()
     compute("trained_only")
     seconds = time.perf_counter() - began
-    return compute("all", experiment.make_untrained), seconds
+    networks = baselines.make_networks(settings, experiment.make_baseline)
+    return compute("all", networks), seconds
 
 
 def evaluations(experiment, network, features):
     """(seconds, bytes of memory at most) of all evaluations of a network."""
     from tf_simclr.evaluation import evaluator
+    from tf_simclr.evaluation.metrics import EVALUATIONS
     from tf_simclr.evaluation.results import Results
 
     options = experiment.settings.eval
     names = options.evaluations
     if network != "trained":
-        names = [name for name in names if name not in evaluator.NOT_OF_BASELINES]
+        names = [name for name in names if EVALUATIONS[name].of_baselines]
     began = time.perf_counter()
     with Peak() as peak:
         evaluator.evaluate_network(Results(), network, features, names, options)

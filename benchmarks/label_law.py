@@ -43,7 +43,7 @@ def features(dataset, options):
     """{network: (training, test) examples}."""
     from tf_simclr import config
     from tf_simclr.checkpoints import pretrained
-    from tf_simclr.evaluation import evaluator
+    from tf_simclr.evaluation import baselines, evaluator
     from tf_simclr.evaluation.network_features import compute_features
     from tf_simclr.training.experiment import build_experiment
 
@@ -74,7 +74,7 @@ def features(dataset, options):
             settings=experiment.settings,
             strategy=experiment.strategy,
             directory=experiment.directory.path,
-            make_untrained=experiment.make_untrained,
+            baselines=baselines.make_networks(experiment.settings, experiment.make_baseline),
         )
     return {
         name: each.examples("pixels" if name == "pixels" else "final_avg_pool")

@@ -7,8 +7,10 @@ import shutil
 import numpy as np
 import pytest
 import tensorflow as tf
+from etils import epath
 
 from tests.helpers.evaluation import (
+    QUICK,
     document_of,
     evaluation_data,
     images_of,
@@ -19,7 +21,7 @@ from tests.helpers.evaluation import (
 from tf_simclr import distribute, report
 from tf_simclr.commands import evaluate
 from tf_simclr.data import datasets, mixture, pipeline
-from tf_simclr.evaluation import features, metrics, pretext_accuracy
+from tf_simclr.evaluation import evaluator, features, metrics, pretext_accuracy
 from tf_simclr.evaluation.metrics.base import Examples
 from tf_simclr.evaluation.network_features import EvaluationData
 from tf_simclr.runs import files as run_files
@@ -161,6 +163,39 @@ def test_features_are_computed_once(make_experiment, monkeypatch):
     experiment.objective.supervised_head.bias.assign_add(tf.ones(10))
     assert computed_for() == ["train", "test"]
     assert computed_for(eval_steps=1) == ["train", "test"]
+
+
+def test_baselines_of_another_stage(settings, shallow, tmp_path, monkeypatch):
+    """They are taken as they are where nothing differs that they depend on."""
+    networks = []
+
+    def measured(name, train_mode, **flags):
+        flags = {**QUICK, "evaluations": "probe", "train_mode": train_mode, **flags}
+        options = settings(model_dir=str(tmp_path / name), **flags)
+        first = tmp_path / "first"
+        experiment = build_experiment(options, related=[epath.Path(first)])
+        experiment.directory.create()
+        networks.clear()
+        results = measure(experiment).results.metrics
+        results.pop("trained")
+        saved = (tmp_path / name / run_files.BASELINES).read_text()
+        return results, saved, list(networks)
+
+    evaluate_network = evaluator.evaluate_network
+
+    def record(results, network, *arguments):
+        networks.append(network)
+        evaluate_network(results, network, *arguments)
+
+    monkeypatch.setattr(evaluator, "evaluate_network", record)
+    expected, saved, of_all = measured("first", "pretrain")
+    assert of_all == ["untrained", "pixels", "trained"] and set(expected) == {*of_all[:2]}
+    assert measured("second", "supervised") == (expected, saved, ["trained"])
+    for flags in ({"resnet_depth": 34}, {"eval_crop": "whole"}, {"class_weights": "balanced"}):
+        _, other, networks_of_it = measured(str(flags), "supervised", **flags)
+        assert networks_of_it == of_all and other != saved, flags
+    # The projection head is another one.
+    assert measured("layers", "supervised", eval_layers="all")[2] == of_all
 
 
 def test_without_labels(make_experiment, monkeypatch):

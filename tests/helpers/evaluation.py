@@ -38,6 +38,7 @@ def measure(experiment, names=None, data=None):
         directory=experiment.directory,
         make_baseline=experiment.make_baseline,
         names=names,
+        related=experiment.related,
     )
     return Measured(data, results, features)
 

@@ -128,6 +128,7 @@ def measure(experiment: Experiment) -> Measurement:
         directory=experiment.directory,
         make_baseline=experiment.make_baseline,
         names=names,
+        related=experiment.related,
     )
     if not experiment.imported:
         metrics = pretext_accuracy.evaluate_pretext(

@@ -105,7 +105,7 @@ def _calibration(model, precision):
 def _about(model, calibration, sources, top_k):
     """{what the rows depend on: value}, but for the images, which go by their names."""
     return {
-        "weights": fingerprint_of_weights(model.network),
+        "weights": fingerprint_of_weights(model.network.exported_layers()),
         "classes": list(model.class_names),
         "preprocessing": str(model.settings.preprocessing),
         "value range": str(model.settings.value_range),

@@ -1,6 +1,9 @@
 """Puts the trained network and the baselines through all evaluations."""
 
+from collections.abc import Sequence
+
 import tensorflow as tf
+from etils import epath
 
 from tf_simclr import distribute
 from tf_simclr.config import Config
@@ -8,7 +11,7 @@ from tf_simclr.config.evaluation_sections import EvalConfig
 from tf_simclr.config.version import __version__
 from tf_simclr.console import announced_if_slow
 from tf_simclr.data.source import Source
-from tf_simclr.evaluation import metrics
+from tf_simclr.evaluation import baselines, metrics
 from tf_simclr.evaluation.metrics import EVALUATIONS
 from tf_simclr.evaluation.metrics.base import NotPossible
 from tf_simclr.evaluation.network_features import (
@@ -32,8 +35,8 @@ IRRELEVANT_FLAGS = (
     "transfer_epochs",
 )
 CLASSIFIER = "classifier"  # the name of the logits among layers
-# Of baselines.json: 2 says which images were right. Others are computed anew.
-BASELINES_VERSION = 2
+# Of baselines.json: 3 says which networks they are. Others are computed anew.
+BASELINES_VERSION = 3
 
 
 def evaluation_data(train_source: Source, test_source: Source, settings: Config) -> EvaluationData:
@@ -60,10 +63,12 @@ def evaluate(
     directory: RunDirectory,
     make_baseline,
     names: tuple[str, ...] | None = None,
+    related: Sequence[epath.Path] = (),
 ) -> tuple[Results, NetworkFeatures]:
     """Evaluates the weights as they are.
 
-    The results of the baselines are kept in `baselines.json`.
+    The results of the baselines are kept in `baselines.json`, and taken from that of another stage
+    where they are the same.
 
     Args:
         objective: the trained network.
@@ -73,20 +78,27 @@ def evaluate(
         directory: of the run.
         make_baseline: makes a network of its name in --baselines.
         names: of evaluations; None: those of the configuration.
+        related: run directories of other stages.
 
     Returns:
         (results of all networks, features of the trained one).
     """
     options = settings.eval
     names = options.evaluations if names is None else names
-    baselines = settings.baselines
     baseline_names = []
-    if baselines:
+    if settings.baselines:
         baseline_names = [name for name in names if EVALUATIONS[name].of_baselines]
     depends_on = dependencies(data, baseline_names, settings)
     saved = directory.read(run_files.BASELINES) or {}
+    networks, about = {}, {"asked": depends_on}
     is_new = baseline_names and saved.get("asked") != depends_on
-    computes_baselines = distribute.any_worker(strategy, is_new)  # all workers do the same
+    is_new = distribute.any_worker(strategy, is_new)  # all workers do the same
+    if is_new:
+        networks = baselines.make_networks(settings, make_baseline)
+        about["networks"] = baselines.fingerprints(networks, data, settings)
+        saved = baselines.of_other_runs(related, about)
+        if not distribute.any_worker(strategy, saved is None):
+            networks = {}
     network_features = compute_features(
         objective,
         data,
@@ -94,18 +106,17 @@ def evaluate(
         settings=settings,
         strategy=strategy,
         directory=directory.path,
-        baselines=baselines if computes_baselines else (),
-        make_baseline=make_baseline,
+        baselines=networks,
     )
-    if computes_baselines:
+    if networks:
         of_baselines = Results()
-        for baseline in baselines:
+        for baseline in networks:
             network = network_of(baseline)
             features = network_features.pop(network)
             evaluate_network(of_baselines, network, features, baseline_names, options)
-        saved = {"asked": depends_on, "findings": of_baselines.as_json()}
-        if distribute.is_chief(strategy):
-            directory.write(run_files.BASELINES, saved)
+        saved = {**about, "findings": of_baselines.as_json()}
+    if is_new and distribute.is_chief(strategy):
+        directory.write(run_files.BASELINES, saved)
     results = Results()
     trained_features = network_features["trained"]
     evaluate_network(results, "trained", trained_features, names, options)
@@ -127,6 +138,7 @@ def dependencies(data: EvaluationData, names: list[str], settings: Config) -> di
         "baselines_version": BASELINES_VERSION,
         "evaluations": list(names),
         "baselines": list(settings.baselines),
+        "class_weights": settings.eval.class_weights,
         "data": data.fingerprint,
     }
 

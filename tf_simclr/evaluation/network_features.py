@@ -10,7 +10,6 @@ import tensorflow as tf
 from absl import logging
 
 from tf_simclr.config import Config, backbones
-from tf_simclr.config.backbones import PIXELS
 from tf_simclr.config.registry import ENCODER_LAYERS
 from tf_simclr.config.version import __version__
 from tf_simclr.data.source import UNLABELED, Source
@@ -89,8 +88,7 @@ def compute_features(
     settings: Config,
     strategy: tf.distribute.Strategy,
     directory: pathlib.Path,
-    baselines: tuple[str, ...] = (),
-    make_baseline=None,
+    baselines: dict[str, object] | None = None,
 ) -> dict[str, NetworkFeatures]:
     """The features that some evaluations need; all networks see the images in the same pass.
 
@@ -101,23 +99,21 @@ def compute_features(
         settings: the whole configuration.
         strategy: of the network's variables.
         directory: `epath.Path` of the run, where features are kept.
-        baselines: of --baselines; empty: only the trained network.
-        make_baseline: makes a network of its name there.
+        baselines: {name: network}, see `baselines.make_networks`; None: only the trained network.
 
     Returns:
         {"trained": features}, and of each baseline by its `network_of`.
     """
     layers = selected_layers(settings)
     functions = {"trained": features.layer_features(objective, [*layers, LOGITS])}
-    for name in baselines:
-        if name == PIXELS:
+    for name, network in (baselines or {}).items():
+        if network is None:
             functions[name] = features.pixel_features
         else:
-            of_layers = features.layer_features(make_baseline(name), layers)
-            functions[network_of(name)] = of_layers
+            functions[network_of(name)] = features.layer_features(network, layers)
     mappers = _make_mappers(objective, data, evaluations, functions, settings, strategy)
     store = _feature_store(directory, strategy)
-    depends_on = _dependencies(objective, data, settings, layers)
+    depends_on = dependencies_of_features(objective.exported_layers(), data, settings)
     arrays = {}
     for examples, (source, mapper) in mappers.items():
         # A worker alone keeps nothing, so that all workers compute or none does.
@@ -243,25 +239,31 @@ def _feature_store(directory, strategy):
     return FeatureStore(None)
 
 
-def _dependencies(objective, data, settings, layers):
-    """A text that changes with anything that the features depend on."""
+def dependencies_of_features(network_layers: list, data: EvaluationData, settings: Config) -> str:
+    """A text that changes with anything that the features of a network depend on.
+
+    Args:
+        network_layers: of the network.
+        data: what is evaluated on.
+        settings: the whole configuration.
+    """
     return " ".join(
         [
             __version__,
-            fingerprint_of_weights(objective),
+            fingerprint_of_weights(network_layers),
             data.fingerprint,
             str(settings.preprocessing),
             settings.model.precision,
             str(settings.augment),
-            str(layers),
+            str(selected_layers(settings)),
         ]
     )
 
 
-def fingerprint_of_weights(objective) -> str:
-    """A text that changes with the weights of a network."""
+def fingerprint_of_weights(layers: list) -> str:
+    """A text that changes with the weights of some layers."""
     digest = hashlib.sha256()
-    for layer in objective.exported_layers():
+    for layer in layers:
         for variable in layer.variables:
             digest.update(variable.path.encode())
             digest.update(variable.numpy().tobytes())

@@ -1,7 +1,7 @@
 """What a configuration stands for: devices, data, objective, optimizer, checkpoints."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
@@ -66,6 +66,7 @@ class Experiment:
         metrics_log: of training and evaluation.
         on_commit: called when the run directory becomes this run's own, on the process that
             writes; None: nothing to do.
+        related: run directories of the stages before.
     """
 
     settings: Config
@@ -81,6 +82,7 @@ class Experiment:
     checkpoints: Checkpointer
     metrics_log: MetricsLog
     on_commit: Callable[[], None] | None = None
+    related: Sequence[epath.Path] = ()
 
     @property
     def num_steps(self) -> int:
@@ -202,7 +204,7 @@ class Experiment:
 def build_experiment(
     settings: Config,
     *,
-    related: list[epath.Path] = (),
+    related: Sequence[epath.Path] = (),
     later: list[Config] = (),
     alone: bool = True,
     selected_labels: dict | None = None,
@@ -212,7 +214,8 @@ def build_experiment(
 
     Args:
         settings: the whole configuration.
-        related: run directories whose label subset is used where it is of the same question.
+        related: run directories of the stages before, whose label subset and results of baselines
+            are used where they are of the same question.
         later: configurations that run after this one.
         alone: whether it is a single run, not a stage of a chain; only then may --mode=eval be of
             --checkpoint itself.
@@ -281,6 +284,7 @@ def build_experiment(
         checkpoints=checkpoints,
         metrics_log=MetricsLog(directory, Tracking(directory, settings)),
         on_commit=on_commit,
+        related=related,
     )
 
 
