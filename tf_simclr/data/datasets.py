@@ -31,24 +31,30 @@ def digits(data: DataConfig) -> dict[str, Callable[[], Source]]:
 
     Stratified, always the same ones.
     """
-    from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
-
-    bunch = load_digits()
+    bunch, splits = _read_digits()
     gray = np.round(bunch.images * (255 / 16)).astype(np.uint8)  # [1797, 8, 8]
     images = np.repeat(gray[..., None], 3, -1)
     labels = bunch.target.astype(np.int64)
     class_names = tuple(map(str, bunch.target_names))
-    train, test = train_test_split(
-        np.arange(len(images)), test_size=360, stratify=bunch.target, random_state=0
-    )
-    splits = {"train": np.sort(train), "test": np.sort(test)}
     return {
         split: functools.partial(
             Indexed, "digits", split, class_names, DecodedImage, images[index], labels[index]
         )
         for split, index in splits.items()
     }
+
+
+@functools.cache  # it is a text file, which every split and stage would read again
+def _read_digits():
+    """(the file's content, {split: its indices})."""
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    bunch = load_digits()
+    train, test = train_test_split(
+        np.arange(len(bunch.images)), test_size=360, stratify=bunch.target, random_state=0
+    )
+    return bunch, {"train": np.sort(train), "test": np.sort(test)}
 
 
 def folder(data: DataConfig, moved: dict[str, bool] | None = None) -> folders.Splits:
