@@ -10,7 +10,6 @@ import signal
 import sys
 
 import pytest
-from mlflow import MlflowClient
 
 from tests.helpers.processes import DIGITS, HERE, TINY, the_message
 from tf_simclr.commands import run as run_command
@@ -43,6 +42,12 @@ def _own_store(monkeypatch, tmp_path):
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+
+
+def mlflow_client():
+    from mlflow import MlflowClient  # takes seconds to import
+
+    return MlflowClient()
 
 
 @pytest.fixture
@@ -105,7 +110,7 @@ def test_a_chain_in_mlflow(main, tmp_path):
     ]
     status, stderr = main(*DIGITS, *TINY, *HERE, *chain, "--mode=train_then_eval")
     assert status == 0, stderr
-    client = MlflowClient()
+    client = mlflow_client()
     runs = runs_of(client)
     assert set(runs) == {"pretrain", "finetune"}
     for stage, run in runs.items():
@@ -126,7 +131,7 @@ def test_a_chain_in_mlflow(main, tmp_path):
 
 
 def test_how_a_run_ends_and_goes_on(log_of):
-    client = MlflowClient()
+    client = mlflow_client()
     for error, status in (
         (Interrupted("", signal.SIGTERM), "KILLED"),
         (ValueError(), "FAILED"),
