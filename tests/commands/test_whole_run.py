@@ -53,7 +53,7 @@ TAGS = {
 
 
 def start_whole(*arguments):
-    return Fork(*arguments, blocks=GROUPS)
+    return Fork(*arguments, blocks=GROUPS, optimized=True)
 
 
 @pytest.fixture(scope="module")

@@ -64,7 +64,7 @@ class Fork:
     It can do what the `subprocess.Popen` can that `start` returns.
     """
 
-    def __init__(self, *arguments, blocks=(1,), outputs=True, **environment):
+    def __init__(self, *arguments, blocks=(1,), outputs=True, optimized=False, **environment):
         # Late: what is imported there is more than most tests need.
         from tests.helpers import small_run
 
@@ -73,7 +73,7 @@ class Fork:
         handle, path = tempfile.mkstemp()
         os.close(handle)
         self._stderr = pathlib.Path(path)
-        needed = (arguments, environment, path, blocks, outputs)
+        needed = (arguments, environment, path, blocks, outputs, optimized)
         self._process = context.Process(target=small_run.main, args=needed)
         self._process.start()
         STARTED.append(self)

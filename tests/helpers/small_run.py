@@ -7,6 +7,7 @@ import types
 
 import pytest
 import sklearn.manifold  # noqa: F401  what run.py imports late, here once for all processes
+import tensorflow as tf
 from tensorboard.plugins.hparams import api  # noqa: F401
 
 import run
@@ -18,7 +19,7 @@ from tf_simclr.models import resnet
 garbage.collect_rarely()
 
 
-def main(arguments, environment, stderr, blocks, outputs):
+def main(arguments, environment, stderr, blocks, outputs, optimized):
     """Ends with the status of `run.py`.
 
     Args:
@@ -27,18 +28,29 @@ def main(arguments, environment, stderr, blocks, outputs):
         stderr: path of a file that gets what goes to stderr.
         blocks: of each group of the network.
         outputs: whether a training ends with an export and a page.
+        optimized: whether graphs are improved before they run, as for users.
     """
     os.dup2(os.open(stderr, os.O_WRONLY), 2)
     os.environ.update(environment)
     resnet.FAMILY[18] = (resnet.FAMILY[18][0], blocks)
+    if not optimized:
+        leave_graphs_as_they_are()
     if not outputs:
         leave_out_outputs(pytest.MonkeyPatch())
     run.leave(run.main(["run.py", *arguments]))
 
 
+def leave_graphs_as_they_are():
+    """For a few steps it takes longer to improve a graph than to run it."""
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
+
 def leave_out_outputs(monkeypatch):
-    """A run ends without an export and a page, which take seconds."""
+    """A run ends without an export, a page and pictures for it, which take seconds."""
     tables_alone = types.SimpleNamespace(**{name: getattr(report, name) for name in report.__all__})
     tables_alone.write = lambda *paths: None
+    no_events = types.SimpleNamespace(write_events=lambda *paths, **contents: None)
+    monkeypatch.setattr(evaluate, "write_images", lambda *measured: {})
+    monkeypatch.setattr(evaluate, "tensorboard", no_events)
     monkeypatch.setattr(evaluate, "export_weights", lambda *measured: None)
     monkeypatch.setattr(evaluate, "report", tables_alone)
