@@ -179,7 +179,7 @@ def test_wrong_input_in_a_process(tmp_path, arguments, said):
 # ---------------------------------------------------------------- small runs in this process
 
 
-@pytest.mark.usefixtures("eager")
+@pytest.mark.usefixtures("eager", "without_page")
 def test_folder_without_labels(tmp_path, main, images):
     images(tmp_path / "photos")
     status, stderr = main(
@@ -187,6 +187,7 @@ def test_folder_without_labels(tmp_path, main, images):
         *TINY,
         *HERE,
         "--mode=train_then_eval",
+        *PLAIN,
         "--train_batch_size=8",
         "--train_steps=2",
         f"--model_dir={tmp_path / 'run'}",
@@ -245,7 +246,7 @@ def finetune(trained):
     ]
 
 
-@pytest.mark.usefixtures("eager")
+@pytest.mark.usefixtures("eager", "without_page")
 def test_evaluation_of_a_checkpoint(trained, tmp_path, main):
     """In a run directory of its own: the metrics of the run that the checkpoint is from."""
     status, stderr = main(

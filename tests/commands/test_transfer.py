@@ -74,6 +74,7 @@ def unlabeled_folder(tmp_path):
     return tmp_path / "images"
 
 
+@pytest.mark.usefixtures("without_page")
 def test_transfer_to_what_has_no_labels(make_experiment, unlabeled_folder, tmp_path):
     """It is left out, and what was evaluated before stays."""
     experiment = make_experiment(

@@ -105,6 +105,7 @@ def exported_pixels(run, path):
     return preprocess(image_bytes=tf.constant([path.read_bytes()]))["images"].numpy()[0]
 
 
+@pytest.mark.usefixtures("without_page")
 def test_a_run_that_is_older_than_the_flags(old, photos, main):
     """It resumes, evaluates, embeds, exports and loads with the pixels it was trained with."""
     path = photos / "val" / "bus" / "0.png"

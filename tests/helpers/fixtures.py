@@ -111,6 +111,14 @@ def without_outputs(monkeypatch):
 
 
 @pytest.fixture
+def without_page(monkeypatch):
+    """A run that ends in this test writes no page and no pictures."""
+    from tests.helpers.small_run import leave_out_page
+
+    leave_out_page(monkeypatch)
+
+
+@pytest.fixture
 def settings(tmp_path):
     """A function: flags -> a tiny configuration in a fresh run directory."""
     return lambda **values: config.build({**TINY, "model_dir": str(tmp_path / "run"), **values})

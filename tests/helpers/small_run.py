@@ -47,10 +47,15 @@ def leave_graphs_as_they_are():
 
 def leave_out_outputs(monkeypatch):
     """A run ends without an export, a page and pictures for it, which take seconds."""
+    leave_out_page(monkeypatch)
+    monkeypatch.setattr(evaluate, "export_weights", lambda *measured: None)
+
+
+def leave_out_page(monkeypatch):
+    """A run ends without a page, its pictures and events of the evaluation, which has them, too."""
     tables_alone = types.SimpleNamespace(**{name: getattr(report, name) for name in report.__all__})
     tables_alone.write = lambda *paths: None
     no_events = types.SimpleNamespace(write_events=lambda *paths, **contents: None)
     monkeypatch.setattr(evaluate, "write_images", lambda *measured: {})
     monkeypatch.setattr(evaluate, "tensorboard", no_events)
-    monkeypatch.setattr(evaluate, "export_weights", lambda *measured: None)
     monkeypatch.setattr(evaluate, "report", tables_alone)

@@ -129,7 +129,8 @@ def photos(tmp_path_factory):
 @pytest.mark.parametrize("name", OTHERS)
 def test_no_labels_anywhere(settings, eager, photos, name, monkeypatch):
     monkeypatch.setattr(experiment_lib, "load_teacher", load_linear_teacher)
-    experiment = build_experiment(settings(dataset=f"folder:{photos}", pretext=name, train_steps=2))
+    flags = {"dataset": f"folder:{photos}", "pretext": name, "color_jitter_strength": 0.0}
+    experiment = build_experiment(settings(**flags, train_steps=2))
     loop.fit(experiment)
     assert int(experiment.checkpoints.step) == 2 and experiment.data.train_source.num_labeled == 0
     assert experiment.objective.supervised_head is None
