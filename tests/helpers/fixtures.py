@@ -19,6 +19,7 @@ import run
 from tests.helpers.configurations import TINY
 from tests.helpers.eager import eagerly
 from tests.helpers.processes import GROUPS
+from tests.helpers.seeds import SetSeed
 from tf_simclr import config
 from tf_simclr.models import resnet
 
@@ -226,10 +227,18 @@ def rng():
     return np.random.default_rng(0)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _set_seed():
+    set_seed = SetSeed()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tf.random, "set_seed", set_seed)
+        yield set_seed
+
+
 @pytest.fixture(autouse=True, scope="module")
-def _tensorflow_seed():
+def _tensorflow_seed(_set_seed):
     """Once a file: with each new seed TensorFlow prepares all functions anew."""
-    keras.utils.set_random_seed(0)
+    _set_seed.reset(0)
 
 
 @pytest.fixture(autouse=True)
