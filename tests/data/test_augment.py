@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tf_simclr import config
-from tf_simclr.data import augment, color
+from tf_simclr.data import augment, color, cutout
 from tf_simclr.data.image import DecodedImage, EncodedImage
 
 DRAWS = 400  # the standard deviation of a frequency is below 0.025 then
@@ -472,6 +472,36 @@ def test_small_images_have_the_same_bits_however_they_are_known(is_static):
     np.testing.assert_array_equal(views(image), expected)
 
 
+def test_cutout_hides_a_square_and_nothing_else():
+    """A square of a quarter of 16 pixels, of which at least a quarter lies in the image."""
+    views = draws(np.full((16, 16, 3), 255, np.uint8), 16, cutout=0.25)
+    is_hidden = np.isclose(views, cutout.FILL / 255).all(-1)  # [N, 16, 16]
+    assert np.all(is_hidden | np.isclose(views, 1).all(-1))
+    heights, widths = is_hidden.any(2).sum(1), is_hidden.any(1).sum(1)
+    np.testing.assert_array_equal(is_hidden.sum((1, 2)), heights * widths)
+    assert {*heights} == {*widths} == {2, 3, 4}
+    assert is_hidden.any(0).all()  # everywhere, at some time
+    # Of the 16 x 16 centers 4 x 4 hide a pixel that is far from the border.
+    assert is_hidden[:, 8, 8].mean() == pytest.approx((4 / 16) ** 2, abs=0.04)
+
+
+def test_cutout_leaves_the_other_random_numbers_alone():
+    image, seed = DecodedImage(tf.constant(picture(20, 20))), tf.constant([3, 4])
+    flags = {"max_rotation": 20, "color_jitter_strength": 0.5}
+    whole = augment.pretrain_views(image, seed, 12, options(**flags))
+    cut = augment.pretrain_views(image, seed, 12, options(**flags, cutout=0.5))
+    np.testing.assert_array_equal(cut["numbers"], whole["numbers"])
+    is_hidden = (cut["views"].numpy() == cutout.FILL).all(-1)
+    assert 0 < is_hidden.mean() < 0.5
+    np.testing.assert_array_equal(cut["views"].numpy()[~is_hidden], whole["views"][~is_hidden])
+
+
+@pytest.mark.parametrize("flags", [{}, {"cutout": 0.5}])
+def test_what_is_random(flags):
+    """Predictions of a teacher are computed once where each view is the same image."""
+    assert augment.is_random(options(**PLAIN, **flags)) == bool(flags)
+
+
 def test_white_stays_white_without_color_changes():
     white = DecodedImage(tf.constant(np.full((9, 9, 3), 255, np.uint8)))
     flags = options(color_jitter_strength=0, use_blur=False, max_rotation=20)
@@ -490,7 +520,7 @@ OPERATIONS = {
     "grayscale": lambda x: color.grayscale(tf.transpose(x, [2, 0, 1])),
     "blur": lambda x: color.blur(tf.transpose(x, [2, 0, 1]), tf.constant(1.3)),
     "pretrain_view": lambda x: augment.pretrain_views(
-        DecodedImage(x), SEED, 32, options(max_rotation=20, max_shear=0.1)
+        DecodedImage(x), SEED, 32, options(max_rotation=20, max_shear=0.1, cutout=0.4)
     )["views"],
     "crop_and_flip": lambda x: augment.crop_and_flip(DecodedImage(x), [SEED], 32, options()),
     "eval_image": lambda x: augment.eval_image(x, 40),

@@ -131,3 +131,10 @@ class AugmentConfig:
     use_blur: bool = setting(True, "Gaussian blur with probability 0.5")
     max_rotation: float = setting(0.0, "rotate by up to so many degrees", low=0.0, high=180.0)
     max_shear: float = setting(0.0, "shear horizontally by up to this slope", low=0.0, high=2.0)
+    cutout: float = setting(
+        0.0,
+        "side of a gray square that hides a part of the image, as a share of the image's side (0: "
+        "none)",
+        low=0.0,
+        high=1.0,
+    )

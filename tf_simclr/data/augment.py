@@ -12,6 +12,7 @@ import tensorflow as tf
 from tf_simclr.config.automatic import is_small
 from tf_simclr.config.data_sections import AugmentConfig
 from tf_simclr.data import color
+from tf_simclr.data.cutout import cut_out
 from tf_simclr.data.image import DecodedImage
 
 CROP_PROPORTION = 0.875  # side of the central crop of evaluation
@@ -133,7 +134,7 @@ def random_flip(image, u) -> tf.Tensor:
 def crop_and_flip(
     picture, seeds: list, size: int, options: AugmentConfig, resizing: str = "antialias"
 ) -> tf.Tensor:
-    """The geometry of training views of one image: affine, crop, flip.
+    """The geometry of training views of one image: affine, crop, flip, Cutout.
 
     Fine-tuning uses it alone.
 
@@ -167,6 +168,8 @@ def crop_and_flip(
     views = [_as_uint8(resize(image, size, resizing)) for image in images]
     if options.use_flip:
         views = [random_flip(view, view_u[2]) for view, view_u in zip(views, u)]
+    if options.cutout:
+        views = [cut_out(view, seed, options.cutout) for view, seed in zip(views, seeds)]
     return tf.ensure_shape(tf.stack(views), [len(seeds), size, size, 3])
 
 
@@ -184,7 +187,8 @@ def _as_uint8(image):
 
 def is_random(options: AugmentConfig) -> bool:
     """Whether `crop_and_flip` gives another image each time."""
-    return bool(options.use_crop or options.use_flip or options.max_rotation or options.max_shear)
+    is_affine = options.max_rotation or options.max_shear
+    return bool(options.use_crop or options.use_flip or is_affine or options.cutout)
 
 
 def pretrain_views(
