@@ -26,12 +26,13 @@ OTHER_FLAGS = {  # {whose: flags that are not in the configuration}
             "folder",
             "photos",
             "plot",
+            "root",
             "rounds",
             "seeds",
             "steps",
-            "times",
+            "table",
         ),
-        *("torch_python", "views", "warm_up", "width"),
+        *("times", "torch_python", "views", "warm_up", "width"),
     },
     "tensorboard": {"logdir"},
     "tensorflow_model_server": {"model_base_path", "model_name", "port", "rest_api_port"},
@@ -133,12 +134,18 @@ def test_prose_has_at_most_100_columns(page):
     assert not long
 
 
+def module_file(name):
+    """What `python -m name` runs."""
+    path = name.replace(".", "/")
+    return f"{path}/__main__.py" if (ROOT / path).is_dir() else f"{path}.py"
+
+
 @each_page
 def test_files_exist(page):
     text = page.read_text()
     named = [span for span in code_spans(text) if re.fullmatch(rf"{FOLDERS}/[\w./-]*", span)]
     modules = re.findall(r"python -m ((?:benchmarks|tf_simclr)[\w.]+)", text)
-    named += [f"{name.replace('.', '/')}.py" for name in modules]
+    named += [module_file(name) for name in modules]
     missing = [name for name in named if not (ROOT / name).exists()]
     assert not missing
 

@@ -27,11 +27,17 @@ def find(name: str) -> pathlib.Path:
     for candidate in (path, CONFIG_DIR / f"{name}.yaml", CONFIG_DIR / name):
         if is_file(candidate):
             return candidate
-    recipes = sorted(path.stem for path in CONFIG_DIR.glob("*.yaml"))
+    recipes = names()
     raise UserError(
         f"--config={name}: no such file, and neither {AUTO} nor a recipe in official_configs "
         f"({', '.join(recipes)}).{did_you_mean(path.stem, recipes)}"
     )
+
+
+def names() -> list[str]:
+    """The names of all recipes of official_configs/, also of those in a folder of it."""
+    paths = sorted(CONFIG_DIR.rglob("*.yaml"))
+    return [path.relative_to(CONFIG_DIR).with_suffix("").as_posix() for path in paths]
 
 
 def is_file(path) -> bool:

@@ -1,0 +1,96 @@
+"""A table and a plot of a finding, over seeds."""
+
+import math
+import statistics
+
+import numpy as np
+
+from benchmarks.findings import grid
+from benchmarks.findings.grid import Finding
+
+NOT_RUN = "not run"
+
+
+def collect(finding: Finding, results: list[dict[str, dict]]) -> dict[tuple[str, str], list[float]]:
+    """{(line, column): values of the seeds that have it}, in the order of the table.
+
+    Args:
+        finding: whose results they are.
+        results: of each seed, as `runs.read_results` returns them.
+    """
+    values = {cell: [] for cell, _, _ in grid.cells(finding)}
+    for of_seed in results:
+        for cell, value in grid.read(finding, of_seed).items():
+            values[cell].append(value)
+    return values
+
+
+def lines_and_columns(values: dict) -> tuple[list[str], list[str]]:
+    """The names of the lines and of the columns, in order."""
+    lines = dict.fromkeys(line for line, _ in values)
+    columns = dict.fromkeys(column for _, column in values)
+    return list(lines), list(columns)
+
+
+def table(values: dict) -> str:
+    """Markdown: the mean over the seeds, and the least and greatest of several."""
+    lines, columns = lines_and_columns(values)
+    text = [f"| | {' | '.join(columns)} |", f"|---|{'--:|' * len(columns)}"]
+    for line in lines:
+        texts = [_cell(values.get((line, column))) for column in columns]
+        text.append(f"| {line} | {' | '.join(texts)} |")
+    return "\n".join(text)
+
+
+def _cell(values):
+    if values is None:  # no stage has it
+        return ""
+    if not values:
+        return NOT_RUN
+    mean = f"{statistics.fmean(values):.1f}"
+    return mean if len(values) == 1 else f"{mean} ({min(values):.1f} to {max(values):.1f})"
+
+
+def write_plot(path: str, finding: Finding, values: dict):
+    """Means with bars from the least to the greatest, or a heat map of means."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    chart, axes = pyplot.subplots(figsize=(7, 4.5))
+    draw = _draw_matrix if finding.is_matrix else _draw_lines
+    draw(axes, values)
+    axes.set_title(finding.measure, fontsize="medium")
+    chart.savefig(path, dpi=120, bbox_inches="tight")
+    pyplot.close(chart)
+
+
+def _draw_lines(axes, values):
+    lines, columns = lines_and_columns(values)
+    for number, line in enumerate(lines):
+        points = [values.get((line, column)) or [math.nan] for column in columns]
+        means = np.array([statistics.fmean(point) for point in points])
+        below = means - [min(point) for point in points]
+        above = [max(point) for point in points] - means
+        # Beside each other, so that bars do not hide bars.
+        positions = np.arange(len(columns)) + 0.3 * (number / len(lines) - 0.5)
+        axes.errorbar(positions, means, [below, above], label=line, marker="o", capsize=2)
+    axes.set_xticks(range(len(columns)), columns)
+    axes.grid(alpha=0.3)
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+
+
+def _draw_matrix(axes, values):
+    lines, columns = lines_and_columns(values)
+    means = np.full([len(lines), len(columns)], math.nan)
+    for (line, column), of_seeds in values.items():
+        if of_seeds:
+            position = lines.index(line), columns.index(column)
+            means[position] = means[position[::-1]] = statistics.fmean(of_seeds)
+    axes.imshow(means)
+    for (row, column), mean in np.ndenumerate(means):
+        if not math.isnan(mean):
+            axes.text(column, row, f"{mean:.1f}", ha="center", va="center", color="white")
+    axes.set_xticks(range(len(columns)), columns)
+    axes.set_yticks(range(len(lines)), lines)
