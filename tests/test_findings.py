@@ -123,7 +123,9 @@ def test_a_pair_of_augmentations_is_one_cell_of_the_table_and_two_of_the_map(mon
     assert len(values) == 15
     assert tables.table(values).splitlines()[4].startswith("| blur |  |  | ")
     maps = []
-    monkeypatch.setattr("matplotlib.axes.Axes.imshow", lambda axes, means: maps.append(means))
+    monkeypatch.setattr(
+        "matplotlib.axes.Axes.imshow", lambda axes, means, **options: maps.append(means)
+    )
     tables.write_plot("/dev/null", finding, values)
     (means,) = maps
     np.testing.assert_array_equal(means, means.T)

@@ -21,7 +21,8 @@ OF_THE_HEAD = {
         "eval/linear_probe_accuracy",
     ),
 }
-DATASETS = {"CIFAR-10": {"dataset": "cifar10"}, "digits": {"dataset": "digits"}}
+SOURCES = {"from CIFAR-10": {"dataset": "cifar10"}, "from digits": {"dataset": "digits"}}
+TARGETS = {"on CIFAR-10": {"dataset": "cifar10"}, "on digits": {"dataset": "digits"}}
 
 
 def _is_in_order(labels):
@@ -83,7 +84,7 @@ FINDINGS = {
                 "batch 256": {"train_batch_size": 256},
                 "batch 1024": {"train_batch_size": 1024, "accumulate_steps": 4},
             },
-            "epochs": numbered("train_epochs", [10, 20, 40], "{} epochs"),
+            "epochs": numbered("train_epochs", [5, 10, 20], "{} epochs"),
         },
         series={"pretrained": pretrained("batch", "epochs")},
         lines=("batch",),
@@ -105,11 +106,11 @@ FINDINGS = {
         claim="The features are of use for other data: probed and fine-tuned there, beside "
         "networks from random weights (SimCLR, table 8).",
         measure="top 1, %",
-        axes={"source": DATASETS, "target": DATASETS},
+        axes={"source": SOURCES, "target": TARGETS},
         series={
             "pretrained": Series("pretrain", ("source",)),
-            "probe from": finetuned("source", "target", **FROZEN),
-            "fine-tuned from": finetuned("source", "target"),
+            "probe": finetuned("source", "target", **FROZEN),
+            "fine-tuned": finetuned("source", "target"),
             "random weights": supervised("target"),
         },
         lines=(SERIES, "source"),

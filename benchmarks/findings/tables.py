@@ -88,9 +88,9 @@ def _draw_matrix(axes, values):
         if of_seeds:
             position = lines.index(line), columns.index(column)
             means[position] = means[position[::-1]] = statistics.fmean(of_seeds)
-    axes.imshow(means)
+    axes.imshow(means, alpha=0.5)
     for (row, column), mean in np.ndenumerate(means):
         if not math.isnan(mean):
-            axes.text(column, row, f"{mean:.1f}", ha="center", va="center", color="white")
+            axes.text(column, row, f"{mean:.1f}", ha="center", va="center")
     axes.set_xticks(range(len(columns)), columns)
     axes.set_yticks(range(len(lines)), lines)
