@@ -20,7 +20,7 @@ CHECKPOINT_INDEX = ".index"
 NETWORK_SECTIONS = ("model", "augment", "pretext", "semi")
 NETWORK_FLAGS = ("image_size", "eval_crop", "resizing", "value_range", "train_mode")
 DATA_SECTIONS = ("data",)
-DATA_FLAGS = ("seed",)  # which also draws the labels that are used
+DATA_FLAGS = ("seed", "class_weights")  # labels that are drawn, and how they count
 
 
 def saved_flags(path: str) -> dict | None:
