@@ -220,6 +220,7 @@ def test_linear_head_of_the_checkpoint(started_from, log):
     before, after = started_from(train_mode="finetune")
     assert (after != before).all()
     assert "--keep_logits_layer keeps it, as the original SimCLR release does" in log.text
+    assert "variables restored, new: model/supervised_head (2)" in log.text
 
 
 def test_linear_head_that_reads_another_layer(started_from, log):

@@ -3,6 +3,7 @@
 Any variable that is not in a checkpoint is an error that names it.
 """
 
+import collections
 import os
 
 import numpy as np
@@ -243,12 +244,14 @@ def start_from(objective, weights: Weights, inherited: list):
     """
     weights.restore(objective, inherited)
     inherited_ids = {id(v) for v in inherited}
-    new = [v.path for v in objective.variables if id(v) not in inherited_ids]
+    new = [v for v in objective.variables if id(v) not in inherited_ids]
+    parts = collections.Counter("/".join(v.path.split("/")[:2]) for v in new)
+    texts = [f"{part} ({count})" for part, count in parts.items()]
     logging.info(
         "started from %s: %d variables restored, new: %s",
         weights.prefix,
         len(inherited),
-        ", ".join(new) or "none",
+        ", ".join(texts) or "none",
     )
 
 
