@@ -39,6 +39,8 @@ RARE = Facts(
         (GRAY, {"grayscale_probability": 0.0, "use_flip": None}),
         (LABELED, {"train_mode": "supervised,pretrain,finetune", "train_batch_size": 16}),
         (RARE, {"class_weights": "balanced", "train_batch_size": 256}),
+        (PHOTOS, {"pretrain": None}),
+        (RARE, {"pretrain": {"lineareval_while_pretraining": False}}),
     ],
 )
 def test_decisions(images, expected):
