@@ -14,7 +14,9 @@ class SetSeed:
         self._current = None
 
     def __call__(self, seed):
-        if seed != self._current:
+        if not tf.executing_eagerly():  # of the graph alone
+            self._set_seed(seed)
+        elif seed != self._current:
             self.reset(seed)
 
     def reset(self, seed):
