@@ -20,7 +20,7 @@ from PIL import Image
 import tf_simclr
 from tf_simclr import config
 from tf_simclr.checkpoints import pretrained
-from tf_simclr.data import augment, datasets, decoding, pipeline
+from tf_simclr.data import augment, datasets, decoding, gif, pipeline
 from tf_simclr.data.image import EncodedImage
 from tf_simclr.errors import Failed, UserError
 from tf_simclr.evaluation import calibration
@@ -68,7 +68,7 @@ def _few_blocks():
     No other file decodes with MAX_PIXELS, so none has compiled the decoder for it.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(decoding, "MAX_BLOCKS", MAX_BLOCKS)
+        patch.setattr(gif, "MAX_BLOCKS", MAX_BLOCKS)
         yield
 
 
