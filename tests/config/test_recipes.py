@@ -7,6 +7,7 @@ import pytest
 from tests.helpers.training import Training, same_batches
 from tf_simclr import config
 from tf_simclr.config import command_line, recipes
+from tf_simclr.config.registry import PRETEXTS
 from tf_simclr.config.stages import mode_of, separate_sections, stage_configs
 from tf_simclr.models import resnet
 
@@ -80,6 +81,25 @@ def test_the_header_has_the_command(path):
     header = path.read_text().split("\n\n")[0]
     assert "python run.py --mode=train_then_eval" in header
     assert path.stem in header or path.stem == recipes.QUICK_START
+
+
+def stages_of(name):
+    """{stage: its configuration} of a recipe."""
+    common, sections = separate_sections(recipes.read(recipes.CONFIG_DIR / f"{name}.yaml"))
+    configs = stage_configs(common, sections, {"model_dir": "x"})
+    return {settings.train.model_dir.removeprefix("x/"): settings for settings in configs}
+
+
+def test_every_pretext_task_is_in_one_of_the_two_studies():
+    compared = set()
+    for name in ("pretext_study", "contrastive_study"):
+        stages = stages_of(name)
+        pretrained = [stage for stage in stages if mode_of(stage) == "pretrain"]
+        compared |= {stages[stage].pretext.pretext for stage in pretrained}
+        for stage in pretrained:
+            finetuned = stages[stage.replace("pretrain", "finetune")]
+            assert finetuned.objective.checkpoint == f"x/{stage}"
+    assert compared == set(PRETEXTS)
 
 
 def test_docs_have_the_tables_of_flags():
