@@ -7,7 +7,7 @@ import pytest
 from tests.helpers.training import Training, same_batches
 from tf_simclr import config
 from tf_simclr.config import command_line, recipes
-from tf_simclr.config.registry import PRETEXTS
+from tf_simclr.config.registry import PRETEXTS, SEMI_METHODS
 from tf_simclr.config.stages import mode_of, separate_sections, stage_configs
 from tf_simclr.models import resnet
 
@@ -88,6 +88,17 @@ def stages_of(name):
     common, sections = separate_sections(recipes.read(recipes.CONFIG_DIR / f"{name}.yaml"))
     configs = stage_configs(common, sections, {"model_dir": "x"})
     return {settings.train.model_dir.removeprefix("x/"): settings for settings in configs}
+
+
+@pytest.mark.parametrize("name", ["semi_supervised_study", "digits_semi"])
+def test_every_method_for_images_without_label_starts_from_the_same_pretraining(name):
+    starts = {}
+    for stage, settings in stages_of(name).items():
+        if mode_of(stage) == "semi":
+            start = settings.objective.checkpoint
+            starts.setdefault(start, []).append(settings.semi.semi_method)
+    assert sorted(starts["x/pretrain"]) == sorted(SEMI_METHODS)
+    assert sorted(starts[""]) == ["fixmatch", "freematch"]
 
 
 def test_every_pretext_task_is_in_one_of_the_two_studies():
