@@ -10,6 +10,7 @@ from benchmarks.findings import __main__ as command
 from benchmarks.findings import grid, images, runs, tables
 from benchmarks.findings.grid import SERIES, Finding, Series
 from benchmarks.findings.series import TOP_1
+from tests.helpers.processes import HERE
 from tf_simclr import config
 from tf_simclr.config import recipes
 from tf_simclr.config.stages import CHECKPOINT_FLAGS
@@ -25,7 +26,7 @@ TINY = Finding(
     lines=(SERIES,),
     columns="batch",
 )
-TINY_FLAGS = ("--width_multiplier=0.07", "--train_steps=1", "--evaluations=classifier")
+TINY_FLAGS = (*HERE, "--width_multiplier=0.07", "--train_steps=1", "--evaluations=classifier")
 
 
 def main(*arguments):
