@@ -146,7 +146,7 @@ def test_a_plan_alone(photos, tmp_path, main, monkeypatch):
 
 
 def test_a_fine_tuning_too_short_for_its_labels_is_its_start():
-    short, long = StagePlan(61, 0.2, 9.0), StagePlan(200, 200.0, 9.0)
+    short, long = StagePlan(493, 1.75, 9.0), StagePlan(200, 200.0, 9.0)
     plans = {"pretrain": short, "finetune": short, "finetune-x": long}
     assert time_decisions._probes(plans) == {
         "finetune.ft_proj_selector": 0,

@@ -50,6 +50,7 @@ MAX_CHOICE_SHARE = 0.15  # of the time of all steps, for what held-out labels ch
 ENOUGH_EPOCHS = 60  # of pretraining, for a larger network to pay
 ENOUGH_STEPS = 2500  # of pretraining, whatever the epochs
 LEAST_EPOCHS = 1  # in which each image is seen
+LEAST_FINETUNE_EPOCHS = 3  # of the labels; a shorter fine-tuning may end below its start
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +101,8 @@ def divide(
 
     Stages on labels take the steps that they profit from, at most a quarter of the time, or more
     where most images have a label; distillation a quarter of the rest, and pretraining what is
-    left. A fine-tuning that would not see each label once is a step, for the start of its head.
+    left. A fine-tuning that would not see each label three times is a step, for the start of its
+    head.
 
     Args:
         facts: of the images.
@@ -232,7 +234,7 @@ def _shares(facts, stages, costs, for_steps):
         time_of_step, num_labels = costs.of(mode, facts)
         wanted = _label_steps(mode, facts) * time_of_step
         shares[stage] = min(wanted, max_share * for_steps / len(on_labels))
-        least = LEAST_EPOCHS * num_labels / costs.sizes[mode] * time_of_step
+        least = LEAST_FINETUNE_EPOCHS * num_labels / costs.sizes[mode] * time_of_step
         if mode == "finetune" and shares[stage] < least:
             shares[stage] = 0.0
     rest = max(for_steps - sum(shares.values()), 0.0)
