@@ -464,6 +464,7 @@ def test_converters_of_users(plain, tmp_path, monkeypatch):
     onnx_file = tmp_path / "images.onnx"
     command = ["tf2onnx.convert", "--saved-model", path, "--signature_def", "images"]
     monkeypatch.setattr(sys, "argv", [*command, "--output", str(onnx_file)])
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "2")  # it changes that, and so all processes to come
     tf2onnx.convert.main()
     session = onnxruntime.InferenceSession(onnx_file)
     names = [output.name for output in session.get_outputs()]
