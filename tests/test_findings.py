@@ -1,6 +1,8 @@
 """The findings of the papers: their grids, their runs and their tables."""
 
+import dataclasses
 import json
+import math
 
 import numpy as np
 import pytest
@@ -9,11 +11,12 @@ from PIL import Image
 from benchmarks.findings import __main__ as command
 from benchmarks.findings import grid, images, runs, tables
 from benchmarks.findings.grid import SERIES, Finding, Series
-from benchmarks.findings.series import TOP_1
+from benchmarks.findings.series import TOP_1, finetuned
 from tests.helpers.processes import HERE
 from tf_simclr import config
 from tf_simclr.config import recipes
 from tf_simclr.config.stages import CHECKPOINT_FLAGS
+from tf_simclr.errors import Diverged
 from tf_simclr.training import loop
 
 each_finding = pytest.mark.parametrize("name", command.FINDINGS)
@@ -25,6 +28,9 @@ TINY = Finding(
     series={"pretrained": Series("pretrain", ("batch",), metrics=TOP_1)},
     lines=(SERIES,),
     columns="batch",
+)
+DIVERGING = dataclasses.replace(
+    TINY, series={**TINY.series, "fine-tuned": finetuned("batch")}, lines=(SERIES,)
 )
 TINY_FLAGS = (*HERE, "--width_multiplier=0.07", "--train_steps=1", "--evaluations=classifier")
 
@@ -101,11 +107,51 @@ def test_table_and_plot_are_made_of_results_alone(tmp_path, capsys):
     assert text.splitlines()[2:6] == [
         "| | batch 64 | batch 256 |",
         "|---|--:|--:|",
-        "| no memory | 60.0 (50.0 to 70.0) | 62.5 (62.5 to 62.5) |",
+        "| no memory | 60.0 ± 5.8 | 62.5 ± 0.0 |",
         "| 1,024 keys | 90.0 | not run |",
     ]
-    assert "seeds 0, 1, 10" in text and "4 stages a seed, 9 minutes" in text
+    assert "seeds none, a part of 0, 1, 10" in text and "4 stages a seed, 9 minutes" in text
     assert Image.open(folder / command.PLOT).size[0] > 400
+
+
+def test_a_table_of_what_diverged():
+    values = {
+        ("rate 1", "batch 4"): [50.0, math.nan, 60.0],
+        ("rate 2", "batch 4"): [math.nan, math.nan],
+    }
+    assert tables.table(values).splitlines()[2:] == [
+        "| rate 1 | 55.0 ± 5.0; 1 diverged |",
+        "| rate 2 | diverged |",
+    ]
+    tables.write_plot("/dev/null", TINY, values)
+
+
+@pytest.mark.usefixtures("shallow", "eager")
+def test_a_series_goes_on_without_what_diverged(tmp_path, monkeypatch, capsys):
+    """Neither it nor what starts from it is tried again."""
+    monkeypatch.setitem(command.FINDINGS, "memory", DIVERGING)
+    fit = loop.fit
+    trained = []
+
+    def fit_or_diverge(experiment, description):
+        trained.append(experiment.directory.path.name)
+        if trained[-1] == "pretrain-pretrained_batch_4":
+            raise Diverged("step 1: not finite: loss")
+        fit(experiment, description)
+
+    monkeypatch.setattr(loop, "fit", fit_or_diverge)
+    for _ in range(2):
+        assert main("memory", "--seeds=0", f"--root={tmp_path}", *TINY_FLAGS) == 0
+        assert trained == [
+            "pretrain-pretrained_batch_4",
+            "pretrain-pretrained_batch_8",
+            "finetune-fine_tuned_batch_8",
+        ]
+        table = capsys.readouterr().out
+        assert table.count(f"{grid.DIVERGED} |") == 2 and tables.NOT_RUN not in table
+        assert "; seeds 0: mean" in table
+    message = tmp_path / "memory" / "seed_0" / "finetune-fine_tuned_batch_4" / runs.DIVERGED
+    assert message.read_text() == "step 1: not finite: loss"
 
 
 @each_finding

@@ -40,10 +40,10 @@ def summarize(name: str, folder: str):
     values = tables.collect(finding, results)
     minutes = sum(result["train_minutes"] for of_seed in results for result in of_seed.values())
     num_stages = len(list(grid.stages(finding)))
-    seed_names = ", ".join(map(str, seeds)) or "none"
+    is_finished = [len(of_seed) == num_stages for of_seed in results]
     text = (
         f"{finding.claim}\n\n{tables.table(values)}\n\n"
-        f"{finding.measure}; seeds {seed_names}: mean (least to greatest). "
+        f"{finding.measure}; {_seeds_text(seeds, is_finished)}: mean ± standard error. "
         f"{num_stages} stages a seed, {minutes:.0f} minutes of training in all.\n"
     )
     console.print_text(f"{name}: {text}")
@@ -51,6 +51,13 @@ def summarize(name: str, folder: str):
     path.mkdir(parents=True, exist_ok=True)
     (path / TABLE).write_text(text)
     tables.write_plot(path / PLOT, finding, values)
+
+
+def _seeds_text(seeds, is_finished):
+    finished = [str(seed) for seed, is_whole in zip(seeds, is_finished) if is_whole]
+    unfinished = [str(seed) for seed, is_whole in zip(seeds, is_finished) if not is_whole]
+    text = f"seeds {', '.join(finished) or 'none'}"
+    return f"{text}, a part of {', '.join(unfinished)}" if unfinished else text
 
 
 def main(argv: list[str]) -> int:

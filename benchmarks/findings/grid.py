@@ -2,10 +2,12 @@
 
 import dataclasses
 import itertools
+import math
 import re
 from collections.abc import Callable, Iterator
 
 SERIES, METRIC = "series", "metric"  # two axes that every grid has: names of series and of metrics
+DIVERGED = "diverged"  # a key of the results of a stage that has no metrics
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +113,7 @@ def cells(finding: Finding) -> Iterator[tuple[tuple[str, str], Stage, tuple[str,
 
 
 def read(finding: Finding, results: dict[str, dict]) -> dict[tuple[str, str], float]:
-    """{(line, column): metric in percent} of what was measured.
+    """{(line, column): metric in percent} of what was measured, NaN where the training diverged.
 
     Args:
         finding: whose table it is.
@@ -121,7 +123,9 @@ def read(finding: Finding, results: dict[str, dict]) -> dict[tuple[str, str], fl
     for cell, stage, keys in cells(finding):
         result = results.get(stage.name, {})
         key = next((key for key in keys if key in result), None)
-        if key is not None:
+        if DIVERGED in result:
+            metrics[cell] = math.nan
+        elif key is not None:
             metrics[cell] = 100 * result[key]
     return metrics
 

@@ -1,6 +1,8 @@
 """Digits that were altered, in folders whose classes say how."""
 
+import os
 import pathlib
+import shutil
 
 import numpy as np
 from PIL import Image
@@ -35,10 +37,16 @@ def write_altered_digits(folder: str):
         path = pathlib.Path(folder, alteration)
         if path.exists():
             continue
-        partial = path.with_suffix(".partial")  # so that what is there is whole
+        # Of this process alone, so that what is there is whole, whoever else writes it.
+        partial = path.with_suffix(f".{os.getpid()}.partial")
         for split, make_source in datasets.digits(DataConfig()).items():
             _write_split(partial / split, classes, make_source().records)
-        partial.rename(path)
+        try:
+            partial.rename(path)
+        except OSError:
+            if not path.exists():  # else another process was faster
+                raise
+            shutil.rmtree(partial)
 
 
 def _write_split(path, classes, digits):

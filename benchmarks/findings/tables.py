@@ -33,7 +33,7 @@ def lines_and_columns(values: dict) -> tuple[list[str], list[str]]:
 
 
 def table(values: dict) -> str:
-    """Markdown: the mean over the seeds, and the least and greatest of several."""
+    """Markdown: the mean over the seeds with its standard error, and how many of them diverged."""
     lines, columns = lines_and_columns(values)
     text = [f"| | {' | '.join(columns)} |", f"|---|{'--:|' * len(columns)}"]
     for line in lines:
@@ -47,12 +47,29 @@ def _cell(values):
         return ""
     if not values:
         return NOT_RUN
-    mean = f"{statistics.fmean(values):.1f}"
-    return mean if len(values) == 1 else f"{mean} ({min(values):.1f} to {max(values):.1f})"
+    finite = _finite(values)
+    if not finite:
+        return grid.DIVERGED
+    text = f"{statistics.fmean(finite):.1f}"
+    if len(finite) > 1:
+        text += f" ± {standard_error(finite):.1f}"
+    num_diverged = len(values) - len(finite)
+    return f"{text}; {num_diverged} {grid.DIVERGED}" if num_diverged else text
+
+
+def standard_error(values: list[float]) -> float:
+    """Of the mean of several values; NaN of fewer than two."""
+    if len(values) < 2:
+        return math.nan
+    return statistics.stdev(values) / math.sqrt(len(values))
+
+
+def _finite(values):
+    return [value for value in values if not math.isnan(value)]
 
 
 def write_plot(path: str, finding: Finding, values: dict):
-    """Means with bars from the least to the greatest, or a heat map of means."""
+    """Means with bars of two standard errors, or a heat map of means."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -69,13 +86,12 @@ def write_plot(path: str, finding: Finding, values: dict):
 def _draw_lines(axes, values):
     lines, columns = lines_and_columns(values)
     for number, line in enumerate(lines):
-        points = [values.get((line, column)) or [math.nan] for column in columns]
+        points = [_finite(values.get((line, column), [])) or [math.nan] for column in columns]
         means = np.array([statistics.fmean(point) for point in points])
-        below = means - [min(point) for point in points]
-        above = [max(point) for point in points] - means
+        bars = [2 * standard_error(point) for point in points]
         # Beside each other, so that bars do not hide bars.
         positions = np.arange(len(columns)) + 0.3 * (number / len(lines) - 0.5)
-        axes.errorbar(positions, means, [below, above], label=line, marker="o", capsize=2)
+        axes.errorbar(positions, means, bars, label=line, marker="o", capsize=2)
     axes.set_xticks(range(len(columns)), columns)
     axes.grid(alpha=0.3)
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
@@ -85,9 +101,10 @@ def _draw_matrix(axes, values):
     lines, columns = lines_and_columns(values)
     means = np.full([len(lines), len(columns)], math.nan)
     for (line, column), of_seeds in values.items():
-        if of_seeds:
+        finite = _finite(of_seeds)
+        if finite:
             position = lines.index(line), columns.index(column)
-            means[position] = means[position[::-1]] = statistics.fmean(of_seeds)
+            means[position] = means[position[::-1]] = statistics.fmean(finite)
     axes.imshow(means, alpha=0.5)
     for (row, column), mean in np.ndenumerate(means):
         if not math.isnan(mean):
