@@ -26,12 +26,12 @@ def trainings(options):
     small, large = options.batch, options.batch * options.times
     in_parts = f"--accumulate_steps={options.times}"
     large_flags = [f"--batch={large}", in_parts, "--warm_up=1", "--steps=1"]
-    recompute = "--rematerialize=block"
     compared = [
         (f"batch {small}", OURS, [], small),
-        (f"batch {small}, {recompute}", OURS, [recompute], small),
-        (f"batch {large}, {in_parts}", OURS, large_flags, large),
     ]
+    for flag in ("--rematerialize=norm", "--rematerialize=block"):
+        compared.append((f"batch {small}, {flag}", OURS, [flag], small))
+    compared.append((f"batch {large}, {in_parts}", OURS, large_flags, large))
     if training.has_torch(options.torch_python):
         compared.append((f"{training.TORCH}, batch {small}", training.TORCH, [], small))
     return compared

@@ -108,12 +108,12 @@ def test_levels_and_freezing(encoder):
 
 def test_memory_and_parameters(encoder):
     """Two networks of half the width: half of the weights."""
-    counted = footprint.of(encoder, 16, first_trained=0, rematerialize=False)
+    counted = footprint.of(encoder, 16, first_trained=0, rematerialize="none")
     kernels = [v for v in encoder.trainable_variables if len(v.shape) == 4]
     total = sum(math.prod(v.shape) for v in kernels)
     assert 0.8 * total < counted.weights <= total
     whole = footprint.of(
-        resnet.ResNet(18, 0.1, image_size=16), 16, first_trained=0, rematerialize=False
+        resnet.ResNet(18, 0.1, image_size=16), 16, first_trained=0, rematerialize="none"
     )
     assert counted.kept == pytest.approx(whole.kept, rel=0.1)
     assert counted.weights == pytest.approx(whole.weights / 2, rel=0.1)

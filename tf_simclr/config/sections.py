@@ -225,10 +225,10 @@ class TrainConfig:
     )
     rematerialize: str = setting(
         "none",
-        "block: keep only what goes into each residual block and compute its activations again for "
-        "the gradient: "
-        "a third more time, a fraction of the memory",
-        choices=("none", "block"),
+        "what is computed again for the gradient instead of being kept; norm: batch norm and ReLU "
+        "between the convolutions of a residual block, which is cheap; block: all of a block but "
+        "its input, a third more time and a fraction of the memory",
+        choices=("none", "norm", "block"),
         fixed=False,
     )
     skip_nonfinite: int = setting(

@@ -45,13 +45,21 @@ class _Part:
     output: int
     maps: tuple[int, ...]
 
+    def kept_with(self, rematerialize):
+        """Of one image, with the value of that flag."""
+        if rematerialize == "block":
+            return self.output
+        if rematerialize == "norm":
+            return sum(self.maps) + self.output
+        return self.kept
+
 
 def of(
     encoder: ResNet | LabEncoder | PublishedEncoder,
     image_size: int,
     *,
     first_trained: int,
-    rematerialize: bool,
+    rematerialize: str,
 ) -> Footprint:
     """What a training step of an encoder takes at least.
 
@@ -60,7 +68,7 @@ def of(
         image_size: height and width of what it sees.
         first_trained: 0: all is trained; k: the stem and the groups before k are frozen; more than
             the number of groups: all is.
-        rematerialize: whether only the input of each block is kept.
+        rematerialize: what of a block is not kept, as of the flag.
     """
     if isinstance(encoder, PublishedEncoder):
         return _of_published(encoder, first_trained)
@@ -94,7 +102,7 @@ def _of_resnet(encoder, image_size, channels, *, first_trained, rematerialize):
             part, channels = _block(block, side, channels)
             parts.append(part)
             if number >= first_trained:
-                kept += part.output if rematerialize else part.kept
+                kept += part.kept_with(rematerialize)
     return Footprint(
         weights=sum(part.weights for part in parts),
         kept=kept,

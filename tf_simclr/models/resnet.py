@@ -7,6 +7,8 @@ Research's code): in each block the shortcut first, then the residual branch.
 
 import dataclasses
 import functools
+import itertools
+from collections.abc import Callable
 
 import keras
 import tensorflow as tf
@@ -43,6 +45,15 @@ class ConvNorm(Composite):
         x = conv_norm(self.conv, self.norm, x, training)
         return tf.nn.relu(x) if self.relu else x
 
+    def convolve(self, x):
+        """The convolution alone."""
+        return self.conv(x)
+
+    def finish(self, convolved, training):
+        """What comes after `convolve`."""
+        x = self.norm(convolved, training=training)
+        return tf.nn.relu(x) if self.relu else x
+
 
 class SelectiveKernel(Composite):
     """Two 3x3 streams weighted by attention over the channels (SK-Net).
@@ -64,7 +75,18 @@ class SelectiveKernel(Composite):
         self.excite = Conv(2 * filters, 1, name="excite")
 
     def call(self, x, training=False):
-        streams = self.streams(x, training=training)  # [B, H, W, 2F]
+        return self._weigh(self.streams(x, training=training), training)
+
+    def convolve(self, x):
+        """The convolution of both streams."""
+        return self.streams.convolve(x)
+
+    def finish(self, convolved, training):
+        """What comes after `convolve`."""
+        return self._weigh(self.streams.finish(convolved, training), training)
+
+    def _weigh(self, streams, training):
+        """Both streams [B, H, W, 2F] -> their weighted sum [B, H, W, F]."""
         first, second = tf.split(streams, 2, axis=-1)
         pooled = tf.reduce_mean(first + second, [1, 2], keepdims=True)  # [B, 1, 1, F]
         squeezed = self.squeeze(pooled, training=training)
@@ -144,12 +166,16 @@ class Block(Composite):
         sk_ratio: see `SelectiveKernel`; 0: none.
         se_ratio: see `SqueezeExcite`; 0: none.
         norm: a function that makes a `BatchNorm`.
+        recomputes_norms: see `ResNet`.
     """
 
     expansion: int  # output channels for each filter
 
-    def __init__(self, filters, strides, first, sk_ratio, se_ratio, norm, **kwargs):
+    def __init__(
+        self, filters, strides, first, sk_ratio, se_ratio, norm, recomputes_norms=False, **kwargs
+    ):
         super().__init__(**kwargs)
+        self.recomputes_norms = recomputes_norms
         channels = filters * self.expansion
         has_kernels = sk_ratio > 0
         self.shortcut = None
@@ -166,11 +192,28 @@ class Block(Composite):
 
     def call(self, x, training=False):
         residual = self.shortcut(x, training=training) if self.shortcut else x
-        for layer in self.branch:
-            x = layer(x, training=training)
+        if self.recomputes_norms and training:
+            x = self._branch_of_convolutions(x)
+        else:
+            for layer in self.branch:
+                x = layer(x, training=training)
         if self.gate:
             x = self.gate(x)
         return tf.nn.relu(x + residual)
+
+    def _branch_of_convolutions(self, x):
+        """The branch in training, of which the gradient keeps the outputs of convolutions alone.
+
+        From one convolution to the next is recomputed, but for the latter, which needs its input.
+        """
+        x = self.branch[0].convolve(x)
+        for layer, following in itertools.pairwise(self.branch):
+
+            def to_next(x, layer=layer, following=following):
+                return following.convolve(layer.finish(x, training=True))
+
+            x = rematerialized(to_next, x)
+        return self.branch[-1].finish(x, training=True)
 
 
 class BasicBlock(Block):
@@ -286,6 +329,8 @@ class ResNet(keras.Model):
         global_bn: statistics over all replicas, see `layers.BatchNorm`.
         rematerialize: keep only the input of each block for the gradient, and compute the rest
             again (Chen et al. 2016).
+        recomputes_norms: keep only the outputs of the convolutions of each block, and compute batch
+            norm and ReLU between them again.
         stem: cifar (3x3, stride 1, no pooling), imagenet, or auto: cifar for images of up to 32
             pixels.
 
@@ -303,6 +348,7 @@ class ResNet(keras.Model):
         batch_norm_decay: float = 0.9,
         global_bn: bool = True,
         rematerialize: bool = False,
+        recomputes_norms: bool = False,
         stem: str = AUTO,
         name: str = "encoder",
         **kwargs,
@@ -317,6 +363,7 @@ class ResNet(keras.Model):
             "batch_norm_decay": batch_norm_decay,
             "global_bn": global_bn,
             "rematerialize": rematerialize,
+            "recomputes_norms": recomputes_norms,
             "stem": stem,
             "name": name,
         }
@@ -328,7 +375,12 @@ class ResNet(keras.Model):
         for index, count in enumerate(num_blocks):
             filters = max(1, int(BASE_CHANNELS * width * 2**index))
             make_block = functools.partial(
-                block, filters, sk_ratio=sk_ratio, se_ratio=se_ratio, norm=norm
+                block,
+                filters,
+                sk_ratio=sk_ratio,
+                se_ratio=se_ratio,
+                norm=norm,
+                recomputes_norms=recomputes_norms,
             )
             groups.append(_make_group(make_block, index, count))
         self.groups = groups
@@ -356,7 +408,7 @@ class ResNet(keras.Model):
         for number, group in enumerate(self.groups, start=1):
             for block in group:
                 if self._rematerialize and training:
-                    x = rematerialized(block, x, training)
+                    x = rematerialized(functools.partial(block, training=True), x)
                 else:
                     x = block(x, training=training)
             endpoints[f"block_group{number}"] = x
@@ -406,17 +458,17 @@ def _make_group(make_block, index, count):
     return group
 
 
-def rematerialized(block: Block, x: tf.Tensor, training: bool) -> tf.Tensor:
-    """block(x, training) of which the gradient keeps x alone, and computes the rest again."""
+def rematerialized(function: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor) -> tf.Tensor:
+    """function(x), in training, of which the gradient keeps x alone and computes the rest again."""
     num_calls = 0
 
     def run(x):
         nonlocal num_calls
         num_calls += 1
         if num_calls == 1:
-            return block(x, training=training)
+            return function(x)
         with repeated_pass():  # batch norm must not count the batch twice
-            return block(x, training=training)
+            return function(x)
 
     return tf.recompute_grad(run)(x)
 

@@ -112,7 +112,7 @@ def _footprint(objective, settings) -> Footprint:
         objective.encoder,
         size,
         first_trained=first_trained,
-        rematerialize=settings.train.rematerialize == "block",
+        rematerialize=settings.train.rematerialize,
     )
 
 
@@ -143,8 +143,9 @@ def _way_out(step, objective, settings, strategy, limit):
     parts = _parts(step, train, num_replicas, limit)
     if parts:
         ways.append(f"--accumulate_steps={parts}, which takes the batch in parts")
-    if _helps_to_rematerialize(objective, settings, strategy, limit):
-        ways.append("--rematerialize=block, which keeps less of each image")
+    recomputed = _what_to_recompute(objective, settings, strategy, limit)
+    if recomputed is not None:
+        ways.append(f"--rematerialize={recomputed}, which keeps less of each image")
     if not largest:
         is_resnet = not is_published(settings.model.backbone)
         smaller = "--width_multiplier or --resnet_depth" if is_resnet else "--backbone"
@@ -152,14 +153,16 @@ def _way_out(step, objective, settings, strategy, limit):
     return f"try {', or '.join(ways)}"
 
 
-def _helps_to_rematerialize(objective, settings, strategy, limit):
-    """Whether the batch fits with --rematerialize=block, which a published backbone has not."""
+def _what_to_recompute(objective, settings, strategy, limit):
+    """The cheapest --rematerialize with which the batch fits, if any; published ones have none."""
     train = settings.train
     if train.rematerialize != "none" or is_published(settings.model.backbone):
-        return False
-    rematerialized = settings.replace(rematerialize="block")
-    less = step_memory(objective, rematerialized, strategy)
-    return less.fits(train.train_batch_size, limit)
+        return None
+    for what in ("norm", "block"):
+        less = step_memory(objective, settings.replace(rematerialize=what), strategy)
+        if less.fits(train.train_batch_size, limit):
+            return what
+    return None
 
 
 def _largest_power_of_two(fits, below):
