@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 import tf_simclr
-from tf_simclr.models import heads, layers, resnet
+from tf_simclr.models import heads, layers, residual_blocks, resnet
 from tf_simclr.models.layers import BatchNorm
 from tf_simclr.objectives import objective_class
 
@@ -40,7 +40,7 @@ def test_parameter_counts(width, sk_ratio, monkeypatch):
     block_sizes = [size(group[1]) for group in encoder.groups]
     for depth, millions in MILLIONS[width, sk_ratio].items():
         block, counts = resnet.FAMILY[depth]
-        assert block is resnet.BottleneckBlock
+        assert block is residual_blocks.BottleneckBlock
         total = size(encoder)
         for count, count_of_50, block_size in zip(counts, counts_of_50, block_sizes, strict=True):
             total += (count - count_of_50) * block_size
@@ -50,7 +50,7 @@ def test_parameter_counts(width, sk_ratio, monkeypatch):
 @pytest.mark.parametrize("depth", resnet.FAMILY)
 def test_depth_is_the_number_of_weighted_layers(depth):
     block, counts = resnet.FAMILY[depth]
-    assert depth == sum(counts) * (2 if block is resnet.BasicBlock else 3) + 2
+    assert depth == sum(counts) * (2 if block is residual_blocks.BasicBlock else 3) + 2
 
 
 def test_variables_of_resnet50_with_heads(settings):
@@ -105,13 +105,13 @@ def test_stems(pixels, sk_ratio, kernels):
 
 def test_block_starts_as_its_shortcut(rng):
     """Gamma of the last batch norm is 0, so at first the branch adds nothing."""
-    block = resnet.BottleneckBlock(4, 1, False, 0.0, 0.0, BatchNorm)
+    block = residual_blocks.BottleneckBlock(4, 1, False, 0.0, 0.0, BatchNorm)
     x = tf.constant(rng.normal(size=(2, 4, 4, 16)), tf.float32)
     np.testing.assert_allclose(block(x, training=True), tf.nn.relu(x))
 
 
 def test_selective_kernel_is_a_softmax_over_two_streams(rng):
-    sk = resnet.SelectiveKernel(4, 1, 0.0625, BatchNorm)
+    sk = residual_blocks.SelectiveKernel(4, 1, 0.0625, BatchNorm)
     x = tf.constant(rng.normal(size=(2, 5, 5, 4)), tf.float32)
     y = sk(x)
     assert tuple(sk.squeeze.conv.kernel.shape) == (1, 1, 4, 32)
@@ -123,7 +123,7 @@ def test_selective_kernel_is_a_softmax_over_two_streams(rng):
 
 
 def test_squeeze_and_excite(rng):
-    se = resnet.SqueezeExcite(4, 16, 0.25)
+    se = residual_blocks.SqueezeExcite(4, 16, 0.25)
     x = tf.constant(rng.normal(size=(2, 3, 3, 16)), tf.float32)
     y = se(x)
     assert tuple(se.squeeze.kernel.shape) == (16, 1)
@@ -136,7 +136,7 @@ def test_squeeze_and_excite(rng):
 
 @pytest.mark.parametrize("strides", [1, 2])
 def test_shortcut_with_selective_kernels_averages_first(rng, strides):
-    shortcut = resnet.Shortcut(3, strides, BatchNorm, True)
+    shortcut = residual_blocks.Shortcut(3, strides, BatchNorm, True)
     x = rng.normal(size=(1, 4, 4, 2)).astype(np.float32)
     y = shortcut(tf.constant(x))
     kernel = shortcut.project.conv.kernel.numpy()[0, 0] / np.sqrt(1 + 1e-5)

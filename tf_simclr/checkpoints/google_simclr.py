@@ -13,7 +13,8 @@ from tf_simclr.checkpoints.google_layers import (
     locate_variable,
 )
 from tf_simclr.config.published import SK_RATIO
-from tf_simclr.models.resnet import FAMILY, BottleneckBlock, Stem
+from tf_simclr.models.residual_blocks import BottleneckBlock
+from tf_simclr.models.resnet import FAMILY, Stem
 
 WIDTH_OF_STEM = 64  # channels at width 1
 # Of the convolutions of a group with selective kernels the one that squeezes: after those of the

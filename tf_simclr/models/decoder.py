@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from tf_simclr.models.layers import BatchNorm, relu
-from tf_simclr.models.resnet import ConvNorm
+from tf_simclr.models.residual_blocks import ConvNorm
 
 MIN_WIDTH = 32  # channels that halving leaves
 

@@ -9,7 +9,8 @@ import math
 from tf_simclr.models.lab import LabEncoder
 from tf_simclr.models.layers import num_parameters
 from tf_simclr.models.published import PublishedEncoder
-from tf_simclr.models.resnet import ConvNorm, ResNet
+from tf_simclr.models.residual_blocks import ConvNorm
+from tf_simclr.models.resnet import ResNet
 
 COLORS = 3
 

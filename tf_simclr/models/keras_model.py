@@ -14,7 +14,8 @@ from tf_simclr.models import lab, published
 from tf_simclr.models.lab import LabEncoder
 from tf_simclr.models.layers import BatchNorm, Conv, float32_policy
 from tf_simclr.models.published import PublishedEncoder
-from tf_simclr.models.resnet import ConvNorm, ResNet, SelectiveKernel
+from tf_simclr.models.residual_blocks import ConvNorm, SelectiveKernel
+from tf_simclr.models.resnet import ResNet
 
 OUTPUTS = ("features", "pyramid", "logits")
 IMAGES = "images"  # the input

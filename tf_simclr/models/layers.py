@@ -6,6 +6,7 @@ Images and feature maps are [B, H, W, C].
 import contextlib
 import math
 import threading
+from collections.abc import Callable
 
 import keras
 import tensorflow as tf
@@ -38,6 +39,21 @@ def repeated_pass():
 def in_repeated_pass() -> bool:
     """Whether `repeated_pass` is active."""
     return getattr(_pass, "is_active", False)
+
+
+def rematerialized(function: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor) -> tf.Tensor:
+    """function(x), in training, of which the gradient keeps x alone and computes the rest again."""
+    num_calls = 0
+
+    def run(x):
+        nonlocal num_calls
+        num_calls += 1
+        if num_calls == 1:
+            return function(x)
+        with repeated_pass():  # batch norm must not count the batch twice
+            return function(x)
+
+    return tf.recompute_grad(run)(x)
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from tf_simclr.data import color
 from tf_simclr.models.decoder import Decoder
 from tf_simclr.models.inpainting import ChannelwiseDense, Discriminator
 from tf_simclr.models.layers import BatchNorm, relu
-from tf_simclr.models.resnet import ConvNorm
+from tf_simclr.models.residual_blocks import ConvNorm
 from tf_simclr.objectives.pretext import Pretext
 
 FILL = (123 / 255, 117 / 255, 104 / 255)  # what removed pixels become: ImageNet's mean color
