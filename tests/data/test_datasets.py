@@ -9,6 +9,8 @@ import tensorflow_datasets as tfds
 
 from tf_simclr import config
 from tf_simclr.data import datasets, decoding, label_subset
+from tf_simclr.data.source import Indexed
+from tf_simclr.data.streamed_source import Streamed
 from tf_simclr.errors import UserError
 
 CLASSES = ["ant", "bee", "cow"]
@@ -69,11 +71,11 @@ def both(load, monkeypatch):
     """A function: split -> (the source in memory, the same one streamed)."""
 
     def both(split="train", **flags):
-        monkeypatch.setattr(datasets, "MEMORY_LIMIT", 2**30)
+        monkeypatch.setattr("tf_simclr.data.source.MEMORY_LIMIT", 2**30)
         indexed = load(split, **flags)
-        monkeypatch.setattr(datasets, "MEMORY_LIMIT", 0)
+        monkeypatch.setattr("tf_simclr.data.source.MEMORY_LIMIT", 0)
         streamed = load(split, **flags)
-        assert isinstance(indexed, datasets.Indexed) and isinstance(streamed, datasets.Streamed)
+        assert isinstance(indexed, Indexed) and isinstance(streamed, Streamed)
         return indexed, streamed
 
     return both
@@ -135,8 +137,8 @@ def test_both_kinds_have_the_same_examples(both, split, count):
 
 
 def test_a_cached_data_set_is_in_memory_whatever_its_size(load, monkeypatch):
-    monkeypatch.setattr(datasets, "MEMORY_LIMIT", 0)
-    assert isinstance(load(cache_dataset=True), datasets.Indexed)
+    monkeypatch.setattr("tf_simclr.data.source.MEMORY_LIMIT", 0)
+    assert isinstance(load(cache_dataset=True), Indexed)
 
 
 def test_both_kinds_choose_the_same_labels(both):

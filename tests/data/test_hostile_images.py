@@ -94,7 +94,7 @@ def load(folder, split="train", **flags):
 @pytest.mark.parametrize("in_memory", [True, False])
 def test_hostile_images(tmp_path, monkeypatch, log, in_memory):
     """Good ones are decoded, bad ones named, and none takes memory for the size that it claims."""
-    monkeypatch.setattr(datasets, "MEMORY_LIMIT", 2**30 if in_memory else 0)
+    monkeypatch.setattr("tf_simclr.data.source.MEMORY_LIMIT", 2**30 if in_memory else 0)
     fill(tmp_path, GOOD, "train/a")
     fill(tmp_path, BAD, "train/b")
     fill(tmp_path, {"only.png": lambda: encoded(noise(), "PNG")}, "train/single")
@@ -139,7 +139,7 @@ def test_a_folder_that_may_not_be_read(tmp_path, monkeypatch, log):
 @pytest.fixture
 def by_path(tmp_path, monkeypatch):
     """A folder of 24 images of two classes, too large to be kept in memory."""
-    monkeypatch.setattr(datasets, "MEMORY_LIMIT", 0)
+    monkeypatch.setattr("tf_simclr.data.source.MEMORY_LIMIT", 0)
     files = {}
     for seed in range(12):
         files[f"{seed}.png"] = lambda seed=seed: encoded(noise(seed=seed), "PNG")

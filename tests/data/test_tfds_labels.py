@@ -56,7 +56,7 @@ def load(data_dir, dataset, split="train", **flags):
 
 @pytest.mark.parametrize("limit", [2**30, 0])
 def test_numbers_are_labels(data_dir, monkeypatch, log, limit):
-    monkeypatch.setattr(datasets, "MEMORY_LIMIT", limit)
+    monkeypatch.setattr("tf_simclr.data.source.MEMORY_LIMIT", limit)
     source = load(data_dir, "tiny_integers")
     assert source.class_names == ("3", "7", "12")
     assert source.num_labeled == 6 and source.num_examples == 8

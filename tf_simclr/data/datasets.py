@@ -6,7 +6,6 @@ A new one is one function, which returns its splits, and one row of SOURCES.
 import dataclasses
 import functools
 import os
-import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -15,15 +14,12 @@ from absl import logging
 
 from tf_simclr.config.automatic import limits_of
 from tf_simclr.config.data_sections import DataConfig
-from tf_simclr.data import folders, foreign_images, tfds_features
+from tf_simclr.data import folders, foreign_images, tfds_source
 from tf_simclr.data.image import DecodedImage, EncodedImage
-from tf_simclr.data.source import UNLABELED, Indexed, Source
-from tf_simclr.data.streamed_source import Streamed
+from tf_simclr.data.source import Indexed, Source, fits_in_memory
 from tf_simclr.errors import UserError, did_you_mean
 
 EVAL_SPLITS = ("test", "validation", "val")  # splits to evaluate on, the first that there is
-MEMORY_LIMIT = 2**30  # bytes of encoded images that are kept in memory by default
-MAX_REASON = 300  # characters of an error that are quoted
 
 
 def digits(data: DataConfig) -> dict[str, Callable[[], Source]]:
@@ -68,7 +64,7 @@ def _folder_source(data, split, find_images):
     images = find_images()
     paths = np.array([foreign_images.usable_path(path) for path in images.paths])
     num_bytes = sum(map(os.path.getsize, paths))
-    if data.cache_dataset or num_bytes <= MEMORY_LIMIT:
+    if data.cache_dataset or fits_in_memory(num_bytes):
         contents = [tf.io.read_file(os.fsencode(path)).numpy() for path in paths]
         records, open_record = np.array(contents, object), EncodedImage
     else:
@@ -89,131 +85,6 @@ def _open_file(path, value_range=None):
     return EncodedImage(tf.io.read_file(path), value_range)
 
 
-class _Splits(dict):
-    """Splits of a tensorflow-datasets data set: also slices such as train[:90%]."""
-
-    def __init__(self, names, make):
-        super().__init__({name: functools.partial(make, name) for name in names})
-        self.make = make
-
-    def __missing__(self, split):
-        if "[" not in split and "+" not in split:
-            raise KeyError(split)
-        return functools.partial(self.make, split)
-
-
-def tfds(data: DataConfig) -> dict[str, Callable[[], Source]]:
-    """Any image data set of tensorflow-datasets, downloaded and prepared where it is not yet."""
-    import tensorflow_datasets
-
-    if not sys.stderr.isatty():
-        tensorflow_datasets.disable_progress_bar()
-    builder = _tfds_builder(data)
-    try:
-        if not builder.is_prepared():
-            logging.info(
-                "%s is not in %s: downloading and preparing it, which can take long",
-                data.dataset,
-                builder.data_dir,
-            )
-        builder.download_and_prepare()
-    except Exception as error:  # whatever the network, the disk or a manual download raises
-        reason = _one_line(error)[:MAX_REASON]
-        raise UserError(
-            f"--dataset={data.dataset}: it isn't prepared in {builder.data_dir} and can't be "
-            f"downloaded ({reason}); give the folder that has it as --data_dir"
-        ) from None
-    return _Splits(builder.info.splits, functools.partial(_tfds_source, builder, data))
-
-
-def _tfds_builder(data):
-    import tensorflow_datasets
-
-    try:
-        return tensorflow_datasets.builder(data.dataset, data_dir=data.data_dir or None)
-    except (tensorflow_datasets.core.DatasetNotFoundError, ValueError) as error:
-        known = [*SOURCES, *tensorflow_datasets.list_builders()]
-        name = data.dataset.split("/")[0].split(":")[0]
-        if name in known:
-            raise UserError(f"--dataset={data.dataset}: {_one_line(error)}") from None
-        raise UserError(
-            f"--dataset={data.dataset}: neither digits, folder:PATH nor a data set of "
-            f"tensorflow-datasets.{did_you_mean(data.dataset, known)}"
-        ) from None
-
-
-def _one_line(error):
-    return " ".join(str(error).split())
-
-
-def _tfds_source(builder, data, split):
-    features = builder.info.features
-    image_key = tfds_features.require_image(features, data.dataset)
-    label = tfds_features.label_of(builder, data.dataset)
-    try:
-        info = builder.info.splits[split]
-    except ValueError as error:
-        raise UserError(
-            f"--dataset={data.dataset}: no split '{split}': {_one_line(error)}"
-        ) from None
-    source = Streamed(
-        data.dataset,
-        split,
-        label.class_names,
-        EncodedImage,
-        read=functools.partial(_read_tfds, builder, split, image_key, label),
-        num_examples=info.num_examples,
-        num_labeled=_num_labeled(builder, split, label, info.num_examples),
-    )
-    # The size of a slice is not known otherwise.
-    share = info.num_examples / max(builder.info.splits.total_num_examples, 1)
-    is_large = share * builder.info.dataset_size > MEMORY_LIMIT
-    if is_large and not data.cache_dataset:
-        return source
-    return source.in_memory(info.num_examples)
-
-
-def _num_labeled(builder, split, label, num_examples):
-    if label.key is None:
-        return 0
-    if label.numbers is None:
-        return num_examples
-    numbers = tfds_features.read_numbers(builder, split, label.key)
-    return int(np.sum(numbers >= 0))
-
-
-def _read_tfds(builder, split, image_key, label, context):
-    """A data set of (id, encoded image, label) for one worker."""
-    import tensorflow_datasets
-
-    def label_of(example):
-        if label.key is None:
-            return tf.constant(UNLABELED, tf.int64)
-        number = tf.cast(example[label.key], tf.int64)
-        if label.numbers is None:
-            return number
-        is_class = tf.equal(tf.constant(label.numbers, tf.int64), number)
-        return tf.where(tf.reduce_any(is_class), tf.argmax(is_class), UNLABELED)
-
-    def pick(example):
-        return example["tfds_id"], example[image_key], label_of(example)
-
-    is_sharded = context is not None and context.num_input_pipelines > 1
-    num_files = builder.info.splits[split].num_shards
-    by_file = is_sharded and num_files >= context.num_input_pipelines
-    config = tensorflow_datasets.ReadConfig(
-        add_tfds_id=True, input_context=context if by_file else None
-    )
-    dataset = builder.as_dataset(
-        split=split,
-        decoders={image_key: tensorflow_datasets.decode.SkipDecoding()},
-        read_config=config,
-    )
-    if is_sharded and not by_file:
-        dataset = dataset.shard(context.num_input_pipelines, context.input_pipeline_id)
-    return dataset.map(pick)
-
-
 SOURCES = {"digits": digits, "folder": folder}  # other names are those of tensorflow-datasets
 
 
@@ -230,15 +101,15 @@ def splits(
         UserError: as `load`.
     """
     name = data.dataset.split(":")[0]
-    make = SOURCES.get(name, tfds)
-    if make is folder or (make is tfds and _is_folder_here(data.dataset)):
+    make = SOURCES.get(name)
+    if make is folder or (make is None and _is_folder_here(data.dataset)):
         return folder(data, moved)
     if data.labels not in ("", folders.NO_LABELS):
         raise UserError(
             f"--labels={data.labels}: tables are for --dataset=folder:PATH; leave it out, or give "
             f"--labels={folders.NO_LABELS}"
         )
-    return make(data)
+    return tfds_source.splits(data, SOURCES) if make is None else make(data)
 
 
 def _is_folder_here(name):

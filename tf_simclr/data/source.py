@@ -18,6 +18,7 @@ from tf_simclr.errors import UserError
 
 UNLABELED = -1  # the label of an example whose label is unknown or must not be used
 MAX_NAMED = 10  # classes that are named in a line
+MEMORY_LIMIT = 2**30  # bytes of encoded images that are kept in memory by default
 
 
 def as_text(name) -> str:
@@ -318,3 +319,8 @@ class Indexed(Source):
             records = [os.fsencode(path) for path in records]  # names may be any bytes
         with tf.device("cpu"):
             return tf.constant(records)
+
+
+def fits_in_memory(num_bytes: float) -> bool:
+    """Whether encoded images of so many bytes are kept in memory without being asked to."""
+    return num_bytes <= MEMORY_LIMIT
