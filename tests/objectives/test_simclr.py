@@ -13,6 +13,8 @@ from tests.helpers.vectors import normalized
 from tf_simclr.models.memory_queue import MemoryQueue
 from tf_simclr.objectives import nt_xent as nt_xent_module
 from tf_simclr.objectives.nt_xent import nt_xent
+from tf_simclr.objectives.simclr import normalized_step
+from tf_simclr.objectives.supervised import classification_loss
 
 
 def slow_nt_xent(z, temperature, queue=()):
@@ -249,3 +251,40 @@ def test_key_network_follows(settings):
     assert int(objective.queue.enqueued) == 8
     trainable = {id(v) for v in objective.trainable_variables}
     assert not trainable & {id(v) for v in objective.key_network.variables}
+
+
+def test_each_example_steps_by_its_length(rng):
+    """The classifier on the side: same logits, gradients divided by the squared length."""
+    head_input = rng.normal(size=(5, 3)).astype(np.float32) * 10
+    kernel = tf.constant(rng.normal(size=(3, 4)), tf.float32)
+    upstream = rng.normal(size=(5, 4)).astype(np.float32)
+    with tf.GradientTape() as tape:
+        tape.watch(kernel)
+        logits = head_input @ kernel
+        stepped = normalized_step(logits, tf.constant(head_input))
+    np.testing.assert_allclose(stepped, logits, rtol=1e-5)
+    gradient = tape.gradient(stepped, kernel, upstream)
+    expected = np.zeros([3, 4])
+    for example, of_logits in zip(head_input, upstream):
+        expected += np.outer(example, of_logits) / (1 + np.sum(example**2))
+    np.testing.assert_allclose(gradient, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("length", [0.1, 10, 1000])
+def test_the_classifier_on_the_side_learns_at_the_rate_of_the_encoder(rng, length):
+    """Its loss falls below that of a guess, however long the features are."""
+    centers = np.eye(4, 8)
+    labels = rng.integers(0, 4, 64)
+    features = centers[labels] + rng.normal(scale=0.2, size=(64, 8))
+    head_input = tf.constant(length * features, tf.float32)
+    kernel = tf.Variable(tf.zeros([8, 4]))
+    optimizer = tf.keras.optimizers.SGD(1.0, momentum=0.9)
+    losses = []
+    for _ in range(60):
+        with tf.GradientTape() as tape:
+            logits = normalized_step(head_input @ kernel, head_input)
+            loss, metrics = classification_loss(logits, tf.constant(labels))
+        losses.append(float(loss))
+        optimizer.apply([tape.gradient(loss, kernel)], [kernel])
+    assert max(losses) == pytest.approx(np.log(4), abs=1e-3)
+    assert losses[-1] < 0.8 * np.log(4) and metrics["supervised_acc"] > 0.95

@@ -16,7 +16,7 @@ from tf_simclr.objectives.supervised import classification_loss
 class SimCLR(Objective):
     """Two augmented views of each image attract, all other views repel.
 
-    A linear classifier learns on the side.
+    A linear classifier learns on the side, with a step size of its own.
     """
 
     couples_examples = True
@@ -96,7 +96,8 @@ class SimCLR(Objective):
         metrics |= collapse.gauge(tf.reshape(queries, [-1, queries.shape[-1]]))
         if self.supervised_head is not None:
             head_input = outputs["head_input"]
-            logits = self.supervised_head(tf.reshape(head_input, [-1, head_input.shape[-1]]))
+            head_input = tf.reshape(head_input, [-1, head_input.shape[-1]])
+            logits = normalized_step(self.supervised_head(head_input), head_input)
             head_loss, head_metrics = classification_loss(logits, tf.repeat(labels, 2))
             loss, metrics = loss + head_loss, {**metrics, **head_metrics}
         return loss, metrics
@@ -124,3 +125,27 @@ class SimCLR(Objective):
     def warning(self, metrics):
         remedies = "a smaller learning rate, more warm-up or a higher temperature"
         return collapse.warning(metrics, self.embedding_dim, remedies)
+
+
+def normalized_step(logits: tf.Tensor, head_input: tf.Tensor) -> tf.Tensor:
+    """The logits of a linear classifier, whose gradient gives it a step size of its own.
+
+    The learning rate is that of the encoder. One that is right for it can be a thousand times too
+    large for a classifier that reads long features: its loss has a curvature of up to half their
+    squared length. Divided by that length, a step changes the logits alike at any length.
+
+    Args:
+        logits: float32 [B, classes].
+        head_input: [B, C] that they are linear functions of.
+
+    Returns:
+        The same logits; the gradient of each example is divided by its squared length, and one for
+        the bias.
+
+    Source: normalized least mean squares (Nagumo & Noda 1967, "A learning method for system
+    identification").
+    """
+    head_input = tf.cast(head_input, logits.dtype)
+    squared_length = 1 + tf.reduce_sum(tf.square(head_input), -1, keepdims=True)
+    scaled = logits / squared_length
+    return scaled + tf.stop_gradient(logits - scaled)

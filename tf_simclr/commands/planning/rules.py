@@ -219,8 +219,8 @@ RULES = (
         flags=lambda facts: {"pretrain.lineareval_while_pretraining": False},
         reason=lambda facts: "none during pretraining: probes and later stages read more",
         measured=(
-            "20,000 thumbnails of six classes, 80 steps: the classifier on the side 40.0% with a "
-            "negative log-likelihood of 21.6, a probe on the same features 54.5%"
+            "CIFAR-10, 5,000 labels, 250 steps: the classifier on the side 28.4%, a probe on the "
+            "same features 41.1%; with 50 labels 14.6 and 22.5%"
         ),
     ),
     Rule(
