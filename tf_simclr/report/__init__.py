@@ -1,7 +1,8 @@
 """Results -> Markdown tables, and one HTML page. No TensorFlow here.
 
 results.json, events -> runs.py (checked by schema.py, training_curves.py)
--> headline.py, label_answer.py, page_tables.py, gallery.py, charts.py -> page.py
+-> headline.py, label_answer.py, page_tables.py, gallery.py, charts.py, training_charts.py
+-> page.py
 -> contenders.py (intervals.py, image_bits.py) -> verdict.py, verdict_notes.py -> verdict_chart.py
 """
 

@@ -9,6 +9,7 @@ from tf_simclr.report import (
     page_tables,
     svg,
     templates,
+    training_charts,
     verdict_chart,
 )
 from tf_simclr.report import runs as runs_lib
@@ -56,7 +57,7 @@ def render(runs: list[Run]) -> str:
         "recipe": page_tables.recipe(runs),
         "choices": choices(runs),
         "evaluations": evaluations,
-        "curves": charts.curves(runs),
+        "curves": training_charts.curves(runs),
         "few-labels": charts.few_labels(runs),
         "labels-needed": _labels_needed(runs),
         "layers": charts.by_layer(runs),
