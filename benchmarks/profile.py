@@ -11,11 +11,15 @@ import pathlib
 import tempfile
 
 from benchmarks import training
+from tf_simclr.training.optimizers import OPTIMIZER_NAME
 
-# The first that an operation's type starts with, after the prefix of oneDNN's kernels.
+GRADIENT_OF_KERNEL = "convolution, gradient of the kernel"
+GRADIENT_OF_INPUT = "convolution, gradient of the input"
+# {prefix of the type of an operation, without that of oneDNN's kernels: kind}; the first match
+# counts.
 KINDS = {
-    "Conv2DBackpropFilter": "convolution, gradient of the kernel",
-    "Conv2DBackpropInput": "convolution, gradient of the input",
+    "Conv2DBackpropFilter": GRADIENT_OF_KERNEL,
+    "Conv2DBackpropInput": GRADIENT_OF_INPUT,
     "Conv2D": "convolution",
     "FusedConv2D": "convolution",
     "FusedBatchNormGrad": "batch norm, gradient",
@@ -32,14 +36,13 @@ KINDS = {
     "Transpose": "transposed copies",
 }
 ONEDNN_PREFIX = "_MklNative"
-OPTIMIZER = "optimizer/"
 REST = "the rest"
 
 
 def kind_of(name: str) -> str:
     """The kind of an operation that the profiler calls `NAME:TYPE`."""
     name, _, op_type = name.rpartition(":")
-    if name.startswith(OPTIMIZER):
+    if name.startswith(OPTIMIZER_NAME):
         return "optimizer"
     op_type = op_type.removeprefix(ONEDNN_PREFIX).removeprefix("_")
     for prefix, kind in KINDS.items():
@@ -59,13 +62,13 @@ def operations(folder: str) -> dict[str, float]:
         for line in plane.lines:
             for event in line.events:
                 name = plane.event_metadata[event.metadata_id].name
-                if _is_operation(name):
+                if is_operation(name):
                     seconds[name] += event.duration_ps / 1e12
     return seconds
 
 
-def _is_operation(name):
-    """The others are parts of the runtime, in which operations are."""
+def is_operation(name: str) -> bool:
+    """Whether an event of the profiler is one: the others are of the runtime, around operations."""
     _, colon, op_type = name.rpartition(":")
     return bool(colon) and not op_type.startswith((":", " ")) and "::" not in name
 

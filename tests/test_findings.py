@@ -3,18 +3,19 @@
 import dataclasses
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from benchmarks.findings import __main__ as command
-from benchmarks.findings import grid, images, runs, tables
+from benchmarks.findings import grid, images, runs, simclrv2, tables
 from benchmarks.findings.grid import SERIES, Finding, Series
 from benchmarks.findings.series import TOP_1, finetuned
 from tests.helpers.processes import HERE
 from tf_simclr import config
-from tf_simclr.config import recipes
+from tf_simclr.config import Config, recipes
 from tf_simclr.config.stages import CHECKPOINT_FLAGS
 from tf_simclr.errors import Diverged
 from tf_simclr.training import loop
@@ -114,7 +115,7 @@ def test_table_and_plot_are_made_of_results_alone(tmp_path, capsys):
     assert Image.open(folder / command.PLOT).size[0] > 400
 
 
-def test_a_table_of_what_diverged():
+def test_a_table_of_what_diverged(tmp_path):
     values = {
         ("rate 1", "batch 4"): [50.0, math.nan, 60.0],
         ("rate 2", "batch 4"): [math.nan, math.nan],
@@ -123,25 +124,28 @@ def test_a_table_of_what_diverged():
         "| rate 1 | 55.0 ± 5.0; 1 diverged |",
         "| rate 2 | diverged |",
     ]
-    tables.write_plot("/dev/null", TINY, values)
+    tables.write_plot(tmp_path / "plot.png", TINY, values)
+    assert Image.open(tmp_path / "plot.png").size[0] > 400
 
 
 @pytest.mark.usefixtures("shallow", "eager")
 def test_a_series_goes_on_without_what_diverged(tmp_path, monkeypatch, capsys):
-    """Neither it nor what starts from it is tried again."""
+    """Neither it nor what starts from it is tried again until its directory is deleted."""
     monkeypatch.setitem(command.FINDINGS, "memory", DIVERGING)
     fit = loop.fit
     trained = []
 
     def fit_or_diverge(experiment, description):
         trained.append(experiment.directory.path.name)
-        if trained[-1] == "pretrain-pretrained_batch_4":
+        if diverges and trained[-1] == "pretrain-pretrained_batch_4":
             raise Diverged("step 1: not finite: loss")
         fit(experiment, description)
 
     monkeypatch.setattr(loop, "fit", fit_or_diverge)
+    arguments = ("memory", "--seeds=0", f"--root={tmp_path}", *TINY_FLAGS)
+    diverges = True
     for _ in range(2):
-        assert main("memory", "--seeds=0", f"--root={tmp_path}", *TINY_FLAGS) == 0
+        assert main(*arguments) == 0
         assert trained == [
             "pretrain-pretrained_batch_4",
             "pretrain-pretrained_batch_8",
@@ -150,8 +154,13 @@ def test_a_series_goes_on_without_what_diverged(tmp_path, monkeypatch, capsys):
         table = capsys.readouterr().out
         assert table.count(f"{grid.DIVERGED} |") == 2 and tables.NOT_RUN not in table
         assert "; seeds 0: mean" in table
-    message = tmp_path / "memory" / "seed_0" / "finetune-fine_tuned_batch_4" / runs.DIVERGED
-    assert message.read_text() == "step 1: not finite: loss"
+    diverged = tmp_path / "memory" / "seed_0" / "pretrain-pretrained_batch_4"
+    assert (diverged / runs.DIVERGENCE_FILE).read_text() == "step 1: not finite: loss"
+    shutil.rmtree(diverged)
+    diverges = False
+    assert main(*arguments) == 0
+    assert trained[3:] == ["pretrain-pretrained_batch_4", "finetune-fine_tuned_batch_4"]
+    assert grid.DIVERGED not in capsys.readouterr().out
 
 
 @each_finding
@@ -164,7 +173,7 @@ def test_a_table_of_nothing(name, tmp_path):
     assert len(widths) == 1
 
 
-def test_a_pair_of_augmentations_is_one_cell_of_the_table_and_two_of_the_map(monkeypatch):
+def test_a_pair_of_augmentations_is_one_cell_of_the_table_and_two_of_the_map(monkeypatch, tmp_path):
     finding = command.FINDINGS["augmentations"]
     values = {cell: [float(n)] for n, (cell, _, _) in enumerate(grid.cells(finding))}
     assert len(values) == 15
@@ -173,7 +182,7 @@ def test_a_pair_of_augmentations_is_one_cell_of_the_table_and_two_of_the_map(mon
     monkeypatch.setattr(
         "matplotlib.axes.Axes.imshow", lambda axes, means, **options: maps.append(means)
     )
-    tables.write_plot("/dev/null", finding, values)
+    tables.write_plot(tmp_path / "plot.png", finding, values)
     (means,) = maps
     np.testing.assert_array_equal(means, means.T)
     assert means[0, 1] == values["crop", "color"][0] and not np.isnan(means).any()
@@ -240,3 +249,14 @@ def test_an_interrupted_series_resumes(tmp_path, monkeypatch, capsys):
 def test_a_wrong_flag_ends_with_a_line(tmp_path, capsys):
     assert main("memory", f"--root={tmp_path}", "--train_step=2") == 2
     assert "findings: unknown flag --train_step" in capsys.readouterr().err
+
+
+def test_students_of_few_images_take_as_many_steps_as_those_of_all(tmp_path):
+    finding = command.FINDINGS["distillation"]
+    configs = runs.configure("distillation", finding, 0, str(tmp_path), [])
+    students = [flags for flags in map(Config.flat, configs) if "distill" in flags["train_mode"]]
+    steps = set()
+    for flags in students:
+        steps_of_all = 1437 * flags["train_epochs"] // flags["train_batch_size"] + 1
+        steps.add(steps_of_all if flags["distill_unlabeled"] else flags["min_steps"])
+    assert steps == {simclrv2.STUDENT_STEPS}

@@ -37,7 +37,7 @@ def write_altered_digits(folder: str):
         path = pathlib.Path(folder, alteration)
         if path.exists():
             continue
-        # Of this process alone, so that what is there is whole, whoever else writes it.
+        # A name of this process alone: several may write at once, and the folder appears complete.
         partial = path.with_suffix(f".{os.getpid()}.partial")
         for split, make_source in datasets.digits(DataConfig()).items():
             _write_split(partial / split, classes, make_source().records)

@@ -18,7 +18,7 @@ from tf_simclr.errors import Diverged
 from tf_simclr.runs import files as run_files
 
 SEED_DIRECTORY = "seed_{}"  # in the folder of a finding: a chain of stages
-DIVERGED = "diverged.txt"  # in the directory of a stage that has no result: why
+DIVERGENCE_FILE = "diverged.txt"  # in the directory of a stage that has no result: why
 DIVERGED_RESULT = {grid.DIVERGED: True, "train_minutes": 0}
 
 
@@ -55,44 +55,41 @@ def configure(
 def train(configs: list[Config]):
     """Trains and measures the stages that are not finished.
 
-    The rest is trained without a stage that diverges and those that start from it.
+    A stage that diverges, and those that start from it, are left out; the rest is trained.
 
     Raises:
         UserError: it can't be done, or was interrupted.
     """
     stages = Stages(configs)
+    without_weights = set()  # directories of stages that are left out
     for number, settings in enumerate(configs):
-        divergence = _past_divergence(settings)
-        if divergence is None and not stages.skips(number):
-            console.start_tensorflow()
-            divergence = _train_unless_it_diverges(stages, number)
-        if divergence is not None:
-            _write_divergence(epath.Path(settings.train.model_dir), divergence)
+        directory = settings.train.model_dir
+        flags = settings.flat()
+        if without_weights & {flags[flag] for flag in CHECKPOINT_FLAGS}:
+            logging.warning("stage %s has nothing to start from", stages.describe(number))
+            without_weights.add(directory)
+        elif not _is_trained(stages, number):
+            without_weights.add(directory)
     stages.write_results()
 
 
-def _past_divergence(settings):
-    """What the stage, or one that it starts from, diverged with; None if none did."""
-    flags = settings.flat()
-    for path in (settings.train.model_dir, *(flags[flag] for flag in CHECKPOINT_FLAGS)):
-        if path and (epath.Path(path) / DIVERGED).exists():
-            return (epath.Path(path) / DIVERGED).read_text()
-    return None
-
-
-def _train_unless_it_diverges(stages, number):
-    """Returns the message of a training that diverges, else None."""
+def _is_trained(stages, number):
+    """Trains a stage unless it is finished. Returns False if it diverges, or did before."""
+    path = stages.directories[number].path / DIVERGENCE_FILE
+    if path.exists():
+        logging.warning("stage %s diverged: %s", path.parent.name, path.read_text())
+        return False
+    if stages.skips(number):
+        return True
+    console.start_tensorflow()
     try:
         _train_stage(stages, number)
     except Diverged as error:
-        return str(error)
-    return None
-
-
-def _write_divergence(directory, message):
-    logging.warning("stage %s has no result: %s", directory.name, message)
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / DIVERGED).write_text(message)
+        logging.warning("stage %s diverged: %s", path.parent.name, error)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(str(error))
+        return False
+    return True
 
 
 def _train_stage(stages, number):
@@ -116,17 +113,26 @@ def _train_stage(stages, number):
 def read_results(finding: Finding, folder: str, seed: int) -> dict[str, dict]:
     """{name of a stage: content of its `result.json`} of the stages that were measured.
 
-    Of a stage that diverged it is `DIVERGED_RESULT`.
+    Of a stage that diverged, or that starts from such a one, it is `DIVERGED_RESULT`.
     """
     directory = epath.Path(folder) / SEED_DIRECTORY.format(seed)
     results = {}
     for stage in grid.stages(finding):
         result = run_files.read_json(directory / stage.name / run_files.RESULT)
-        if (directory / stage.name / DIVERGED).exists():
+        if result is None and _has_diverged(finding, stage, directory, results):
             result = DIVERGED_RESULT
         if result is not None:
             results[stage.name] = result
     return results
+
+
+def _has_diverged(finding, stage, directory, results):
+    """Whether a stage or one that it starts from diverged. results: of the stages before it."""
+    if (directory / stage.name / DIVERGENCE_FILE).exists():
+        return True
+    flags = grid.stage_flags(finding, stage, str(directory.parent))
+    starts = [flags[flag] for flag in CHECKPOINT_FLAGS if flag in flags]
+    return any(results.get(start) is DIVERGED_RESULT for start in starts)
 
 
 def seeds_of(folder: str) -> list[int]:

@@ -4,16 +4,18 @@ from unittest import mock
 
 import numpy as np
 import pytest
+import scipy
 import tensorflow as tf
 from hypothesis import given
 from hypothesis import settings as settings_of_hypothesis
 from hypothesis import strategies as st
 
 from tests.helpers.vectors import normalized
+from tf_simclr import config
 from tf_simclr.models.memory_queue import MemoryQueue
 from tf_simclr.objectives import nt_xent as nt_xent_module
 from tf_simclr.objectives.nt_xent import nt_xent
-from tf_simclr.objectives.simclr import normalized_step
+from tf_simclr.objectives.simclr import SimCLR, normalized_step
 from tf_simclr.objectives.supervised import classification_loss
 
 
@@ -254,25 +256,34 @@ def test_key_network_follows(settings):
 
 
 def test_each_example_steps_by_its_length(rng):
-    """The classifier on the side: same logits, gradients divided by the squared length."""
-    head_input = rng.normal(size=(5, 3)).astype(np.float32) * 10
-    kernel = tf.constant(rng.normal(size=(3, 4)), tf.float32)
-    upstream = rng.normal(size=(5, 4)).astype(np.float32)
+    """The gradient of the classifier on the side, each example's divided by its squared length."""
+    objective = SimCLR(config.build({"train_batch_size": 3}), 4)
+    head = objective.supervised_head
+    head.build([None, 5])
+    head.kernel.assign(rng.normal(size=(5, 4)))
+    head_input = 10 * rng.normal(size=(3, 2, 5)).astype(np.float32)
+    labels = np.array([0, 3, 1])
+    outputs = {"queries": tf.constant(normalized(rng, 3, 2, 6)), "head_input": head_input}
     with tf.GradientTape() as tape:
-        tape.watch(kernel)
-        logits = head_input @ kernel
-        stepped = normalized_step(logits, tf.constant(head_input))
-    np.testing.assert_allclose(stepped, logits, rtol=1e-5)
-    gradient = tape.gradient(stepped, kernel, upstream)
-    expected = np.zeros([3, 4])
-    for example, of_logits in zip(head_input, upstream):
-        expected += np.outer(example, of_logits) / (1 + np.sum(example**2))
-    np.testing.assert_allclose(gradient, expected, rtol=1e-5)
+        loss, metrics = objective.loss_of(outputs, tf.constant(labels), True)
+    gradients = tape.gradient(loss, [head.kernel.value, head.bias.value])
+
+    losses, of_kernel, of_bias = [], np.zeros([5, 4]), np.zeros(4)
+    for example, label in zip(head_input.reshape(6, 5), np.repeat(labels, 2)):
+        probabilities = scipy.special.softmax(example @ head.kernel.numpy())
+        losses.append(-np.log(probabilities[label]))
+        of_logits = (probabilities - np.eye(4)[label]) / 6
+        squared_length = np.sum(example**2) + 1
+        of_kernel += np.outer(example, of_logits) / squared_length
+        of_bias += of_logits / squared_length
+    assert float(metrics["supervised_loss"]) == pytest.approx(np.mean(losses), rel=1e-5)
+    np.testing.assert_allclose(gradients[0], of_kernel, rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(gradients[1], of_bias, rtol=1e-4, atol=1e-7)
 
 
 @pytest.mark.parametrize("length", [0.1, 10, 1000])
-def test_the_classifier_on_the_side_learns_at_the_rate_of_the_encoder(rng, length):
-    """Its loss falls below that of a guess, however long the features are."""
+def test_the_classifier_on_the_side_learns_from_features_of_any_length(rng, length):
+    """At one learning rate its loss falls below the chance level and never rises above it."""
     centers = np.eye(4, 8)
     labels = rng.integers(0, 4, 64)
     features = centers[labels] + rng.normal(scale=0.2, size=(64, 8))

@@ -145,7 +145,7 @@ def test_a_batch_that_has_no_such_micro_batches(settings):
     ids=str,
 )
 def test_recomputed_activations(settings, monkeypatch, variant, what):
-    """The same weights and statistics, from more convolutions (those of a norm are not run)."""
+    """The same weights and statistics, from a graph with more convolutions."""
     monkeypatch.setitem(resnet.FAMILY, 50, (resnet.FAMILY[50][0], (1,)))
     kept = Training(settings(**SGD, **variant, rematerialize="none"))
     recomputed = Training(settings(**SGD, **variant, rematerialize=what))

@@ -39,7 +39,7 @@ def splits(data: DataConfig, other_names: Iterable[str]) -> dict[str, Callable[[
         other_names: of data sets from elsewhere, for what a misspelled name may mean.
 
     Raises:
-        UserError: there is no such data set, or it can't be had.
+        UserError: there is no such data set, or it is neither prepared nor can be downloaded.
     """
     import tensorflow_datasets
 

@@ -47,7 +47,7 @@ class _Part:
     maps: tuple[int, ...]
 
     def kept_with(self, rematerialize):
-        """Of one image, with the value of that flag."""
+        """Numbers that are kept of one image with this --rematerialize."""
         if rematerialize == "block":
             return self.output
         if rematerialize == "norm":
@@ -69,7 +69,7 @@ def of(
         image_size: height and width of what it sees.
         first_trained: 0: all is trained; k: the stem and the groups before k are frozen; more than
             the number of groups: all is.
-        rematerialize: what of a block is not kept, as of the flag.
+        rematerialize: value of that flag.
     """
     if isinstance(encoder, PublishedEncoder):
         return _of_published(encoder, first_trained)

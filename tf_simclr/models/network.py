@@ -48,8 +48,7 @@ def make_encoder(settings: Config, scope: str = NETWORK) -> ResNet | LabEncoder 
         stem=model.stem,
         batch_norm_decay=model.batch_norm_decay,
         global_bn=model.global_bn,
-        rematerialize=settings.train.rematerialize == "block",
-        recomputes_norms=settings.train.rematerialize == "norm",
+        rematerialize=settings.train.rematerialize,
         name=ENCODER,
     )
 

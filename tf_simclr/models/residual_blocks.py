@@ -37,16 +37,17 @@ class ConvNorm(Composite):
         self.relu = relu
 
     def call(self, x, training=False):
-        x = conv_norm(self.conv, self.norm, x, training)
-        return tf.nn.relu(x) if self.relu else x
+        return self._activate(conv_norm(self.conv, self.norm, x, training))
 
-    def convolve(self, x):
-        """The convolution alone."""
+    def convolution(self, x):
+        """The first half in training."""
         return self.conv(x)
 
-    def finish(self, convolved, training):
-        """What comes after `convolve`."""
-        x = self.norm(convolved, training=training)
+    def after_convolution(self, x, training):
+        """The second half: batch norm, and ReLU."""
+        return self._activate(self.norm(x, training=training))
+
+    def _activate(self, x):
         return tf.nn.relu(x) if self.relu else x
 
 
@@ -72,13 +73,13 @@ class SelectiveKernel(Composite):
     def call(self, x, training=False):
         return self._weigh(self.streams(x, training=training), training)
 
-    def convolve(self, x):
-        """The convolution of both streams."""
-        return self.streams.convolve(x)
+    def convolution(self, x):
+        """The first half in training: that of both streams."""
+        return self.streams.convolution(x)
 
-    def finish(self, convolved, training):
-        """What comes after `convolve`."""
-        return self._weigh(self.streams.finish(convolved, training), training)
+    def after_convolution(self, x, training):
+        """The second half: batch norm, ReLU and attention."""
+        return self._weigh(self.streams.after_convolution(x, training), training)
 
     def _weigh(self, streams, training):
         """Both streams [B, H, W, 2F] -> their weighted sum [B, H, W, F]."""
@@ -199,16 +200,19 @@ class Block(Composite):
     def _branch_of_convolutions(self, x):
         """The branch in training, of which the gradient keeps the outputs of convolutions alone.
 
-        From one convolution to the next is recomputed, but for the latter, which needs its input.
+        What is between two convolutions is computed again. So is, in the graph, the second of them,
+        but nothing reads its output and it is not run: the gradient needs its input alone.
+
+        Its layers are not called as a whole, so variables have to exist, which are named by calls.
         """
-        x = self.branch[0].convolve(x)
+        x = self.branch[0].convolution(x)
         for layer, following in itertools.pairwise(self.branch):
 
             def to_next(x, layer=layer, following=following):
-                return following.convolve(layer.finish(x, training=True))
+                return following.convolution(layer.after_convolution(x, training=True))
 
             x = rematerialized(to_next, x)
-        return self.branch[-1].finish(x, training=True)
+        return self.branch[-1].after_convolution(x, training=True)
 
 
 class BasicBlock(Block):

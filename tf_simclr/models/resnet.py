@@ -96,10 +96,9 @@ class ResNet(keras.Model):
         image_size: height and width of the images.
         batch_norm_decay: momentum, see `layers.BatchNorm`.
         global_bn: statistics over all replicas, see `layers.BatchNorm`.
-        rematerialize: keep only the input of each block for the gradient, and compute the rest
-            again (Chen et al. 2016).
-        recomputes_norms: keep only the outputs of the convolutions of each block, and compute batch
-            norm and ReLU between them again.
+        rematerialize: what the gradient computes again instead of keeping it (Chen et al. 2016):
+            none; norm: batch norm and ReLU between the convolutions of a block; block: all of a
+            block but its input.
         stem: cifar (3x3, stride 1, no pooling), imagenet, or auto: cifar for images of up to 32
             pixels.
 
@@ -116,8 +115,7 @@ class ResNet(keras.Model):
         image_size: int = 224,
         batch_norm_decay: float = 0.9,
         global_bn: bool = True,
-        rematerialize: bool = False,
-        recomputes_norms: bool = False,
+        rematerialize: str = "none",
         stem: str = AUTO,
         name: str = "encoder",
         **kwargs,
@@ -132,7 +130,6 @@ class ResNet(keras.Model):
             "batch_norm_decay": batch_norm_decay,
             "global_bn": global_bn,
             "rematerialize": rematerialize,
-            "recomputes_norms": recomputes_norms,
             "stem": stem,
             "name": name,
         }
@@ -149,7 +146,7 @@ class ResNet(keras.Model):
                 sk_ratio=sk_ratio,
                 se_ratio=se_ratio,
                 norm=norm,
-                recomputes_norms=recomputes_norms,
+                recomputes_norms=rematerialize == "norm",
             )
             groups.append(_make_group(make_block, index, count))
         self.groups = groups
@@ -176,7 +173,7 @@ class ResNet(keras.Model):
         endpoints = {"initial_conv": initial_conv, "initial_max_pool": x}
         for number, group in enumerate(self.groups, start=1):
             for block in group:
-                if self._rematerialize and training:
+                if self._rematerialize == "block" and training:
                     x = rematerialized(functools.partial(block, training=True), x)
                 else:
                     x = block(x, training=training)
@@ -194,6 +191,12 @@ class ResNet(keras.Model):
 
     def get_config(self):
         return self._init_arguments
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        """Also of models that were saved when `rematerialize` was whether blocks are."""
+        what = {False: "none", True: "block"}.get(config["rematerialize"], config["rematerialize"])
+        return cls(**{**config, "rematerialize": what})
 
     def freeze(self, after_block: int):
         """Freezes layers, their batch norm statistics included.

@@ -16,7 +16,7 @@ from tf_simclr.objectives.supervised import classification_loss
 class SimCLR(Objective):
     """Two augmented views of each image attract, all other views repel.
 
-    A linear classifier learns on the side, with a step size of its own.
+    A linear classifier learns on the side, see `normalized_step`.
     """
 
     couples_examples = True
@@ -132,15 +132,17 @@ def normalized_step(logits: tf.Tensor, head_input: tf.Tensor) -> tf.Tensor:
 
     The learning rate is that of the encoder. One that is right for it can be a thousand times too
     large for a classifier that reads long features: its loss has a curvature of up to half their
-    squared length. Divided by that length, a step changes the logits alike at any length.
+    squared length. Divided by that length, a step of SGD or LARS changes the logits alike at any
+    length; Adam's steps do not depend on the length of a gradient. Weight decay stays as it is, so
+    that it weighs more beside the gradient.
 
     Args:
         logits: float32 [B, classes].
         head_input: [B, C] that they are linear functions of.
 
     Returns:
-        The same logits; the gradient of each example is divided by its squared length, and one for
-        the bias.
+        The same logits; the gradient of each example is divided by its squared length plus 1, the
+        input of the bias.
 
     Source: normalized least mean squares (Nagumo & Noda 1967, "A learning method for system
     identification").

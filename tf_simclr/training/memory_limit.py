@@ -24,6 +24,7 @@ LIBRARIES = 1.2 * GB
 SLOTS = {"momentum": 1, "lars": 1, "adam": 2}  # float32 numbers of a weight in the optimizer
 FLOAT32 = 4  # bytes
 ALL_FROZEN = 4  # --fine_tune_after_block
+CHEAPEST_FIRST = ("none", "norm", "block")  # --rematerialize
 CGROUP_LIMITS = (  # below the group's folder, then of all
     "/sys/fs/cgroup{group}/memory.max",
     "/sys/fs/cgroup/memory{group}/memory.limit_in_bytes",
@@ -154,11 +155,12 @@ def _way_out(step, objective, settings, strategy, limit):
 
 
 def _what_to_recompute(objective, settings, strategy, limit):
-    """The cheapest --rematerialize with which the batch fits, if any; published ones have none."""
+    """The cheapest --rematerialize with which the batch fits, if any is left to take."""
     train = settings.train
-    if train.rematerialize != "none" or is_published(settings.model.backbone):
+    if is_published(settings.model.backbone):
         return None
-    for what in ("norm", "block"):
+    cheaper = CHEAPEST_FIRST.index(train.rematerialize)
+    for what in CHEAPEST_FIRST[cheaper + 1 :]:
         less = step_memory(objective, settings.replace(rematerialize=what), strategy)
         if less.fits(train.train_batch_size, limit):
             return what
