@@ -63,7 +63,9 @@ def _seeds_text(seeds, is_finished):
 def main(argv: list[str]) -> int:
     """Runs a command line, and returns the exit status."""
     parser = argparse.ArgumentParser(
-        prog="findings", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks.findings",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("name", choices=[*FINDINGS, "all"])
     parser.add_argument("--seeds", default="0,1,2")
