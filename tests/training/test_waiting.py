@@ -7,6 +7,7 @@ import time
 import pytest
 
 from tf_simclr import distribute
+from tf_simclr.distribute import strategies
 from tf_simclr.errors import UserError
 
 
@@ -20,15 +21,15 @@ def port():
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch):
-    monkeypatch.setattr(distribute, "SECONDS_OF_SILENCE", 0.1)
-    monkeypatch.setattr(distribute, "SECONDS_BETWEEN_ATTEMPTS", 0.05)
+    monkeypatch.setattr(strategies, "SECONDS_OF_SILENCE", 0.1)
+    monkeypatch.setattr(strategies, "SECONDS_BETWEEN_ATTEMPTS", 0.05)
 
 
 def test_a_closed_port_is_given_up(port, logged):
     logged()
     address = f"grpc://127.0.0.1:{port}"
     with pytest.raises(OSError, match=r"refused, for 0.3 s \(--connect_timeout\)"):
-        distribute.wait_for_server(address, "TPU", 0.3)
+        strategies.wait_for_server(address, "TPU", 0.3)
     assert logged() == [f"waiting for the TPU at {address}, at most 0.3 s"]
 
 
@@ -40,14 +41,14 @@ def test_a_server_that_starts_later(port):
 
     thread = threading.Thread(target=listen)
     thread.start()
-    distribute.wait_for_server(f"grpc://127.0.0.1:{port}", "TPU", 20)
+    strategies.wait_for_server(f"grpc://127.0.0.1:{port}", "TPU", 20)
     thread.join()
 
 
 def test_an_unknown_name_is_not_waited_for():
     began = time.monotonic()
     with pytest.raises(socket.gaierror):
-        distribute.wait_for_server("grpc://no.such.host.invalid:5", "TPU", 60)
+        strategies.wait_for_server("grpc://no.such.host.invalid:5", "TPU", 60)
     assert time.monotonic() - began < 30
 
 

@@ -8,8 +8,8 @@ resumes does not do so bit for bit. Of a `Streamed` source each worker computes 
 import numpy as np
 import tensorflow as tf
 
-from tf_simclr import distribute
 from tf_simclr.data.source import Indexed, Source
+from tf_simclr.distribute import strategies
 from tf_simclr.errors import UserError
 
 # Bytes of records that are sent to the cluster within the description of the data set; TensorFlow
@@ -40,7 +40,7 @@ def check(address: str, sources: list[Source], timeout: float):
                 "--cache_dataset, or --data_service"
             )
     try:
-        distribute.wait_for_server(address, "tf.data service", timeout)
+        strategies.wait_for_server(address, "tf.data service", timeout)
     except (OSError, ValueError) as error:
         raise UserError(
             f"{flag}: no tf.data service there ({error}); start a dispatcher and workers, or leave "
