@@ -14,6 +14,7 @@ from tf_simclr import config
 from tf_simclr.data import datasets, mixture, pipeline
 from tf_simclr.data.image import DecodedImage
 from tf_simclr.data.mixture import batch_parts
+from tf_simclr.data.source import Indexed
 from tf_simclr.errors import UserError
 
 
@@ -21,7 +22,7 @@ def numbers(name, start, count, labeled=None):
     """A source whose images and labels are numbers; the first `labeled` have a label."""
     labels = np.arange(start, start + count)
     known = np.where(np.arange(count) < (count if labeled is None else labeled), labels, -1)
-    return datasets.Indexed(
+    return Indexed(
         name,
         "train",
         tuple(map(str, range(200))),

@@ -10,8 +10,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from tf_simclr import config
-from tf_simclr.data import augment, data_service, datasets, mixture, pipeline, streamed_source
+from tf_simclr.data import augment, data_service, mixture, pipeline, streamed_source
 from tf_simclr.data.image import DecodedImage
+from tf_simclr.data.source import Indexed
 from tf_simclr.errors import UserError
 
 N = 22  # not a multiple of the batch sizes below
@@ -33,7 +34,7 @@ def indexed(n=N):
     grey = 10 * np.arange(n, dtype=np.uint8)[:, None, None, None]
     records = grey + np.arange(6, dtype=np.uint8)[:, None] + np.zeros([n, 6, 6, 3], np.uint8)
     names = tuple(map(str, range(n)))
-    return datasets.Indexed("numbers", "train", names, DecodedImage, records, np.arange(n))
+    return Indexed("numbers", "train", names, DecodedImage, records, np.arange(n))
 
 
 def streamed(n=N):
@@ -49,7 +50,7 @@ def streamed(n=N):
             else data.shard(context.num_input_pipelines, context.input_pipeline_id)
         )
 
-    return datasets.Streamed("numbers", "train", every.class_names, every.open, read, n, n)
+    return streamed_source.Streamed("numbers", "train", every.class_names, every.open, read, n, n)
 
 
 KINDS = pytest.mark.parametrize("kind", [indexed, streamed])

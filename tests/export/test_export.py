@@ -22,6 +22,7 @@ from tf_simclr import config
 from tf_simclr.checkpoints import pretrained
 from tf_simclr.data import augment, datasets, decoding, gif, pipeline
 from tf_simclr.data.image import EncodedImage
+from tf_simclr.data.source import Indexed
 from tf_simclr.errors import Failed, UserError
 from tf_simclr.evaluation import calibration
 from tf_simclr.evaluation.metrics import linear_probe
@@ -339,7 +340,7 @@ def test_preprocessing_is_that_of_the_evaluation(variant, rng):
     files += [file_of(color[2][..., 0], kind) for kind in ("JPEG", "PNG", "BMP", "GIF")]  # grey
     files += [file_of(np.dstack([color[2], color[2][..., :1]]))]  # with alpha
     preprocessed = module.signatures["preprocess"](image_bytes=tf.constant(files))["images"]
-    source = datasets.Indexed(
+    source = Indexed(
         "files",
         "test",
         ("a",),
