@@ -72,6 +72,16 @@ def test_all_labels_are_in_the_table(name):
     assert {stage.name for stage in grid.stages(finding)} == measured | starts
 
 
+@each_finding
+def test_contrasts_are_of_cells_of_the_table(name):
+    finding = command.FINDINGS[name]
+    cells = {cell for cell, _, _ in grid.cells(finding)}
+    assert finding.contrasts
+    for contrast in finding.contrasts:
+        assert {*contrast.above, *contrast.below} <= cells
+        assert len(contrast.above) == len(contrast.below), "the level of the metric has to cancel"
+
+
 def test_each_finding_has_a_recipe_and_a_section():
     folder = recipes.CONFIG_DIR / "findings"
     assert {path.stem for path in folder.glob("*.yaml")} == set(command.FINDINGS)
@@ -110,6 +120,11 @@ def test_table_and_plot_are_made_of_results_alone(tmp_path, capsys):
         "|---|--:|--:|",
         "| no memory | 60.0 ± 5.8 | 62.5 ± 0.0 |",
         "| 1,024 keys | 90.0 | not run |",
+    ]
+    # Of the seeds with all of its cells: the first two, and none.
+    assert text.splitlines()[-2:] == [
+        "| memory above none | 40.0 |",
+        "| more so with the smaller batch | not run |",
     ]
     assert "seeds none, a part of 0, 1, 10" in text and "4 stages a seed, 9 minutes" in text
     assert Image.open(folder / command.PLOT).size[0] > 400
@@ -167,10 +182,10 @@ def test_a_series_goes_on_without_what_diverged(tmp_path, monkeypatch, capsys):
 def test_a_table_of_nothing(name, tmp_path):
     """Also of a finding that was never run there are a table and a plot."""
     assert main(name, "--table", f"--root={tmp_path}") == 0
-    lines = (tmp_path / name / command.TABLE).read_text().splitlines()
-    assert tables.NOT_RUN in "".join(lines)
-    widths = {line.count("|") for line in lines if line.startswith("|")}
-    assert len(widths) == 1
+    _, metrics, _, contrasts = (tmp_path / name / command.TABLE).read_text().split("\n\n")
+    for table in (metrics, contrasts):
+        assert tables.NOT_RUN in table
+        assert len({line.count("|") for line in table.splitlines()}) == 1
 
 
 def test_a_pair_of_augmentations_is_one_cell_of_the_table_and_two_of_the_map(monkeypatch, tmp_path):

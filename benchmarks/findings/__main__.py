@@ -44,7 +44,8 @@ def summarize(name: str, folder: str):
     text = (
         f"{finding.claim}\n\n{tables.table(values)}\n\n"
         f"{finding.measure}; {_seeds_text(seeds, is_finished)}: mean ± standard error. "
-        f"{num_stages} stages a seed, {minutes:.0f} minutes of training in all.\n"
+        f"{num_stages} stages a seed, {minutes:.0f} minutes of training in all.\n\n"
+        f"{tables.contrast_table(finding, results)}\n"
     )
     console.print_text(f"{name}: {text}")
     path = pathlib.Path(folder)

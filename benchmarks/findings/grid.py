@@ -32,6 +32,21 @@ class Series:
 
 
 @dataclasses.dataclass(frozen=True)
+class Contrast:
+    """What a claim says is above 0: a difference of cells of the table, taken seed by seed.
+
+    Attributes:
+        text: what it is.
+        above: [(line, column)] that are added.
+        below: those that are subtracted.
+    """
+
+    text: str
+    above: tuple[tuple[str, str], ...]
+    below: tuple[tuple[str, str], ...]
+
+
+@dataclasses.dataclass(frozen=True)
 class Finding:
     """A claim of the papers, and the grid that tries it.
 
@@ -44,6 +59,7 @@ class Finding:
         series: {name: `Series`}, in the order in which they are trained.
         lines: the axes of the lines of the table.
         columns: the axis of its columns.
+        contrasts: what the claim says of the table.
         has_stage: a function of {axis: label}: whether there is such a stage.
         is_matrix: whether it is drawn as a heat map.
         make_data: writes further images into a folder; None: there are none.
@@ -55,6 +71,7 @@ class Finding:
     series: dict[str, Series]
     lines: tuple[str, ...]
     columns: str
+    contrasts: tuple[Contrast, ...] = ()
     has_stage: Callable[[dict], bool] = lambda labels: True
     is_matrix: bool = False
     make_data: Callable[[str], None] | None = None

@@ -1,6 +1,6 @@
 """What the grids of several findings have in common."""
 
-from benchmarks.findings.grid import Series
+from benchmarks.findings.grid import Contrast, Series
 
 TOP_1 = {"top 1": ("eval/label_top_1_accuracy",)}
 FEW_LABELS = {"20 labels": ("eval/few_labels_2_accuracy",)}  # two a class, mean of five draws
@@ -19,6 +19,11 @@ FROZEN = {
     "train_steps": 1,
 }
 FROM_PRETRAINED = {"checkpoint": "pretrained"}
+
+
+def gain(text: str, above: tuple[str, str], below: tuple[str, str]) -> Contrast:
+    """One cell (line, column) above another one."""
+    return Contrast(text, (above,), (below,))
 
 
 def pretrained(*axes: str) -> Series:

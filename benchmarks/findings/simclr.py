@@ -1,8 +1,15 @@
 """Findings of SimCLR: "A Simple Framework for Contrastive Learning of Visual Representations"."""
 
 from benchmarks.findings import images
-from benchmarks.findings.grid import METRIC, SERIES, Finding, Series, numbered
-from benchmarks.findings.series import FROM_PRETRAINED, FROZEN, finetuned, pretrained, supervised
+from benchmarks.findings.grid import METRIC, SERIES, Contrast, Finding, Series, numbered
+from benchmarks.findings.series import (
+    FROM_PRETRAINED,
+    FROZEN,
+    finetuned,
+    gain,
+    pretrained,
+    supervised,
+)
 
 PROBE = "linear probe with 20 labels, %"
 AUGMENTATIONS = {
@@ -46,6 +53,11 @@ FINDINGS = {
         series={"pretrained": pretrained("augmentation", "with")},
         lines=("augmentation",),
         columns="with",
+        contrasts=(
+            gain("crop and color above crop alone", ("crop", "color"), ("crop", "crop")),
+            gain("crop and color above color alone", ("crop", "color"), ("color", "color")),
+            gain("crop and color above crop and cutout", ("crop", "color"), ("crop", "cutout")),
+        ),
         has_stage=_is_in_order,
         is_matrix=True,
     ),
@@ -72,6 +84,26 @@ FINDINGS = {
         },
         lines=(SERIES, "head"),
         columns=METRIC,
+        contrasts=(
+            gain(
+                "nonlinear above linear head, digit",
+                ("digit, nonlinear head", "h"),
+                ("digit, linear head", "h"),
+            ),
+            gain(
+                "linear head above none, digit",
+                ("digit, linear head", "h"),
+                ("digit, no head", "h"),
+            ),
+            *(
+                gain(
+                    f"h above z, {question}",
+                    (f"{question}, nonlinear head", "h"),
+                    (f"{question}, nonlinear head", "z"),
+                )
+                for question in ("digit", "rotation", "brightness")
+            ),
+        ),
         make_data=images.write_altered_digits,
     ),
     "batch_and_epochs": Finding(
@@ -89,6 +121,23 @@ FINDINGS = {
         series={"pretrained": pretrained("batch", "epochs")},
         lines=("batch",),
         columns="epochs",
+        contrasts=(
+            gain(
+                "batch 1024 above 64 in 5 epochs",
+                ("batch 1024", "5 epochs"),
+                ("batch 64", "5 epochs"),
+            ),
+            Contrast(
+                "that gap above the one in 20 epochs",
+                (("batch 1024", "5 epochs"), ("batch 64", "20 epochs")),
+                (("batch 64", "5 epochs"), ("batch 1024", "20 epochs")),
+            ),
+            gain(
+                "batch 256 above 64 in 113 steps",
+                ("batch 256", "20 epochs"),
+                ("batch 64", "5 epochs"),
+            ),
+        ),
     ),
     "temperature": Finding(
         claim="The right temperature matters, and without normalization features are worse "
@@ -101,6 +150,23 @@ FINDINGS = {
         series={"pretrained": pretrained("similarity", "temperature")},
         lines=("similarity",),
         columns="temperature",
+        contrasts=(
+            gain(
+                "temperature 0.5 above 1",
+                ("normalized", "temperature 0.5"),
+                ("normalized", "temperature 1"),
+            ),
+            gain(
+                "temperature 0.5 above 10",
+                ("normalized", "temperature 0.5"),
+                ("normalized", "temperature 10"),
+            ),
+            gain(
+                "normalized above not normalized, each at its best",
+                ("normalized", "temperature 0.5"),
+                ("not normalized", "temperature 10"),
+            ),
+        ),
     ),
     "transfer": Finding(
         claim="The features are of use for other data: probed and fine-tuned there, beside "
@@ -115,5 +181,18 @@ FINDINGS = {
         },
         lines=(SERIES, "source"),
         columns="target",
+        contrasts=tuple(
+            gain(
+                f"{line} above random weights, {column}",
+                (line, column),
+                ("random weights", column),
+            )
+            for line, column in (
+                ("probe, from CIFAR-10", "on digits"),
+                ("fine-tuned, from CIFAR-10", "on digits"),
+                ("probe, from CIFAR-10", "on CIFAR-10"),
+                ("probe, from digits", "on CIFAR-10"),
+            )
+        ),
     ),
 }

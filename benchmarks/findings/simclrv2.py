@@ -1,11 +1,12 @@
 """Findings of SimCLRv2: "Big Self-Supervised Models are Strong Semi-Supervised Learners"."""
 
-from benchmarks.findings.grid import SERIES, Finding, Series, numbered
+from benchmarks.findings.grid import SERIES, Contrast, Finding, Series, numbered
 from benchmarks.findings.series import (
     FEW,
     FROZEN,
     LABELS,
     finetuned,
+    gain,
     pretrained,
     student,
     supervised,
@@ -28,6 +29,23 @@ FINDINGS = {
         },
         lines=(SERIES, "width"),
         columns="labels",
+        contrasts=(
+            gain(
+                "gain of pretraining with 1%, width 0.25",
+                ("fine-tuned, width 0.25", "1%"),
+                ("supervised, width 0.25", "1%"),
+            ),
+            Contrast(
+                "that gain above the one with 100%",
+                (("fine-tuned, width 0.25", "1%"), ("supervised, width 0.25", "100%")),
+                (("supervised, width 0.25", "1%"), ("fine-tuned, width 0.25", "100%")),
+            ),
+            Contrast(
+                "gain with 1% of width 1 above that of width 0.25",
+                (("fine-tuned, width 1", "1%"), ("supervised, width 0.25", "1%")),
+                (("supervised, width 1", "1%"), ("fine-tuned, width 0.25", "1%")),
+            ),
+        ),
     ),
     "head_start": Finding(
         claim="Fine-tuning that starts in the middle of a deeper projection head is better, above "
@@ -44,6 +62,19 @@ FINDINGS = {
         },
         lines=("head", "labels"),
         columns="start",
+        contrasts=tuple(
+            gain(
+                f"layer 1 above the encoder, {line}",
+                (line, "from layer 1"),
+                (line, "from layer 0"),
+            )
+            for line in (
+                "head of 2 layers, 1%",
+                "head of 3 layers, 1%",
+                "head of 4 layers, 1%",
+                "head of 3 layers, 10%",
+            )
+        ),
     ),
     "distillation": Finding(
         claim="Distillation on images without label improves on a fine-tuned network, and keeps "
@@ -69,6 +100,28 @@ FINDINGS = {
         },
         lines=(SERIES,),
         columns="labels",
+        contrasts=(
+            gain(
+                "distilled on all images above labels alone, 1%",
+                ("labels, distilled on all images", "1%"),
+                ("labels alone", "1%"),
+            ),
+            gain(
+                "distilled on all images above labels alone, 10%",
+                ("labels, distilled on all images", "10%"),
+                ("labels alone", "10%"),
+            ),
+            gain(
+                "student of half the width above its teacher, 1%",
+                ("distilled alone, half the width", "1%"),
+                ("teacher", "1%"),
+            ),
+            gain(
+                "student of a quarter above its teacher, 1%",
+                ("distilled alone, a quarter", "1%"),
+                ("teacher", "1%"),
+            ),
+        ),
     ),
     "memory": Finding(
         claim="A memory of past keys as further negatives helps, and less so with larger batches "
@@ -84,5 +137,13 @@ FINDINGS = {
         series={"pretrained": pretrained("memory", "batch")},
         lines=("memory",),
         columns="batch",
+        contrasts=(
+            gain("memory above none", ("1,024 keys", "batch 64"), ("no memory", "batch 64")),
+            Contrast(
+                "more so with the smaller batch",
+                (("1,024 keys", "batch 64"), ("no memory", "batch 256")),
+                (("no memory", "batch 64"), ("1,024 keys", "batch 256")),
+            ),
+        ),
     ),
 }

@@ -57,6 +57,27 @@ def _cell(values):
     return f"{text}; {num_diverged} {grid.DIVERGED}" if num_diverged else text
 
 
+def contrast_table(finding: Finding, results: list[dict[str, dict]]) -> str:
+    """Markdown: the mean of each contrast over the seeds that have it, with its standard error.
+
+    Args:
+        finding: whose contrasts they are.
+        results: of each seed, as `runs.read_results` returns them.
+    """
+    text = ["| difference, seed by seed | points |", "|---|--:|"]
+    metrics_of_seeds = [grid.read(finding, of_seed) for of_seed in results]
+    for contrast in finding.contrasts:
+        differences = [difference(contrast, metrics) for metrics in metrics_of_seeds]
+        text.append(f"| {contrast.text} | {_cell(_finite(differences))} |")
+    return "\n".join(text)
+
+
+def difference(contrast: grid.Contrast, metrics: dict[tuple[str, str], float]) -> float:
+    """A contrast of one seed; NaN where a cell is missing. metrics: of `grid.read`."""
+    above = sum(metrics.get(cell, math.nan) for cell in contrast.above)
+    return above - sum(metrics.get(cell, math.nan) for cell in contrast.below)
+
+
 def standard_error(values: list[float]) -> float:
     """Of the mean of several values; NaN of fewer than two."""
     if len(values) < 2:
