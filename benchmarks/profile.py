@@ -8,6 +8,7 @@ side both count, so they are compared with each other, not with the clock.
 
 import collections
 import pathlib
+import re
 import tempfile
 
 from benchmarks import training
@@ -34,8 +35,9 @@ KINDS = {
     "Pad": "padding",
     "Cast": "casts",
     "Transpose": "transposed copies",
+    "StridedSlice": "slices",
 }
-ONEDNN_PREFIX = "_MklNative"
+ONEDNN_PREFIX = re.compile(r"^_Mkl(Native)?")
 REST = "the rest"
 
 
@@ -44,7 +46,7 @@ def kind_of(name: str) -> str:
     name, _, op_type = name.rpartition(":")
     if name.startswith(OPTIMIZER_NAME):
         return "optimizer"
-    op_type = op_type.removeprefix(ONEDNN_PREFIX).removeprefix("_")
+    op_type = ONEDNN_PREFIX.sub("", op_type).removeprefix("_")
     for prefix, kind in KINDS.items():
         if op_type.startswith(prefix):
             return kind

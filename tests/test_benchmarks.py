@@ -14,6 +14,7 @@ from benchmarks import profile
         ("b/Conv2DBackpropFilter:Conv2DBackpropFilter", profile.GRADIENT_OF_KERNEL),
         ("a/norm/FusedBatchNormV3:_MklNativeFusedBatchNormV3", "batch norm"),
         ("b/FusedBatchNormGradV3:FusedBatchNormGradV3", "batch norm, gradient"),
+        ("b/MatMul:_MklMatMul", "matrix products"),
         ("optimizer/mul:Mul", "optimizer"),
         ("optimizer_1/AddV2:AddV2", "optimizer"),
         ("global_norm/L2Loss:L2Loss", profile.REST),
