@@ -10,8 +10,7 @@ import time
 
 import pytest
 
-from tf_simclr import distribute
-from tf_simclr.distribute import rendezvous
+from tf_simclr.distribute import rendezvous, strategies
 from tf_simclr.errors import Terminated, UserError
 from tf_simclr.runs.interrupts import Watchdog
 
@@ -160,7 +159,7 @@ def test_signals_end_the_wait(number, sent, raised, monkeypatch):
     timer = threading.Timer(0.3, os.kill, [os.getpid(), getattr(signal, sent)])
     with Watchdog(str), pytest.raises(raised):
         timer.start()
-        distribute._multi_worker_strategy()
+        strategies._multi_worker_strategy()
     timer.join()
 
 
