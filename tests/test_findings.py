@@ -36,6 +36,21 @@ DIVERGING = dataclasses.replace(
 TINY_FLAGS = (*HERE, "--width_multiplier=0.07", "--train_steps=1", "--evaluations=classifier")
 
 
+@pytest.fixture
+def before_fitting(monkeypatch):
+    """A function that has `hook` called with the name of each stage before it is trained."""
+    fit = loop.fit
+
+    def call(hook):
+        def fit_after_hook(experiment, description):
+            hook(experiment.directory.path.name)
+            fit(experiment, description)
+
+        monkeypatch.setattr(loop, "fit", fit_after_hook)
+
+    return call
+
+
 def main(*arguments):
     return command.main(list(map(str, arguments)))
 
@@ -144,19 +159,17 @@ def test_a_table_of_what_diverged(tmp_path):
 
 
 @pytest.mark.usefixtures("shallow", "eager")
-def test_a_series_goes_on_without_what_diverged(tmp_path, monkeypatch, capsys):
+def test_a_series_goes_on_without_what_diverged(tmp_path, monkeypatch, capsys, before_fitting):
     """Neither it nor what starts from it is tried again until its directory is deleted."""
     monkeypatch.setitem(command.FINDINGS, "memory", DIVERGING)
-    fit = loop.fit
     trained = []
 
-    def fit_or_diverge(experiment, description):
-        trained.append(experiment.directory.path.name)
-        if diverges and trained[-1] == "pretrain-pretrained_batch_4":
+    def diverge(name):
+        trained.append(name)
+        if diverges and name == "pretrain-pretrained_batch_4":
             raise Diverged("step 1: not finite: loss")
-        fit(experiment, description)
 
-    monkeypatch.setattr(loop, "fit", fit_or_diverge)
+    before_fitting(diverge)
     arguments = ("memory", "--seeds=0", f"--root={tmp_path}", *TINY_FLAGS)
     diverges = True
     for _ in range(2):
@@ -234,19 +247,17 @@ def test_altered_digits(tmp_path):
 
 
 @pytest.mark.usefixtures("shallow", "eager")
-def test_an_interrupted_series_resumes(tmp_path, monkeypatch, capsys):
+def test_an_interrupted_series_resumes(tmp_path, monkeypatch, capsys, before_fitting):
     """Real trainings: the second one is interrupted, and the first one is not repeated."""
     monkeypatch.setitem(command.FINDINGS, "memory", TINY)
-    fit = loop.fit
     trained = []
 
-    def fit_or_stop(experiment, description):
+    def interrupt(name):
         if len(trained) == stop_before:
             raise KeyboardInterrupt
-        trained.append(experiment.directory.path.name)
-        fit(experiment, description)
+        trained.append(name)
 
-    monkeypatch.setattr(loop, "fit", fit_or_stop)
+    before_fitting(interrupt)
     arguments = ("memory", "--seeds=4", f"--root={tmp_path}", *TINY_FLAGS)
     stop_before = 1
     assert main(*arguments) == 130

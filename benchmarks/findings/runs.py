@@ -63,31 +63,28 @@ def train(configs: list[Config]):
     stages = Stages(configs)
     without_weights = set()  # directories of stages that are left out
     for number, settings in enumerate(configs):
-        directory = settings.train.model_dir
-        flags = settings.flat()
-        if without_weights & {flags[flag] for flag in CHECKPOINT_FLAGS}:
-            logging.warning("stage %s has nothing to start from", stages.describe(number))
-            without_weights.add(directory)
-        elif not _is_trained(stages, number):
-            without_weights.add(directory)
+        if not _finish(stages, number, without_weights):
+            without_weights.add(settings.train.model_dir)
     stages.write_results()
 
 
-def _is_trained(stages, number):
-    """Trains a stage unless it is finished. Returns False if it diverges, or did before."""
-    path = stages.directories[number].path / DIVERGENCE_FILE
-    if path.exists():
-        logging.warning("stage %s diverged: %s", path.parent.name, path.read_text())
+def _finish(stages, number, without_weights):
+    """Trains a stage unless it is finished. Returns whether it has weights to start from."""
+    directory = stages.directories[number].path
+    flags = stages.configs[number].flat()
+    if without_weights & {flags[flag] for flag in CHECKPOINT_FLAGS}:
+        logging.warning("stage %s has nothing to start from", directory.name)
         return False
-    if stages.skips(number):
-        return True
-    console.start_tensorflow()
-    try:
-        _train_stage(stages, number)
-    except Diverged as error:
-        logging.warning("stage %s diverged: %s", path.parent.name, error)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(str(error))
+    record = directory / DIVERGENCE_FILE
+    if not record.exists() and not stages.skips(number):
+        console.start_tensorflow()
+        try:
+            _train_stage(stages, number)
+        except Diverged as error:
+            directory.mkdir(parents=True, exist_ok=True)
+            record.write_text(str(error))
+    if record.exists():
+        logging.warning("stage %s diverged: %s", directory.name, record.read_text())
         return False
     return True
 

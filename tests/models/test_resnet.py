@@ -234,3 +234,12 @@ def test_batch_norm_variables_are_found_in_nested_lists():
     names = ("gamma", "beta", "moving_mean", "moving_variance")
     expected = {id(v) for v in encoder.variables if v.path.split("/")[-1] in names}
     assert layers.batch_norm_variables(encoder) == expected
+
+
+@pytest.mark.parametrize(
+    ("saved", "meant"), [(False, "none"), (True, "block"), ("norm", "norm"), ("block", "block")]
+)
+def test_models_that_were_saved_with_a_bool_load(saved, meant):
+    config = resnet.ResNet(18, 0.1, image_size=16).get_config()
+    loaded = resnet.ResNet.from_config({**config, "rematerialize": saved})
+    assert loaded.get_config() == {**config, "rematerialize": meant}

@@ -114,6 +114,8 @@ ENCODER_LAYERS = ("block_group1", "block_group2", "block_group3", "final_avg_poo
 
 EXPORT_FORMATS = ("saved_model", "tflite", "onnx", "keras")
 
+REMATERIALIZE = ("none", "norm", "block")  # the cheapest first
+
 # Names of `tf_simclr.runs.tracking.TRACKERS`, where the classes are.
 TRACKERS = ("mlflow", "wandb")
 

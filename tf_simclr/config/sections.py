@@ -10,7 +10,7 @@ import dataclasses
 
 from tf_simclr.config.backbones import INPUTS
 from tf_simclr.config.held_out_choices import CHOSEN
-from tf_simclr.config.registry import MODES, TRACKERS, TRAIN_MODES
+from tf_simclr.config.registry import MODES, REMATERIALIZE, TRACKERS, TRAIN_MODES
 from tf_simclr.config.setting import setting
 from tf_simclr.config.values import SMALLEST_POSITIVE
 
@@ -228,7 +228,7 @@ class TrainConfig:
         "what is computed again for the gradient instead of being kept; norm: batch norm and ReLU "
         "between the convolutions of a residual block, which is cheap; block: all of a block but "
         "its input, a third more time and a fraction of the memory",
-        choices=("none", "norm", "block"),
+        choices=REMATERIALIZE,
         fixed=False,
     )
     skip_nonfinite: int = setting(

@@ -11,6 +11,7 @@ import tensorflow as tf
 from tf_simclr import distribute
 from tf_simclr.config import Config
 from tf_simclr.config.backbones import is_published
+from tf_simclr.config.registry import REMATERIALIZE
 from tf_simclr.errors import UserError
 from tf_simclr.models import footprint
 from tf_simclr.models.footprint import Footprint
@@ -24,7 +25,6 @@ LIBRARIES = 1.2 * GB
 SLOTS = {"momentum": 1, "lars": 1, "adam": 2}  # float32 numbers of a weight in the optimizer
 FLOAT32 = 4  # bytes
 ALL_FROZEN = 4  # --fine_tune_after_block
-CHEAPEST_FIRST = ("none", "norm", "block")  # --rematerialize
 CGROUP_LIMITS = (  # below the group's folder, then of all
     "/sys/fs/cgroup{group}/memory.max",
     "/sys/fs/cgroup/memory{group}/memory.limit_in_bytes",
@@ -159,8 +159,8 @@ def _what_to_recompute(objective, settings, strategy, limit):
     train = settings.train
     if is_published(settings.model.backbone):
         return None
-    cheaper = CHEAPEST_FIRST.index(train.rematerialize)
-    for what in CHEAPEST_FIRST[cheaper + 1 :]:
+    current = REMATERIALIZE.index(train.rematerialize)
+    for what in REMATERIALIZE[current + 1 :]:
         less = step_memory(objective, settings.replace(rematerialize=what), strategy)
         if less.fits(train.train_batch_size, limit):
             return what
