@@ -2,8 +2,9 @@
 
 import subprocess
 import sys
-import time
+import threading
 
+from tests.helpers.waiting import wait_until
 from tf_simclr.console import Progress, announced_if_slow
 
 
@@ -14,10 +15,11 @@ def test_slow_work_is_announced_while_it_lasts(log):
 
 
 def test_quick_work_is_not(log):
-    with announced_if_slow("a probe", seconds=0.2):
-        pass
-    time.sleep(0.3)
-    assert not log.messages
+    before = threading.enumerate()
+    with announced_if_slow("a probe", seconds=60):
+        (timer,) = set(threading.enumerate()) - set(before)
+    timer.join(30)
+    assert not timer.is_alive() and not log.messages
 
 
 def test_a_notebook_has_a_bar(monkeypatch, capsys, log):
@@ -43,10 +45,3 @@ def test_a_reader_that_has_had_enough():
     process.stdout.close()
     _, stderr = process.communicate()
     assert (process.returncode, stderr) == (0, b"")
-
-
-def wait_until(condition):
-    for _ in range(1000):
-        if condition():
-            return
-        time.sleep(0.01)

@@ -7,10 +7,11 @@ import re
 import subprocess
 import sys
 import tempfile
-import time
 
 import numpy as np
 import tensorflow as tf
+
+from tests.helpers.waiting import wait_until
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # A block for each group: half as much to trace as ResNet-18, and all its outputs.
@@ -108,9 +109,7 @@ def finish(process):
 
 def signal_after(process, directory, step, number):
     """Sends a signal once a checkpoint of `step` or later is there."""
-    end = time.monotonic() + SECONDS
-    while newest(directory) < step and process.poll() is None and time.monotonic() < end:
-        time.sleep(0.01)
+    wait_until(lambda: newest(directory) >= step or process.poll() is not None)
     process.send_signal(number)
 
 

@@ -27,9 +27,8 @@ SAVING = "\n    ".join(
     [
         "",
         "with interrupts.hold():",
-        "    time.sleep(0.1)",
-        "    end = time.monotonic() + 0.8",
-        "    while time.monotonic() < end: time.sleep(0.01)",
+        "    while not noted.received: time.sleep(0.01)",
+        "    time.sleep(0.8)  # beyond the limit",
     ]
 )
 

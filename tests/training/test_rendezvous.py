@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from tests.helpers.waiting import wait_until
 from tf_simclr.distribute import rendezvous, strategies
 from tf_simclr.errors import Terminated, UserError
 from tf_simclr.runs.interrupts import Watchdog
@@ -83,11 +84,11 @@ def test_any_order(order, logged):
     cluster = Cluster()
     for number in order[:2]:
         cluster.start(number)
-    time.sleep(0.6)
-    assert cluster.gone == []
     last = order[2]
     job, address = ("worker 1" if last else "chief 0"), f"localhost:{cluster.ports[last]}"
-    assert any(line.endswith(f"workers of TF_CONFIG: {job} at {address}") for line in logged())
+    missing = f"workers of TF_CONFIG: {job} at {address}"
+    wait_until(lambda: any(line.endswith(missing) for line in logged()))
+    assert cluster.gone == []
     cluster.start(last)
     assert cluster.finish() == [0, 1, 2]
     assert logged().count("all 3 workers of TF_CONFIG are here") == 3
