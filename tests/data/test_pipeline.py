@@ -1,6 +1,7 @@
 """Which example is at which position, and with which random numbers, depends on the seed alone."""
 
 import itertools
+import os
 
 import numpy as np
 import pytest
@@ -116,8 +117,8 @@ def test_a_stream_goes_on_alike_with_a_buffer_smaller_than_the_epoch(monkeypatch
 
 def test_views_do_not_depend_on_parallelism(monkeypatch):
     results = []
-    for parallelism in (1, 7):
-        monkeypatch.setattr(tf.data, "AUTOTUNE", parallelism)
+    for num_cores in (1, 7):
+        monkeypatch.setattr(os, "cpu_count", lambda cores=num_cores: cores)
         results.append(join(train(indexed(), 8, example=view)))
     assert_same(*results)
 
@@ -243,6 +244,16 @@ def test_evaluation_keeps_the_order_on_one_worker():
     examples = join(list(data.as_numpy_iterator()))
     np.testing.assert_array_equal(examples["label"][:N], np.arange(N))
     np.testing.assert_array_equal(examples["weight"], [1] * N + [0] * 2)
+
+
+@KINDS
+def test_nothing_searches_for_the_best_parallelism(kind):
+    """Its thread may sleep for a minute, for which the end of a training would wait."""
+    parts = [mixture.BatchPart(kind(), 4)] * 2
+    training = pipeline.training_batches(parts, cheap, 0, 0, Workers())
+    evaluation = pipeline.evaluation_batches(kind(), lambda image, label: {}, 4, Workers())
+    assert not training.options().autotune.enabled
+    assert not evaluation.options().autotune.enabled
 
 
 @pytest.mark.parametrize("numbers", [(0,), (1, 2)])
