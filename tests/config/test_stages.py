@@ -117,6 +117,19 @@ def test_sections_override_what_is_shared_and_the_command_line_both(tmp_path):
         assert tuple(flags[name] for name in names) == expected[stage]
 
 
+def test_a_switch_needs_no_value():
+    name = "probe_init_logits_layer"
+    flags_of = stages(
+        "--train_mode=pretrain,finetune,finetune-b,distill",
+        f"--{name}",
+        f"--finetune.no{name}",
+        f"--finetune-b.{name}",
+        "--distill.nodistill_unlabeled",
+    )
+    assert [flags[name] for flags in flags_of.values()] == [True, False, True, True]
+    assert not flags_of["distill"]["distill_unlabeled"]
+
+
 def test_a_flag_of_a_mode_is_for_all_its_stages():
     flags_of = stages("--train_mode=pretrain-a,pretrain-b", "--pretrain.seed=4")
     assert [flags["seed"] for flags in flags_of.values()] == [4, 4]
@@ -140,6 +153,8 @@ def test_one_mode_takes_its_section_of_a_chain():
         (["--train_mode=pretrain,distill-../x"], "distill-small"),
         (["--train_mode=pretrain", "--finetune.seed=1"], "no such stage in --train_mode=pretrain"),
         (["--train_mode=pretrain,finetune", "--finetune.learning_rat=1"], "'learning_rate'"),
+        (["--train_mode=pretrain,finetune", "--finetune.learning_rat"], "'learning_rate'"),
+        (["--train_mode=pretrain,finetune", "--finetune.learning_rate"], "learning_rate=value"),
         (
             ["--train_mode=pretrain,finetune", "--finetune.learning_rate=fast"],
             "--learning_rate=fast",

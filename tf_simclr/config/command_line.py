@@ -21,7 +21,7 @@ from tf_simclr.errors import UserError
 
 # In published commands of the original SimCLR release, without effect there.
 RETIRED = ("variable_schema", "train_summary_steps")
-STAGE_FLAG = re.compile(r"--?([\w-]+)\.(\w+)=(.*)", re.DOTALL)
+STAGE_FLAG = re.compile(r"--?([\w-]+)\.(\w+)(?:=(.*))?", re.DOTALL)
 CONFIG_HELP = (
     "a recipe of official_configs/ or the path of a YAML file; flags override it. auto: a recipe "
     "that is planned for the images, the machine and --budget, which is the default for "
@@ -129,7 +129,10 @@ def parse(
 
 
 def _split_off_stage_flags(argv):
-    """(the other arguments, {stage: {flag name: value}} of `--stage.flag=value`)."""
+    """(the other arguments, {stage: {flag name: value}} of `--stage.flag=value`).
+
+    Switches may also be `--stage.flag` and `--stage.noflag`.
+    """
     others = []
     stage_flags = {}
     for argument in argv:
@@ -138,8 +141,20 @@ def _split_off_stage_flags(argv):
             others.append(argument)
         else:
             stage, name, value = match.groups()
+            if value is None:
+                name, value = _switch(stage, name)
             stage_flags.setdefault(stage, {})[name] = value
     return others, stage_flags
+
+
+def _switch(stage, name):
+    """(name of the flag, value) of a flag of a stage that is given without a value."""
+    for flag, value in ((name, "true"), (name.removeprefix("no"), "false")):
+        if flag in config.fields() and config.fields()[flag].type is bool:
+            return flag, value
+    if name in config.fields():
+        raise UserError(f"--{stage}.{name}: has no value; write flags as --{stage}.{name}=value")
+    return name, ""  # which is not known as a flag of the stage
 
 
 def _read_flags(arguments, flag_values):
