@@ -75,6 +75,15 @@ def test_stages_too_short_for_many_labels():
     assert enough["supervised"].epochs >= 1 and enough["finetune"].epochs >= 1
 
 
+def test_the_untrained_network_is_evaluated_once():
+    """Later stages take its results from the first."""
+    many = dataclasses.replace(THUMBNAILS, num_evaluated=20_000)
+    first, second = divided(10_000, ("pretrain", "pretrain-b"), images=many).values()
+    forward = PACE.step / (2 * 64) / 3
+    assert first.steps == second.steps
+    assert first.seconds - second.seconds == pytest.approx(forward * (20_000 + many.num_labels))
+
+
 def test_too_little_time_is_a_step_each():
     assert all(plan.steps == 1 for plan in divided(1, may_shorten=False).values())
 

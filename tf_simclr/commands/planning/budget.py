@@ -21,7 +21,6 @@ VIEWS = {
     "semi": 2,
     "distill": 1 + FORWARD_SHARE,
 }
-NETWORKS_EVALUATED = 2  # the trained and the untrained one
 MARGIN = 0.06  # of the budget, for what can't be foretold
 # What a stage takes besides its steps and the features of images, in times of the first step of a
 # trial, which is mostly tracing: to start, to export and to write the report ...
@@ -113,13 +112,15 @@ def divide(
         may_shorten: whether `LEFT_OUT` holds.
     """
     costs = _costs(facts, batch_size, pace, is_brief=False)
-    if costs.overhead * len(stages) > MAX_OVERHEAD_SHARE * seconds:
+    if costs.of_all(stages) > MAX_OVERHEAD_SHARE * seconds:
         costs = _costs(facts, batch_size, pace, is_brief=True)
     starts = sum(costs.start(mode_of(stage), facts) for stage in stages)
-    for_steps = max(seconds - costs.overhead * len(stages) - starts, 0.0)
+    for_steps = max(seconds - costs.of_all(stages) - starts, 0.0)
     choices = _seconds_of_choices(facts, stages, costs, pace, MAX_CHOICE_SHARE * for_steps)
     shares = _shares(facts, stages, costs, for_steps - sum(choices.values()))
     plans = {stage: _plan(mode_of(stage), shares[stage], costs, facts) for stage in stages}
+    first = plans[stages[0]]
+    plans[stages[0]] = dataclasses.replace(first, seconds=first.seconds + costs.baseline)
     for stage, seconds_of_choice in choices.items():
         plans[stage] = dataclasses.replace(
             plans[stage], seconds=plans[stage].seconds + seconds_of_choice, chooses=True
@@ -159,14 +160,20 @@ class _Costs:
     Attributes:
         is_brief: whether few evaluations are made.
         overhead: seconds of a stage besides its steps.
+        baseline: seconds of the untrained network, whose results later stages take from the first.
         view: seconds that a view of an image takes in training.
         sizes: {training mode: images a step}.
     """
 
     is_brief: bool
     overhead: float
+    baseline: float
     view: float
     sizes: dict[str, int]
+
+    def of_all(self, stages):
+        """Seconds of some stages besides their steps and starts."""
+        return self.overhead * len(stages) + self.baseline
 
     def of(self, mode, facts):
         """(seconds a step, images an epoch) of a training mode."""
@@ -184,19 +191,20 @@ def _costs(facts, batch_size, pace, is_brief):
     sizes = {mode: label_batch if mode in LABEL_STEPS else batch_size for mode in VIEWS}
     view = pace.step / (VIEWS["pretrain"] * batch_size)
     num_fitted = min(facts.num_labels, MAX_FITTED[is_brief])
-    num_features = NETWORKS_EVALUATED * (num_fitted + facts.num_evaluated)
-    num_features += min(facts.num_images, MAX_COMPARED)
+    of_a_network = num_fitted + facts.num_evaluated
+    num_features = of_a_network + min(facts.num_images, MAX_COMPARED)
     features = num_features * view * FORWARD_SHARE
+    baseline = of_a_network * view * FORWARD_SHARE
     metrics = METRICS[is_brief] * min(facts.num_evaluated, MAX_MAPPED) / MAX_MAPPED
     metrics += FITTED * num_fitted / 1000
     overhead = max((OVERHEAD + metrics) * pace.first_step, LEAST_OVERHEAD)
-    return _Costs(is_brief, overhead + features, view, sizes)
+    return _Costs(is_brief, overhead + features, baseline, view, sizes)
 
 
 def overhead(facts: Facts, stages: Sequence[str], batch_size: int, pace: Pace) -> float:
     """Seconds that stages take at least, besides their steps."""
     costs = _costs(facts, batch_size, pace, is_brief=True)
-    return sum(costs.overhead + costs.start(mode_of(stage), facts) for stage in stages)
+    return costs.of_all(stages) + sum(costs.start(mode_of(stage), facts) for stage in stages)
 
 
 def _seconds_of_choices(facts, stages, costs, pace, most):
