@@ -177,26 +177,6 @@ def main(monkeypatch, capsys):
     return call
 
 
-@pytest.fixture(autouse=True, scope="session")
-def _no_autotuning():
-    """Iterators end at once: deleting one waits for the thread that tunes it, seconds in all.
-
-    No result depends on it. Tests are too short for any tuning.
-    """
-    distribute = tf.distribute.Strategy.distribute_datasets_from_function
-    options = tf.data.Options()
-    options.autotune.enabled = False
-
-    def distribute_untuned(self, make, *arguments):
-        return distribute(self, lambda context: make(context).with_options(options), *arguments)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            tf.distribute.Strategy, "distribute_datasets_from_function", distribute_untuned
-        )
-        yield
-
-
 @pytest.fixture(autouse=True, scope="module")
 def _collection():
     """A collection after a file that has left much behind, since those between are rare.
