@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import re
 from collections.abc import Callable
 
 from absl import flags as absl_flags
@@ -15,13 +14,13 @@ from tf_simclr.config.config import Config, Field
 from tf_simclr.config.planned_recipe import FOLDER
 from tf_simclr.config.recipes import AUTO
 from tf_simclr.config.registry import MODES, Mode
+from tf_simclr.config.stage_flags import split_off
 from tf_simclr.config.stages import relocated, separate_sections, stage_names, stage_values
 from tf_simclr.config.values import as_text
 from tf_simclr.errors import UserError
 
 # In published commands of the original SimCLR release, without effect there.
 RETIRED = ("variable_schema", "train_summary_steps")
-STAGE_FLAG = re.compile(r"--?([\w-]+)\.(\w+)(?:=(.*))?", re.DOTALL)
 CONFIG_HELP = (
     "a recipe of official_configs/ or the path of a YAML file; flags override it. auto: a recipe "
     "that is planned for the images, the machine and --budget, which is the default for "
@@ -100,7 +99,7 @@ def parse(
     Raises:
         UserError: unknown flag or key, value out of range, missing or unreadable YAML file.
     """
-    arguments, stage_flags = _split_off_stage_flags(argv)
+    arguments, stage_flags = split_off(argv)
     separate_sections(stage_flags)
     folder = _read_flags(arguments, flag_values)
     flags = {name: flag_values[name].value for name in config.fields() if flag_values[name].present}
@@ -126,35 +125,6 @@ def parse(
     stages = stage_values(common, sections, flags, stage_flags)
     configs, inherited = inheritance.inherit(stages)
     return configs, notes + inherited
-
-
-def _split_off_stage_flags(argv):
-    """(the other arguments, {stage: {flag name: value}} of `--stage.flag=value`).
-
-    Switches may also be `--stage.flag` and `--stage.noflag`.
-    """
-    others = []
-    stage_flags = {}
-    for argument in argv:
-        match = STAGE_FLAG.fullmatch(argument)
-        if match is None:
-            others.append(argument)
-        else:
-            stage, name, value = match.groups()
-            if value is None:
-                name, value = _switch(stage, name)
-            stage_flags.setdefault(stage, {})[name] = value
-    return others, stage_flags
-
-
-def _switch(stage, name):
-    """(name of the flag, value) of a flag of a stage that is given without a value."""
-    for flag, value in ((name, "true"), (name.removeprefix("no"), "false")):
-        if flag in config.fields() and config.fields()[flag].type is bool:
-            return flag, value
-    if name in config.fields():
-        raise UserError(f"--{stage}.{name}: has no value; write flags as --{stage}.{name}=value")
-    return name, ""  # which is not known as a flag of the stage
 
 
 def _read_flags(arguments, flag_values):
