@@ -56,16 +56,20 @@ def training_batches(
     if cluster:
         data_service.check(cluster, [part.source for part in batch_parts], connect_timeout)
 
+    # How many cores the machines of a service have is not known here.
+    num_calls = tf.data.AUTOTUNE if cluster else _num_calls()
+
     def make(context):
         sizes = [part.source.num_examples for part in batch_parts]
         # The number of the first image of each part.
         first_numbers = itertools.accumulate(sizes, initial=0)
         parts_of_batch = []
         for index, (part, first_number) in enumerate(zip(batch_parts, first_numbers)):
-            part_seed = _seed_of_part(seed, index)
-            parts_of_batch.append(
-                _batches_of_part(part, example, part_seed, start_step, context, first_number)
-            )
+            seed_of_part = _seed_of_part(seed, index)
+            prepare = _training_example(part, example, seed_of_part, first_number)
+            start = start_step * part.batch_size
+            elements = part.source.shuffled(seed_of_part, start, part.batch_size, context)
+            parts_of_batch.append(_batches(elements, prepare, part.batch_size, context, num_calls))
         dataset = parts_of_batch[0]
         if len(parts_of_batch) > 1:
             dataset = tf.data.Dataset.zip(*parts_of_batch).map(_without_autograph(_concatenate))
@@ -80,8 +84,8 @@ def _concatenate(*batches):
     return {name: tf.concat([batch[name] for batch in batches], 0) for name in batches[0]}
 
 
-def _batches_of_part(part, example, seed, start_step, context, first_number):
-    """The batches of one part, whose images are numbered from `first_number` on, for one worker."""
+def _training_example(part, example, seed, first_number):
+    """Makes the examples of one part, whose images are numbered from `first_number` on."""
     constants = None if part.constants is None else tf.constant(part.constants)
 
     def prepare(epoch, index, record, label):
@@ -93,16 +97,18 @@ def _batches_of_part(part, example, seed, start_step, context, first_number):
             None if constants is None else constants[index],
         )
 
-    start = start_step * part.batch_size
-    dataset = part.source.shuffled(seed, start, part.batch_size, context)
-    dataset = _map_in_parallel(dataset, prepare)
-    replica_batch_size = context.get_per_replica_batch_size(part.batch_size)
-    return dataset.batch(replica_batch_size, drop_remainder=True)
+    return prepare
 
 
-def _map_in_parallel(dataset, prepare):
-    num_calls = CALLS_PER_CORE * os.cpu_count()
-    return dataset.map(_without_autograph(prepare), num_calls, deterministic=True)
+def _batches(elements, prepare, batch_size, context, num_calls):
+    """Examples that `prepare` makes of elements, in batches for one replica."""
+    examples = elements.map(_without_autograph(prepare), num_calls, deterministic=True)
+    replica_batch_size = context.get_per_replica_batch_size(batch_size)
+    return examples.batch(replica_batch_size, drop_remainder=True)
+
+
+def _num_calls():
+    return CALLS_PER_CORE * os.cpu_count()
 
 
 def _prefetched(dataset):
@@ -156,9 +162,6 @@ def evaluation_batches(
         shard = elements.shard(context.num_input_pipelines, context.input_pipeline_id)
         dataset = with_weight(shard, 1.0).concatenate(filling)
         dataset = dataset.take(num_batches * batch_size // context.num_input_pipelines)
-        dataset = _map_in_parallel(dataset, prepare)
-        replica_batch_size = context.get_per_replica_batch_size(batch_size)
-        dataset = dataset.batch(replica_batch_size, drop_remainder=True)
-        return _prefetched(dataset)
+        return _prefetched(_batches(dataset, prepare, batch_size, context, _num_calls()))
 
     return strategy.distribute_datasets_from_function(make)
