@@ -20,6 +20,7 @@ GRAY = dataclasses.replace(PHOTOS, num_images=500, is_gray=True)
 LABELED = Facts(
     num_images=60, num_labels=60, class_counts=(20, 20, 20), num_evaluated=8, short_side=400
 )
+MANY = dataclasses.replace(THUMBNAILS, num_labels=3000, class_counts=(600,) * 5)
 RARE = Facts(
     num_images=20_000,
     num_labels=20_000,
@@ -41,6 +42,8 @@ RARE = Facts(
         (RARE, {"class_weights": "balanced", "train_batch_size": 256}),
         (PHOTOS, {"pretrain": None}),
         (RARE, {"pretrain": {"lineareval_while_pretraining": False}}),
+        (DIGITS, {"pretrain": {"lineareval_while_pretraining": False}}),
+        (MANY, {"train_mode": "supervised,pretrain,finetune", "learning_rate": 0.075}),
     ],
 )
 def test_decisions(images, expected):
@@ -48,7 +51,23 @@ def test_decisions(images, expected):
     assert {name: values.get(name) for name in expected} == expected
 
 
-@pytest.mark.parametrize("images", [PHOTOS, THUMBNAILS, DIGITS, GRAY, LABELED, RARE])
+def test_many_labels():
+    """A peak of 0.1 in pretraining whatever the batch, and milder crops for labels."""
+    for images, size in ((MANY, 64), (dataclasses.replace(MANY, num_images=30_000), 256)):
+        sections = recipe_text.values_of(rules.decide(images))
+        assert sections["train_batch_size"] == size
+        assert sections["pretrain"]["learning_rate"] * size / 256 == pytest.approx(0.1)
+        assert sections["finetune"]["crop_area"] == sections["supervised"]["crop_area"] == [0.5, 1]
+    others = (
+        {"short_side": 300},
+        {"num_labels": 900},
+        {"class_counts": (2700, 300)},
+        {"is_gray": True, "is_drawn": True},
+    )
+    assert not any(rules.has_many_labels(dataclasses.replace(MANY, **facts)) for facts in others)
+
+
+@pytest.mark.parametrize("images", [PHOTOS, THUMBNAILS, MANY, DIGITS, GRAY, LABELED, RARE])
 def test_decisions_are_configurations(images):
     """Every flag of a rule exists, in every stage."""
     values = recipe_text.values_of(rules.decide(images))
