@@ -243,8 +243,8 @@ RULES = (
         applies=has_many_labels,
         flags=_many_label_flags,
         reason=lambda facts: (
-            f"{facts.num_labels} labels: fine-tuning at a high rate, of weights that stand it, on "
-            "milder crops"
+            f"{facts.num_labels} labels: pretraining with momentum instead, whose weights stand "
+            "fine-tuning at a high rate; milder crops"
         ),
         measured=(
             "thumbnails, all 3,000 with a label, 600 steps each of pretraining and fine-tuning, "
