@@ -14,7 +14,7 @@ from tf_simclr.config.config import Config, Field
 from tf_simclr.config.planned_recipe import FOLDER
 from tf_simclr.config.recipes import AUTO
 from tf_simclr.config.registry import MODES, Mode
-from tf_simclr.config.stage_flags import split_off
+from tf_simclr.config.stage_flags import split_off_stage_flags
 from tf_simclr.config.stages import relocated, separate_sections, stage_names, stage_values
 from tf_simclr.config.values import as_text
 from tf_simclr.errors import UserError
@@ -99,7 +99,7 @@ def parse(
     Raises:
         UserError: unknown flag or key, value out of range, missing or unreadable YAML file.
     """
-    arguments, stage_flags = split_off(argv)
+    arguments, stage_flags = split_off_stage_flags(argv)
     separate_sections(stage_flags)
     folder = _read_flags(arguments, flag_values)
     flags = {name: flag_values[name].value for name in config.fields() if flag_values[name].present}

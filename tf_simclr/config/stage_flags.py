@@ -8,7 +8,7 @@ from tf_simclr.errors import UserError
 STAGE_FLAG = re.compile(r"--?([\w-]+)\.(\w+)(?:=(.*))?", re.DOTALL)
 
 
-def split_off(argv: list[str]) -> tuple[list[str], dict]:
+def split_off_stage_flags(argv: list[str]) -> tuple[list[str], dict]:
     """Separates the flags of single stages from the other arguments.
 
     Args:

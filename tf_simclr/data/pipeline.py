@@ -115,8 +115,8 @@ def _prefetched(dataset):
     """The batches, without tf.data's search for the best parallelism.
 
     It runs in a thread that sleeps for longer and longer, up to a minute. Where it does not notice
-    that the data set is given up, the end of a training waits for it (7 to 57 s of ten trainings of
-    two minutes).
+    that the data set is given up, the end of a training waits for it (7 to 57 s in seven of eight
+    trainings of one to three minutes).
     """
     options = tf.data.Options()
     options.autotune.enabled = False

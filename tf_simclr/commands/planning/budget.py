@@ -191,10 +191,9 @@ def _costs(facts, batch_size, pace, is_brief):
     sizes = {mode: label_batch if mode in LABEL_STEPS else batch_size for mode in VIEWS}
     view = pace.step / (VIEWS["pretrain"] * batch_size)
     num_fitted = min(facts.num_labels, MAX_FITTED[is_brief])
-    of_a_network = num_fitted + facts.num_evaluated
-    num_features = of_a_network + min(facts.num_images, MAX_COMPARED)
-    features = num_features * view * FORWARD_SHARE
-    baseline = of_a_network * view * FORWARD_SHARE
+    forward = view * FORWARD_SHARE
+    baseline = (num_fitted + facts.num_evaluated) * forward
+    features = baseline + min(facts.num_images, MAX_COMPARED) * forward
     metrics = METRICS[is_brief] * min(facts.num_evaluated, MAX_MAPPED) / MAX_MAPPED
     metrics += FITTED * num_fitted / 1000
     overhead = max((OVERHEAD + metrics) * pace.first_step, LEAST_OVERHEAD)
