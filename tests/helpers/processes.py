@@ -11,7 +11,7 @@ import tempfile
 import numpy as np
 import tensorflow as tf
 
-from tests.helpers.waiting import wait_until
+from tests.helpers.waiting import SECONDS, wait_until
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # A block for each group: half as much to trace as ResNet-18, and all its outputs.
@@ -47,7 +47,6 @@ LOG_LINE = re.compile(
 )
 # The plan of a training, which is a message of the log: two blocks of lines.
 PLAN = re.compile(r"(?<=the plan:\n)\n(.+\n)+\n(.+\n)+\n")
-SECONDS = 400  # after which a process hangs
 SECONDS_KEY = "seconds/.ATTRIBUTES/VARIABLE_VALUE"  # of a checkpoint: what the training took
 STARTED = []
 

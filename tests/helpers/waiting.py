@@ -2,14 +2,14 @@
 
 import time
 
-SECONDS = 120
+SECONDS = 400  # after which a process hangs
 
 
 def wait_until(condition):
     """Until `condition()` holds.
 
     Raises:
-        TimeoutError: it does not for two minutes.
+        TimeoutError: it does not for so long that what it waits for hangs.
     """
     end = time.monotonic() + SECONDS
     while not condition():
