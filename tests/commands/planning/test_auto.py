@@ -16,7 +16,8 @@ from tests.helpers.configurations import parse_command_line
 from tests.helpers.processes import HERE, snapshot, the_message
 from tf_simclr.checkpoints import weights as weights_lib
 from tf_simclr.commands.planning import recipe_text, time_decisions, trial
-from tf_simclr.commands.planning.budget import Pace, StagePlan
+from tf_simclr.commands.planning.budget import StagePlan
+from tf_simclr.commands.planning.costs import Pace
 from tf_simclr.commands.planning.networks import Candidate
 from tf_simclr.runs import files as run_files
 

@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 
 from tests.commands.planning.test_rules import PHOTOS, THUMBNAILS
-from tf_simclr.commands.planning import budget, networks
-from tf_simclr.commands.planning.budget import Pace
+from tf_simclr.commands.planning import budget, network_choice, networks
+from tf_simclr.commands.planning.costs import Pace
 
 CHAIN = ("supervised", "pretrain", "finetune", "distill")
 SEMI = ("pretrain", "semi")
@@ -102,9 +102,9 @@ class Machine:
     def choose(self, images, seconds):
         def suits(candidate, pace):
             plans = divided(seconds, ("pretrain",), images, pace)
-            return budget.is_enough(plans["pretrain"])
+            return network_choice.is_enough(plans["pretrain"])
 
-        return budget.choose(networks.candidates(images), work_of, self.measure, suits)
+        return network_choice.choose(networks.candidates(images), work_of, self.measure, suits)
 
 
 def work_of(candidate):
@@ -121,7 +121,7 @@ def test_more_time_or_a_faster_machine_means_a_larger_network(images):
     for seconds, seconds_per_work in ((300, 1e-3), (3000, 1e-3), (30_000, 1e-3), (30_000, 1e-6)):
         machine = Machine(seconds_per_work)
         chosen, paces = machine.choose(images, seconds)
-        assert chosen in paces and 1 <= len(machine.timed) <= budget.MAX_TRIALS
+        assert chosen in paces and 1 <= len(machine.timed) <= network_choice.MAX_TRIALS
         assert len(set(machine.timed)) == len(machine.timed)
         works.append(work_of(chosen))
     assert works == sorted(works) and works[0] < works[-1]
@@ -132,7 +132,7 @@ def test_a_prediction_that_was_wrong_is_corrected():
     """The second network takes far longer than its work says: the first one is taken."""
     first, second = possible = networks.candidates(THUMBNAILS)[:2]
     paces = {first: Pace(5.0, 0.01), second: Pace(5.0, 10.0)}
-    chosen, measured = budget.choose(
+    chosen, measured = network_choice.choose(
         possible, work_of, paces.__getitem__, lambda candidate, pace: pace.step < 0.1
     )
     assert chosen == first and measured == paces

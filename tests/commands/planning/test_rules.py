@@ -105,8 +105,8 @@ def test_colors_and_strokes(rng):
 
 
 def test_a_class_without_labels_is_not_rare():
-    assert not rules.has_rare_class(dataclasses.replace(THUMBNAILS, class_counts=(10, 0, 10)))
-    assert rules.has_rare_class(dataclasses.replace(THUMBNAILS, class_counts=(10, 2, 10)))
+    assert not dataclasses.replace(THUMBNAILS, class_counts=(10, 0, 10)).has_rare_class
+    assert dataclasses.replace(THUMBNAILS, class_counts=(10, 2, 10)).has_rare_class
 
 
 def test_docs_have_the_table():

@@ -9,13 +9,15 @@ from tf_simclr import config
 from tf_simclr.checkpoints import backbones
 from tf_simclr.commands.planning import (
     budget,
+    network_choice,
     networks,
     recipe_text,
     rules,
     time_decisions,
     trial,
 )
-from tf_simclr.commands.planning.budget import Pace, StagePlan
+from tf_simclr.commands.planning.budget import StagePlan
+from tf_simclr.commands.planning.costs import Pace
 from tf_simclr.commands.planning.facts import Facts
 from tf_simclr.commands.planning.forecast import work_of_view
 from tf_simclr.commands.planning.look import facts_of
@@ -158,7 +160,7 @@ def _choose_network(facts, decisions, request) -> tuple[Candidate, Pace]:
     def suits(candidate, pace):
         plans = _stage_plans(facts, decisions, request, pace)
         # Without pretraining there are labels alone, which a large network learns by heart.
-        return "pretrain" in plans and budget.is_enough(plans["pretrain"])
+        return "pretrain" in plans and network_choice.is_enough(plans["pretrain"])
 
     def measure(candidate):
         logging.info("timing some steps of a %s", candidate)
@@ -167,7 +169,7 @@ def _choose_network(facts, decisions, request) -> tuple[Candidate, Pace]:
     def work_of(candidate):
         return work_of_view(settings_of(candidate))
 
-    chosen, paces = budget.choose(known, work_of, measure, suits)
+    chosen, paces = network_choice.choose(known, work_of, measure, suits)
     return chosen, paces[chosen]
 
 

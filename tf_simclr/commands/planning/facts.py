@@ -9,6 +9,8 @@ MOST = 0.95  # of the images that are gray make all of them gray
 BACKGROUND_RANGE = 24  # of 255, around black or white
 MIN_BACKGROUND = 0.5  # of the border of a drawn character is background
 MOST_DRAWN = 0.8  # of the images that look drawn
+RARE = 5  # times fewer labels than the most frequent class has
+MOSTLY = 0.5  # share of the images
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +34,17 @@ class Facts:
     short_side: int
     is_gray: bool = False
     is_drawn: bool = False
+
+    @property
+    def has_rare_class(self) -> bool:
+        """Whether a class that has labels has a small part of those of the most frequent one."""
+        counts = [count for count in self.class_counts if count]
+        return bool(counts) and max(counts) >= RARE * min(counts)
+
+    @property
+    def is_mostly_unlabeled(self) -> bool:
+        """Whether there are enough images without a label for a student to learn more from."""
+        return self.num_labels <= MOSTLY * self.num_images
 
 
 def are_gray(images: np.ndarray) -> bool:

@@ -3,7 +3,7 @@
 import tqdm
 from absl import logging
 
-from tf_simclr.commands.planning.budget import FORWARD_SHARE
+from tf_simclr.commands.planning.costs import FORWARD_SHARE
 from tf_simclr.commands.planning.stage_table import UNKNOWN, stage_name
 from tf_simclr.config import Config
 from tf_simclr.config.automatic import resolve_stem

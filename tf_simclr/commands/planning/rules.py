@@ -6,16 +6,11 @@
 import dataclasses
 from collections.abc import Callable
 
-from tf_simclr.commands.planning.facts import Facts
+from tf_simclr.commands.planning.batch_sizes import batch_size, label_batch_size
+from tf_simclr.commands.planning.facts import RARE, Facts
 from tf_simclr.commands.planning.networks import SMALL_SIDE, is_small
 from tf_simclr.config.values import as_flag
 
-RARE = 5  # times fewer labels than the most frequent class has
-MOSTLY = 0.5  # share of the images
-LEAST_BATCH = 16
-BATCHES = ((20_000, 256), (6_000, 128), (0, 64))  # (images from which on, images a step)
-LEAST_BATCHES_AN_EPOCH = 4
-LABEL_BATCH = 64
 MANY_LABELS = 1000
 MOMENTUM_PEAK = 0.1  # learning rate of pretraining, for batches of 64 and of 256
 LINEAR_BATCH = 256  # at which linear scaling of the learning rate leaves it as it is
@@ -42,28 +37,9 @@ class Rule:
     measured: str
 
 
-def batch_size(facts: Facts) -> int:
-    """Images a step of training without labels: fewer where an epoch would be a few steps."""
-    size = next(size for least, size in BATCHES if facts.num_images >= least)
-    while size > LEAST_BATCH and size * LEAST_BATCHES_AN_EPOCH > facts.num_images:
-        size //= 2
-    return size
-
-
-def label_batch_size(facts: Facts) -> int:
-    """Labels a step: at most all of them."""
-    return max(min(LABEL_BATCH, facts.num_labels), 1)
-
-
-def has_rare_class(facts: Facts) -> bool:
-    """Whether a class that has labels has a small part of those of the most frequent one."""
-    counts = [count for count in facts.class_counts if count]
-    return bool(counts) and max(counts) >= RARE * min(counts)
-
-
 def has_many_labels(facts: Facts) -> bool:
     """Whether labels may change the whole network, of images for which that was measured."""
-    is_measured = is_small(facts) and not facts.is_drawn and not has_rare_class(facts)
+    is_measured = is_small(facts) and not facts.is_drawn and not facts.has_rare_class
     return facts.num_labels >= MANY_LABELS and is_measured
 
 
@@ -71,14 +47,9 @@ def stages(facts: Facts) -> tuple[str, ...]:
     """The stages that make sense."""
     if not facts.num_labels:
         return ("pretrain",)
-    if is_mostly_unlabeled(facts):
+    if facts.is_mostly_unlabeled:
         return ("supervised", "pretrain", "finetune", "distill")
     return ("supervised", "pretrain", "finetune")
-
-
-def is_mostly_unlabeled(facts: Facts) -> bool:
-    """Whether there are enough images without a label for a student to learn more from them."""
-    return facts.num_labels <= MOSTLY * facts.num_images
 
 
 def _always(facts):
@@ -93,7 +64,7 @@ def _stage_reason(facts):
     if not facts.num_labels:
         return "no labels: pretraining alone; --mode=select says which images to label"
     labels = f"{facts.num_labels} of {facts.num_images} images have a label"
-    if is_mostly_unlabeled(facts):
+    if facts.is_mostly_unlabeled:
         return f"{labels}: the rest teaches a student, too"
     return f"{labels}: nothing to distill on"
 
@@ -274,7 +245,7 @@ RULES = (
     Rule(
         title="rare class",
         condition=f"a class with less than 1/{RARE} of the labels of the most frequent one",
-        applies=has_rare_class,
+        applies=lambda facts: facts.has_rare_class,
         # Heavy weights of rare labels make the usual rate of fine-tuning diverge.
         flags=lambda facts: {"class_weights": "balanced", "finetune.learning_rate": 0.0015},
         reason=lambda facts: (

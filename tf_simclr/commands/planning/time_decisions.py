@@ -1,13 +1,8 @@
 """What --config=auto decides by the time alone, after `rules`: network, lengths, evaluations."""
 
 from tf_simclr import config
-from tf_simclr.commands.planning.budget import (
-    FEW_EVALUATIONS,
-    LEAST_FINETUNE_EPOCHS,
-    MAX_FITTED,
-    Pace,
-    StagePlan,
-)
+from tf_simclr.commands.planning.budget import LEAST_FINETUNE_EPOCHS, StagePlan
+from tf_simclr.commands.planning.costs import FEW_EVALUATIONS, MAX_FITTED, Pace
 from tf_simclr.commands.planning.facts import Facts
 from tf_simclr.commands.planning.networks import Candidate
 from tf_simclr.commands.planning.rules import Decision

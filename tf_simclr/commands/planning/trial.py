@@ -3,7 +3,7 @@
 import gc
 import time
 
-from tf_simclr.commands.planning.budget import Pace
+from tf_simclr.commands.planning.costs import Pace
 from tf_simclr.config import Config
 from tf_simclr.distribute import on_cpu
 from tf_simclr.training.experiment import build_experiment
