@@ -39,7 +39,11 @@ class DataConfig:
         before="top_byte",
     )
     train_split: str = setting("train", "split to train on")
-    eval_split: str = setting("validation", "split to evaluate on; never trained on", fixed=False)
+    eval_split: str = setting(
+        "validation",
+        "split to evaluate on; a warning says where it is trained on, too",
+        fixed=False,
+    )
     cache_dataset: bool = setting(
         False,
         "keep the encoded images in memory whatever their size (under 1 GiB they always are)",

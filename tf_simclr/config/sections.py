@@ -193,7 +193,8 @@ class TrainConfig:
     )
     model_dir: str = setting(
         "",
-        "run directory: checkpoints, results, exports (empty: runs/ and the config's name)",
+        "run directory: checkpoints, results, exports (empty: runs/ and the name of the recipe; "
+        "of a planned one that of the folder; without any, data set and stages)",
         fixed=False,
     )
     train_batch_size: int = setting(512, "images a step, over all replicas", low=1)
