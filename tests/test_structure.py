@@ -19,8 +19,11 @@ WITHOUT_TENSORFLOW = (
     "runs/*",
     "report/*",
     "commands/stages",
+    "commands/planning/batch_sizes",
     "commands/planning/budget",
+    "commands/planning/costs",
     "commands/planning/facts",
+    "commands/planning/network_choice",
     "commands/planning/networks",
     "commands/planning/recipe_text",
     "commands/planning/rules",
@@ -148,6 +151,8 @@ def test_only_the_program_reads_global_flags():
 
 
 def test_what_must_not_import_tensorflow():
+    for pattern in WITHOUT_TENSORFLOW:
+        assert list(PACKAGE.glob(f"{pattern}.py")), pattern
     paths = [path for name in WITHOUT_TENSORFLOW for path in PACKAGE.glob(f"{name}.py")]
     for path in paths:
         roots = {name.split(".")[0] for name in imported_names(path)}

@@ -1,6 +1,5 @@
 """--config=auto from the command line: planned once, kept, and run."""
 
-import dataclasses
 import json
 import time
 
@@ -147,14 +146,16 @@ def test_a_plan_alone(photos, tmp_path, main, monkeypatch):
 
 
 def test_a_fine_tuning_too_short_for_its_labels_is_its_start():
-    short, long = StagePlan(493, 1.75, 9.0), StagePlan(200, 200.0, 9.0)
-    plans = {"pretrain": short, "finetune": short, "finetune-x": long}
-    assert time_decisions._probes(plans) == {
+    short, long = StagePlan(1, 0.01, 9.0, is_start=True), StagePlan(200, 200.0, 9.0)
+    plans = {"pretrain": long, "finetune": short, "finetune-x": long}
+    start = {
         "finetune.ft_proj_selector": 0,
         "finetune.fine_tune_after_block": 4,
         "finetune.learning_rate": 0,
     }
-    assert not time_decisions._probes({"finetune": dataclasses.replace(short, chooses=True)})
+    assert time_decisions._starts(plans, {"supervised.train_steps": 9}) == start
+    for name in ("train_epochs", "finetune.train_steps"):
+        assert not time_decisions._starts(plans, {name: 1500}), "the length is given"
 
 
 def test_what_there_is_no_time_for_is_named():

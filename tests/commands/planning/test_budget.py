@@ -71,8 +71,19 @@ def test_stages_too_short_for_many_labels():
     assert list(given) == list(CHAIN[:3])
     assert given["pretrain"].steps < plans["pretrain"].steps
     assert list(divided(60, stages=("supervised",), images=many)) == ["supervised"]
+    # Two epochs of the labels are not enough, either.
+    assert divided(250, stages=CHAIN[:3], images=many)["finetune"].is_start
     enough = divided(3000, stages=CHAIN[:3], images=many)
-    assert enough["supervised"].epochs >= 1 and enough["finetune"].epochs >= 1
+    assert enough["supervised"].epochs >= 1
+    assert enough["finetune"].epochs >= 3 and not enough["finetune"].is_start
+
+
+@pytest.mark.parametrize("seconds", range(150, 175))
+def test_a_finetuning_is_its_start_or_sees_each_label_three_times(seconds):
+    some = dataclasses.replace(THUMBNAILS, num_labels=5000, num_images=5000)
+    plan = divided(seconds, stages=("pretrain", "finetune"), images=some)["finetune"]
+    assert plan.is_start == (plan.steps == 1)
+    assert plan.is_start or plan.epochs > 3 - 64 / 5000
 
 
 def test_the_untrained_network_is_evaluated_once():

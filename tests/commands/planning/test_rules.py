@@ -53,11 +53,15 @@ def test_decisions(images, expected):
 
 def test_many_labels():
     """A peak of 0.1 in pretraining whatever the batch, and milder crops for labels."""
-    for images, size in ((MANY, 64), (dataclasses.replace(MANY, num_images=30_000), 256)):
+    larger = dataclasses.replace(MANY, num_images=30_000)
+    given = dataclasses.replace(MANY, batch_size=512)
+    for images, size, label_size in ((MANY, 64, 64), (larger, 256, 64), (given, 512, 512)):
         sections = recipe_text.values_of(rules.decide(images))
+        pretrain, finetune = sections["pretrain"], sections["finetune"]
         assert sections["train_batch_size"] == size
-        assert sections["pretrain"]["learning_rate"] * size / 256 == pytest.approx(0.1)
-        assert sections["finetune"]["crop_area"] == sections["supervised"]["crop_area"] == [0.5, 1]
+        assert pretrain["learning_rate"] * size / 256 == pytest.approx(0.1)
+        assert finetune["learning_rate"] * label_size / 256 == pytest.approx(0.075)
+        assert finetune["crop_area"] == sections["supervised"]["crop_area"] == [0.5, 1]
     others = (
         {"short_side": 300},
         {"num_labels": 900},
@@ -65,6 +69,24 @@ def test_many_labels():
         {"is_gray": True, "is_drawn": True},
     )
     assert not any(rules.has_many_labels(dataclasses.replace(MANY, **facts)) for facts in others)
+
+
+@pytest.mark.parametrize(
+    ("given", "modes"),
+    [
+        ({"optimizer": "lars"}, ()),
+        ({"finetune.optimizer": "adam"}, ()),
+        ({}, ("finetune", "distill")),
+    ],
+)
+def test_momentum_is_not_planned_for_other_weights(given, modes):
+    """Its rates are too high for another optimizer, and for weights that come from elsewhere."""
+    sections = recipe_text.values_of(rules.decide(MANY, given, modes))
+    assert "optimizer" not in sections["finetune"] and "optimizer" not in sections["pretrain"]
+    assert sections["finetune"]["learning_rate"] == 0.005
+    assert sections["finetune"]["crop_area"] == [0.5, 1]
+    others = recipe_text.values_of(rules.decide(MANY, {"distill.optimizer": "adam"}))
+    assert others["finetune"]["optimizer"] == "momentum"
 
 
 @pytest.mark.parametrize("images", [PHOTOS, THUMBNAILS, MANY, DIGITS, GRAY, LABELED, RARE])

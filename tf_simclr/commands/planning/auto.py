@@ -25,7 +25,7 @@ from tf_simclr.commands.planning.networks import Candidate
 from tf_simclr.commands.planning.request import Request
 from tf_simclr.config import inheritance
 from tf_simclr.config.plan_section import seconds_of, text_of
-from tf_simclr.config.stages import stage_names
+from tf_simclr.config.stages import mode_of, stage_names
 from tf_simclr.data import datasets
 from tf_simclr.errors import UserError
 from tf_simclr.runs import files as run_files
@@ -55,7 +55,9 @@ def make_recipe(flags: dict, stage_flags: dict, began: float) -> dict:
     _check_directory(first)
     _check_backbone(first, flags.get("checkpoint"))
     facts, eval_split = _look_at_images(first, request)
-    decisions = _with_given_stages(rules.decide(facts), request)
+    facts = dataclasses.replace(facts, batch_size=int(flags.get("train_batch_size", 0)))
+    decisions = rules.decide(facts, request.given, map(mode_of, request.stages))
+    decisions = _with_given_stages(decisions, request)
     candidate, pace = _choose_network(facts, decisions, request)
     plans = _stage_plans(facts, decisions, request, pace)
     _check_budget(facts, plans, decisions, request, pace)
@@ -67,11 +69,12 @@ def make_recipe(flags: dict, stage_flags: dict, began: float) -> dict:
         left_out=[stage for stage in stages if stage not in plans],
         pace=pace,
         eval_split=eval_split,
-        given=request.flags,
+        given=request.given,
     )
     recipe = recipe_text.Recipe(request.flags, decisions, plans, facts)
     logging.info("planned for --budget=%s:\n\n%s\n", first.plan.budget, recipe.table())
     _warn_of_short_training(plans, first.plan.budget)
+    _warn_of_rates(request)
     if not first.plan.plan:
         _write(recipe, first)
     return recipe.values()
@@ -132,13 +135,12 @@ def _look_at_images(settings, request):
 
 def _with_given_stages(decisions, request):
     """The decisions; stages that the command line names take the place of those decided."""
-    if "train_mode" not in request.flags:
+    if not request.stages:
         return decisions
-    names = stage_names(request.flags["train_mode"])
     changed = []
     for decision in decisions:
         flags = {name: value for name, value in decision.flags.items() if name != "train_mode"}
-        if "distill.checkpoint" in flags and "pretrain" not in names:
+        if "distill.checkpoint" in flags and "pretrain" not in request.stages:
             flags["distill.checkpoint"] = request.flags.get("checkpoint", "")
         if flags:
             changed.append(dataclasses.replace(decision, flags=flags))
@@ -240,3 +242,16 @@ def _warn_of_short_training(plans, text):
             text,
             plan.epochs,
         )
+
+
+def _warn_of_rates(request):
+    for name, value in request.given.items():
+        scope, is_optimizer, _ = name.partition("optimizer")
+        rate = f"{scope}learning_rate"
+        if is_optimizer and not {rate, "learning_rate"} & request.given.keys():
+            logging.warning(
+                "--%s=%s without --%s: rates are planned for other optimizers",
+                name,
+                value,
+                rate,
+            )

@@ -10,6 +10,8 @@ LABEL_BATCH = 64
 
 def batch_size(facts: Facts) -> int:
     """Images a step of training without labels: fewer where an epoch would be a few steps."""
+    if facts.batch_size:
+        return facts.batch_size
     size = next(size for least, size in BATCHES if facts.num_images >= least)
     while size > LEAST_BATCH and size * LEAST_BATCHES_AN_EPOCH > facts.num_images:
         size //= 2
@@ -18,4 +20,6 @@ def batch_size(facts: Facts) -> int:
 
 def label_batch_size(facts: Facts) -> int:
     """Labels a step: at most all of them."""
+    if facts.batch_size:
+        return facts.batch_size
     return max(min(LABEL_BATCH, facts.num_labels), 1)

@@ -35,6 +35,7 @@ class StagePlan:
         epochs: the same in epochs of its images.
         seconds: all that it takes, its evaluation and export included.
         chooses: whether there is time for what held-out labels can choose of it.
+        is_start: of a fine-tuning, whether it is only the start of its head.
         is_brief: whether all evaluations would take too large a part of the time.
     """
 
@@ -42,6 +43,7 @@ class StagePlan:
     epochs: float
     seconds: float
     chooses: bool = False
+    is_start: bool = False
     is_brief: bool = False
 
 
@@ -106,7 +108,8 @@ def _plan(mode, share, extra, costs, facts):
     steps = max(int(share / time_of_step), 1)
     epochs = steps * costs.sizes[mode] / num_images
     seconds = steps * time_of_step + costs.overhead + costs.start(mode, facts) + extra
-    return StagePlan(steps, epochs, seconds, is_brief=costs.is_brief)
+    is_start = mode == "finetune" and not share  # see `_shares`
+    return StagePlan(steps, epochs, seconds, is_start=is_start, is_brief=costs.is_brief)
 
 
 def overhead(facts: Facts, stages: Sequence[str], batch_size: int, pace: Pace) -> float:

@@ -1,4 +1,4 @@
-"""What a plan depends on of the images: number, sizes, colors and labels. No TensorFlow."""
+"""What a plan depends on: number, sizes, colors and labels of the images. No TensorFlow."""
 
 import dataclasses
 
@@ -25,6 +25,7 @@ class Facts:
         short_side: median of the shorter sides in pixels.
         is_gray: whether the images have no colors.
         is_drawn: whether they look like characters: strokes on a black or white background.
+        batch_size: images a step, where it is given; 0: it follows from the rest.
     """
 
     num_images: int
@@ -34,6 +35,7 @@ class Facts:
     short_side: int
     is_gray: bool = False
     is_drawn: bool = False
+    batch_size: int = 0
 
     @property
     def has_rare_class(self) -> bool:

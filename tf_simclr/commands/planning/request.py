@@ -7,7 +7,7 @@ from tf_simclr import config
 from tf_simclr.commands.planning import budget
 from tf_simclr.config import Config
 from tf_simclr.config.plan_section import seconds_of
-from tf_simclr.config.stages import separate_sections, stage_configs
+from tf_simclr.config.stages import separate_sections, stage_configs, stage_names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +28,23 @@ class Request:
     def budget(self) -> str:
         """The budget in words."""
         return str(self.flags.get("budget", config.fields()["budget"].default))
+
+    @property
+    def given(self) -> dict:
+        """{flag, or stage.flag: value} of all that is given."""
+        of_stages = {
+            f"{stage}.{flag}": value
+            for stage, flags in self.stage_flags.items()
+            for flag, value in flags.items()
+        }
+        return {**self.flags, **of_stages}
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The names of the stages; empty where they are not given."""
+        if "train_mode" not in self.flags:
+            return ()
+        return tuple(stage_names(self.flags["train_mode"]))
 
     def seconds_left(self) -> float:
         """Of the budget, without a margin for what can't be foretold."""

@@ -4,7 +4,7 @@
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from tf_simclr.commands.planning.batch_sizes import batch_size, label_batch_size
 from tf_simclr.commands.planning.facts import RARE, Facts
@@ -12,7 +12,8 @@ from tf_simclr.commands.planning.networks import SMALL_SIDE, is_small
 from tf_simclr.config.values import as_flag
 
 MANY_LABELS = 1000
-MOMENTUM_PEAK = 0.1  # learning rate of pretraining, for batches of 64 and of 256
+PRETRAINING_PEAK = 0.1  # learning rate with momentum, for batches of 64 and of 256
+FINETUNING_PEAK = 0.075  # for batches of 64
 LINEAR_BATCH = 256  # at which linear scaling of the learning rate leaves it as it is
 
 
@@ -27,6 +28,8 @@ class Rule:
         flags: a function of the facts -> {flag, or stage.flag: value}; later rows override.
         reason: a function of the facts -> why, in words.
         measured: what the row was decided by.
+        of_mode: a training mode without which it does not hold; "": it always holds.
+        unless: flags, or stage.flag, of a command line for which it does not hold.
     """
 
     title: str
@@ -35,10 +38,12 @@ class Rule:
     flags: Callable[[Facts], dict]
     reason: Callable[[Facts], str]
     measured: str
+    of_mode: str = ""
+    unless: tuple[str, ...] = ()
 
 
 def has_many_labels(facts: Facts) -> bool:
-    """Whether labels may change the whole network, of images for which that was measured."""
+    """Whether labels may change the whole network, of the kind of images that was measured."""
     is_measured = is_small(facts) and not facts.is_drawn and not facts.has_rare_class
     return facts.num_labels >= MANY_LABELS and is_measured
 
@@ -90,17 +95,15 @@ def _label_stage_flags(facts):
     }
 
 
-def _many_label_flags(facts):
+def _momentum_flags(facts):
     return {
         "pretrain.optimizer": "momentum",
-        "pretrain.learning_rate": MOMENTUM_PEAK * LINEAR_BATCH / batch_size(facts),
+        "pretrain.learning_rate": PRETRAINING_PEAK * LINEAR_BATCH / batch_size(facts),
         "pretrain.learning_rate_scaling": "linear",
         "pretrain.weight_decay": 5e-4,
         "finetune.optimizer": "momentum",
-        "finetune.learning_rate": 0.3,
+        "finetune.learning_rate": FINETUNING_PEAK * LINEAR_BATCH / label_batch_size(facts),
         "finetune.learning_rate_scaling": "linear",
-        "finetune.crop_area": [0.5, 1.0],
-        "supervised.crop_area": [0.5, 1.0],
     }
 
 
@@ -212,15 +215,30 @@ RULES = (
             f"{MANY_LABELS} labels or more of thumbnails without a rare class, no characters"
         ),
         applies=has_many_labels,
-        flags=_many_label_flags,
-        reason=lambda facts: (
-            f"{facts.num_labels} labels: pretraining with momentum instead, whose weights stand "
-            "fine-tuning at a high rate; milder crops"
-        ),
+        flags=lambda facts: {
+            "finetune.crop_area": [0.5, 1.0],
+            "supervised.crop_area": [0.5, 1.0],
+        },
+        reason=lambda facts: f"{facts.num_labels} labels: milder crops than those of pretraining",
         measured=(
             "thumbnails, all 3,000 with a label, 600 steps each of pretraining and fine-tuning, "
-            "top 1: 63.1%, with LARS for both 56.3%, and with small crops 54.8%; with 50 labels "
-            "momentum has 42.5%, LARS 47.4%"
+            "top 1: 56.3%, with small crops 54.8%"
+        ),
+    ),
+    Rule(
+        title="momentum",
+        condition="the same, where there is pretraining and no --optimizer is given",
+        applies=has_many_labels,
+        of_mode="pretrain",
+        unless=("optimizer", "pretrain.optimizer", "finetune.optimizer"),
+        flags=_momentum_flags,
+        reason=lambda facts: (
+            f"{facts.num_labels} labels: pretraining with momentum instead, whose weights stand "
+            "fine-tuning at a high rate"
+        ),
+        measured=(
+            "the same thumbnails with the milder crops: 63.1%, with LARS for both 56.3%; with 50 "
+            "labels momentum has 42.5%, LARS 47.4%"
         ),
     ),
     Rule(
@@ -276,12 +294,22 @@ class Decision:
     flags: dict
 
 
-def decide(facts: Facts) -> list[Decision]:
-    """What all rules say of some images, in their order."""
+def decide(facts: Facts, given: Iterable[str] = (), modes: Iterable[str] = ()) -> list[Decision]:
+    """What all rules say of some images, in their order.
+
+    Args:
+        facts: of the images.
+        given: names of the flags, or stage.flag, of the command line.
+        modes: training modes of its stages; none: those that make sense.
+    """
+    modes = set(modes) or set(stages(facts))
+    given = set(given)
     return [
         Decision(rule.title, rule.reason(facts), rule.flags(facts))
         for rule in RULES
         if rule.applies(facts)
+        and (not rule.of_mode or rule.of_mode in modes)
+        and given.isdisjoint(rule.unless)
     ]
 
 

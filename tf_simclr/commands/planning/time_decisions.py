@@ -1,7 +1,7 @@
 """What --config=auto decides by the time alone, after `rules`: network, lengths, evaluations."""
 
 from tf_simclr import config
-from tf_simclr.commands.planning.budget import LEAST_FINETUNE_EPOCHS, StagePlan
+from tf_simclr.commands.planning.budget import StagePlan
 from tf_simclr.commands.planning.costs import FEW_EVALUATIONS, MAX_FITTED, Pace
 from tf_simclr.commands.planning.facts import Facts
 from tf_simclr.commands.planning.networks import Candidate
@@ -12,6 +12,11 @@ from tf_simclr.config.stages import mode_of
 SECONDS_BETWEEN_CHECKPOINTS = 120
 SHORT_EPOCHS = 20  # of pretraining, of which the warm-up of the rules is a large part
 WARMUP_SHARE = 0.1  # of a short training
+REASON_OF_START = (
+    "no time to see each label often: the encoder stays as it is, and the linear head is logistic "
+    "regression on its features"
+)
+LENGTH_FLAGS = ("train_steps", "train_epochs")
 
 
 def decide(
@@ -33,7 +38,7 @@ def decide(
         left_out: names of stages for which there is no time.
         pace: of the network.
         eval_split: to evaluate on.
-        given: {flag name: value} of the command line.
+        given: {flag, or stage.flag: value} of the command line.
     """
     flags = dict(candidate.flags)
     if eval_split != config.fields()["eval_split"].default:
@@ -47,7 +52,7 @@ def decide(
         if mode_of(stage) == "pretrain" and plan.epochs < SHORT_EPOCHS:
             lengths[f"{stage}.warmup_epochs"] = round(WARMUP_SHARE * plan.epochs, 3)
     choices = _held_out_choices(plans)
-    probes = _probes(plans)
+    starts = _starts(plans, given)
     evaluations = {}
     if any(plan.is_brief for plan in plans.values()):
         evaluations = {"evaluations": list(FEW_EVALUATIONS)}
@@ -61,30 +66,34 @@ def decide(
     decisions = [
         Decision("network", f"{candidate}: {reason}", flags),
         Decision("held-out labels", reason_of_choice, choices),
-        Decision(
-            "fine-tuning", "no time to see each label often: only the linear head starts", probes
-        ),
+        Decision("fine-tuning", REASON_OF_START, starts),
         Decision("lengths", reason_of_lengths, lengths),
         Decision("evaluations", "all of them would take too much of the time", evaluations),
     ]
     return [decision for decision in decisions if decision.flags]
 
 
-def _probes(plans):
+def _starts(plans, given):
     """{stage.flag: value} of fine-tunings that would only begin to change the encoder.
 
     What they would begin is worse than their start, logistic regression on the features. Measured
-    with 18,000 labels of six classes, one of them rare: 61 steps of 64 give 34% from the head's
-    first layer, 373 steps 53.1%, 493 steps 52.9%, where the starts have 54.5% and 57.9%; 69 steps
-    35.0% with a frozen encoder and a tenth of the rate, where the start has 50.7%.
+    with 18,000 labels of six classes, one of them rare, in steps of 64:
+
+        61 steps from the head's first layer 34%, 373 steps 53.1%: the start 54.5%
+        493 steps from the head's first layer 52.9%: the start 57.9%
+        69 steps with a frozen encoder and a tenth of the rate 35.0%: the start 50.7%
     """
     flags = {**FINETUNING.candidates["frozen encoder"], "learning_rate": 0}
-    probes = {}
+    starts = {}
     for stage, plan in plans.items():
-        is_short = plan.epochs < LEAST_FINETUNE_EPOCHS and not plan.chooses
-        if mode_of(stage) == "finetune" and is_short:
-            probes |= {f"{stage}.{name}": value for name, value in flags.items()}
-    return probes
+        if plan.is_start and not _has_given_length(stage, given):
+            starts |= {f"{stage}.{name}": value for name, value in flags.items()}
+    return starts
+
+
+def _has_given_length(stage, given):
+    scopes = ("", f"{stage}.", f"{mode_of(stage)}.")
+    return any(f"{scope}{flag}" in given for scope in scopes for flag in LENGTH_FLAGS)
 
 
 def _held_out_choices(plans):
