@@ -12,7 +12,7 @@ from PIL import Image
 from benchmarks.findings import __main__ as command
 from benchmarks.findings import grid, images, runs, simclrv2, tables
 from benchmarks.findings.grid import SERIES, Finding, Series
-from benchmarks.findings.series import TOP_1, finetuned
+from benchmarks.findings.series import TOP_1, finetuned, gain
 from tests.helpers.processes import HERE
 from tf_simclr import config
 from tf_simclr.config import Config, recipes
@@ -31,7 +31,10 @@ TINY = Finding(
     columns="batch",
 )
 DIVERGING = dataclasses.replace(
-    TINY, series={**TINY.series, "fine-tuned": finetuned("batch")}, lines=(SERIES,)
+    TINY,
+    series={**TINY.series, "fine-tuned": finetuned("batch")},
+    lines=(SERIES,),
+    contrasts=(gain("more", ("pretrained", "batch 8"), ("pretrained", "batch 4")),),
 )
 TINY_FLAGS = (*HERE, "--width_multiplier=0.07", "--train_steps=1", "--evaluations=classifier")
 
@@ -180,7 +183,7 @@ def test_a_series_goes_on_without_what_diverged(tmp_path, monkeypatch, capsys, b
             "finetune-fine_tuned_batch_8",
         ]
         table = capsys.readouterr().out
-        assert table.count(f"{grid.DIVERGED} |") == 2 and tables.NOT_RUN not in table
+        assert table.count(f"{grid.DIVERGED} |") == 3 and tables.NOT_RUN not in table
         assert "; seeds 0: mean" in table
     diverged = tmp_path / "memory" / "seed_0" / "pretrain-pretrained_batch_4"
     assert (diverged / runs.DIVERGENCE_FILE).read_text() == "step 1: not finite: loss"

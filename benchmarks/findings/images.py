@@ -1,8 +1,7 @@
 """Digits that were altered, in folders whose classes say how."""
 
-import os
 import pathlib
-import shutil
+import tempfile
 
 import numpy as np
 from PIL import Image
@@ -37,16 +36,17 @@ def write_altered_digits(folder: str):
         path = pathlib.Path(folder, alteration)
         if path.exists():
             continue
-        # A name of this process alone: several may write at once, and the folder appears complete.
-        partial = path.with_suffix(f".{os.getpid()}.partial")
-        for split, make_source in datasets.digits(DataConfig()).items():
-            _write_split(partial / split, classes, make_source().records)
-        try:
-            partial.rename(path)
-        except OSError:
-            if not path.exists():  # else another process was faster
-                raise
-            shutil.rmtree(partial)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # A folder of this process alone: several may write at once, and the other appears complete.
+        with tempfile.TemporaryDirectory(dir=path.parent) as temporary:
+            written = pathlib.Path(temporary, alteration)
+            for split, make_source in datasets.digits(DataConfig()).items():
+                _write_split(written / split, classes, make_source().records)
+            try:
+                written.rename(path)
+            except OSError:
+                if not path.exists():  # else another process was faster
+                    raise
 
 
 def _write_split(path, classes, digits):

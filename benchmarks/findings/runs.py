@@ -116,7 +116,8 @@ def read_results(finding: Finding, folder: str, seed: int) -> dict[str, dict]:
     results = {}
     for stage in grid.stages(finding):
         result = run_files.read_json(directory / stage.name / run_files.RESULT)
-        if result is None and _has_diverged(finding, stage, directory, results):
+        # It may have a result of a shorter training, before it went on and diverged.
+        if _has_diverged(finding, stage, directory, results):
             result = DIVERGED_RESULT
         if result is not None:
             results[stage.name] = result

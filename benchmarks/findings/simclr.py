@@ -162,7 +162,7 @@ FINDINGS = {
                 ("normalized", "temperature 10"),
             ),
             gain(
-                "normalized above not normalized, each at its best",
+                "normalized at 0.5 above not normalized at 10",
                 ("normalized", "temperature 0.5"),
                 ("not normalized", "temperature 10"),
             ),

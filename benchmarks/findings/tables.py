@@ -14,6 +14,8 @@ NOT_RUN = "not run"
 def collect(finding: Finding, results: list[dict[str, dict]]) -> dict[tuple[str, str], list[float]]:
     """{(line, column): values of the seeds that have it}, in the order of the table.
 
+    NaN is the value of a seed that diverged.
+
     Args:
         finding: whose results they are.
         results: of each seed, as `runs.read_results` returns them.
@@ -68,14 +70,25 @@ def contrast_table(finding: Finding, results: list[dict[str, dict]]) -> str:
     metrics_of_seeds = [grid.read(finding, of_seed) for of_seed in results]
     for contrast in finding.contrasts:
         differences = [difference(contrast, metrics) for metrics in metrics_of_seeds]
-        text.append(f"| {contrast.text} | {_cell(_finite(differences))} |")
+        known = [value for value in differences if value is not None]
+        text.append(f"| {contrast.text} | {_cell(known)} |")
     return "\n".join(text)
 
 
-def difference(contrast: grid.Contrast, metrics: dict[tuple[str, str], float]) -> float:
-    """A contrast of one seed; NaN where a cell is missing. metrics: of `grid.read`."""
-    above = sum(metrics.get(cell, math.nan) for cell in contrast.above)
-    return above - sum(metrics.get(cell, math.nan) for cell in contrast.below)
+def difference(contrast: grid.Contrast, metrics: dict[tuple[str, str], float]) -> float | None:
+    """A contrast of one seed.
+
+    Args:
+        contrast: of cells of the table.
+        metrics: of `grid.read`.
+
+    Returns:
+        NaN where a cell diverged, None where one is missing.
+    """
+    if not {*contrast.above, *contrast.below} <= metrics.keys():
+        return None
+    above = sum(metrics[cell] for cell in contrast.above)
+    return above - sum(metrics[cell] for cell in contrast.below)
 
 
 def standard_error(values: list[float]) -> float:
