@@ -159,6 +159,7 @@ def test_one_mode_takes_its_section_of_a_chain():
             ["--train_mode=pretrain,finetune", "--finetune.learning_rate=fast"],
             "--learning_rate=fast",
         ),
+        (["--train_mode=pretrain", "--learning_rate", "-0.5"], "--learning_rate=-0.5"),
         (["--train_mode=pretrain,finetune", "--finetune.num_cpu_devices=2"], "all stages share it"),
         (["--train_mode=pretrain,finetune", "--finetune.model_dir=y"], "all stages share it"),
         (["--train_mode=supervised", "--checkpoint=P"], "--train_mode=finetune"),

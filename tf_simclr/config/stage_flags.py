@@ -5,7 +5,8 @@ import re
 from tf_simclr import config
 from tf_simclr.errors import UserError
 
-STAGE_FLAG = re.compile(r"--?([\w-]+)\.(\w+)(?:=(.*))?", re.DOTALL)
+STAGE_FLAG = re.compile(r"--?([A-Za-z][\w-]*)\.(\w+)=(.*)", re.DOTALL)
+STAGE_SWITCH = re.compile(r"--([A-Za-z][\w-]*)\.(\w+)")
 
 
 def split_off_stage_flags(argv: list[str]) -> tuple[list[str], dict]:
@@ -23,13 +24,14 @@ def split_off_stage_flags(argv: list[str]) -> tuple[list[str], dict]:
     others = []
     stage_flags = {}
     for argument in argv:
-        match = STAGE_FLAG.fullmatch(argument)
-        if match is None:
+        if match := STAGE_FLAG.fullmatch(argument):
+            stage, name, value = match.groups()
+        elif match := STAGE_SWITCH.fullmatch(argument):
+            stage, name = match.groups()
+            name, value = _switch(stage, name)
+        else:
             others.append(argument)
             continue
-        stage, name, value = match.groups()
-        if value is None:
-            name, value = _switch(stage, name)
         stage_flags.setdefault(stage, {})[name] = value
     return others, stage_flags
 
