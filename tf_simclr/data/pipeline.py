@@ -108,7 +108,14 @@ def _batches(elements, prepare, batch_size, context, num_calls):
 
 
 def _num_calls():
-    return CALLS_PER_CORE * os.cpu_count()
+    return CALLS_PER_CORE * _num_cores()
+
+
+def _num_cores():
+    """Those that this process may use, which a scheduler or a container may have limited."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _prefetched(dataset):
