@@ -76,7 +76,7 @@ def is_operation(name: str) -> bool:
 
 
 def main():
-    options = training.parser(__doc__).parse_args()
+    options = training.network_parser(__doc__).parse_args()
     step, _ = training.make_step("ours", options)
     training.timed(step, options.warm_up)
 
@@ -90,10 +90,12 @@ def main():
     for name, seconds in by_name.items():
         kinds[kind_of(name)] += seconds
     total = sum(kinds.values())
+    flags = f"accumulate_steps {options.accumulate_steps}, rematerialize {options.rematerialize}"
     print(
         f"ResNet-{options.depth} {options.width:g}x, {options.image_size} pixels, batch "
-        f"{options.batch} of two views, {options.precision}: {sum(durations) / options.steps:.2f} "
-        f"s a step by the clock, {total / options.steps:.2f} s in operations\n"
+        f"{options.batch} of two views, {options.precision}, {flags}: "
+        f"{sum(durations) / options.steps:.2f} s a step by the clock, {total / options.steps:.2f} "
+        "s in operations\n"
     )
     print("| operation | share |\n|---|--:|")
     for kind, seconds in kinds.most_common():

@@ -20,8 +20,8 @@ TORCH = "PyTorch, channels last"
 NUM_IMAGES = 50_000  # of the training, for a task that keeps something of each
 
 
-def parser(description):
-    """The flags of a network and its batch."""
+def network_parser(description):
+    """The flags of a network, its batch and its steps."""
     flags = argparse.ArgumentParser(description=description)
     flags.add_argument("--depth", type=int, default=18)
     flags.add_argument("--width", type=float, default=1.0)
@@ -33,6 +33,12 @@ def parser(description):
     flags.add_argument("--steps", type=int, default=4, help="timed steps of each process")
     warm_up_help = "steps before them: tracing, then oneDNN's own caches"
     flags.add_argument("--warm_up", type=int, default=2, help=warm_up_help)
+    return flags
+
+
+def parser(description):
+    """Those and the flags of processes that are timed in turns."""
+    flags = network_parser(description)
     flags.add_argument("--rounds", type=int, default=3, help="processes of each variant")
     torch_help = "a Python that has PyTorch, if this one has not"
     flags.add_argument("--torch_python", default=sys.executable, help=torch_help)

@@ -128,7 +128,8 @@ ENVIRONMENT_FAILURES = (
     EnvironmentFailure(
         ("OOM when allocating", "MemoryError", "std::bad_alloc"),
         "the memory does not suffice",
-        "take a smaller --train_batch_size, --accumulate_steps or --rematerialize, or give",
+        "take a smaller --train_batch_size, a larger --accumulate_steps, --rematerialize=norm or "
+        "--rematerialize=block, or give",
     ),
 )
 

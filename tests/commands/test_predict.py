@@ -186,9 +186,8 @@ def test_hostile_files(thresholded, photos, predicted, monkeypatch, tmp_path, lo
         return dataclasses.replace(extractor, batches=batches)
 
     monkeypatch.setattr(predict, "build_extractor", build)
-    monkeypatch.setattr(
-        "tf_simclr.data.source.MEMORY_LIMIT", 0
-    )  # files are read when they are needed
+    # Files are read when they are needed.
+    monkeypatch.setattr("tf_simclr.data.source.MEMORY_LIMIT", 0)
     table = predicted(thresholded, folder, eval_batch_size=1)
     good = {path.name for path in photos.iterdir()} - {"018.png"}
     assert sorted(row["file"] for row in table) == sorted(good)

@@ -14,6 +14,7 @@ from etils import epath
 
 from tests.helpers.consumers import a_file, digits
 from tests.helpers.processes import GROUPS
+from tests.helpers.waiting import SECONDS
 from tf_simclr import config
 from tf_simclr.data import augment, decoding
 from tf_simclr.export import exporter, model_card
@@ -24,7 +25,6 @@ FOLDER = pathlib.Path(__file__).resolve().parents[1] / "helpers"
 # A Python with tensorflow-cpu 2.15.1, tensorflow-hub, tensorflow-addons, scikit-learn and pillow;
 # .ci/run makes one.
 OLD_PYTHON = "TF_2_15_PYTHON"
-SECONDS = 400
 
 
 @pytest.fixture(scope="module")

@@ -10,12 +10,10 @@ import time
 
 import pytest
 
-from tests.helpers.waiting import wait_until
+from tests.helpers.waiting import SECONDS, wait_until
 from tf_simclr.distribute import rendezvous, strategies
 from tf_simclr.errors import Terminated, UserError
 from tf_simclr.runs.interrupts import Watchdog
-
-SECONDS = 30  # after which a worker hangs
 
 
 def free_ports(count):
@@ -59,15 +57,19 @@ class Cluster:
 
     def connect(self, hello=None):
         """A connection to the chief, that says hello."""
-        end = time.monotonic() + SECONDS
-        while time.monotonic() < end:
+        connections = []
+
+        def is_connected():
             with contextlib.suppress(OSError):
-                connection = socket.create_connection(("localhost", self.ports[0]), SECONDS)
-                if hello:
-                    connection.sendall(f"{hello}\n".encode())
-                return connection
-            time.sleep(0.01)
-        raise TimeoutError
+                address = ("localhost", self.ports[0])
+                connections.append(socket.create_connection(address, SECONDS))
+            return connections
+
+        wait_until(is_connected)
+        (connection,) = connections
+        if hello:
+            connection.sendall(f"{hello}\n".encode())
+        return connection
 
 
 @pytest.fixture(autouse=True)

@@ -162,7 +162,8 @@ class Block(Composite):
         sk_ratio: see `SelectiveKernel`; 0: none.
         se_ratio: see `SqueezeExcite`; 0: none.
         norm: a function that makes a `BatchNorm`.
-        recomputes_norms: see `ResNet`.
+        recomputes_norms: whether batch norm and ReLU between its convolutions are computed again,
+            see `rematerialize` of `ResNet`.
     """
 
     expansion: int  # output channels for each filter

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from tf_simclr.report.contenders import Contender
 from tf_simclr.report.intervals import Z
 from tf_simclr.report.metric_names import CLASSIFIER
+from tf_simclr.report.wording import capitalized
 
 
 def better_than_guessing(contenders: Sequence[Contender]) -> list[Contender]:
@@ -77,7 +78,7 @@ def of_classifiers(classifiers: Sequence[Contender]) -> str:
     first = classifiers[0]
     which = "No classifier is" if len(classifiers) > 1 else f"{first.name} is not"
     sentence = f"{which} better than guessing ({share_of_guess(first):.1%}): use none of it yet."
-    return f"{sentence[0].upper()}{sentence[1:]} {_advice(first)}"
+    return f"{capitalized(sentence)} {_advice(first)}"
 
 
 def _advice(contender):

@@ -18,6 +18,7 @@ from tf_simclr.report.metric_names import (
     networks_of,
 )
 from tf_simclr.report.runs import Run
+from tf_simclr.report.wording import capitalized
 
 LAYER_CHART_METRICS = ("linear_probe_accuracy", "knn_accuracy")
 
@@ -39,14 +40,9 @@ class Chart:
     svg: Markup
 
 
-def chance(run: Run) -> float | None:
+def accuracy_of_guesses(run: Run) -> float | None:
     """The accuracy of guesses, None without classes."""
     return 1 / run.num_classes if run.num_classes else None
-
-
-def capitalized(text: str) -> str:
-    """With a capital first letter."""
-    return text[:1].upper() + text[1:]
 
 
 def few_labels(runs: list[Run]) -> Chart | None:
@@ -61,7 +57,7 @@ def few_labels(runs: list[Run]) -> Chart | None:
                 lines.append(_few_labels_line(runs, number, run, network, entries))
     if len(runs) == 1:
         lines += _law_line(runs[0])
-    chances = {chance(run) for run in runs if run.num_classes} if lines else set()
+    chances = {accuracy_of_guesses(run) for run in runs if run.num_classes} if lines else set()
     axes = svg.Axes(
         "labels of each class (logarithmic)", True, True, chances=tuple(sorted(chances))
     )

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from markupsafe import Markup
 
 from tf_simclr.report import svg
-from tf_simclr.report.charts import Chart, capitalized, chance
+from tf_simclr.report.charts import Chart, accuracy_of_guesses
 from tf_simclr.report.metric_names import PERCENT, metric
 from tf_simclr.report.runs import Run
+from tf_simclr.report.wording import capitalized
 
 MONITOR = "monitor/"  # prefix of the tags of validation
 # Labeled images of a batch below which their accuracy jumps between 0 and 1.
@@ -114,14 +115,14 @@ TAGS = {
         "Accuracy on the training labels",
         "of the linear classifier, on augmented images",
         True,
-        chance,
+        accuracy_of_guesses,
         _has_labeled_batches,
     ),
     "train/teacher_agreement": TagChart(
         "Agreement with the teacher",
         "how often the student's first choice is the teacher's",
         True,
-        chance,
+        accuracy_of_guesses,
     ),
     "train/mask_rate": TagChart(
         "Images without label that count",
@@ -162,7 +163,7 @@ def _monitor_chart(tag):
         f"{capitalized(shown_metric.label)} while training",
         shown_metric.explanation or "watched during the training",
         shown_metric.format == PERCENT,
-        chance if has_chance else lambda run: None,
+        accuracy_of_guesses if has_chance else lambda run: None,
     )
 
 

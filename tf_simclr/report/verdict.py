@@ -8,6 +8,7 @@ from tf_simclr.report import runs as runs_lib
 from tf_simclr.report.contenders import BASELINES, PROBE, Contender
 from tf_simclr.report.metric_names import CLASSIFIER
 from tf_simclr.report.runs import Run
+from tf_simclr.report.wording import capitalized
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,11 +186,11 @@ def _gain(group):
         advantage = difference.reversed().points().removeprefix("+")
         failure = f"{rival.phrase} is better than {subject} by {advantage}"
     if group.pretrained is None:
-        return [f"{_capitalized(failure)}."]
+        return [f"{capitalized(failure)}."]
     best_rival, of_probe = _hardest_rival(group.pretrained, group.rivals)
     if of_probe.low > 0:
         return [
-            f"{_capitalized(failure)}; what helps is {group.pretrained.phrase}, "
+            f"{capitalized(failure)}; what helps is {group.pretrained.phrase}, "
             f"{of_probe.points()} over {best_rival.phrase}."
         ]
     return [f"Pretraining does not help here: {failure}."]
@@ -213,7 +214,3 @@ def _praise(group):
     if is_pretrained or (group.pretrained is not None and has_supervised):
         return "Pretraining helps:"
     return "That is"
-
-
-def _capitalized(sentence):
-    return sentence[:1].upper() + sentence[1:]
