@@ -19,7 +19,7 @@ from sklearn.datasets import load_digits
 from tf_simclr import console
 from tf_simclr.config import command_line
 from tf_simclr.data.image import DecodedImage
-from tf_simclr.data.source import Indexed
+from tf_simclr.data.indexed_source import Indexed
 
 FIRST_MEASURED_SEED = 100
 NUM_IMAGES = 5000

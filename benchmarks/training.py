@@ -140,7 +140,7 @@ def batches_from_memory(settings, objective):
 
     from tf_simclr.data import mixture, pipeline
     from tf_simclr.data.image import DecodedImage
-    from tf_simclr.data.source import Indexed
+    from tf_simclr.data.indexed_source import Indexed
 
     count, size = settings.train.train_batch_size, settings.data.image_size
     images = np.random.default_rng(0).integers(0, 256, (count, size, size, 3)).astype(np.uint8)

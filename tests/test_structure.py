@@ -26,6 +26,7 @@ WITHOUT_TENSORFLOW = (
     "commands/planning/network_choice",
     "commands/planning/networks",
     "commands/planning/recipe_text",
+    "commands/planning/rule",
     "commands/planning/rules",
     "evaluation/results",
 )

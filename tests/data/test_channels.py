@@ -12,7 +12,7 @@ from tests.data.test_datasets import TinyPictures
 from tf_simclr import config
 from tf_simclr.data import datasets, transparency, value_range
 from tf_simclr.data.image import EncodedImage
-from tf_simclr.data.source import Indexed
+from tf_simclr.data.indexed_source import Indexed
 from tf_simclr.errors import UserError
 
 

@@ -9,7 +9,7 @@ import tensorflow_datasets as tfds
 
 from tf_simclr import config
 from tf_simclr.data import datasets, decoding, label_subset
-from tf_simclr.data.source import Indexed
+from tf_simclr.data.indexed_source import Indexed
 from tf_simclr.data.streamed_source import Streamed
 from tf_simclr.errors import UserError
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tf_simclr import config
 from tf_simclr.data import datasets, label_subset, mixture, pipeline
-from tf_simclr.data.source import Indexed
+from tf_simclr.data.indexed_source import Indexed
 from tf_simclr.errors import UserError
 
 LABELS = np.repeat([0, 1, 2, -1], [100, 40, 3, 20])

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from tf_simclr import config
 from tf_simclr.data import datasets, mixture, pipeline
 from tf_simclr.data.image import DecodedImage
+from tf_simclr.data.indexed_source import Indexed
 from tf_simclr.data.mixture import batch_parts
-from tf_simclr.data.source import Indexed
 from tf_simclr.errors import UserError
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tf_simclr import config
 from tf_simclr.data import augment, data_service, mixture, pipeline, streamed_source
 from tf_simclr.data.image import DecodedImage
-from tf_simclr.data.source import Indexed
+from tf_simclr.data.indexed_source import Indexed
 from tf_simclr.errors import UserError
 
 N = 22  # not a multiple of the batch sizes below

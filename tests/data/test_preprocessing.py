@@ -10,7 +10,7 @@ from tf_simclr.config.automatic import Preprocessing
 from tf_simclr.config.registry import PRETEXTS
 from tf_simclr.data import augment, crop_check
 from tf_simclr.data.image import DecodedImage
-from tf_simclr.data.source import Indexed
+from tf_simclr.data.indexed_source import Indexed
 from tf_simclr.objectives import objective_class
 
 # Surrogate classes are patches of images that were reduced by the mean of pixels.

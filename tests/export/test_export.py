@@ -22,7 +22,7 @@ from tf_simclr import config
 from tf_simclr.checkpoints import pretrained
 from tf_simclr.data import augment, datasets, decoding, gif, pipeline
 from tf_simclr.data.image import EncodedImage
-from tf_simclr.data.source import Indexed
+from tf_simclr.data.indexed_source import Indexed
 from tf_simclr.errors import Failed, UserError
 from tf_simclr.evaluation import calibration
 from tf_simclr.evaluation.metrics import linear_probe

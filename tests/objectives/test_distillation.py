@@ -16,7 +16,7 @@ from tests.helpers.training import Training, values_of
 from tf_simclr.checkpoints import pretrained, teacher, weights
 from tf_simclr.checkpoints.class_names import numbered_names
 from tf_simclr.data import datasets
-from tf_simclr.data.source import Indexed
+from tf_simclr.data.indexed_source import Indexed
 from tf_simclr.errors import UserError
 from tf_simclr.export import exporter, model_card
 from tf_simclr.objectives.distillation import distillation_loss

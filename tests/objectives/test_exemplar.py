@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.helpers.training import Training
 from tf_simclr.data import datasets, seed_patches
 from tf_simclr.data.image import DecodedImage
-from tf_simclr.data.source import Indexed
+from tf_simclr.data.indexed_source import Indexed
 from tf_simclr.data.streamed_source import Streamed
 from tf_simclr.errors import UserError
 from tf_simclr.evaluation import evaluator, report_images

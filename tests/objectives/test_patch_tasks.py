@@ -9,7 +9,7 @@ import tensorflow as tf
 from tests.helpers.training import Training
 from tf_simclr.data import datasets, patches
 from tf_simclr.data.image import DecodedImage
-from tf_simclr.data.source import Indexed
+from tf_simclr.data.indexed_source import Indexed
 from tf_simclr.objectives import jigsaw, objective_class, rotation
 
 pytestmark = pytest.mark.usefixtures("shallow")

@@ -11,7 +11,8 @@ from tf_simclr.config.automatic import AUTO
 from tf_simclr.curation import near_copies, picture_match, selection
 from tf_simclr.curation.selection import NotSelectable, Pool, Selection
 from tf_simclr.data import copies
-from tf_simclr.data.source import UNLABELED, Indexed, counted
+from tf_simclr.data.indexed_source import Indexed
+from tf_simclr.data.source import UNLABELED, counted
 from tf_simclr.errors import UserError
 from tf_simclr.evaluation.metrics.base import normalized
 

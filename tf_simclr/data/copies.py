@@ -6,7 +6,7 @@ import numpy as np
 
 from tf_simclr.data import scan_cache
 from tf_simclr.data.folder_images import paths_of
-from tf_simclr.data.source import Indexed
+from tf_simclr.data.indexed_source import Indexed
 
 
 def between(first: Indexed, second: Indexed) -> list[tuple[str, str]]:

@@ -8,7 +8,8 @@ resumes does not do so bit for bit. Of a `Streamed` source each worker computes 
 import numpy as np
 import tensorflow as tf
 
-from tf_simclr.data.source import Indexed, Source
+from tf_simclr.data.indexed_source import Indexed
+from tf_simclr.data.source import Source
 from tf_simclr.distribute import strategies
 from tf_simclr.errors import UserError
 

@@ -16,7 +16,8 @@ from tf_simclr.config.automatic import limits_of
 from tf_simclr.config.data_sections import DataConfig
 from tf_simclr.data import folders, foreign_images, tfds_source
 from tf_simclr.data.image import DecodedImage, EncodedImage
-from tf_simclr.data.source import Indexed, Source, fits_in_memory
+from tf_simclr.data.indexed_source import Indexed
+from tf_simclr.data.source import Source, fits_in_memory
 from tf_simclr.errors import UserError, did_you_mean
 
 EVAL_SPLITS = ("test", "validation", "val")  # splits to evaluate on, the first that there is

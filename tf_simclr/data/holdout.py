@@ -4,7 +4,8 @@ import numpy as np
 from absl import logging
 
 from tf_simclr.data import copies
-from tf_simclr.data.source import UNLABELED, Indexed, Source
+from tf_simclr.data.indexed_source import Indexed
+from tf_simclr.data.source import UNLABELED, Source
 from tf_simclr.errors import UserError
 
 

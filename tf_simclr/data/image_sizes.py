@@ -6,8 +6,9 @@ import warnings
 import numpy as np
 from PIL import Image
 
+from tf_simclr.data.indexed_source import Indexed
 from tf_simclr.data.orientation import TRANSPOSED, exif_orientation
-from tf_simclr.data.source import Indexed, Source
+from tf_simclr.data.source import Source
 
 MAX_IMAGES = 200  # that are looked at
 

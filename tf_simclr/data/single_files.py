@@ -9,7 +9,8 @@ from tf_simclr.config.automatic import limits_of
 from tf_simclr.config.data_sections import DataConfig
 from tf_simclr.data import file_checks, foreign_images, image_folder
 from tf_simclr.data.image import EncodedImage
-from tf_simclr.data.source import UNLABELED, Indexed
+from tf_simclr.data.indexed_source import Indexed
+from tf_simclr.data.source import UNLABELED
 from tf_simclr.errors import UserError
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from tf_simclr.data.source import UNLABELED, Indexed, Source, as_text
+from tf_simclr.data.indexed_source import Indexed
+from tf_simclr.data.source import UNLABELED, Source, as_text
 
 SHUFFLE_BUFFER = 8192  # examples a stream is shuffled over; encoded, about 1 GB of ImageNet
 SEED_STRIDE = 1_000_003  # between the seeds of two epochs

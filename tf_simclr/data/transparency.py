@@ -3,7 +3,8 @@
 from absl import logging
 
 from tf_simclr.data.decoding import PNG_SIGNATURE
-from tf_simclr.data.source import Indexed, Source
+from tf_simclr.data.indexed_source import Indexed
+from tf_simclr.data.source import Source
 
 MAX_IMAGES = 1000  # that are looked at, a seeded draw
 HEAD_SIZE = 32  # bytes of a file

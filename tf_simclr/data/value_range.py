@@ -12,7 +12,8 @@ from absl import logging
 
 from tf_simclr.config.automatic import AUTO, FULL_RANGE
 from tf_simclr.data.decoding import PNG_16_BIT_START, PNG_BIT_DEPTH, PNG_SIGNATURE
-from tf_simclr.data.source import Indexed, Source
+from tf_simclr.data.indexed_source import Indexed
+from tf_simclr.data.source import Source
 
 MAX_IMAGES = 1000  # that the range is taken from; of more a seeded draw
 MAX_STREAMED = 200  # the first ones of a stream, whose files are in random order

@@ -6,7 +6,8 @@ from absl import logging
 from tf_simclr.config import Config
 from tf_simclr.config.splits import overlap
 from tf_simclr.data import copies, datasets
-from tf_simclr.data.source import Indexed, Source, count_labels, first_names
+from tf_simclr.data.indexed_source import Indexed
+from tf_simclr.data.source import Source, count_labels, first_names
 from tf_simclr.errors import UserError
 
 

@@ -8,8 +8,8 @@ from absl import logging
 from tf_simclr.config import Config
 from tf_simclr.data import color
 from tf_simclr.data.image import DecodedImage
+from tf_simclr.data.indexed_source import Indexed
 from tf_simclr.data.mixture import BatchPart
-from tf_simclr.data.source import Indexed
 from tf_simclr.evaluation import features
 from tf_simclr.objectives.base import Objective
 

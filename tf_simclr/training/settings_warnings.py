@@ -11,7 +11,8 @@ from tf_simclr.config import Config, rules
 from tf_simclr.config.backbones import RESNET, RESNET_FLAGS, is_published
 from tf_simclr.config.evaluation_sections import FEW_EVALUATED
 from tf_simclr.config.length import total_steps
-from tf_simclr.data.source import Indexed, Source, count_labels, counted, first_names
+from tf_simclr.data.indexed_source import Indexed
+from tf_simclr.data.source import Source, count_labels, counted, first_names
 from tf_simclr.objectives import objective_class
 from tf_simclr.training import optimizers
 from tf_simclr.training.training_data import TrainingData

@@ -11,8 +11,9 @@ from etils import epath
 from tf_simclr.config import Config
 from tf_simclr.config.automatic import FULL_RANGE
 from tf_simclr.data import datasets, holdout, label_subset, mixture, transparency, value_range
+from tf_simclr.data.indexed_source import Indexed
 from tf_simclr.data.mixture import BatchPart
-from tf_simclr.data.source import Indexed, Source
+from tf_simclr.data.source import Source
 from tf_simclr.errors import UserError
 from tf_simclr.objectives import objective_class
 from tf_simclr.runs import files as run_files

@@ -9,7 +9,8 @@ from absl import logging
 
 from tf_simclr.config import Config
 from tf_simclr.data import pipeline
-from tf_simclr.data.source import UNLABELED, Indexed
+from tf_simclr.data.indexed_source import Indexed
+from tf_simclr.data.source import UNLABELED
 from tf_simclr.evaluation import features, metrics
 from tf_simclr.evaluation.metrics.base import Examples, NotPossible
 from tf_simclr.objectives.base import Objective

@@ -8,7 +8,7 @@ import yaml
 
 from tf_simclr.commands.planning.budget import StagePlan
 from tf_simclr.commands.planning.facts import Facts
-from tf_simclr.commands.planning.rules import Decision
+from tf_simclr.commands.planning.rule import Decision
 from tf_simclr.config.plan_section import text_of
 from tf_simclr.config.stages import mode_of, separate_sections
 from tf_simclr.config.values import as_flag

@@ -3,43 +3,18 @@
 `python -m tf_simclr.commands.planning.rules` prints the table of docs/auto.md.
 """
 
-import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from tf_simclr.commands.planning.batch_sizes import batch_size, label_batch_size
 from tf_simclr.commands.planning.facts import RARE, Facts
 from tf_simclr.commands.planning.networks import SMALL_SIDE, is_small
+from tf_simclr.commands.planning.rule import Decision, Rule
 from tf_simclr.config.values import as_flag
 
 MANY_LABELS = 1000
 PRETRAINING_PEAK = 0.1  # learning rate with momentum, for batches of 64 and of 256
 FINETUNING_PEAK = 0.075  # for batches of 64
 LINEAR_BATCH = 256  # at which linear scaling of the learning rate leaves it as it is
-
-
-@dataclasses.dataclass(frozen=True)
-class Rule:
-    """What follows from the images and labels.
-
-    Attributes:
-        title: what is decided, for the plan.
-        condition: when it applies, in words.
-        applies: a function of the facts.
-        flags: a function of the facts -> {flag, or stage.flag: value}; later rows override.
-        reason: a function of the facts -> why, in words.
-        measured: what the row was decided by.
-        of_mode: a training mode without which it does not hold; "": it always holds.
-        unless: flags, or stage.flag, of a command line for which it does not hold.
-    """
-
-    title: str
-    condition: str
-    applies: Callable[[Facts], bool]
-    flags: Callable[[Facts], dict]
-    reason: Callable[[Facts], str]
-    measured: str
-    of_mode: str = ""
-    unless: tuple[str, ...] = ()
 
 
 def has_many_labels(facts: Facts) -> bool:
@@ -277,21 +252,6 @@ RULES = (
         ),
     ),
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class Decision:
-    """What a rule has decided.
-
-    Attributes:
-        title: what is decided.
-        reason: why.
-        flags: {flag, or stage.flag: value}.
-    """
-
-    title: str
-    reason: str
-    flags: dict
 
 
 def decide(facts: Facts, given: Iterable[str] = (), modes: Iterable[str] = ()) -> list[Decision]:

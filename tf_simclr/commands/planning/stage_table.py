@@ -8,7 +8,8 @@ import numpy as np
 from tf_simclr.config import Config, backbones
 from tf_simclr.config.length import total_steps
 from tf_simclr.data.image_sizes import sizes_of
-from tf_simclr.data.source import Indexed, as_text, count_labels, counted
+from tf_simclr.data.indexed_source import Indexed
+from tf_simclr.data.source import as_text, count_labels, counted
 from tf_simclr.training import optimizers
 from tf_simclr.training.experiment import Experiment
 from tf_simclr.training.training_data import num_images_of

@@ -5,7 +5,7 @@ from tf_simclr.commands.planning.budget import StagePlan
 from tf_simclr.commands.planning.costs import FEW_EVALUATIONS, MAX_FITTED, Pace
 from tf_simclr.commands.planning.facts import Facts
 from tf_simclr.commands.planning.networks import Candidate
-from tf_simclr.commands.planning.rules import Decision
+from tf_simclr.commands.planning.rule import Decision
 from tf_simclr.config.held_out_choices import CHOICES, CHOSEN, FINETUNING
 from tf_simclr.config.stages import mode_of
 
