@@ -16,6 +16,8 @@ REASON_OF_START = (
     "no time to see each label often: the encoder stays as it is, and the linear head is logistic "
     "regression on its features"
 )
+REASON_OF_CHOICE = "the best of some trainings on held-out labels, for which there is time"
+REASON_OF_EVALUATIONS = "all of them would take too much of the time"
 LENGTH_FLAGS = ("train_steps", "train_epochs")
 
 
@@ -44,6 +46,22 @@ def decide(
     if eval_split != config.fields()["eval_split"].default:
         flags["eval_split"] = eval_split
     reason = f"the largest that learns enough in the time ({pace.step:.3g} s a step)"
+    reason_of_lengths = "what fits into the time"
+    if left_out:
+        names = ", ".join(left_out)
+        reason_of_lengths += f"; left out, as not each image would be seen once: {names}"
+    decisions = [
+        Decision("network", f"{candidate}: {reason}", flags),
+        Decision("held-out labels", REASON_OF_CHOICE, _held_out_choices(plans)),
+        Decision("fine-tuning", REASON_OF_START, _starts(plans, given)),
+        Decision("lengths", reason_of_lengths, _lengths(plans, given)),
+        Decision("evaluations", REASON_OF_EVALUATIONS, _evaluations(plans, facts)),
+    ]
+    return [decision for decision in decisions if decision.flags]
+
+
+def _lengths(plans, given):
+    """{train_mode, or stage.flag: value} of how long the stages are."""
     lengths = {"train_mode": ",".join(plans)} if "train_mode" not in given else {}
     for stage, plan in plans.items():
         every = max(round(plan.steps * SECONDS_BETWEEN_CHECKPOINTS / max(plan.seconds, 1)), 1)
@@ -51,26 +69,17 @@ def decide(
         lengths[f"{stage}.checkpoint_steps"] = min(every, plan.steps)
         if mode_of(stage) == "pretrain" and plan.epochs < SHORT_EPOCHS:
             lengths[f"{stage}.warmup_epochs"] = round(WARMUP_SHARE * plan.epochs, 3)
-    choices = _held_out_choices(plans)
-    starts = _starts(plans, given)
-    evaluations = {}
-    if any(plan.is_brief for plan in plans.values()):
-        evaluations = {"evaluations": list(FEW_EVALUATIONS)}
-        if facts.num_labels > MAX_FITTED[True]:
-            evaluations["knn_examples"] = MAX_FITTED[True]
-    reason_of_lengths = "what fits into the time"
-    if left_out:
-        names = ", ".join(left_out)
-        reason_of_lengths += f"; left out, as not each image would be seen once: {names}"
-    reason_of_choice = "the best of some trainings on held-out labels, for which there is time"
-    decisions = [
-        Decision("network", f"{candidate}: {reason}", flags),
-        Decision("held-out labels", reason_of_choice, choices),
-        Decision("fine-tuning", REASON_OF_START, starts),
-        Decision("lengths", reason_of_lengths, lengths),
-        Decision("evaluations", "all of them would take too much of the time", evaluations),
-    ]
-    return [decision for decision in decisions if decision.flags]
+    return lengths
+
+
+def _evaluations(plans, facts):
+    """{flag: value} of fewer evaluations, where all would take too much of the time."""
+    if not any(plan.is_brief for plan in plans.values()):
+        return {}
+    evaluations = {"evaluations": list(FEW_EVALUATIONS)}
+    if facts.num_labels > MAX_FITTED[True]:
+        evaluations["knn_examples"] = MAX_FITTED[True]
+    return evaluations
 
 
 def _starts(plans, given):
