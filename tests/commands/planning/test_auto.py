@@ -137,8 +137,10 @@ def test_a_plan_alone(photos, tmp_path, main, monkeypatch):
     monkeypatch.setattr(trial, "STEPS", 2)
     directory = tmp_path / "run"
     began = time.monotonic()
-    status, stderr = main(photos, "--labels=none", "--plan", *FEW, f"--model_dir={directory}")
+    flags = ("--labels=none", "--plan", "--optimizer=adam", f"--model_dir={directory}")
+    status, stderr = main(photos, *FEW, *flags)
     assert status == 0, stderr
+    assert "--optimizer=adam without --learning_rate: rates are planned for other" in stderr
     assert "timing some steps of a ResNet-18 x0.07 at 16 pixels" in stderr
     assert "nothing is trained: --plan" in stderr
     assert "no labels: pretraining alone" in stderr
