@@ -67,9 +67,16 @@ def test_a_classifier_below_the_probe_on_its_own_features(warnings):
     assert "--probe_init" not in line and "try --learning_rate=0.1, or fewer" in line
 
 
+def test_a_classifier_on_the_side_of_pretraining(warnings):
+    (line,) = warnings(0.5, probe=0.7, train_mode="pretrain", model_dir="runs/a")
+    assert "it was trained on the side" in line
+    assert "--train_mode=finetune --probe_init_logits_layer --checkpoint=runs/a" in line
+
+
 def test_a_difference_that_chance_makes(warnings):
     assert warnings(0.5, probe=0.56, train_mode="supervised") == []
-    assert warnings(0.5, probe=0.7, train_mode="pretrain") == []
+    assert warnings(0.5, probe=0.56, train_mode="pretrain") == []
+    assert warnings(0.5, probe=0.7, train_mode="distill") == []
     assert warnings(0.8, probe=0.7, train_mode="finetune") == []
 
 

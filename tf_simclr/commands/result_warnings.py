@@ -15,6 +15,8 @@ from tf_simclr.runs import files as run_files
 from tf_simclr.training.loss_watch import smaller_rate
 from tf_simclr.training.settings_warnings import half_width
 
+HAVE_CLASSIFIER = (*LEARNS_LABELS, "pretrain")  # in pretraining it learns on the side
+
 
 @dataclasses.dataclass(frozen=True)
 class Evaluated:
@@ -67,7 +69,7 @@ def _below_probe(evaluated):
     """A trained classifier that is worse than logistic regression on frozen features."""
     settings = evaluated.settings
     accuracy = evaluated.measurement.tags.get("eval/label_top_1_accuracy")
-    if settings.objective.train_mode not in LEARNS_LABELS or accuracy is None:
+    if settings.objective.train_mode not in HAVE_CLASSIFIER or accuracy is None:
         return None
     probes = {
         "the features of the weights that it started from": _probe_of_start(evaluated),
@@ -108,6 +110,12 @@ LIMITS = ("eval_steps", "eval_batch_size")  # flags that leave some images out
 
 
 def _way_out(settings):
+    if settings.objective.train_mode == "pretrain":
+        start = f"--checkpoint={settings.train.model_dir} --model_dir=NEW"
+        return (
+            "it was trained on the side; a better one of these features is made by "
+            f"--train_mode=finetune --probe_init_logits_layer {start}"
+        )
     ways = [smaller_rate(settings.optimizer.learning_rate), "fewer --train_epochs or --train_steps"]
     if not settings.model.probe_init_logits_layer:
         ways.insert(0, "--probe_init_logits_layer, which starts with that regression")
