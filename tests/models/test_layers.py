@@ -172,7 +172,7 @@ def same_convolution(x, kernel):
 
 
 def test_which_convolutions_are_of_small_maps(monkeypatch):
-    """bfloat16 on a CPU, up to the sizes of the table."""
+    """bfloat16 on a CPU with AMX, up to the sizes of the table."""
     used = []
 
     def record(x, kernel):
@@ -180,10 +180,25 @@ def test_which_convolutions_are_of_small_maps(monkeypatch):
         return same_convolution(x, kernel)
 
     monkeypatch.setattr(layers, "small_convolution", record)
+    monkeypatch.setattr(layers, "has_amx", lambda: True)
     cases = itertools.product((tf.float32, tf.bfloat16), (1, 3), (7, 8, 9, 14, 15))
     for dtype, kernel_size, size in cases:
         layers.Conv(2, kernel_size, dtype=dtype)(tf.zeros([1, size, size, 3], dtype))
     assert used == [(1, 7), (1, 8), (1, 9), (1, 14), (3, 7), (3, 8)]
-    monkeypatch.setattr(layers.distribute, "on_cpu", lambda: False)
-    layers.Conv(2, 3, dtype=tf.bfloat16)(tf.zeros([1, 7, 7, 3], tf.bfloat16))
+    without_amx, with_gpu = (layers, "has_amx"), (layers.distribute, "on_cpu")
+    for owner, name in (without_amx, with_gpu):
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, lambda: False)
+            layers.Conv(2, 3, dtype=tf.bfloat16)(tf.zeros([1, 7, 7, 3], tf.bfloat16))
     assert len(used) == 6
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"), [("avx512_bf16 amx_bf16 amx_tile", True), ("avx512_bf16", False)]
+)
+def test_amx_is_read_from_the_description_of_the_processor(tmp_path, monkeypatch, flags, expected):
+    path = tmp_path / "cpuinfo"
+    monkeypatch.setattr(layers, "CPU_DESCRIPTION", path)
+    assert not layers.has_amx.__wrapped__(), "a system without this file"
+    path.write_text(f"processor : 0\nflags : fpu {flags}\n")
+    assert layers.has_amx.__wrapped__() == expected
