@@ -1,14 +1,11 @@
 """Convolution and batch norm against Keras' own and against one big batch."""
 
-import itertools
-
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tf_simclr import distribute
-from tf_simclr.models import layers
 from tf_simclr.models.layers import BatchNorm, Conv
 
 
@@ -137,68 +134,3 @@ def test_weighted_mean_over_uneven_replicas(two_replicas):
     mean = tf.function(lambda v, w: two_replicas.run(distribute.weighted_mean, args=(v, w)))
     means = mean(values, weights)
     np.testing.assert_allclose(two_replicas.reduce("MEAN", means, None), 4.0)
-
-
-@pytest.mark.parametrize(
-    ("kernel_size", "height", "width"),
-    [(1, 14, 5), (1, 1, 1), (3, 4, 7), (3, 7, 2), (3, 8, 8), (3, 1, 1)],
-)
-@pytest.mark.parametrize("dtype", [tf.float32, tf.bfloat16])
-def test_convolution_of_small_maps(rng, kernel_size, height, width, dtype):
-    """Value and both gradients are those of TensorFlow's convolution."""
-    x = tf.constant(rng.normal(size=(2, height, width, 3)), tf.float32)
-    kernel = tf.constant(rng.normal(size=(kernel_size, kernel_size, 3, 5)), tf.float32)
-    upstream = tf.constant(rng.normal(size=(2, height, width, 5)), tf.float32)
-
-    def value_and_gradients(convolution, dtype):
-        inputs = tf.cast(x, dtype), tf.cast(kernel, dtype)
-        with tf.GradientTape() as tape:
-            tape.watch(inputs)
-            y = convolution(*inputs)
-        return [y, *tape.gradient(y, inputs, tf.cast(upstream, dtype))]
-
-    results = value_and_gradients(layers.small_convolution, dtype)
-    reference = value_and_gradients(same_convolution, tf.float32)
-    tolerance = 1e-5 if dtype == tf.float32 else 0.03
-    for result, expected in zip(results, reference, strict=True):
-        assert result.dtype == dtype and result.shape == expected.shape
-        scale = tf.reduce_max(tf.abs(expected))
-        result = tf.cast(result, tf.float32) / scale
-        np.testing.assert_allclose(result, expected / scale, atol=tolerance)
-
-
-def same_convolution(x, kernel):
-    return tf.nn.conv2d(x, kernel, 1, "SAME")
-
-
-def test_which_convolutions_are_of_small_maps(monkeypatch):
-    """bfloat16 on a CPU with AMX, up to the sizes of the table."""
-    used = []
-
-    def record(x, kernel):
-        used.append((kernel.shape[0], x.shape[1]))
-        return same_convolution(x, kernel)
-
-    monkeypatch.setattr(layers, "small_convolution", record)
-    monkeypatch.setattr(layers, "has_amx", lambda: True)
-    cases = itertools.product((tf.float32, tf.bfloat16), (1, 3), (7, 8, 9, 14, 15))
-    for dtype, kernel_size, size in cases:
-        layers.Conv(2, kernel_size, dtype=dtype)(tf.zeros([1, size, size, 3], dtype))
-    assert used == [(1, 7), (1, 8), (1, 9), (1, 14), (3, 7), (3, 8)]
-    without_amx, with_gpu = (layers, "has_amx"), (layers.distribute, "on_cpu")
-    for owner, name in (without_amx, with_gpu):
-        with monkeypatch.context() as patch:
-            patch.setattr(owner, name, lambda: False)
-            layers.Conv(2, 3, dtype=tf.bfloat16)(tf.zeros([1, 7, 7, 3], tf.bfloat16))
-    assert len(used) == 6
-
-
-@pytest.mark.parametrize(
-    ("flags", "expected"), [("avx512_bf16 amx_bf16 amx_tile", True), ("avx512_bf16", False)]
-)
-def test_amx_is_read_from_the_description_of_the_processor(tmp_path, monkeypatch, flags, expected):
-    path = tmp_path / "cpuinfo"
-    monkeypatch.setattr(layers, "CPU_DESCRIPTION", path)
-    assert not layers.has_amx.__wrapped__(), "a system without this file"
-    path.write_text(f"processor : 0\nflags : fpu {flags}\n")
-    assert layers.has_amx.__wrapped__() == expected

@@ -4,9 +4,7 @@ Images and feature maps are [B, H, W, C].
 """
 
 import contextlib
-import functools
 import math
-import pathlib
 import threading
 from collections.abc import Callable
 
@@ -14,13 +12,7 @@ import keras
 import tensorflow as tf
 
 from tf_simclr import distribute
-from tf_simclr.models.small_convolution import small_convolution
-
-# {kernel size: size of feature maps} up to which oneDNN's bfloat16 gradients of a convolution are
-# slower than matrix products where the processor has AMX. With AVX-512 alone convolutions are as
-# fast or faster at all sizes: 0.99 to 1.56 times.
-SMALL_MAPS = {1: 14, 3: 8, 7: 0}
-CPU_DESCRIPTION = "/proc/cpuinfo"  # of Linux, the only system that uses AMX
+from tf_simclr.models.convolution import convolution
 
 _pass = threading.local()  # replicas are traced in threads of their own
 
@@ -71,15 +63,6 @@ def float32_policy():
         keras.config.set_dtype_policy(policy)
 
 
-@functools.cache
-def has_amx() -> bool:
-    """Whether the processor has units for products of bfloat16 matrices."""
-    try:
-        return "amx_bf16" in pathlib.Path(CPU_DESCRIPTION).read_text()
-    except OSError:
-        return False
-
-
 class Composite(keras.layers.Layer):
     """A layer that is made of layers.
 
@@ -120,20 +103,11 @@ class Conv(keras.layers.Layer):
     def convolve(self, x, kernel):
         """The convolution of x [B, H, W, C] with another kernel [k, k, C, D]."""
         if self.strides == 1:
-            if self._is_small(x):
-                return small_convolution(x, tf.convert_to_tensor(kernel))
-            return tf.nn.conv2d(x, kernel, 1, "SAME")
+            return convolution(x, tf.convert_to_tensor(kernel))
         before = (self.kernel_size - 1) // 2
         after = self.kernel_size - 1 - before
         x = tf.pad(x, [[0, 0], [before, after], [before, after], [0, 0]])
         return tf.nn.conv2d(x, kernel, self.strides, "VALID")
-
-    def _is_small(self, x):
-        """Whether matrix products are faster for x [B, H, W, C]."""
-        if x.dtype != tf.bfloat16:
-            return False
-        size = max(x.shape[1] or math.inf, x.shape[2] or math.inf)
-        return size <= SMALL_MAPS[self.kernel_size] and distribute.on_cpu() and has_amx()
 
 
 class BatchNorm(keras.layers.Layer):
