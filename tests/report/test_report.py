@@ -460,6 +460,13 @@ def test_learning_rates_far_apart():
     assert "0.0001" in svg.draw_lines([high, low], svg.Axes("step", log_y=True), "x")
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_legend_of_many_long_names_leaves_room_for_the_lines():
+    names = [f"finetune-instance_discrimination {number}" for number in range(21)]
+    lines = [svg.Line(name, [0, 1], [0.1, 0.2], number) for number, name in enumerate(names)]
+    assert svg.draw_lines(lines, svg.Axes("step"), "x").count("<text") > len(lines)
+
+
 def test_results_table():
     lines = report.results_table(report_runs.document()).splitlines()
     assert lines[0] == "| figure | raw pixels | untrained network | this network |"

@@ -121,7 +121,7 @@ class Axes:
 
 def draw_lines(lines: list[Line], axes: Axes, name: str) -> str:
     """An SVG of some lines; `name` tells its ids from those of other charts on the page."""
-    legend_rows = len(lines) // 2 if len(lines) > 2 else 0
+    legend_rows = len(lines) // _legend_columns(lines) if len(lines) > 2 else 0
     height = HEIGHT + LEGEND_ROW * legend_rows
     return _svg(lambda figure: _draw_lines(figure, lines, axes), name, height)
 
@@ -137,8 +137,11 @@ def _draw_lines(figure, lines, axes):
     _set_scales(plot, lines, axes)
     _set_ticks(plot, lines, axes)
     if len(lines) > 1 or axes.has_legend:
-        is_long = max(len(line.label) for line in lines) > LONG_LABEL
-        figure.legend(loc="outside lower left", ncols=1 if is_long else 2)
+        figure.legend(loc="outside lower left", ncols=_legend_columns(lines))
+
+
+def _legend_columns(lines):
+    return 1 if max(len(line.label) for line in lines) > LONG_LABEL else 2
 
 
 def _draw_line(plot, line):
