@@ -3,7 +3,6 @@
 import concurrent.futures
 import dataclasses
 import itertools
-import os
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -17,6 +16,7 @@ from tf_simclr.checkpoints.pretrained import Pretrained
 from tf_simclr.config import Config
 from tf_simclr.config.data_sections import DataConfig
 from tf_simclr.data import augment, crop_check, datasets
+from tf_simclr.data.cores import num_cores
 from tf_simclr.data.source import Source
 from tf_simclr.evaluation import features
 from tf_simclr.evaluation.network_features import LOGITS
@@ -203,7 +203,7 @@ def decoded(source: Source, index: np.ndarray) -> Iterator[np.ndarray]:
         return source.decode(record).numpy()
 
     examples = iter(source.pick(index))
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+    with concurrent.futures.ThreadPoolExecutor(num_cores()) as pool:
         while batch := list(itertools.islice(examples, DECODED_AT_ONCE)):
             yield from pool.map(decode, batch)
 

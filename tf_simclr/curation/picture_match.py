@@ -2,12 +2,13 @@
 
 import concurrent.futures
 import functools
-import os
 from collections.abc import Callable
 
 import numpy as np
 from PIL import Image
 from scipy import ndimage
+
+from tf_simclr.data.cores import num_cores
 
 SIDE = 32  # pixels of a thumbnail
 # Smaller images have no details by which copies could be told from pictures of the same kind: of
@@ -69,7 +70,7 @@ def aligned_similarity(first: np.ndarray, second: np.ndarray) -> np.ndarray:
         other_way = _crop_similarity(second[block], first[block])
         return np.maximum(one_way, other_way)
 
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+    with concurrent.futures.ThreadPoolExecutor(num_cores()) as pool:
         blocks = list(pool.map(of_block, range(0, len(first), BLOCK)))
     return np.concatenate([np.zeros(0, np.float32), *blocks])
 

@@ -10,6 +10,7 @@ from absl import logging
 
 from tf_simclr.console import Progress
 from tf_simclr.data import decoding, file_checks, foreign_images, scan_cache
+from tf_simclr.data.cores import num_cores
 from tf_simclr.errors import UserError
 
 MAX_LOGGED = 10  # files that can't be read and are named in the log
@@ -107,7 +108,7 @@ def problems_of(paths: list[str], what: str) -> list[str | None]:
     """
     problems = []
     with (
-        concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool,
+        concurrent.futures.ThreadPoolExecutor(num_cores()) as pool,
         Progress(what, len(paths)) as progress,
     ):
         for problem in pool.map(_problem, paths):

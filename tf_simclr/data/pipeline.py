@@ -4,13 +4,13 @@ Which example is at which position depends on the seed alone.
 """
 
 import itertools
-import os
 from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
 from tf_simclr.data import data_service
+from tf_simclr.data.cores import num_cores
 from tf_simclr.data.mixture import BatchPart
 from tf_simclr.data.source import Source
 
@@ -108,14 +108,7 @@ def _batches(elements, prepare, batch_size, context, num_calls):
 
 
 def _num_calls():
-    return CALLS_PER_CORE * _num_cores()
-
-
-def _num_cores():
-    """Those that this process may use, which a scheduler or a container may have limited."""
-    if hasattr(os, "sched_getaffinity"):  # not on macOS
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return CALLS_PER_CORE * num_cores()
 
 
 def _prefetched(dataset):

@@ -13,6 +13,7 @@ from absl import logging
 
 from tf_simclr.config import user_cache
 from tf_simclr.console import Progress
+from tf_simclr.data.cores import num_cores
 
 VERSION = 1  # to be raised when files that were readable are not any more
 DIGEST_BYTES = 16
@@ -74,7 +75,7 @@ def _read(paths, states):
     """{path: [size, time, digest]}."""
     entries = {}
     with (
-        concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool,
+        concurrent.futures.ThreadPoolExecutor(num_cores()) as pool,
         Progress("looking for copies", len(paths)) as progress,
     ):
         for path, digest in zip(paths, pool.map(_digest, paths)):
