@@ -27,7 +27,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_simclr import config
-from tf_simclr.data import augment, color, pipeline
+from tf_simclr.data import augment, blur, color, pipeline
 from tf_simclr.data.image import DecodedImage, EncodedImage
 
 SIZES = ((500, 333), (375, 500), (640, 427), (320, 240))  # of the photos, width and height
@@ -84,7 +84,7 @@ def former_jitter(image, u, options):
 
 
 def former_blur(image, sigma):
-    radius = color.blur_taps(image.shape[0]) // 2
+    radius = blur.blur_taps(image.shape[0]) // 2
     offsets = tf.range(-radius, radius + 1, dtype=tf.float32)
     taps = tf.exp(-tf.square(offsets) / (2 * tf.square(sigma)))
     taps = tf.tile((taps / tf.reduce_sum(taps))[:, None], [1, 3])

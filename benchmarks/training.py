@@ -9,11 +9,12 @@ import subprocess
 import sys
 import time
 
+OURS = "this package"
 AUGMENTED = "this package, with augmentation from uint8 in memory"
 VARIANTS = {  # name: (kind of step, TF_ENABLE_ONEDNN_OPTS)
     "Keras layers, oneDNN off": ("keras", "0"),
     "Keras layers, oneDNN on": ("keras", "1"),
-    "this package": ("ours", "1"),
+    OURS: ("ours", "1"),
     AUGMENTED: ("augmented", "1"),
 }
 TORCH = "PyTorch, channels last"
@@ -99,7 +100,7 @@ def make_step(kind, options, pretext="simclr"):
     from tf_simclr.models import heads, resnet
     from tf_simclr.objectives import objective_class
     from tf_simclr.training import optimizers
-    from tf_simclr.training.experiment import DTYPE_POLICIES
+    from tf_simclr.training.devices import DTYPE_POLICIES
     from tf_simclr.training.train_step import TrainStep
 
     if kind == "keras":

@@ -7,9 +7,10 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from tf_simclr.api import BATCH_SIZE, Model
+from tf_simclr.api import Model
 from tf_simclr.config.automatic import Preprocessing
 from tf_simclr.data import python_images
+from tf_simclr.data.python_images import BATCH_SIZE
 
 SIZE = 8
 

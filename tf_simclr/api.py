@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import os
 from collections.abc import Callable
 
 import keras
@@ -11,30 +10,20 @@ import tensorflow as tf
 from etils import epath
 
 from tf_simclr import config
-from tf_simclr.checkpoints import pretrained
+from tf_simclr.checkpoints import pretrained, resnet_of_weights
 from tf_simclr.checkpoints.class_names import class_names_or_numbers, saved_class_names
 from tf_simclr.checkpoints.published_weights import local_path
 from tf_simclr.checkpoints.weights import SAVED_MODEL_FILE
 from tf_simclr.config.automatic import Preprocessing
-from tf_simclr.config.backbones import RESNET
-from tf_simclr.data import augment, decoding, file_checks, foreign_images, python_images
+from tf_simclr.data import python_images
 from tf_simclr.errors import UserError
-from tf_simclr.models import resnet
 from tf_simclr.models.network import Network, with_predictions
 from tf_simclr.runs import calibration as run_calibration
 from tf_simclr.runs import files as run_files
 from tf_simclr.runs.calibration import Calibration
 from tf_simclr.runs.decisions import decide
 
-BATCH_SIZE = 32  # images that go through the network at once
 # Of the published SavedModels of the original SimCLR release, which do not say it.
-FLAGS_OF_RESNET = {  # by argument of `resnet.build`
-    "depth": "resnet_depth",
-    "width": "width_multiplier",
-    "sk_ratio": "sk_ratio",
-    "se_ratio": "se_ratio",
-    "stem": "stem",
-}
 PUBLISHED_PREPROCESSING = Preprocessing(224, "centre", "original")
 
 
@@ -73,36 +62,8 @@ def _flag_left_out():
 
 
 def trained_resnet(weights: str, **given) -> keras.Model:
-    """The encoder of trained weights, see `tf_simclr.resnet`.
-
-    Args:
-        weights: see `load`.
-        **given: arguments of `resnet.build`; None: as the weights are.
-
-    Raises:
-        UserError: there are no such weights.
-        ValueError: they are of another network than is given.
-    """
-    trained = _load_trained(weights)
-    flags = trained.settings.resolved()
-    if flags["backbone"] != RESNET:
-        raise ValueError(
-            f"the weights in {weights} are of --backbone={flags['backbone']}, which is no single "
-            "ResNet; tf_simclr.load(...).keras_model() is a model of them"
-        )
-    arguments = {name: flags[flag] for name, flag in FLAGS_OF_RESNET.items()}
-    different = [
-        f"{name}={value}"
-        for name, value in given.items()
-        if value is not None and name != "image_size" and arguments[name] != value
-    ]
-    if different:
-        known = ", ".join(f"{name}={arguments[name]}" for name in given if name in arguments)
-        raise ValueError(f"{', '.join(different)}: the weights in {weights} are of {known}")
-    arguments["image_size"] = given.get("image_size") or flags["image_size"]
-    model = resnet.build(**arguments)
-    model.get_layer(trained.network.encoder.name).set_weights(trained.network.encoder.get_weights())
-    return model
+    """The encoder of trained weights, see `resnet_of_weights.build` and `tf_simclr.resnet`."""
+    return resnet_of_weights.build(_load_trained(weights), weights, given)
 
 
 def _with_size(preprocessing, image_size):
@@ -116,7 +77,6 @@ def _load_saved_model(path, image_size):
     if saved is not None:
         settings = config.build(config.completed(saved))
         preprocessing, value_range = settings.preprocessing, settings.value_range
-    preprocessing = _with_size(preprocessing, image_size)
     with pretrained.expect_saved_model(str(path), "final_avg_pool"):
         module = tf.saved_model.load(str(path))
 
@@ -130,7 +90,7 @@ def _load_saved_model(path, image_size):
         calibration = run_calibration.read(assets)
         return Model(
             network,
-            preprocessing,
+            _with_size(preprocessing, image_size),
             class_names,
             value_range,
             calibration,
@@ -221,7 +181,7 @@ class Model:
             {name: float32 [B, ...]}: initial_conv to block_group4, final_avg_pool,
             proj_head_output, logits_sup, ...
         """
-        outputs = [self._outputs(batch) for batch in self._batches(images)]
+        outputs = [self._outputs(batch) for batch in self._prepared(images)]
         return {name: np.concatenate([output[name] for output in outputs]) for name in outputs[0]}
 
     def embed(self, images) -> np.ndarray:
@@ -260,7 +220,7 @@ class Model:
             ValueError: the network has no linear head.
         """
         self._require_classes()
-        return [answer for batch in self._batches(images) for answer in self._classify(batch)]
+        return [answer for batch in self._prepared(images) for answer in self._classify(batch)]
 
     def keras_model(self, trainable: bool = True, outputs: str = "features") -> keras.Model:
         """A functional Keras model of Keras' own layers, with a copy of the weights.
@@ -333,46 +293,8 @@ class Model:
 
     def _output(self, name, images):
         """One output alone: the feature maps of all images at once may be too much."""
-        return np.concatenate([self._outputs(batch)[name] for batch in self._batches(images)])
+        return np.concatenate([self._outputs(batch)[name] for batch in self._prepared(images)])
 
-    def _batches(self, images):
+    def _prepared(self, images):
         """Yields float32 [B, H, W, 3]; ValueError if they are none of what is accepted."""
-        size = None
-        for batch in python_images.batches(images, BATCH_SIZE):
-            prepared = [self._prepare(image) for image in batch]
-            sizes = {image.shape[:2] for image in prepared}
-            size = size or prepared[0].shape[:2]
-            if sizes != {size}:
-                texts = ", ".join(f"{height}x{width}" for height, width in sorted({size, *sizes}))
-                raise ValueError(
-                    "float images go to the network as they are, so they have to be of one size "
-                    f"(others are brought to {self.image_size}x{self.image_size}), got {texts}"
-                )
-            yield np.stack(prepared)
-
-    def _prepare(self, image):
-        """One image as float32 [H, W, 3]."""
-        if isinstance(image, (str, bytes, os.PathLike)):
-            return self._resize(_decode(image, self._value_range))
-        return image if image.dtype == np.float32 else self._resize(image)
-
-    def _resize(self, image):
-        return augment.eval_image(tf.convert_to_tensor(image), *self._preprocessing).numpy()
-
-
-def _decode(image, value_range):
-    """An image file, or its content, as uint8 [H, W, 3]."""
-    is_content = isinstance(image, bytes)
-    try:
-        if is_content:
-            contents = tf.constant(image)
-        else:
-            contents = tf.io.read_file(foreign_images.usable_path(os.fspath(image)))
-        return decoding.decode(file_checks.checked(contents), value_range=value_range)
-    except (UserError, OSError, tf.errors.OpError) as error:
-        name = "these bytes" if is_content else os.fspath(image)
-        is_of_decoder = isinstance(error, tf.errors.OpError)
-        reason = file_checks.reason(error) if is_of_decoder else error
-        raise ValueError(
-            f"{name}: not an image that can be read ({reason}); {file_checks.ACCEPTED}"
-        ) from None
+        return python_images.prepared_batches(images, self._preprocessing, self._value_range)

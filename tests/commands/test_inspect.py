@@ -19,7 +19,7 @@ from tf_simclr.data import datasets
 from tf_simclr.errors import UserError
 from tf_simclr.evaluation.network_features import EvaluationData, NetworkFeatures
 from tf_simclr.report import image_bits, inspection, schema
-from tf_simclr.report.metric_names import ENCODER_OUTPUT
+from tf_simclr.report.evaluated import ENCODER_OUTPUT
 
 HOSTILE = '<script>alert(1)<,"ä".png'
 

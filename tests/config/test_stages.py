@@ -11,13 +11,8 @@ from tf_simclr import config
 from tf_simclr.commands.stages import Stages
 from tf_simclr.config import recipes
 from tf_simclr.config.registry import TRAIN_MODES
-from tf_simclr.config.stages import (
-    combined_flags,
-    relocated,
-    separate_sections,
-    sibling_runs,
-    stage_configs,
-)
+from tf_simclr.config.stage_directories import combined_flags, relocated, sibling_runs
+from tf_simclr.config.stages import separate_sections, stage_configs
 from tf_simclr.errors import UserError
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tf_simclr import config
-from tf_simclr.data import augment, color, cutout
+from tf_simclr.data import augment, blur, color, cutout
 from tf_simclr.data.image import DecodedImage, EncodedImage
 
 DRAWS = 400  # the standard deviation of a frequency is below 0.025 then
@@ -94,7 +94,7 @@ def slow_jitter(image, u, strength, additive):
 
 
 def slow_blur(image, sigma):
-    taps, size = color.blur_taps(len(image)), len(image)
+    taps, size = blur.blur_taps(len(image)), len(image)
     x = np.arange(taps) - taps // 2
     kernel = np.exp(-(x[:, None] ** 2 + x[None] ** 2) / (2 * sigma**2))
     kernel /= kernel.sum()
@@ -231,10 +231,10 @@ def test_grayscale_weights():
     [(224, 23, 1.7), (224, 23, 0.1), (32, 3, 2.0), (96, 9, 0.8), (16, 1, 1.0)],
 )
 def test_blur_is_a_zero_padded_gaussian_convolution(size, taps, sigma):
-    assert color.blur_taps(size) == taps
+    assert blur.blur_taps(size) == taps
     image = floats(size, size)
     np.testing.assert_allclose(
-        color.blur(planes(image), tf.constant(sigma)),
+        blur.blur(planes(image), tf.constant(sigma)),
         slow_blur(image, sigma).transpose(2, 0, 1),
         atol=1e-5,
     )
@@ -518,7 +518,7 @@ OPERATIONS = {
     "random_flip": lambda x: augment.random_flip(x, U[6]),
     "jitter": lambda x: color.jitter(tf.transpose(x, [2, 0, 1]), tf.unstack(tf.constant(U)), 1.0),
     "grayscale": lambda x: color.grayscale(tf.transpose(x, [2, 0, 1])),
-    "blur": lambda x: color.blur(tf.transpose(x, [2, 0, 1]), tf.constant(1.3)),
+    "blur": lambda x: blur.blur(tf.transpose(x, [2, 0, 1]), tf.constant(1.3)),
     "pretrain_view": lambda x: augment.pretrain_views(
         DecodedImage(x), SEED, 32, options(max_rotation=20, max_shear=0.1, cutout=0.4)
     )["views"],

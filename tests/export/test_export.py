@@ -32,7 +32,8 @@ from tf_simclr.models.resnet import FAMILY
 from tf_simclr.objectives import objective_class
 from tf_simclr.objectives.base import Objective
 from tf_simclr.runs import calibration as run_calibration
-from tf_simclr.training.experiment import DTYPE_POLICIES, build_experiment
+from tf_simclr.training.devices import DTYPE_POLICIES
+from tf_simclr.training.experiment import build_experiment
 
 MAX_PIXELS = 2**16
 MAX_BLOCKS = 2**12  # of a GIF

@@ -12,7 +12,7 @@ from tf_simclr.config.registry import PRETEXTS, SEMI_METHODS
 from tf_simclr.data import datasets, mixture, pipeline
 from tf_simclr.objectives import WITH_LABELS, objective_class
 from tf_simclr.training import optimizers
-from tf_simclr.training.experiment import DTYPE_POLICIES
+from tf_simclr.training.devices import DTYPE_POLICIES
 from tf_simclr.training.train_step import TrainStep
 
 EACH = [{"pretext": name} for name in PRETEXTS] + [{"train_mode": name} for name in WITH_LABELS]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.helpers.training import Training, same_batches, values_of
-from tf_simclr.data import color
+from tf_simclr.data import blur, color
 from tf_simclr.objectives.byol import FIRST, SECOND, prediction_loss, target_momentum
 
 pytestmark = pytest.mark.usefixtures("shallow")
@@ -92,7 +92,7 @@ def test_views_have_colors_of_their_own(settings):
     for index in np.ndindex(2, 2):
         planes = tf.transpose(tf.cast(images[index], tf.float32) / 255, [2, 0, 1])
         if index != (1, 1):
-            planes = color.blur(planes, color.between(0.9, *color.BLUR_SIGMA))
+            planes = blur.blur(planes, color.between(0.9, *color.BLUR_SIGMA))
         expected = np.transpose(planes, [1, 2, 0])
         if index == (0, 1):
             expected = np.where(expected < 0.5, expected, 1 - expected)

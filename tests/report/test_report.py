@@ -14,7 +14,7 @@ from tests.helpers import report_runs
 from tests.helpers.report_runs import HOSTILE
 from tf_simclr import report
 from tf_simclr.errors import UserError
-from tf_simclr.report import gallery, metric_names, page_tables, svg, training_curves
+from tf_simclr.report import gallery, line_chart, metric_names, page_tables, training_curves
 from tf_simclr.report import runs as runs_lib
 
 SECTIONS = (
@@ -455,16 +455,16 @@ def test_long_and_broken_curves():
 
 def test_learning_rates_far_apart():
     steps = np.array([1, 2, 3])
-    high = svg.Line("a", steps, np.array([0, 1.0, 0]))
-    low = svg.Line("b", steps, np.array([0, 0.001, 0]))
-    assert "0.0001" in svg.draw_lines([high, low], svg.Axes("step", log_y=True), "x")
+    high = line_chart.Line("a", steps, np.array([0, 1.0, 0]))
+    low = line_chart.Line("b", steps, np.array([0, 0.001, 0]))
+    assert "0.0001" in line_chart.draw([high, low], line_chart.Axes("step", log_y=True), "x")
 
 
 @pytest.mark.filterwarnings("error")
 def test_a_legend_of_many_long_names_leaves_room_for_the_lines():
     names = [f"finetune-instance_discrimination {number}" for number in range(21)]
-    lines = [svg.Line(name, [0, 1], [0.1, 0.2], number) for number, name in enumerate(names)]
-    assert svg.draw_lines(lines, svg.Axes("step"), "x").count("<text") > len(lines)
+    lines = [line_chart.Line(name, [0, 1], [0.1, 0.2], number) for number, name in enumerate(names)]
+    assert line_chart.draw(lines, line_chart.Axes("step"), "x").count("<text") > len(lines)
 
 
 def test_results_table():

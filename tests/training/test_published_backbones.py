@@ -10,7 +10,7 @@ from tests.helpers.eager import eagerly
 from tests.helpers.training import Training, assert_replicas_agree, split_batch, values_of
 from tf_simclr.checkpoints import backbones, checkpointer
 from tf_simclr.errors import UserError
-from tf_simclr.training.experiment import make_objective
+from tf_simclr.training.initial_objective import make_objective
 
 SGD = {"optimizer": "momentum", "learning_rate": 0.05, "temperature": 0.5}
 SIZES = {"vit": 16, "dino": 24, "resnet": 16}

@@ -15,7 +15,7 @@ from tests.helpers.configurations import TINY, parse_command_line
 from tf_simclr import distribute
 from tf_simclr.checkpoints import teacher
 from tf_simclr.commands.stages import Stages
-from tf_simclr.config.stages import combined_flags, relocated, sibling_runs
+from tf_simclr.config.stage_directories import combined_flags, relocated, sibling_runs
 from tf_simclr.data import datasets
 from tf_simclr.training import initialization, loop, periodic_work, validation
 from tf_simclr.training.experiment import build_experiment

@@ -17,7 +17,7 @@ from tf_simclr.checkpoints.weights import Weights
 from tf_simclr.config import Config, inheritance, recipes
 from tf_simclr.config.backbones import RESNET_FLAGS
 from tf_simclr.config.rules import has_weights_from_elsewhere
-from tf_simclr.config.stages import relocated
+from tf_simclr.config.stage_directories import relocated
 from tf_simclr.errors import UserError, first_line
 from tf_simclr.models.layers import float32_policy
 from tf_simclr.models.network import Network

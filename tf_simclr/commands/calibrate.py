@@ -11,7 +11,7 @@ from tf_simclr.data.source import UNLABELED, counted
 from tf_simclr.evaluation import calibration
 from tf_simclr.evaluation.calibration import HeldOut
 from tf_simclr.evaluation.network_features import LOGITS, EvaluationData
-from tf_simclr.report.metric_names import CLASSIFIER, ENCODER_OUTPUT
+from tf_simclr.report.evaluated import CLASSIFIER, ENCODER_OUTPUT
 from tf_simclr.runs.calibration import Calibration
 from tf_simclr.training.experiment import Experiment
 

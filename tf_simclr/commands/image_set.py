@@ -20,8 +20,8 @@ from tf_simclr.data.cores import num_cores
 from tf_simclr.data.source import Source
 from tf_simclr.evaluation import features
 from tf_simclr.evaluation.network_features import LOGITS
-from tf_simclr.report.metric_names import ENCODER_OUTPUT
-from tf_simclr.training.training_data import saved_division
+from tf_simclr.report.evaluated import ENCODER_OUTPUT
+from tf_simclr.training.earlier_runs import saved_division
 
 DECODED_AT_ONCE = 32  # images, of which some may be large
 

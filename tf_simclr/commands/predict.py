@@ -20,7 +20,7 @@ from tf_simclr.data.unreadable import find_unreadable
 from tf_simclr.errors import Interrupted, UserError, signal_of
 from tf_simclr.evaluation import calibration as fitting
 from tf_simclr.evaluation.network_features import LOGITS, fingerprint_of_weights
-from tf_simclr.report.metric_names import ENCODER_OUTPUT
+from tf_simclr.report.evaluated import ENCODER_OUTPUT
 from tf_simclr.runs import files as run_files
 from tf_simclr.runs.decisions import decide
 

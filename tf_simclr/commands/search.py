@@ -16,7 +16,7 @@ from tf_simclr.data import folder_images, single_files
 from tf_simclr.errors import UserError, did_you_mean
 from tf_simclr.evaluation.metrics import knn
 from tf_simclr.evaluation.metrics.base import normalized
-from tf_simclr.report.metric_names import ENCODER_OUTPUT
+from tf_simclr.report.evaluated import ENCODER_OUTPUT
 from tf_simclr.runs import files as run_files
 from tf_simclr.runs.directory import RunDirectory
 

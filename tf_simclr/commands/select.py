@@ -16,7 +16,7 @@ from tf_simclr.report import label_page
 from tf_simclr.report.label_page import Question
 from tf_simclr.runs import files as run_files
 from tf_simclr.runs.directory import RunDirectory
-from tf_simclr.training.training_data import saved_by_runs
+from tf_simclr.training.earlier_runs import saved_by_runs
 
 COLUMNS = ("rank", "file", "cluster", "why")
 

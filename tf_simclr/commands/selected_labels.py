@@ -11,7 +11,7 @@ from tf_simclr.data import label_subset
 from tf_simclr.data.label_subset import SELECTED
 from tf_simclr.data.source import UNLABELED, Source, count_labels, counted
 from tf_simclr.runs import files as run_files
-from tf_simclr.training.training_data import earlier_directories, saved_by_runs
+from tf_simclr.training.earlier_runs import earlier_directories, saved_by_runs
 
 
 def select(settings: Config, related: list[epath.Path]) -> dict | None:

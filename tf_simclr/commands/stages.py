@@ -13,12 +13,8 @@ from tf_simclr.config.backbones import is_published
 from tf_simclr.config.length import check_not_shorter, training_length
 from tf_simclr.config.registry import foreign_weights
 from tf_simclr.config.rules import head_layers
-from tf_simclr.config.stages import (
-    CHECKPOINT_FLAGS,
-    CHECKPOINT_FORMS,
-    combined_flags,
-    stage_names,
-)
+from tf_simclr.config.stage_directories import combined_flags
+from tf_simclr.config.stages import CHECKPOINT_FLAGS, CHECKPOINT_FORMS, stage_names
 from tf_simclr.errors import UserError
 from tf_simclr.report import schema, templates
 from tf_simclr.runs import files as run_files

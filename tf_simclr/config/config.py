@@ -14,11 +14,11 @@ from tf_simclr.config.application_sections import (
 from tf_simclr.config.automatic import Preprocessing
 from tf_simclr.config.data_sections import AugmentConfig, DataConfig
 from tf_simclr.config.evaluation_sections import EvalConfig, ExportConfig, ReportConfig
+from tf_simclr.config.hardware_section import HardwareConfig
 from tf_simclr.config.plan_section import PlanConfig
 from tf_simclr.config.pretext_section import PretextConfig
 from tf_simclr.config.registry import MODES, Mode
 from tf_simclr.config.sections import (
-    HardwareConfig,
     ModelConfig,
     ObjectiveConfig,
     OptimizerConfig,

@@ -1,4 +1,4 @@
-"""Color distortion and blur of a batch of views, in the training step (SimCLR appendix A).
+"""Color distortion of a batch of views, and their blur, in the training step (SimCLR appendix A).
 
 An image is held as planes, float32 [3, S, S] in [0, 1]. Everything is written for planes of any
 number of images, [..., 3, S, S], with amounts of shape [...]. With XLA one image at a time is
@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from tf_simclr import distribute
 from tf_simclr.config.data_sections import AugmentConfig
+from tf_simclr.data.blur import blur, blur_taps
 from tf_simclr.data.color_policy import SIMCLR, ColorPolicy
 
 # Random numbers of a view: 4 for the order of the jitter, 4 amounts, whether jitter, gray and blur,
@@ -24,7 +25,6 @@ JITTER_PROBABILITY = 0.8
 SOLARIZED_FROM = 0.5  # values from which on solarization inverts (BYOL appendix B)
 BLUR_SIGMA = (0.1, 2.0)
 LUMA = (0.2989, 0.587, 0.114)  # weights of red, green and blue in gray
-BLOCK = 32  # rows or columns of a product of the blur
 
 
 def between(u, low, high):
@@ -238,49 +238,6 @@ def grayscale(planes):
 def solarize(planes):
     """Inverts the values from the middle on (BYOL appendix B)."""
     return tf.where(planes < SOLARIZED_FROM, planes, 1 - planes)
-
-
-def blur_taps(height: int) -> int:
-    """Number of taps of the blur's kernel at this image height: 23 at 224."""
-    return 2 * int((height // 10) / 2) + 1
-
-
-def blur(planes, sigma):
-    """Gaussian blur, zero-padded, with a kernel of `blur_taps`. sigma: [...].
-
-    A product with a banded matrix along the rows and one along the columns: more arithmetic than
-    the sum over the taps, but what every device is best at. It is taken block by block, without
-    most of the matrix that is zero.
-    """
-    size = planes.shape[-1]
-    radius = blur_taps(size) // 2
-    distance = tf.range(size)[:, None] - tf.range(size)
-    squares = tf.square(tf.cast(distance, tf.float32))  # [S, S]
-    variance = 2 * tf.square(sigma)[..., None, None]
-    tap_squares = tf.square(tf.range(-radius, radius + 1, dtype=tf.float32))
-    total = tf.reduce_sum(tf.exp(-tap_squares / variance), -1, keepdims=True)
-    band = tf.where(squares <= radius**2, tf.exp(-squares / variance), 0.0) / total  # [..., S, S]
-    band = tf.broadcast_to(band[..., None, :, :], tf.shape(planes))
-    blocks = _blur_blocks(size, radius)
-    row_products = [
-        tf.matmul(planes[..., :, near], band[..., near, block]) for block, near in blocks
-    ]
-    planes = tf.concat(row_products, -1)
-    column_products = [
-        tf.matmul(band[..., block, near], planes[..., near, :]) for block, near in blocks
-    ]
-    planes = tf.concat(column_products, -2)
-    return tf.clip_by_value(planes, 0.0, 1.0)
-
-
-def _blur_blocks(size, radius):
-    """[(rows or columns of the result, what they depend on)]."""
-    blocks = []
-    for begin in range(0, size, BLOCK):
-        end = min(begin + BLOCK, size)
-        near = slice(max(begin - radius, 0), end + radius)
-        blocks.append((slice(begin, end), near))
-    return blocks
 
 
 def _expand(amount):

@@ -6,9 +6,13 @@ import sys
 from collections.abc import Iterable, Iterator
 
 import numpy as np
+import tensorflow as tf
 
-from tf_simclr.data import foreign_images, image_folder
+from tf_simclr.config.automatic import Preprocessing
+from tf_simclr.data import augment, decoding, file_checks, foreign_images, image_folder
+from tf_simclr.errors import UserError
 
+BATCH_SIZE = 32  # images that go through the network at once
 TEXT_KINDS = "OSU"  # of NumPy's dtypes: paths or contents of files, not pixels
 ACCEPTED = (
     "a path, a folder, bytes, a PIL image, an array [H, W, 3] or [H, W], a list or an iterator of "
@@ -36,6 +40,64 @@ def batches(images, batch_size: int) -> Iterator[list]:
     while batch:
         yield batch
         batch = list(itertools.islice(singles, batch_size))
+
+
+def prepared_batches(
+    images, preprocessing: Preprocessing, value_range: tuple[float, float] | None
+) -> Iterator[np.ndarray]:
+    """Batches as a network takes them.
+
+    Args:
+        images: whatever `api.Model` takes.
+        preprocessing: what is done to images that are not float32.
+        value_range: of image files with 16 bits, see `decoding.decode`.
+
+    Yields:
+        float32 [B, H, W, 3] in [0, 1].
+
+    Raises:
+        ValueError: something else, none at all, or float images of different sizes.
+    """
+    size = None
+    for batch in batches(images, BATCH_SIZE):
+        prepared = [_prepare(image, preprocessing, value_range) for image in batch]
+        sizes = {image.shape[:2] for image in prepared}
+        size = size or prepared[0].shape[:2]
+        if sizes != {size}:
+            side = preprocessing.size
+            texts = ", ".join(f"{height}x{width}" for height, width in sorted({size, *sizes}))
+            raise ValueError(
+                "float images go to the network as they are, so they have to be of one size "
+                f"(others are brought to {side}x{side}), got {texts}"
+            )
+        yield np.stack(prepared)
+
+
+def _prepare(image, preprocessing, value_range):
+    """One image as float32 [H, W, 3]."""
+    if _is_file(image):
+        image = _decode(image, value_range)
+    elif image.dtype == np.float32:
+        return image
+    return augment.eval_image(tf.convert_to_tensor(image), *preprocessing).numpy()
+
+
+def _decode(image, value_range):
+    """An image file, or its content, as uint8 [H, W, 3]."""
+    is_content = isinstance(image, bytes)
+    try:
+        if is_content:
+            contents = tf.constant(image)
+        else:
+            contents = tf.io.read_file(foreign_images.usable_path(os.fspath(image)))
+        return decoding.decode(file_checks.checked(contents), value_range=value_range)
+    except (UserError, OSError, tf.errors.OpError) as error:
+        name = "these bytes" if is_content else os.fspath(image)
+        is_of_decoder = isinstance(error, tf.errors.OpError)
+        reason = file_checks.reason(error) if is_of_decoder else error
+        raise ValueError(
+            f"{name}: not an image that can be read ({reason}); {file_checks.ACCEPTED}"
+        ) from None
 
 
 def _each(images):

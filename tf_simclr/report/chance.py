@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 
 from tf_simclr.report.contenders import Contender
+from tf_simclr.report.evaluated import CLASSIFIER
 from tf_simclr.report.intervals import Z
-from tf_simclr.report.metric_names import CLASSIFIER
 from tf_simclr.report.wording import capitalized
 
 

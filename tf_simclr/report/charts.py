@@ -5,18 +5,17 @@ import dataclasses
 import numpy as np
 from markupsafe import Markup
 
-from tf_simclr.report import svg
-from tf_simclr.report.metric_names import (
+from tf_simclr.report import line_chart, reliability_chart
+from tf_simclr.report.evaluated import (
     CLASSIFIER,
     TRAINED,
     evaluated_layers,
-    format_value,
     headline_layers,
-    metric,
     metrics_of,
     network_title,
     networks_of,
 )
+from tf_simclr.report.metric_names import format_value, metric
 from tf_simclr.report.runs import Run
 from tf_simclr.report.wording import capitalized
 
@@ -58,7 +57,7 @@ def few_labels(runs: list[Run]) -> Chart | None:
     if len(runs) == 1:
         lines += _law_line(runs[0])
     chances = {accuracy_of_guesses(run) for run in runs if run.num_classes} if lines else set()
-    axes = svg.Axes(
+    axes = line_chart.Axes(
         "labels of each class (logarithmic)", True, True, chances=tuple(sorted(chances))
     )
     return _network_chart(
@@ -74,7 +73,7 @@ def few_labels(runs: list[Run]) -> Chart | None:
 def _few_labels_line(runs, number, run, network, entries):
     means = np.array([entry["mean"] for entry in entries])
     spread = np.array([entry["std"] for entry in entries])
-    return svg.Line(
+    return line_chart.Line(
         _line_label(runs, run, network),
         [entry["labels_per_class"] for entry in entries],
         means,
@@ -93,11 +92,11 @@ def _law_line(run):
     labels_of_each = entries[-1]["labels_per_class"] / label_law["labels"]
     points = label_law["band"]
     low, high = ([point[name] for point in points] for name in ("low", "high"))
-    line = svg.Line(
+    line = line_chart.Line(
         "fitted law",
         [round(point["labels"] * labels_of_each) for point in points],
         [point["accuracy"] for point in points],
-        network=svg.LAW,
+        network=line_chart.LAW,
         band=(low, high),
     )
     return [line]
@@ -119,7 +118,7 @@ def by_layer(runs: list[Run]) -> list[Chart]:
             f"{capitalized(metric(name).label)} by layer",
             "from the input to the output",
             lines,
-            svg.Axes("", True, names=layers),
+            line_chart.Axes("", True, names=layers),
             write_x=lambda x: layers[x],
             name=f"layer-{name}",
         )
@@ -139,7 +138,7 @@ def _depth_lines(runs, number, run, network, name, layers):
     if not xs:
         return []
     color = number if network == "trained" else None
-    return [svg.Line(_line_label(runs, run, network), tuple(xs), tuple(ys), color, network)]
+    return [line_chart.Line(_line_label(runs, run, network), tuple(xs), tuple(ys), color, network)]
 
 
 def _network_chart(title, caption, lines, axes, *, write_x, name):
@@ -157,7 +156,7 @@ def _network_chart(title, caption, lines, axes, *, write_x, name):
     for line in lines:
         values = [f"{write_x(x)}: {y:.1%}" for x, y in zip(line.x, line.y)]
         words.append(f"{line.label}: {', '.join(values)}.")
-    return Chart(title, caption, " ".join(words), Markup(svg.draw_lines(lines, axes, name)))
+    return Chart(title, caption, " ".join(words), Markup(line_chart.draw(lines, axes, name)))
 
 
 def _line_label(runs, run, network):
@@ -181,5 +180,5 @@ def calibration(run: Run, number: int) -> Chart | None:
         f"calibration error (ECE) {format_value('expected_calibration_error', error)}: below the "
         "dashed line the classifier is too sure, above it too modest"
     )
-    drawing = Markup(svg.draw_reliability(bins, f"reliability-{number}"))
+    drawing = Markup(reliability_chart.draw(bins, f"reliability-{number}"))
     return Chart("Reliability", caption, " ".join(words), drawing)

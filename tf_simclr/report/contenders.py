@@ -7,14 +7,14 @@ import numpy as np
 
 from tf_simclr.config.splits import overlap
 from tf_simclr.report import image_bits, intervals
-from tf_simclr.report.intervals import Interval
-from tf_simclr.report.metric_names import (
+from tf_simclr.report.evaluated import (
     CLASSIFIER,
     NETWORKS,
     headline_layers,
     metrics_of,
     networks_of,
 )
+from tf_simclr.report.intervals import Interval
 from tf_simclr.report.runs import Run
 
 # Kinds of contenders beside CLASSIFIER.

@@ -5,7 +5,7 @@ import heapq
 
 import numpy as np
 
-from tf_simclr.report.metric_names import CLASSIFIER
+from tf_simclr.report.evaluated import CLASSIFIER
 from tf_simclr.report.runs import Run
 
 NUM_COLORS = 10

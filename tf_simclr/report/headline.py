@@ -3,16 +3,8 @@
 import dataclasses
 
 from tf_simclr.config.splits import overlap
-from tf_simclr.report.metric_names import (
-    BASELINES,
-    HEADLINE_METRICS,
-    LABEL_FREE_METRICS,
-    TRAINED,
-    format_value,
-    headline_layers,
-    metrics_of,
-    networks_of,
-)
+from tf_simclr.report.evaluated import BASELINES, TRAINED, headline_layers, metrics_of, networks_of
+from tf_simclr.report.metric_names import HEADLINE_METRICS, LABEL_FREE_METRICS, format_value
 from tf_simclr.report.runs import Run
 
 

@@ -2,7 +2,7 @@
 
 import math
 
-from tf_simclr.report.metric_names import headline_layers, metrics_of
+from tf_simclr.report.evaluated import headline_layers, metrics_of
 
 
 def labels_needed(document: dict) -> list[str]:

@@ -4,16 +4,13 @@ from collections.abc import Sequence
 
 from tf_simclr.config.registry import ENCODER_LAYERS
 from tf_simclr.config.splits import overlap
+from tf_simclr.report.evaluated import evaluated_layers, headline_layers, metrics_of, networks_of
 from tf_simclr.report.metric_names import (
     LAYER_METRICS,
     STAGE_METRICS,
-    evaluated_layers,
     format_value,
-    headline_layers,
     in_table_order,
     metric,
-    metrics_of,
-    networks_of,
 )
 
 # Of the table of a chain: probes of layers before the encoder's output.

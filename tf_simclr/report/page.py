@@ -17,6 +17,7 @@ from tf_simclr.report import verdict as verdict_lib
 from tf_simclr.report.choice_table import choices
 from tf_simclr.report.label_answer import labels_needed
 from tf_simclr.report.runs import Run
+from tf_simclr.report.wording import flag_text
 
 SECTIONS = {
     "runs": "Runs",
@@ -75,7 +76,7 @@ def render(runs: list[Run]) -> str:
         "page.html",
         headline=headline,
         metric_names=metric_names,
-        page_tables=page_tables,
+        flag_text=flag_text,
         all_runs=runs,
         several=len(runs) > 1,
         verdict=verdict,

@@ -4,23 +4,25 @@ import dataclasses
 import shlex
 
 from tf_simclr.config.backbones import PIXELS
-from tf_simclr.report.metric_names import (
-    CLASSIFIER,
-    HEADLINE_METRICS,
-    LABEL_FREE_METRICS,
-    MISSING,
+from tf_simclr.report import about_run
+from tf_simclr.report.evaluated import (
     TRAINED,
-    MetricName,
     evaluated_layers,
-    format_value,
     headline_layers,
-    in_table_order,
-    metric,
-    metric_family,
     metrics_of,
     networks_of,
 )
+from tf_simclr.report.metric_names import (
+    HEADLINE_METRICS,
+    LABEL_FREE_METRICS,
+    MetricName,
+    format_value,
+    in_table_order,
+    metric,
+    metric_family,
+)
 from tf_simclr.report.runs import Run, default_flags
+from tf_simclr.report.wording import MISSING, flag_text, value_text
 
 # What evaluations choose for themselves: {detail.key: label}.
 CHOICE_LABELS = {
@@ -29,8 +31,6 @@ CHOICE_LABELS = {
     "probe.l2_strength": "linear probe: L2 strength",
 }
 CHOOSING_EVALUATIONS = ("probe", "knn")
-MAX_NAMED = 5  # classes in a cell
-SPECIAL_VALUES = {"True": "true", "False": "false", "None": MISSING, "": "–"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,90 +69,13 @@ class Table:
 
 def comparison(runs: list[Run]) -> Table:
     """What the runs are and how well they do, side by side."""
-    rows = []
-    for label, value_of in ABOUT.items():
-        values = [value_of(run) for run in runs]
-        if any(value is not None for value in values):
-            rows.append(Row(label, tuple(map(_text, values))))
+    rows = [Row(label, texts) for label, texts in about_run.texts(runs).items()]
     columns = [metrics_of(run.document, "trained", *headline_layers(run.document)) for run in runs]
     for name in in_table_order(name for column in columns for name in column):
         if name in HEADLINE_METRICS or name in LABEL_FREE_METRICS:
             rows.append(_metric_row(name, columns, len(columns)))
     names = tuple(run.name for run in runs)
     return Table("Runs", (("", names),), tuple(rows))
-
-
-def _minutes(run):
-    minutes = run.facts.get("train_minutes")
-    return None if minutes is None else f"{minutes:.1f}"
-
-
-def _training(run):
-    train_mode = run.facts.get("train_mode")
-    flags = run.get("flags")
-    methods = {"pretrain": flags.get("pretext", "simclr"), "semi": flags.get("semi_method")}
-    method = methods.get(train_mode)
-    return train_mode if method in (None, "simclr") else f"{train_mode} ({method})"
-
-
-def _best_step(run):
-    best = run.get("best")
-    return best and f"{best['step']:,} ({best['criterion']}: {best['value']:.4g})"
-
-
-def _step(run):
-    step, total = run.facts.get("step"), run.facts.get("total_steps")
-    return step if total in (None, step) else f"{_text(step)} of {total:,}"
-
-
-def _never_predicted(run):
-    """Classes of the evaluated images that the classifier never predicts; None if there are none.
-
-    Only some are named.
-    """
-    labels = run.details(CLASSIFIER, "never_predicted") or []
-    names = [run.class_name(label) for label in labels[:MAX_NAMED]]
-    more = len(labels) - len(names)
-    return ", ".join(names) + (f" and {more} more" if more else "") or None
-
-
-def _training_copies(run):
-    copies = run.get("training_copies")
-    return copies and f"{copies['images']:,} of {copies['evaluated']:,}"
-
-
-ABOUT = {  # {label: run -> value}
-    "training": _training,
-    "data": lambda run: run.facts.get("dataset"),
-    "trained on": lambda run: run.facts.get("train_split"),
-    "evaluated on": lambda run: run.evaluated_on,
-    "step": _step,
-    "images": lambda run: run.facts.get("images"),
-    "labels": lambda run: run.facts.get("labels"),
-    "evaluated images": lambda run: run.facts.get("evaluated_examples"),
-    "near-copies of training images": _training_copies,
-    "classes never predicted": _never_predicted,
-    "parameters": lambda run: run.facts.get("parameters"),
-    "minutes of training": _minutes,
-    "best step": _best_step,
-    "directory": lambda run: str(run.directory),
-}
-
-
-def _text(value):
-    if value in (None, ""):
-        return MISSING
-    is_whole_number = isinstance(value, int) and not isinstance(value, bool)
-    return f"{value:,}" if is_whole_number else flag_text(value)
-
-
-def flag_text(value) -> str:
-    """A flag's value as one would give it."""
-    if isinstance(value, (list, tuple)):
-        return ",".join(map(flag_text, value)) or "–"
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return SPECIAL_VALUES.get(str(value), str(value))
 
 
 def _metric_row(name, columns, group_size):
@@ -296,7 +219,7 @@ def transfer(runs: list[Run]) -> list[tuple[str, dict]]:
     entries = []
     for run in runs:
         for row in run.get("transfer") or []:
-            counts = [_text(row.get(name)) for name in ("classes", "labels", "test")]
+            counts = [value_text(row.get(name)) for name in ("classes", "labels", "test")]
             accuracies = [
                 format_value("linear_probe_accuracy", row.get(name))
                 for name in ("untrained_probe", "probe", "fine_tuned")

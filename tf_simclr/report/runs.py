@@ -11,8 +11,9 @@ from tf_simclr.config.automatic import AUTO, AUTOMATIC
 from tf_simclr.config.splits import overlap
 from tf_simclr.errors import UserError
 from tf_simclr.report import inspection, schema, training_curves
-from tf_simclr.report.metric_names import CLASSIFIER, MISSING
+from tf_simclr.report.evaluated import CLASSIFIER
 from tf_simclr.report.templates import data_uri
+from tf_simclr.report.wording import MISSING
 
 
 def default_flags() -> dict:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from markupsafe import Markup
 
-from tf_simclr.report import svg
+from tf_simclr.report import line_chart
 from tf_simclr.report.charts import Chart, accuracy_of_guesses
 from tf_simclr.report.metric_names import PERCENT, metric
 from tf_simclr.report.runs import Run
@@ -173,7 +173,7 @@ def _chart(numbered_runs, tag, tag_chart, *, has_legend):
     chances, marks = set(), []
     for number, run in numbered_runs:
         curve = run.curves[tag]
-        lines.append(svg.Line(run.name, curve.steps, curve.values, number))
+        lines.append(line_chart.Line(run.name, curve.steps, curve.values, number))
         level = tag_chart.chance(run)
         if level is not None:
             chances.add(round(level, 6))
@@ -186,7 +186,7 @@ def _chart(numbered_runs, tag, tag_chart, *, has_legend):
         words.append(f"{line.label}: {first} at step {line.x[0]}, {last} at step {line.x[-1]}.")
     words += [f"Chance: {write(level)}." for level in sorted(chances)]
     words += [f"Best step: {step}." for step, _ in marks]
-    axes = svg.Axes(
+    axes = line_chart.Axes(
         "step",
         tag_chart.is_percent,
         log_y=tag == "learning_rate" and _are_far_apart(lines),
@@ -194,7 +194,7 @@ def _chart(numbered_runs, tag, tag_chart, *, has_legend):
         chances=tuple(sorted(chances)),
         marks=tuple(marks),
     )
-    drawing = Markup(svg.draw_lines(lines, axes, f"curve-{tag.replace('/', '-')}"))
+    drawing = Markup(line_chart.draw(lines, axes, f"curve-{tag.replace('/', '-')}"))
     return Chart(tag_chart.title, tag_chart.caption, " ".join(words), drawing)
 
 

@@ -6,7 +6,7 @@ from tf_simclr.report import chance, verdict_choice, verdict_notes
 from tf_simclr.report import contenders as contenders_lib
 from tf_simclr.report import runs as runs_lib
 from tf_simclr.report.contenders import BASELINES, PROBE, Contender
-from tf_simclr.report.metric_names import CLASSIFIER
+from tf_simclr.report.evaluated import CLASSIFIER
 from tf_simclr.report.runs import Run
 from tf_simclr.report.wording import capitalized
 

@@ -4,7 +4,7 @@ import dataclasses
 import math
 
 from tf_simclr.report.contenders import PROBE, Contender
-from tf_simclr.report.metric_names import CLASSIFIER
+from tf_simclr.report.evaluated import CLASSIFIER
 from tf_simclr.report.verdict import Verdict
 
 # Units of the drawing, about a pixel each on a phone, where it is as wide as the page.

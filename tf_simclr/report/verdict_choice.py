@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from tf_simclr.report import chance
 from tf_simclr.report.contenders import Contender
-from tf_simclr.report.metric_names import CLASSIFIER
+from tf_simclr.report.evaluated import CLASSIFIER
 from tf_simclr.runs import files as run_files
 
 

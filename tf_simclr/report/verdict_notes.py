@@ -6,7 +6,7 @@ from tf_simclr.config.evaluation_sections import FEW_EVALUATED
 from tf_simclr.report import chance, image_bits, intervals, probe_command
 from tf_simclr.report import contenders as contenders_lib
 from tf_simclr.report.contenders import PROBE, Contender
-from tf_simclr.report.metric_names import CLASSIFIER, TRAINED, headline_layers, metrics_of
+from tf_simclr.report.evaluated import CLASSIFIER, TRAINED, headline_layers, metrics_of
 from tf_simclr.report.runs import Run
 
 MIN_DRAWS = 5  # of the labels, to speak of their spread

@@ -1,6 +1,26 @@
 """Texts of a report."""
 
+MISSING = "–"  # where there is no value
+SPECIAL_VALUES = {"True": "true", "False": "false", "None": MISSING, "": MISSING}
+
 
 def capitalized(text: str) -> str:
     """With a capital first letter."""
     return text[:1].upper() + text[1:]
+
+
+def value_text(value) -> str:
+    """A number or a flag's value in a table."""
+    if value in (None, ""):
+        return MISSING
+    is_whole_number = isinstance(value, int) and not isinstance(value, bool)
+    return f"{value:,}" if is_whole_number else flag_text(value)
+
+
+def flag_text(value) -> str:
+    """A flag's value as one would give it."""
+    if isinstance(value, (list, tuple)):
+        return ",".join(map(flag_text, value)) or MISSING
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return SPECIAL_VALUES.get(str(value), str(value))

@@ -8,7 +8,7 @@ from etils import epath
 from tf_simclr import config
 from tf_simclr.config import Config, automatic, recipes
 from tf_simclr.config.length import LENGTH_FLAGS, Length, training_length
-from tf_simclr.config.stages import sibling_runs
+from tf_simclr.config.stage_directories import sibling_runs
 from tf_simclr.errors import UserError, write_error
 from tf_simclr.runs import files
 from tf_simclr.runs.locks import try_lock

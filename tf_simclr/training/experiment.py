@@ -17,22 +17,20 @@ from tf_simclr.checkpoints.weights import Weights
 from tf_simclr.config import Config
 from tf_simclr.config.backbones import is_published
 from tf_simclr.config.length import total_steps
-from tf_simclr.config.registry import LEARNS_LABELS
 from tf_simclr.data import crop_check, datasets
 from tf_simclr.data.source import Source
 from tf_simclr.data.unreadable import find_unreadable
-from tf_simclr.errors import UserError
 from tf_simclr.export import formats
 from tf_simclr.models.network import FrozenNetwork
-from tf_simclr.objectives import objective_class
 from tf_simclr.objectives.base import Objective
-from tf_simclr.objectives.supervised import balanced_weights
 from tf_simclr.runs import files as run_files
 from tf_simclr.runs.directory import RunDirectory
 from tf_simclr.runs.metrics_log import MetricsLog
 from tf_simclr.runs.tracking import Tracking
-from tf_simclr.training import memory_limit, optimizers, settings_warnings
+from tf_simclr.training import optimizers, settings_warnings
+from tf_simclr.training.devices import set_up_devices
 from tf_simclr.training.eval_data import load_eval_source
+from tf_simclr.training.initial_objective import class_weights, make_objective
 from tf_simclr.training.optimizers import CombinedOptimizer, WarmupCosine
 from tf_simclr.training.prior_networks import load_imported, load_teacher, num_classes
 from tf_simclr.training.training_data import (
@@ -41,8 +39,6 @@ from tf_simclr.training.training_data import (
     check_numbered,
     load_training_data,
 )
-
-DTYPE_POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -244,26 +240,19 @@ def build_experiment(
         settings = settings.replace(value_range=data.value_range)
         directory = RunDirectory(settings.train.model_dir, settings)
     eval_source = _load_evaluation_data(settings, data) if settings.mode.evaluates else None
-    check_numbered(data, settings, directory)
-    if settings.mode.trains:
-        check_comparable(data, settings)
-    settings_warnings.warn(settings, data, eval_source)
-    crop_check.warn_of_cropping(
-        eval_source or data.held_out or data.train_source, settings.preprocessing
-    )
+    _check_data(settings, data, eval_source, directory)
     imported = load_imported(settings, directory) if alone else None
     teacher = None
     if imported is None:
         teacher = load_teacher(settings, data.train_source, strategy)
-    classes = num_classes(imported, teacher, data.train_source)
     objective = make_objective(
         settings,
-        num_classes=classes,
+        num_classes=num_classes(imported, teacher, data.train_source),
         num_images=data.num_images,
         strategy=strategy,
         teacher=teacher,
     )
-    objective.class_weights = _class_weights(settings, data.train_source)
+    objective.class_weights = class_weights(settings, data.train_source)
     learning_rate = optimizers.learning_rate_schedule(settings, data.num_images)
     with strategy.scope():
         optimizer = optimizers.make_optimizer(settings, objective, learning_rate)
@@ -288,64 +277,14 @@ def build_experiment(
     )
 
 
-def set_up_devices(settings: Config) -> tf.distribute.Strategy:
-    """Sets what holds for the whole process, and returns how the work is distributed.
-
-    Raises:
-        UserError: devices that are not there, or a batch that can't be split over them.
-    """
-    if settings.train.deterministic:
-        tf.config.experimental.enable_op_determinism()
-    strategy = distribute.get_strategy(settings.hardware)
-    logging.info("running on %s", distribute.describe(strategy))
-    distribute.check_batch_sizes(strategy, settings, ("train_batch_size", "eval_batch_size"))
-    distribute.check_accumulation(strategy, settings.train)
-    keras.config.set_dtype_policy(DTYPE_POLICIES[settings.model.precision])
-    return strategy
-
-
-def make_objective(
-    settings: Config,
-    *,
-    num_classes: int,
-    num_images: int,
-    strategy: tf.distribute.Strategy,
-    teacher: Teacher | None,
-) -> Objective:
-    """The objective with its initial weights, which are the same at each call.
-
-    Raises:
-        UserError: it has nothing to train, or its batches do not fit into the memory.
-    """
-    keras.utils.set_random_seed(settings.train.seed)
-    with strategy.scope():
-        objective = objective_class(settings)(settings, num_classes, num_images)
-        objective.teacher = teacher
-        if settings.mode.trains:
-            memory_limit.check(objective, settings, strategy)
-        objective.build_variables()
-    backbones.check_replicas(objective.encoder, settings, strategy)
-    if not objective.trainable_variables:
-        raise UserError(
-            "nothing is left to train: --fine_tune_after_block=4 freezes the encoder, and there "
-            "is neither a projection head nor a linear head with labels"
-        )
-    return objective
-
-
-def _class_weights(settings, train_source):
-    """float32 [C] for --class_weights=balanced of a training on labels, else None."""
-    learns_labels = settings.objective.train_mode in LEARNS_LABELS
-    if not (settings.mode.trains and learns_labels and settings.eval.balances_classes):
-        return None
-    _, labels = train_source.example_ids()
-    weights = balanced_weights(labels, train_source.num_classes)
-    logging.info(
-        "the losses of labels are weighted by --class_weights=balanced: from %.3g to %.3g a class",
-        weights[weights > 0].min(),
-        weights.max(),
-    )
-    return weights
+def _check_data(settings, data, eval_source, directory):
+    """Refuses data that the training can't learn from, and says what will be cropped or ignored."""
+    check_numbered(data, settings, directory)
+    if settings.mode.trains:
+        check_comparable(data, settings)
+    settings_warnings.warn(settings, data, eval_source)
+    evaluated = eval_source or data.held_out or data.train_source
+    crop_check.warn_of_cropping(evaluated, settings.preprocessing)
 
 
 def _load_evaluation_data(settings, data):

@@ -18,6 +18,7 @@ from tf_simclr.errors import UserError
 from tf_simclr.objectives import objective_class
 from tf_simclr.runs import files as run_files
 from tf_simclr.runs.directory import RunDirectory
+from tf_simclr.training.earlier_runs import earlier_directories, saved_by_runs, saved_division
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,46 +131,6 @@ def _check_splits(settings, later):
         datasets.require_split(data, data.train_split, known)
         if settings.mode.evaluates:
             datasets.require_split(data, data.eval_split, known)
-
-
-def earlier_directories(
-    settings: Config, directory: epath.Path, related: list[epath.Path]
-) -> list[epath.Path]:
-    """Where runs have saved what this one has to use again.
-
-    Args:
-        settings: the whole configuration.
-        directory: of the run itself, which comes first.
-        related: of stages before.
-    """
-    directories = [directory, *related]
-    for path in (settings.objective.checkpoint, settings.objective.teacher_checkpoint):
-        if path:
-            path = epath.Path(path)
-            directories.append(path if path.is_dir() else path.parent)
-    return directories
-
-
-def saved_by_runs(name: str, directories: list[epath.Path]) -> list:
-    """The contents of a JSON file of runs, of those that have it."""
-    contents = [run_files.read_json(path / name) for path in directories]
-    return [content for content in contents if content]
-
-
-def saved_division(dataset: str, directories: list[epath.Path]) -> dict[str, bool] | None:
-    """Which images a run held out, or did not, for the sake of their class; see `division`.
-
-    Args:
-        dataset: whose images.
-        directories: of runs; the first that has saved a division counts.
-
-    Returns:
-        {digest: whether it is held out}; None if no run has divided these images.
-    """
-    for division in saved_by_runs(run_files.DIVISION, directories):
-        if division["dataset"] == dataset:
-            return division["moved"]
-    return None
 
 
 def _check_no_labels_are_needed(source, settings, later):

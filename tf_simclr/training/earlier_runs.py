@@ -1,0 +1,46 @@
+"""What earlier runs have saved that a run has to use again: labels, divisions."""
+
+from etils import epath
+
+from tf_simclr.config import Config
+from tf_simclr.runs import files as run_files
+
+
+def earlier_directories(
+    settings: Config, directory: epath.Path, related: list[epath.Path]
+) -> list[epath.Path]:
+    """Where runs have saved what this one has to use again.
+
+    Args:
+        settings: the whole configuration.
+        directory: of the run itself, which comes first.
+        related: of stages before.
+    """
+    directories = [directory, *related]
+    for path in (settings.objective.checkpoint, settings.objective.teacher_checkpoint):
+        if path:
+            path = epath.Path(path)
+            directories.append(path if path.is_dir() else path.parent)
+    return directories
+
+
+def saved_by_runs(name: str, directories: list[epath.Path]) -> list:
+    """The contents of a JSON file of runs, of those that have it."""
+    contents = [run_files.read_json(path / name) for path in directories]
+    return [content for content in contents if content]
+
+
+def saved_division(dataset: str, directories: list[epath.Path]) -> dict[str, bool] | None:
+    """Which images a run held out, or did not, for the sake of their class; see `division`.
+
+    Args:
+        dataset: whose images.
+        directories: of runs; the first that has saved a division counts.
+
+    Returns:
+        {digest: whether it is held out}; None if no run has divided these images.
+    """
+    for division in saved_by_runs(run_files.DIVISION, directories):
+        if division["dataset"] == dataset:
+            return division["moved"]
+    return None
