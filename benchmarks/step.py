@@ -3,8 +3,8 @@
     python -m benchmarks.step
 
 Each variant runs in a process of its own, in turns, so that a machine whose speed drifts is fair to
-all; the table gives the medians. PyTorch does the same network, loss and optimizer on random
-images, without augmentation.
+all; the table gives the medians, and how many times as fast as PyTorch each round was. PyTorch does
+the same network, loss and optimizer on random images, without augmentation.
 """
 
 import os
@@ -40,17 +40,27 @@ def work(options):
 def variants(options):
     """The names of what is measured."""
     names = []
-    for name, (_, onednn) in training.VARIANTS.items():
+    for name, (kind, onednn) in training.VARIANTS.items():
         # With half the precision and without oneDNN a step takes minutes.
-        if onednn == "1" or options.precision == "float32":
+        is_too_slow = onednn == "0" and options.precision != "float32"
+        if not is_too_slow and (kind != "keras" or not options.without_keras):
             names.append(name)
     if training.has_torch(options.torch_python):
         names.append(training.TORCH)
     return names
 
 
+def by_round(durations, options):
+    """Median of each round's `options.steps` durations."""
+    rounds = [durations[i : i + options.steps] for i in range(0, len(durations), options.steps)]
+    return [statistics.median(steps) for steps in rounds]
+
+
 def main():
-    options = training.parser(__doc__).parse_args()
+    flags = training.parser(__doc__)
+    keras_help = "leave out Keras' own layers, which take most of the time"
+    flags.add_argument("--without_keras", action="store_true", help=keras_help)
+    options = flags.parse_args()
     if options.worker:
         return work(options)
     seconds = {name: [] for name in variants(options)}
@@ -77,6 +87,10 @@ def main():
     limit = statistics.median(limits)
     name = "limit: the convolutions alone at the rate of the matrix product"
     print(f"| {name} | {limit:.1f} | {limit / base:.2f} |")
+    if training.TORCH in seconds:
+        ours, torch = (by_round(seconds[name], options) for name in (training.OURS, training.TORCH))
+        ratios = ", ".join(f"{theirs / mine:.2f}" for mine, theirs in zip(ours, torch, strict=True))
+        print(f"\n{training.OURS}, times as fast as PyTorch, round by round: {ratios}")
 
 
 if __name__ == "__main__":

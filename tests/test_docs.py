@@ -32,7 +32,7 @@ OTHER_FLAGS = {  # {whose: flags that are not in the configuration}
             "steps",
             "table",
         ),
-        *("times", "torch_python", "views", "warm_up", "width"),
+        *("times", "torch_python", "views", "warm_up", "width", "without_keras"),
     },
     "tensorboard": {"logdir"},
     "tensorflow_model_server": {"model_base_path", "model_name", "port", "rest_api_port"},
