@@ -17,11 +17,11 @@ SIZE = 2048  # of the matrices
 TIMES = 10
 
 
-def matmul_rate():
-    """GFLOP/s of float32 matrix products of 2048 x 2048: what the machine can do at the most."""
+def matmul_rate(precision):
+    """GFLOP/s of matrix products of 2048 x 2048: what the machine can do at the most."""
     import tensorflow as tf
 
-    a = tf.random.normal([SIZE, SIZE])
+    a = tf.cast(tf.random.normal([SIZE, SIZE]), precision)
     product = tf.function(lambda: tf.matmul(a, a))
     product().numpy()
     began = time.perf_counter()
@@ -33,7 +33,7 @@ def matmul_rate():
 def work(options):
     """Prints GFLOP/s of the machine, GFLOP of an image, and the seconds of the steps."""
     step, gigaflops = training.make_step(options.worker, options)
-    rate = matmul_rate() if options.worker == "ours" else 0
+    rate = matmul_rate(options.precision) if options.worker == "ours" else 0
     print(rate, gigaflops, *training.seconds(step, options))
 
 
@@ -72,7 +72,7 @@ def main():
                 rates.append(rate)
                 limits.append(rate / gigaflops)
             durations += steps
-    gflops = f"{statistics.median(rates):.0f} GFLOP/s (float32 matrix product)"
+    gflops = f"{statistics.median(rates):.0f} GFLOP/s ({options.precision} matrix product)"
     print(
         f"ResNet-{options.depth} {options.width:g}x, {options.image_size} pixels, "
         f"batch {options.batch} (two views each), {options.precision}, "

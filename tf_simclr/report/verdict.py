@@ -69,12 +69,12 @@ def of_runs(runs: list[Run]) -> Verdict | None:
     else:
         sentences = [_result(group), chance.of_all(contenders, group.subject)]
     notes = verdict_notes.notes(runs, contenders, group.subject, chosen, num_copies)
-    shown = [
+    charted = [
         contender
         for contender in contenders
         if contender.kind == CLASSIFIER or contender.labels == group.subject.labels
     ]
-    return Verdict(tuple(sentences), notes, tuple(shown), chosen)
+    return Verdict(tuple(sentences), notes, tuple(charted), chosen)
 
 
 def text_of(directories: list) -> str | None:

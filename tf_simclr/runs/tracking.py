@@ -97,8 +97,8 @@ def require(names: tuple[str, ...]):
 
 def _is_installed(package):
     """A folder ./wandb of its files, which Python takes for a package, has no origin."""
-    found = importlib.util.find_spec(package)
-    return found is not None and found.origin is not None
+    spec = importlib.util.find_spec(package)
+    return spec is not None and spec.origin is not None
 
 
 class Tracking:

@@ -51,9 +51,9 @@ class StepMemory:
 
     def of(self, batch_size: int) -> float:
         """Of a batch."""
-        here = batch_size * self.share
-        activations = self.activations * here / self.accumulate_steps
-        return self.weights + self.image * here + activations
+        num_images = batch_size * self.share
+        activations = self.activations * num_images / self.accumulate_steps
+        return self.weights + self.image * num_images + activations
 
     def fits(self, batch_size: int, limit: float) -> bool:
         """Whether a batch usually fits, which needs more than the bound."""
@@ -89,17 +89,17 @@ def step_memory(
     objective: Objective, settings: Config, strategy: tf.distribute.Strategy
 ) -> StepMemory:
     """The memory of a training step; on GPUs, whose memory is not known, that of the images."""
-    found = _footprint(objective, settings)
+    network = _footprint(objective, settings)
     count, size = objective.encoder_input
     bytes_of_number = FLOAT32 if settings.model.precision == "float32" else FLOAT32 // 2
     on_gpu = bool(tf.config.list_logical_devices("GPU"))
     numbers_of_weight = 1 + SLOTS[settings.optimizer.optimizer]
     is_frozen = settings.model.fine_tune_after_block == ALL_FROZEN
     return StepMemory(
-        weights=0 if on_gpu else found.weights * numbers_of_weight * FLOAT32,
+        weights=0 if on_gpu else network.weights * numbers_of_weight * FLOAT32,
         # Of a frozen network its features may be all that is left of the images.
         image=0 if is_frozen else footprint.COLORS * size**2,
-        activations=0 if on_gpu else count * found.kept * bytes_of_number,
+        activations=0 if on_gpu else count * network.kept * bytes_of_number,
         share=1 / distribute.num_workers(strategy),
         accumulate_steps=settings.train.accumulate_steps,
     )
@@ -211,10 +211,10 @@ def _meminfo():
 
 def _cgroup_limits(root: str = ""):
     """Yields the limits in bytes of the groups that this process is in."""
-    own = pathlib.Path(f"{root}/proc/self/cgroup")
+    membership = pathlib.Path(f"{root}/proc/self/cgroup")
     groups = {""}
-    if own.exists():
-        groups |= {line.split(":", 2)[2] for line in own.read_text().splitlines()}
+    if membership.exists():
+        groups |= {line.split(":", 2)[2] for line in membership.read_text().splitlines()}
     for pattern in CGROUP_LIMITS:
         for group in groups:
             path = pathlib.Path(root + pattern.format(group=group.rstrip("/")))
