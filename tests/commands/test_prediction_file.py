@@ -36,10 +36,17 @@ def _small_saves(monkeypatch):
 
 @pytest.fixture
 def begun(tmp_path):
-    """A function: what the rows are of -> (the file, how many rows are there already)."""
+    """A function: what the rows are of -> (the file, how many rows are there already).
+
+    The process that wrote the file before has been killed.
+    """
+    files = []
 
     def begin(about=ABOUT, name="table.csv", top_k=2, names=None, is_written=True):
+        for earlier in files:
+            earlier.close()
         file = PredictionFile(tmp_path / name, about, top_k, is_written)
+        files.append(file)
         file.resume(names or expected_names())
         file.begin()
         return file, file.tally.images
@@ -146,3 +153,19 @@ def test_parquet_without_its_package(monkeypatch, tmp_path, suffix):
         prediction_file.check(output)
     with pytest.raises(UserError, match=r"--embeddings=.* pip install pyarrow"):
         embedding_file.read(str(output))
+
+
+def test_another_process_that_writes_the_same(begun, tmp_path):
+    """It would append its rows to those of the first, or replace the whole table with its rest."""
+    first, _ = begun()
+    first.add(rows_of(0, 1))
+    second = PredictionFile(tmp_path / "table.csv", ABOUT, 2, is_written=True)
+    with pytest.raises(UserError, match=r"--predict_output=.*table.csv: another process writes"):
+        second.resume(expected_names())
+    with pytest.raises(UserError, match="another process writes it now"):
+        second.begin()
+    only_counts = PredictionFile(tmp_path / "table.csv", ABOUT, 2, is_written=False)
+    only_counts.resume(expected_names())
+    first.add(rows_of(2, 3, 4, 5))
+    first.finish()
+    assert read(tmp_path / "table.csv") == rows_of(0, 1, 2, 3, 4, 5)

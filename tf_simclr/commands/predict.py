@@ -1,5 +1,6 @@
 """Predicts the classes of images: a table with how far each prediction can be trusted."""
 
+import contextlib
 import dataclasses
 import functools
 import os
@@ -57,14 +58,14 @@ def predict(settings: Config, alone: bool = True):
     top_k = min(settings.predict.predict_top_k, max(len(model.class_names), 2))
     is_chief = distribute.is_chief(extractor.strategy)
     about = _about(model, calibration, sources, top_k)
-    file = PredictionFile(output, about, top_k, is_chief)
-    file.resume((name, source.split) for source in sources for name in source.names())
-    distribute.barrier(extractor.strategy)  # all workers have read what the chief changes
-    file.begin()
     make_rows = functools.partial(_table_rows, model.class_names, calibration, top_k)
-    _predict_all(extractor, sources, file, make_rows)
-    file.finish()
-    logging.info("%s: %s", output, file.tally.text())
+    with contextlib.closing(PredictionFile(output, about, top_k, is_chief)) as file:
+        file.resume((name, source.split) for source in sources for name in source.names())
+        distribute.barrier(extractor.strategy)  # all workers have read what the chief changes
+        file.begin()
+        _predict_all(extractor, sources, file, make_rows)
+        file.finish()
+        logging.info("%s: %s", output, file.tally.text())
 
 
 def _output_path(settings):

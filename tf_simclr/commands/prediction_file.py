@@ -13,6 +13,7 @@ from tf_simclr.commands.parquet import PARQUET, require_package
 from tf_simclr.errors import UserError, not_written
 from tf_simclr.runs import files as run_files
 from tf_simclr.runs.calibration import UNLIKE_ANYTHING
+from tf_simclr.runs.locks import try_lock
 
 COLUMNS = ("file", "split", "class", "probability", "second", "margin", "unsure", "novelty")
 CSV = ".csv"
@@ -89,13 +90,19 @@ class PredictionFile:
         self._partial = output.with_name(output.name + run_files.PREDICTIONS_PARTIAL)
         self._state = output.with_name(output.name + run_files.PREDICTIONS_STATE)
         self._unsaved = []
+        self._lock = None
 
     def resume(self, expected: Iterator[tuple[str, str]]):
         """Counts the rows that an interrupted run has left, where they are of the same work.
 
         Args:
             expected: (file, split) of all rows, in order.
+
+        Raises:
+            UserError: another process writes the same output.
         """
+        if self._partial.exists():
+            self._hold_lock()
         state = self._read_state()
         if state is None:
             return
@@ -141,11 +148,12 @@ class PredictionFile:
         """Makes the partial file what was resumed, or begins a new one; after all have resumed.
 
         Raises:
-            UserError: it can't be written to.
+            UserError: it can't be written to, or another process writes the same output.
         """
         if not self._is_written:
             return
         try:
+            self._hold_lock()
             if self.tally.images:
                 os.truncate(self._partial, self._read_state()["bytes"])  # a kill leaves more
             else:
@@ -208,6 +216,24 @@ class PredictionFile:
             self._state.unlink()
         except OSError as error:
             raise self._write_error(error) from None
+
+    def close(self):
+        """Lets other processes write the output."""
+        self._lock = None
+
+    def _hold_lock(self):
+        """Until `close`, or the end of this process."""
+        if not self._is_written or self._lock is not None:
+            return
+        try:
+            self._lock = try_lock(self._partial)
+        except OSError as error:
+            raise self._write_error(error) from None
+        if self._lock is None:
+            raise UserError(
+                f"--predict_output={self._output}: another process writes it now; wait for it, or "
+                "give another --predict_output"
+            )
 
     def _write_error(self, error):
         return not_written(f"--predict_output={self._output}", error)
