@@ -16,7 +16,7 @@ from PIL import Image
 import run
 import tf_simclr
 from tests.helpers.configurations import TINY
-from tf_simclr.commands import predict, prediction_file
+from tf_simclr.commands import export, predict, prediction_file
 from tf_simclr.data import datasets
 from tf_simclr.data.streamed_source import Streamed
 from tf_simclr.errors import Interrupted, UserError
@@ -99,6 +99,17 @@ def test_an_evaluation_calibrates(finished):
     assets = finished / "saved_model" / str(STEP) / "assets"
     assert calibration.read(epath.Path(assets)).fingerprint == saved.fingerprint
     assert "Calibrated on 360 labels, split test" in (assets / "model_card.md").read_text()
+
+
+def test_weights_exported_elsewhere_stay_calibrated(thresholded, settings, tmp_path, log):
+    options = settings(mode="export", checkpoint=str(thresholded), model_dir=str(tmp_path / "new"))
+    export.export_run(options)
+    assert "left out" not in log.text
+    (module,) = (tmp_path / "new" / "saved_model").iterdir()
+    calibrated = calibration.read(epath.Path(thresholded))
+    assert calibration.read(epath.Path(module / "assets")).fingerprint == calibrated.fingerprint
+    card = (module / "assets" / "model_card.md").read_text()
+    assert "| label_top_1_accuracy |" in card and f", {STEP} steps, on digits" in card
 
 
 def test_run_export_and_python_say_the_same(thresholded, photos, predicted):

@@ -206,9 +206,11 @@ def test_written_and_read(rng, tmp_path, log):
     assert saved_calibration.of_weights(directory, 8) is None
     assert "is of step 7 and the weights are of step 8" in log.text
     assert saved_calibration.read(directory / "nowhere") is None
-    (directory / files.CALIBRATION_ARRAYS).write_text("nothing")
-    with pytest.raises(UserError, match=r"calibration.npz: the calibration can't be read"):
-        saved_calibration.read(directory)
+    arrays = directory / files.CALIBRATION_ARRAYS
+    for damaged in (b"nothing", arrays.read_bytes()[:-40]):
+        arrays.write_bytes(damaged)
+        with pytest.raises(UserError, match=r"calibration.npz: the calibration can't be read"):
+            saved_calibration.read(directory)
     (directory / files.CALIBRATION).write_text("{}")
     with pytest.raises(UserError, match="--mode=eval of the run writes it again"):
         saved_calibration.read(directory)

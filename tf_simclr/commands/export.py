@@ -36,23 +36,39 @@ def export_run(settings: Config, alone: bool = True):
             directory.create()
             directory.commit()
             backbones.write(directory, settings.model)
-        # Weights from elsewhere may have been evaluated in the run directory.
-        directories = [directory.path, model.directory] if is_imported else [model.directory]
-        description = _describe(model, step, directories)
+        known_by = {model.directory: model.step}
+        if is_imported:
+            # Weights from elsewhere may have been evaluated in the run directory, as step 0.
+            known_by = {directory.path: step, **known_by}
+        description = _describe(model, step, known_by)
         exporter.export(model.network, description, directory.path, options=settings.export)
     distribute.barrier(strategy)
 
 
-def _describe(model, step, directories):
-    """What is known of a model; of several directories the first one that knows it counts."""
-    names = [saved_class_names(directory) for directory in directories]
+def _describe(model, step, known_by):
+    """What is known of a model.
+
+    Args:
+        model: with its network.
+        step: as which it is exported.
+        known_by: {directory: step of the weights there}; the first one that knows it counts.
+    """
+    names = [saved_class_names(directory) for directory in known_by]
     class_names = class_names_or_numbers(len(model.class_names), *names)
     metrics, data, saved_calibration = {}, {}, None
-    for directory in reversed(directories):
-        saved_calibration = calibration.of_weights(directory, step) or saved_calibration
-        metrics = run_files.read_json(directory / run_files.result_of_step(step)) or metrics
+    for directory, step_there in reversed(known_by.items()):
+        saved_calibration = calibration.of_weights(directory, step_there) or saved_calibration
+        result = run_files.read_json(directory / run_files.result_of_step(step_there))
+        metrics = result or metrics
         data = run_files.read_json(directory / run_files.DATA) or data
     backbone = backbones.description(model.settings.model)
     return ModelDescription(
-        model.settings, class_names, step, metrics, data, saved_calibration, backbone
+        model.settings,
+        class_names,
+        step,
+        metrics,
+        data,
+        saved_calibration,
+        backbone,
+        trained_steps=model.step,
     )

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -18,6 +19,7 @@ from tf_simclr.runs import calibration as run_calibration
 from tf_simclr.runs import files as run_files
 
 NUM_IMAGES = 32  # on which other formats are compared with the SavedModel
+SECONDS_UNTIL_LEFT = 3600  # after which nobody is taken to write a partial export any more
 
 
 def export(
@@ -93,12 +95,16 @@ def _replace(directory, step, keep, write):
     """
     path = directory / str(step)
     partial = directory / f"{run_files.PARTIAL}-{step}-{os.getpid()}"
+    replaced = directory / f"{run_files.PARTIAL}-replaced-{step}-{os.getpid()}"
     try:
         partial.mkdir(parents=True, exist_ok=True)
+        _remove_left(directory)
         write(partial)
-        if path.exists():  # only now that there is a whole new one
-            path.rmtree()
+        if path.exists():  # moved at once: half of an export could be taken for a whole one
+            path.rename(replaced)
         partial.rename(path)
+        if replaced.exists():
+            replaced.rmtree()
         if keep:
             _remove_old(directory, path, keep)
     except (OSError, tf.errors.OpError) as error:
@@ -108,6 +114,14 @@ def _replace(directory, step, keep, write):
             partial.rmtree()
     logging.info("exported %s", path)
     return path
+
+
+def _remove_left(directory):
+    """Removes what processes have left that were killed while they wrote."""
+    for path in directory.iterdir():
+        is_partial = path.name.startswith(f"{run_files.PARTIAL}-")
+        if is_partial and time.time() - path.stat().mtime > SECONDS_UNTIL_LEFT:
+            path.rmtree()
 
 
 def _remove_old(directory, newest, keep):

@@ -28,6 +28,8 @@ class ModelDescription:
         data: content of the `data.json`.
         calibration: of the classifier; None: there is none.
         backbone: content of the `backbone.json`; None: of the ResNet.
+        trained_steps: of the training; None: `step`, which is another one where weights are
+            exported as those of another run.
     """
 
     settings: Config
@@ -37,6 +39,7 @@ class ModelDescription:
     data: dict
     calibration: Calibration | None = None
     backbone: dict | None = None
+    trained_steps: int | None = None
 
 
 LOADING = r"""## Loading
@@ -174,11 +177,14 @@ def _origin(description):
     data, settings = description.data, description.settings
     if "images" not in data:
         return "Its weights come from elsewhere; tf_simclr brought them into this form."
+    num_steps = description.step
+    if description.trained_steps is not None:
+        num_steps = description.trained_steps
     train_mode = settings.objective.train_mode
     methods = {"pretrain": settings.pretext.pretext, "semi": settings.semi.semi_method}
     method = f" ({methods[train_mode]})" if train_mode in methods else ""
     return (
-        f"It was trained with tf_simclr, stage `{train_mode}`{method}, {description.step} steps, "
+        f"It was trained with tf_simclr, stage `{train_mode}`{method}, {num_steps} steps, "
         f"on {_without_path(settings.data.dataset)}, split {settings.data.train_split}: "
         f"{data['images']} images, {data['labels']} of them with a label."
     )

@@ -6,6 +6,7 @@
 import dataclasses
 import hashlib
 import json
+import zipfile
 
 import numpy as np
 from absl import logging
@@ -20,6 +21,8 @@ UNLIKE_ANYTHING = 0.99  # the novelty above which an image is unlike anything th
 TINY = 1e-9  # the least width of an interval between two quantiles
 BLOCK_SIZE = 4096  # images that are compared with the reference at once
 ARRAYS = ("confidence", "correct", "reference")  # in calibration.npz; the rest is JSON
+# What reading a damaged file raises.
+UNREADABLE = (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -165,7 +168,7 @@ def read(directory: epath.Path) -> Calibration | None:
         values["notes"] = tuple(values["notes"])
         values["quantiles"] = values["quantiles"] and tuple(values["quantiles"])
         return Calibration(**values)
-    except (OSError, ValueError, TypeError, KeyError, EOFError) as error:
+    except UNREADABLE as error:
         raise UserError(
             f"{path}: the calibration can't be read ({error}); --mode=eval of the run writes it "
             f"again; without {files.CALIBRATION} beside it there is none"
