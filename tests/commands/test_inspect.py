@@ -15,6 +15,7 @@ from tests.helpers import report_runs
 from tf_simclr.commands import image_issues, inspect, leaks, training_copies
 from tf_simclr.commands.image_issues import Issue
 from tf_simclr.commands.image_set import compute_image_set
+from tf_simclr.curation import near_copies
 from tf_simclr.data import datasets
 from tf_simclr.errors import UserError
 from tf_simclr.evaluation.network_features import EvaluationData, NetworkFeatures
@@ -118,6 +119,34 @@ def test_each_issue_is_named(settings, model, flawed, tmp_path, log):
     assert "<script>" not in page and "&lt;script&gt;alert(1)&lt;" in page
     assert page.count('<img src="data:image/png;base64,') >= 9
     assert "http" not in page.replace("http-equiv", "")
+
+
+def image_set(splits):
+    """Images without labels of some splits."""
+    labels = np.full(len(splits), -1)
+    return types.SimpleNamespace(splits=np.array(splits), labels=labels, class_names=())
+
+
+@pytest.mark.parametrize("splits", [["train", "test", "test"], ["test", "test", "train"]])
+def test_every_copy_across_the_splits_is_a_leak(splits, monkeypatch):
+    """Also where a copy in its own split is more like it, or comes first."""
+    images = image_set(splits)
+    train, *test = sorted(range(3), key=lambda position: splits[position] == "test")
+    contents = np.array(["same"] * 3)
+    pictures = types.SimpleNamespace(contents=contents, can_be_compared=False)
+    by_pixels = image_issues._copies(images, pictures)
+    pairs = near_copies.Pairs(
+        np.array([test[0], min(train, test[0]), min(train, test[1])]),
+        np.array([test[1], max(train, test[0]), max(train, test[1])]),
+        np.array([0.99, 0.9, 0.8], np.float32),
+    )
+    monkeypatch.setattr(near_copies, "find", lambda *arguments: pairs)
+    images.features = None
+    different = np.array(["a", "b", "c"])
+    pictures = types.SimpleNamespace(contents=different, can_be_compared=True, thumbnails=contents)
+    for issues in (by_pixels, image_issues._copies(images, pictures)):
+        leaked = [leaks._in_split(images, issue, "test", "train") for issue in issues["leak"]]
+        assert sorted(leaked) == test
 
 
 @pytest.mark.usefixtures("pixels")

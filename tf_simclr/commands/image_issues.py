@@ -1,5 +1,6 @@
 """What is wrong with the images of a set: the checks of `curation`, as issues of single images."""
 
+import collections
 import dataclasses
 import hashlib
 
@@ -105,7 +106,7 @@ def find(images: ImageSet, pictures: Pictures) -> dict[str, list[Issue]]:
 
 def _copies(images, pictures):
     """{"leak", "exact_copy", "near_copy"}: copies across the splits are leaks, of either kind."""
-    exact = _exact_copies(pictures.contents)
+    exact = _exact_copies(pictures.contents, images.splits)
     near = near_copies.no_pairs()
     if pictures.can_be_compared:
         near = near_copies.find(images.features, pictures.thumbnails.__getitem__)
@@ -114,26 +115,58 @@ def _copies(images, pictures):
             "near-copies are not looked for: images below %d pixels have too few details for it",
             picture_match.MIN_IMAGE_SIDE,
         )
-    issues = {"leak": [], "exact_copy": [], "near_copy": []}
-    is_done = np.zeros(len(images), bool)
-    for name, pairs in (("exact_copy", exact), ("near_copy", near)):
-        for first, second, similarity in pairs.as_tuples():
-            if is_done[second]:
-                continue
-            is_done[second] = True
-            is_leak = images.splits[first] != images.splits[second]
+    copies = [("exact_copy", *pair) for pair in exact.as_tuples()]
+    copies += [("near_copy", *pair) for pair in near.as_tuples()]
+    across = [copy for copy in copies if _is_across_splits(images, copy)]
+    within = [copy for copy in copies if not _is_across_splits(images, copy)]
+    issues = {"leak": _leaks(images, across), "exact_copy": [], "near_copy": []}
+    is_done = {issue.position for issue in issues["leak"]}
+    for name, first, second, similarity in within:
+        if second not in is_done:
+            is_done.add(second)
             text = _advice(images, first, second)
-            issue = Issue(second, similarity, text, other=first)
-            issues["leak" if is_leak else name].append(issue)
+            issues[name].append(Issue(second, similarity, text, other=first))
     return issues
 
 
-def _exact_copies(contents):
-    """Each image that has the pixels of an earlier one, with the first such image."""
-    _, first_places, inverse = np.unique(contents, return_index=True, return_inverse=True)
-    original = first_places[inverse]
-    second = np.flatnonzero(original != np.arange(len(contents)))
-    return near_copies.Pairs(original[second], second, np.ones(len(second), np.float32))
+def _is_across_splits(images, copy):
+    _, first, second, _ = copy
+    return images.splits[first] != images.splits[second]
+
+
+def _leaks(images, copies):
+    """Issues in which every image is that has a copy in another split, for each such split."""
+    leaks = []
+    is_known = set()  # (image, split in which it has a copy)
+    for _, first, second, similarity in copies:
+        of_first = (first, images.splits[second])
+        of_second = (second, images.splits[first])
+        if is_known >= {of_first, of_second}:
+            continue
+        position, other = (first, second) if of_second in is_known else (second, first)
+        is_known |= {of_first, of_second}
+        text = _advice(images, other, position)
+        leaks.append(Issue(position, similarity, text, other=other))
+    return leaks
+
+
+def _exact_copies(contents, splits):
+    """Each image that has the pixels of an earlier one, with the first such image.
+
+    That is one of another split where there is one, since such a copy is worse.
+    """
+    same_pixels = collections.defaultdict(list)
+    for position, content in enumerate(contents):
+        same_pixels[content].append(position)
+    pairs = []
+    for first, *others in same_pixels.values():
+        elsewhere = [other for other in others if splits[other] != splits[first]]
+        for second in others:
+            is_beside_first = splits[second] == splits[first]
+            pairs.append((elsewhere[0] if elsewhere and is_beside_first else first, second))
+    pairs.sort(key=lambda pair: pair[1])
+    first, second = np.array(pairs, np.int64).reshape(-1, 2).T
+    return near_copies.Pairs(first, second, np.ones(len(pairs), np.float32))
 
 
 def _advice(images, first, second):
