@@ -81,7 +81,10 @@ def test_the_best_candidate_is_trained(tmp_path, main, best, monkeypatch):
 
 
 def test_the_supervised_baseline_takes_the_better_length(tmp_path, main, monkeypatch):
+    related_to = {}
+
     def score(settings, related, selected_labels):
+        related_to[settings.train.model_dir] = list(map(str, related))
         assert settings.objective.supervised_choice == "given"
         RunDirectory(settings.train.model_dir).create()
         return float(settings.train.steps_factor), 40, 12
@@ -96,6 +99,10 @@ def test_the_supervised_baseline_takes_the_better_length(tmp_path, main, monkeyp
     result = json.loads((directory / run_files.RESULT).read_text())
     assert result["global_step"] == result["total_steps"] == 6
     assert "Length of run" in page.render(runs_lib.read([directory]))
+    # All draws are of the labels that the first one was allowed.
+    first, *others = related_to
+    assert related_to[first] == [] and len(others) == 5
+    assert all(related_to[other] == [first] for other in others)
 
 
 def test_a_choice_is_made_once(settings, monkeypatch):
