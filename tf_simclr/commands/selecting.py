@@ -92,8 +92,9 @@ def _select_without_near_copies(images, pool, strategy, request):
 def _near_copies(images, pool, chosen):
     """Positions of chosen images that are near-copies of a labeled one or of one chosen before."""
     positions = np.sort(chosen.index)
-    pictures = dict(images.images(positions))
-    if min(min(picture.shape[:2]) for picture in pictures.values()) < picture_match.MIN_IMAGE_SIDE:
+    # One after the other: all of them at full size may be more than the memory.
+    smallest_side = min(min(picture.shape[:2]) for _, picture in images.images(positions))
+    if smallest_side < picture_match.MIN_IMAGE_SIDE:
         return np.zeros(0, np.int64)
     others = np.union1d(positions, np.flatnonzero(pool.is_labeled))
     pairs = near_copies.copies_of(
