@@ -185,7 +185,7 @@ def test_new_run_directory_means_the_quick_start(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["--dataset=folder:/data/birds/"], "runs/birds_pretrain"),
+        (["--dataset=folder:/data/birds/", "--train_steps=9"], "runs/birds_pretrain"),
         (["--dataset=digits", "--train_mode=finetune"], "runs/digits_finetune"),
         (["--dataset=digits", "--model_dir=x"], "x"),
     ],
@@ -296,7 +296,10 @@ def test_home_folder(monkeypatch):
     """Behind a `=` no shell expands it."""
     monkeypatch.setenv("HOME", "/home/me")
     values, _ = parse(
-        "--dataset=folder:~/pictures", "--model_dir=~/runs/x", "--checkpoint=~/runs/y"
+        "--dataset=folder:~/pictures",
+        "--model_dir=~/runs/x",
+        "--checkpoint=~/runs/y",
+        "--train_steps=9",
     )
     assert values["dataset"] == "folder:/home/me/pictures"
     assert (values["model_dir"], values["checkpoint"]) == ("/home/me/runs/x", "/home/me/runs/y")

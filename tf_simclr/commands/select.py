@@ -114,7 +114,7 @@ def _draw_to_evaluate(source, eval_source, is_trained_on, settings):
     if not (count or has_evaluation):
         logging.warning(
             "no image of split %s has a label, so nothing will say how good a classifier is; "
-            "--select_eval_count=30 asks for some of them as well",
+            "--select_eval_count=100 asks for some of them as well",
             settings.data.eval_split,
         )
     return draw

@@ -123,10 +123,12 @@ class Stages:
         num_needed = head_layers(settings.flat())
         num_saved = head_layers(flags)
         if num_needed > num_saved:
+            way_out = f"give --ft_proj_selector={num_saved}, or start from another run"
+            if settings.objective.train_mode == "pretrain":
+                way_out = "start from another run"
             raise UserError(
                 f"--checkpoint={path}: its projection head has {num_saved} layers "
-                f"(--pretext={flags['pretext']}) and {num_needed} are needed here; give "
-                f"--ft_proj_selector={num_saved}, or start from another run"
+                f"(--pretext={flags['pretext']}) and {num_needed} are needed here; {way_out}"
             )
 
     def describe(self, number: int) -> str:
@@ -143,9 +145,24 @@ class Stages:
         mode = self.configs[number].mode
         if mode.trains and mode.evaluates and self._is_finished(number):
             logging.info("stage %s is finished", name)
+            self._warn_of_new_labels(number)
             return True
         logging.info("stage %s, %d of %d", name, number + 1, len(self.configs))
         return False
+
+    def _warn_of_new_labels(self, number):
+        """A finished stage does not read a table again that has changed since."""
+        labels = self.configs[number].data.labels
+        result = self.directories[number].path / run_files.RESULT
+        if not labels or not epath.Path(labels).exists():
+            return
+        if epath.Path(labels).stat().mtime > result.stat().mtime:
+            logging.warning(
+                "--labels=%s has changed since stage %s was finished, which does not read it "
+                "again; train on the new labels in a new --model_dir",
+                labels,
+                self._name(number),
+            )
 
     def _is_finished(self, number):
         """Whether a stage was trained to its last step, evaluated and exported."""

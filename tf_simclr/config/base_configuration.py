@@ -7,10 +7,10 @@ from etils import epath
 
 from tf_simclr import config
 from tf_simclr.config import backbones, inheritance, original_release, planned_recipe, recipes
-from tf_simclr.config.planned_recipe import FOLDER
 from tf_simclr.config.recipes import AUTO
 from tf_simclr.config.registry import MODES, Mode
 from tf_simclr.config.stage_directories import relocated
+from tf_simclr.config.values import FOLDER
 from tf_simclr.errors import UserError
 
 
@@ -41,7 +41,8 @@ def choose(config_name: str, flags: dict) -> Base:
     Raises:
         UserError: no such recipe, or a mode for which something is missing.
     """
-    mode = MODES.get(flags.get("mode"), Mode())
+    default_mode = config.fields()["mode"].default
+    mode = MODES.get(flags.get("mode", default_mode), Mode())
     names_data = "dataset" in flags
     if config_name == AUTO or (not config_name and planned_recipe.is_default(flags, mode)):
         return Base(name=folder_name(flags), is_planned=True)

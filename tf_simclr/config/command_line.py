@@ -10,10 +10,9 @@ from tf_simclr import config
 from tf_simclr.config import base_configuration, inheritance, planned_recipe
 from tf_simclr.config.aliases import flag_hint
 from tf_simclr.config.config import Config, Field
-from tf_simclr.config.planned_recipe import FOLDER
 from tf_simclr.config.stage_flags import split_off_stage_flags
 from tf_simclr.config.stages import separate_sections, stage_names, stage_values
-from tf_simclr.config.values import as_text
+from tf_simclr.config.values import FOLDER, as_text
 from tf_simclr.errors import UserError
 
 # In published commands of the original SimCLR release, without effect there.

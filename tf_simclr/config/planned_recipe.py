@@ -9,9 +9,8 @@ from tf_simclr import config
 from tf_simclr.config import recipes
 from tf_simclr.config.length import LENGTH_FLAGS
 from tf_simclr.config.registry import Mode
+from tf_simclr.config.values import FOLDER, data_set
 from tf_simclr.errors import UserError
-
-FOLDER = "folder:"  # how the name of a data set begins that is a folder
 
 
 def is_default(flags: dict, mode: Mode) -> bool:
@@ -21,7 +20,7 @@ def is_default(flags: dict, mode: Mode) -> bool:
         flags: {flag name: value} of the command line.
         mode: what --mode does.
     """
-    is_folder = str(flags.get("dataset", "")).startswith(FOLDER)
+    is_folder = data_set(str(flags.get("dataset", ""))).startswith(FOLDER)
     return is_folder and mode.trains and not any(name in flags for name in LENGTH_FLAGS)
 
 

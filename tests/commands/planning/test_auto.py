@@ -1,6 +1,7 @@
 """--config=auto from the command line: planned once, kept, and run."""
 
 import json
+import os
 import time
 
 import numpy as np
@@ -14,10 +15,11 @@ from tests.commands.planning.test_rules import THUMBNAILS
 from tests.helpers.configurations import parse_command_line
 from tests.helpers.processes import HERE, snapshot, the_message
 from tf_simclr.checkpoints import weights as weights_lib
-from tf_simclr.commands.planning import recipe_text, time_decisions, trial
+from tf_simclr.commands.planning import auto, recipe_text, time_decisions, trial
 from tf_simclr.commands.planning.budget import StagePlan
 from tf_simclr.commands.planning.costs import Pace
 from tf_simclr.commands.planning.networks import Candidate
+from tf_simclr.errors import UserError
 from tf_simclr.runs import files as run_files
 
 pytestmark = pytest.mark.usefixtures("shallow", "eager", "without_outputs")
@@ -80,8 +82,11 @@ def test_a_folder_is_planned_and_trained(photos, tmp_path, main, timed):
         assert saved["train_steps"] == recipe[stage]["train_steps"] == result["global_step"]
     assert len(timed) == 1 and timed[0].data.image_size == 16
 
+    assert "has changed since" not in stderr
     files = snapshot(directory)
+    os.utime(photos / "labels.csv", (time.time() + 60,) * 2)
     status, stderr = main(*command)  # a second time
+    assert "labels.csv has changed since stage finetune was finished, which does not read" in stderr
     assert status == 0 and "the plan of this run is kept" in stderr
     assert stderr.count("is finished") == len(stages) and len(timed) == 1
     assert set(snapshot(directory)) == set(files)
@@ -130,6 +135,28 @@ def test_a_recipe_trains_the_same_again(photos, tmp_path, main, timed):
         if "model/" in key or "optimizer/" in key:
             values = [reader.get_tensor(key) for reader in readers]
             np.testing.assert_array_equal(*values, err_msg=key)
+
+
+def test_what_is_said_of_a_stage_is_in_the_recipe(photos, tmp_path, timed):
+    flags = {
+        "dataset": f"folder:{photos}",
+        "labels": str(photos / "labels.csv"),
+        "budget": "1h",
+        **dict(flag.removeprefix("--").split("=") for flag in FEW),
+    }
+    stage_flags = {"finetune": {"learning_rate": "0.01"}, "pretrain": {"train_batch_size": "4"}}
+    planned = auto.make_recipe({**flags, "model_dir": str(tmp_path / "a")}, {}, time.monotonic())
+    assert planned["finetune"]["weight_decay"] == 0
+    flags |= {"weight_decay": "0.001", "model_dir": str(tmp_path / "b")}
+    recipe = auto.make_recipe(flags, stage_flags, time.monotonic())
+    assert recipe["weight_decay"] == "0.001" and "weight_decay" not in recipe["finetune"]
+    assert recipe["finetune"]["learning_rate"] == "0.01"
+    assert recipe["pretrain"]["train_batch_size"] == "4"
+    # The same time for a step of a quarter of the images: the other stages have fewer steps.
+    assert [settings.train.train_batch_size for settings in timed] == [16, 4]
+    assert planned["distill"]["train_steps"] > 3 * recipe["distill"]["train_steps"]
+    text = (tmp_path / "b" / run_files.RECIPE).read_text()
+    assert yaml.safe_load(text) == recipe
 
 
 def test_a_plan_alone(photos, tmp_path, main, monkeypatch):
@@ -244,3 +271,9 @@ def test_a_directory_with_a_run_that_was_not_planned(photos, tmp_path, main):
 def test_a_length_that_is_given_is_not_planned(photos):
     configs, _ = parse_command_line(f"--dataset=folder:{photos}", "--train_steps=3")
     assert configs[0].train.train_steps == 3 and configs[0].data.image_size == 224
+
+
+def test_a_folder_is_planned_without_a_mode(photos):
+    for name in (f"folder:{photos}", str(photos)):
+        with pytest.raises(UserError, match="nothing can be planned here"):
+            parse_command_line(f"--dataset={name}", "--model_dir=new")

@@ -14,7 +14,7 @@ PACE = Pace(first_step=5.0, step=0.25)
 
 
 def divided(seconds, stages=CHAIN, images=THUMBNAILS, pace=PACE, **options):
-    return budget.divide(images, stages, 64, pace, seconds, **options)
+    return budget.divide(images, stages, pace, seconds, **options)
 
 
 @pytest.mark.parametrize("stages", [CHAIN, ("pretrain",), ("finetune", "distill"), SEMI])

@@ -21,6 +21,7 @@ LABELED = Facts(
     num_images=60, num_labels=60, class_counts=(20, 20, 20), num_evaluated=8, short_side=400
 )
 MANY = dataclasses.replace(THUMBNAILS, num_labels=3000, class_counts=(600,) * 5)
+ONE_CLASS = dataclasses.replace(LABELED, class_counts=(60, 0))
 RARE = Facts(
     num_images=20_000,
     num_labels=20_000,
@@ -44,11 +45,17 @@ RARE = Facts(
         (RARE, {"pretrain": {"lineareval_while_pretraining": False}}),
         (DIGITS, {"pretrain": {"lineareval_while_pretraining": False}}),
         (MANY, {"train_mode": "supervised,pretrain,finetune", "learning_rate": 0.075}),
+        (ONE_CLASS, {"train_mode": "pretrain", "supervised": None, "finetune": None}),
     ],
 )
 def test_decisions(images, expected):
     values = recipe_text.values_of(rules.decide(images))
     assert {name: values.get(name) for name in expected} == expected
+
+
+def test_labels_of_one_class():
+    stages_decision, *_ = rules.decide(ONE_CLASS)
+    assert stages_decision.reason.startswith("all labels are of one class")
 
 
 def test_many_labels():

@@ -55,23 +55,23 @@ def make_recipe(flags: dict, stage_flags: dict, began: float) -> dict:
     _check_directory(first)
     _check_backbone(first, flags.get("checkpoint"))
     facts, eval_split = _look_at_images(first, request)
-    facts = dataclasses.replace(facts, batch_size=int(flags.get("train_batch_size", 0)))
+    given_batch = int(flags.get("train_batch_size", 0))
+    facts = dataclasses.replace(facts, batch_size=given_batch, stage_batches=request.batches)
     decisions = rules.decide(facts, request.given, map(mode_of, request.stages))
     decisions = _with_given_stages(decisions, request)
     candidate, pace = _choose_network(facts, decisions, request)
     plans = _stage_plans(facts, decisions, request, pace)
     _check_budget(facts, plans, decisions, request, pace)
-    stages, _ = _stages_and_batch(decisions, request)
     decisions += time_decisions.decide(
         candidate,
         plans,
         facts,
-        left_out=[stage for stage in stages if stage not in plans],
+        left_out=[stage for stage in _stages(decisions, request) if stage not in plans],
         pace=pace,
         eval_split=eval_split,
         given=request.given,
     )
-    recipe = recipe_text.Recipe(request.flags, decisions, plans, facts)
+    recipe = recipe_text.Recipe(request.flags, request.stage_flags, decisions, plans, facts)
     logging.info("planned for --budget=%s:\n\n%s\n", first.plan.budget, recipe.table())
     _warn_of_short_training(plans, first.plan.budget)
     _warn_of_rates(request)
@@ -155,7 +155,8 @@ def _choose_network(facts, decisions, request) -> tuple[Candidate, Pace]:
     def settings_of(candidate):
         # A trial is of pretraining, with which the other stages are compared.
         of_pretraining = {**request.flags, "train_mode": "pretrain"}
-        pretraining = dataclasses.replace(request, flags=of_pretraining, stage_flags={})
+        own_flags = {"pretrain": request.stage_flags.get("pretrain", {})}
+        pretraining = dataclasses.replace(request, flags=of_pretraining, stage_flags=own_flags)
         (settings,) = pretraining.configs({**values, **candidate.flags})
         return settings.replace(mode="train", checkpoint="", labels_chosen="drawn")
 
@@ -186,19 +187,17 @@ def _known_candidates(candidates, request):
     return list(dict.fromkeys(changed))
 
 
-def _stages_and_batch(decisions, request):
-    """(names of the stages, images a step of those without labels)."""
+def _stages(decisions, request):
+    """The names of the stages."""
     values = {**recipe_text.values_of(decisions), **request.flags}
-    return stage_names(values["train_mode"]), int(values["train_batch_size"])
+    return stage_names(values["train_mode"])
 
 
 def _stage_plans(facts: Facts, decisions, request, pace) -> dict[str, StagePlan]:
     """How long each stage is; some are left out where the time is not enough for them."""
-    stages, batch_size = _stages_and_batch(decisions, request)
     return budget.divide(
         facts,
-        stages,
-        batch_size,
+        _stages(decisions, request),
         pace,
         request.seconds_left(),
         may_shorten="train_mode" not in request.flags,
@@ -211,8 +210,7 @@ def _check_budget(facts, plans, decisions, request, pace):
     A rest of a few seconds is less than that is known to: it would be one step now and twenty in
     the next plan.
     """
-    _, batch_size = _stages_and_batch(decisions, request)
-    overhead = budget.overhead(facts, list(plans), batch_size, pace)
+    overhead = budget.overhead(facts, list(plans), pace)
     left = request.seconds_left()
     missing = overhead / (1 - budget.LEAST_STEPS_SHARE) - left
     if missing <= 0:

@@ -3,8 +3,8 @@
 import dataclasses
 from collections.abc import Sequence
 
-from tf_simclr.commands.planning.batch_sizes import label_batch_size
-from tf_simclr.commands.planning.costs import LABEL_MODES, Pace, costs_of
+from tf_simclr.commands.planning.batch_sizes import LABEL_MODES, size_of
+from tf_simclr.commands.planning.costs import Pace, costs_of
 from tf_simclr.commands.planning.facts import Facts
 from tf_simclr.config.held_out_choices import CHOICES, FEW_LABELS, NUM_DRAWS
 from tf_simclr.config.stages import mode_of
@@ -50,7 +50,6 @@ class StagePlan:
 def divide(
     facts: Facts,
     stages: Sequence[str],
-    batch_size: int,
     pace: Pace,
     seconds: float,
     may_shorten: bool = True,
@@ -65,14 +64,13 @@ def divide(
     Args:
         facts: of the images.
         stages: their names, in order.
-        batch_size: images a step of pretraining and distillation.
-        pace: of pretraining at this batch size.
+        pace: of pretraining at its batch size.
         seconds: that all stages may take together.
         may_shorten: whether `LEFT_OUT` holds.
     """
-    costs = costs_of(facts, batch_size, pace, is_brief=False)
+    costs = costs_of(facts, pace, is_brief=False)
     if costs.of_all(stages) > MAX_OVERHEAD_SHARE * seconds:
-        costs = costs_of(facts, batch_size, pace, is_brief=True)
+        costs = costs_of(facts, pace, is_brief=True)
     starts = sum(costs.start(mode_of(stage), facts) for stage in stages)
     for_steps = max(seconds - costs.of_all(stages) - starts, 0.0)
     choices = _seconds_of_choices(facts, stages, costs, pace, MAX_CHOICE_SHARE * for_steps)
@@ -85,7 +83,7 @@ def divide(
         plans[stage] = dataclasses.replace(plan, chooses=stage in choices)
     rest = _long_enough(plans) if may_shorten else list(plans)
     if len(rest) < len(plans):
-        return divide(facts, rest, batch_size, pace, seconds, may_shorten)
+        return divide(facts, rest, pace, seconds, may_shorten)
     return plans
 
 
@@ -112,9 +110,9 @@ def _plan(mode, share, extra, costs, facts):
     return StagePlan(steps, epochs, seconds, is_start=is_start, is_brief=costs.is_brief)
 
 
-def overhead(facts: Facts, stages: Sequence[str], batch_size: int, pace: Pace) -> float:
+def overhead(facts: Facts, stages: Sequence[str], pace: Pace) -> float:
     """Seconds that stages take at least, besides their steps."""
-    costs = costs_of(facts, batch_size, pace, is_brief=True)
+    costs = costs_of(facts, pace, is_brief=True)
     return costs.of_all(stages) + sum(costs.start(mode_of(stage), facts) for stage in stages)
 
 
@@ -169,5 +167,5 @@ def _shares(facts, stages, costs, for_steps):
 
 def _label_steps(mode, facts):
     """Steps that a training on labels profits from."""
-    in_epochs = LABEL_EPOCHS[mode] * facts.num_labels // label_batch_size(facts)
+    in_epochs = LABEL_EPOCHS[mode] * facts.num_labels // size_of(facts, mode)
     return max(LABEL_STEPS[mode], in_epochs)

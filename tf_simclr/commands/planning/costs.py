@@ -3,10 +3,9 @@
 import dataclasses
 
 from tf_simclr import config
-from tf_simclr.commands.planning.batch_sizes import label_batch_size
+from tf_simclr.commands.planning.batch_sizes import LABEL_MODES, size_of
 from tf_simclr.commands.planning.facts import Facts
 
-LABEL_MODES = ("supervised", "finetune")  # those that see the labels alone
 FORWARD_SHARE = 1 / 3  # of a training step; the gradient takes the rest
 # Views of an image that go through a training step; a teacher is a forward pass. Small batches of
 # labels take longer than their share of a large one (measured: 1.3 times).
@@ -81,18 +80,16 @@ class Costs:
         return facts.num_labels * self.view * FORWARD_SHARE if mode == "finetune" else 0.0
 
 
-def costs_of(facts: Facts, batch_size: int, pace: Pace, is_brief: bool) -> Costs:
+def costs_of(facts: Facts, pace: Pace, is_brief: bool) -> Costs:
     """What things take.
 
     Args:
         facts: of the images.
-        batch_size: images a step of pretraining and distillation.
-        pace: of pretraining at this batch size.
+        pace: of pretraining at its batch size.
         is_brief: whether few evaluations are made.
     """
-    label_batch = label_batch_size(facts)
-    sizes = {mode: label_batch if mode in LABEL_MODES else batch_size for mode in VIEWS}
-    view = pace.step / (VIEWS["pretrain"] * batch_size)
+    sizes = {mode: size_of(facts, mode) for mode in VIEWS}
+    view = pace.step / (VIEWS["pretrain"] * sizes["pretrain"])
     num_fitted = min(facts.num_labels, MAX_FITTED[is_brief])
     forward = view * FORWARD_SHARE
     baseline = (num_fitted + facts.num_evaluated) * forward

@@ -1,6 +1,7 @@
 """What a plan depends on: number, sizes, colors and labels of the images. No TensorFlow."""
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -26,6 +27,7 @@ class Facts:
         is_gray: whether the images have no colors.
         is_drawn: whether they look like characters: strokes on a black or white background.
         batch_size: images a step, where it is given; 0: it follows from the rest.
+        stage_batches: {training mode: images a step}, where it is given for a stage.
     """
 
     num_images: int
@@ -36,6 +38,13 @@ class Facts:
     is_gray: bool = False
     is_drawn: bool = False
     batch_size: int = 0
+    stage_batches: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether labels tell images apart: of two classes or more, where it is known."""
+        with_labels = [count for count in self.class_counts if count]
+        return bool(self.num_labels) and len(with_labels) != 1
 
     @property
     def has_rare_class(self) -> bool:

@@ -45,22 +45,37 @@ class Recipe:
 
     Attributes:
         flags: {flag: value} of the command line.
-        decisions: what was decided, in order; a flag of the command line overrides them.
+        stage_flags: {stage: {flag: value}} of the command line.
+        decisions: what was decided, in order; flags of the command line override them.
         plans: {stage: how long it is}.
         facts: of the images.
     """
 
     flags: dict
+    stage_flags: dict
     decisions: Sequence[Decision]
     plans: dict[str, StagePlan]
     facts: Facts
 
     def values(self) -> dict:
         """{flag: value, or stage: {flag: value}}, what the command line says included."""
-        given = {name: value for name, value in self.flags.items() if name not in NOT_KEPT}
-        common, sections = separate_sections({**values_of(self.decisions), **given})
-        stages = {name: section for name, section in sections.items() if name in self._sections}
+        kept = {name: value for name, value in self.flags.items() if name not in NOT_KEPT}
+        common, planned = separate_sections({**values_of(self.decisions), **kept})
+        stages = {}
+        for name in [*planned, *self.stage_flags]:
+            if name in self._sections:
+                own = planned.get(name, {})
+                stages[name] = {
+                    flag: own[flag] for flag in own if not self._is_given(f"{name}.{flag}")
+                }
+                stages[name] |= self.stage_flags.get(name, {})
         return {**common, **stages}
+
+    def _is_given(self, name):
+        """Whether the command line says something else of `flag` or `stage.flag`."""
+        stage, _, flag = name.rpartition(".")
+        of_stage = [self.stage_flags.get(scope, {}) for scope in (stage, mode_of(stage))]
+        return any(flag in flags for flags in (self.flags, *of_stage))
 
     @property
     def _sections(self):
@@ -100,14 +115,16 @@ class Recipe:
     def _effective(self, decision):
         """{flag: value} of a decision that nothing after it overrides."""
         index = self.decisions.index(decision)
-        overridden = set(self.flags)
+        decided_later = set()
         for later in self.decisions[index + 1 :]:
-            overridden |= set(later.flags)
+            decided_later |= set(later.flags)
         sections = self._sections
         return {
             name: value
             for name, value in decision.flags.items()
-            if name not in overridden and name.rpartition(".")[0] in (*sections, "")
+            if name not in decided_later
+            and not self._is_given(name)
+            and name.rpartition(".")[0] in (*sections, "")
         }
 
 

@@ -7,7 +7,7 @@ from tf_simclr import config
 from tf_simclr.commands.planning import budget
 from tf_simclr.config import Config
 from tf_simclr.config.plan_section import seconds_of
-from tf_simclr.config.stages import separate_sections, stage_configs, stage_names
+from tf_simclr.config.stages import mode_of, separate_sections, stage_configs, stage_names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +45,20 @@ class Request:
         if "train_mode" not in self.flags:
             return ()
         return tuple(stage_names(self.flags["train_mode"]))
+
+    @property
+    def batches(self) -> dict[str, int]:
+        """{training mode: images a step}, where it is given for a stage.
+
+        Raises:
+            UserError: it is no number of images.
+        """
+        name = "train_batch_size"
+        return {
+            mode_of(stage): config.coerce(name, flags[name])
+            for stage, flags in self.stage_flags.items()
+            if name in flags
+        }
 
     def seconds_left(self) -> float:
         """Of the budget, without a margin for what can't be foretold."""

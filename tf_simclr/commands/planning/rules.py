@@ -5,7 +5,7 @@
 
 from collections.abc import Iterable
 
-from tf_simclr.commands.planning.batch_sizes import batch_size, label_batch_size
+from tf_simclr.commands.planning.batch_sizes import batch_size, label_batch_size, size_of
 from tf_simclr.commands.planning.facts import RARE, Facts
 from tf_simclr.commands.planning.networks import SMALL_SIDE, is_small
 from tf_simclr.commands.planning.rule import Decision, Rule
@@ -25,7 +25,7 @@ def has_many_labels(facts: Facts) -> bool:
 
 def stages(facts: Facts) -> tuple[str, ...]:
     """The stages that make sense."""
-    if not facts.num_labels:
+    if not facts.has_classes:
         return ("pretrain",)
     if facts.is_mostly_unlabeled:
         return ("supervised", "pretrain", "finetune", "distill")
@@ -43,6 +43,8 @@ def _stage_flags(facts):
 def _stage_reason(facts):
     if not facts.num_labels:
         return "no labels: pretraining alone; --mode=select says which images to label"
+    if not facts.has_classes:
+        return "all labels are of one class, which tells nothing apart: pretraining alone"
     labels = f"{facts.num_labels} of {facts.num_images} images have a label"
     if facts.is_mostly_unlabeled:
         return f"{labels}: the rest teaches a student, too"
@@ -73,11 +75,11 @@ def _label_stage_flags(facts):
 def _momentum_flags(facts):
     return {
         "pretrain.optimizer": "momentum",
-        "pretrain.learning_rate": PRETRAINING_PEAK * LINEAR_BATCH / batch_size(facts),
+        "pretrain.learning_rate": PRETRAINING_PEAK * LINEAR_BATCH / size_of(facts, "pretrain"),
         "pretrain.learning_rate_scaling": "linear",
         "pretrain.weight_decay": 5e-4,
         "finetune.optimizer": "momentum",
-        "finetune.learning_rate": FINETUNING_PEAK * LINEAR_BATCH / label_batch_size(facts),
+        "finetune.learning_rate": FINETUNING_PEAK * LINEAR_BATCH / size_of(facts, "finetune"),
         "finetune.learning_rate_scaling": "linear",
     }
 
@@ -175,7 +177,7 @@ RULES = (
     Rule(
         title="stages on labels",
         condition="labels",
-        applies=lambda facts: bool(facts.num_labels),
+        applies=lambda facts: facts.has_classes,
         flags=_label_stage_flags,
         reason=lambda facts: "the linear head starts as logistic regression on the features",
         measured=(
