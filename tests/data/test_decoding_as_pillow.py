@@ -56,10 +56,10 @@ def with_alpha(image):
     return image
 
 
-def of_16_bits(image):
+def of_16_bits(image, dtype="<u2"):
     """A gray picture whose lower 8 bits are not 0."""
     upper = np.array(image.convert("L"), np.uint16)
-    return Image.fromarray(256 * upper + 77)
+    return Image.fromarray((256 * upper + 77).astype(dtype))
 
 
 # {kind: (function of an RGB picture and of options -> the file, greatest difference)}
@@ -98,6 +98,7 @@ TIFF_KINDS = {
     "gray tiff": lambda image, **o: write(image.convert("L"), "TIFF", **o),
     "1 bit tiff": lambda image, **o: write(image.convert("1"), "TIFF", **o),
     "16 bit tiff": lambda image, **o: write(of_16_bits(image), "TIFF", **o),
+    "big-endian tiff": lambda image, **o: write(of_16_bits(image, ">u2"), "TIFF", **o),
     "palette tiff": lambda image, **o: write(image.convert("P"), "TIFF", **o),
     "alpha tiff": lambda image, **o: write(with_alpha(image), "TIFF", **o),
 }

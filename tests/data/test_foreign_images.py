@@ -9,7 +9,7 @@ import tensorflow as tf
 from PIL import Image
 
 from tf_simclr import config
-from tf_simclr.data import datasets, foreign_images
+from tf_simclr.data import copies, datasets, division, foreign_images, scan_cache
 from tf_simclr.errors import UserError
 
 
@@ -59,12 +59,17 @@ def test_converted_once(tmp_path, monkeypatch):
     np.testing.assert_array_equal(Image.open(usable), picture(1))
 
 
-def test_what_a_png_keeps(tmp_path):
-    """16 bits of gray, alpha and orientation are not lost on the way."""
-    gray = Image.fromarray(np.arange(192, dtype=np.uint16).reshape(12, 16) * 300)
-    gray.save(tmp_path / "gray.tif")
+@pytest.mark.parametrize("dtype", ["<u2", ">u2"])
+def test_16_bits_of_gray(tmp_path, dtype):
+    """Of either order of the bytes: ImageJ writes the one that processors do not have."""
+    values = np.arange(192, dtype=np.uint16).reshape(12, 16) * 300
+    Image.fromarray(values.astype(dtype)).save(tmp_path / "gray.tif")
     converted = Image.open(foreign_images.usable_path(str(tmp_path / "gray.tif")))
-    np.testing.assert_array_equal(np.array(converted), np.array(gray))
+    np.testing.assert_array_equal(np.array(converted), values)
+
+
+def test_what_a_png_keeps(tmp_path):
+    """Orientation is not lost on the way."""
     exif = Image.Exif()
     exif[0x0112] = 6
     picture().save(tmp_path / "turned.avif", quality=100, subsampling="4:4:4", exif=exif)
@@ -108,3 +113,34 @@ def test_heic_without_its_package(tmp_path, monkeypatch):
     (tmp_path / "a.heic").write_bytes(b"anything")
     with pytest.raises(UserError, match="pip install pillow-heif"):
         foreign_images.usable_path(str(tmp_path / "a.heic"))
+
+
+@pytest.mark.parametrize("limit", [2**30, 0])
+def test_an_image_is_known_by_its_file(tmp_path, monkeypatch, limit):
+    """Not by the PNG that it became, in memory or not: what is held out follows from it."""
+    monkeypatch.setattr("tf_simclr.data.source.MEMORY_LIMIT", limit)
+    for number in range(30):
+        picture(number).save(tmp_path / f"{number}.{'tif' if number % 3 else 'png'}")
+    data = config.build({"dataset": f"folder:{tmp_path}"}).data
+    sides = {"train": False, "validation": True}
+    for split, is_held_out in sides.items():
+        source = datasets.load(data, split)
+        digests = copies.digests(source)
+        for name, digest in zip(source.example_names, digests, strict=True):
+            assert digest == scan_cache.content_digest((tmp_path / name).read_bytes())
+            assert division.is_held_out(digest, source.facts.moved) == is_held_out
+
+
+def test_a_second_picture_that_is_damaged(tmp_path, log):
+    stream = io.BytesIO()
+    picture(1).save(stream, "TIFF", save_all=True, append_images=[picture(2)])
+    path = tmp_path / "two.tif"
+    path.write_bytes(stream.getvalue())
+    assert Image.open(foreign_images.usable_path(str(path))).size == (16, 12)
+    assert "the first of its 2 pictures is used" in log.text
+    content = bytearray(stream.getvalue())
+    position = content.rindex((262).to_bytes(2, "little"))  # the tag of what the channels are
+    content[position + 8 : position + 10] = (99).to_bytes(2, "little")
+    path.write_bytes(content)
+    np.testing.assert_array_equal(Image.open(foreign_images.usable_path(str(path))), picture(1))
+    assert "the first of its pictures is used, and another one is damaged" in log.text

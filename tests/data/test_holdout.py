@@ -82,3 +82,11 @@ def test_what_can_not_be_held_out(settings):
     stream = Streamed("s", "train", (), None, None, 10, 0)
     with pytest.raises(UserError, match="--cache_dataset=True or a smaller slice"):
         holdout.split(stream, 0.5, 0)
+
+
+def test_images_without_label_are_not_those_held_out(settings):
+    flags = {"dataset": "digits", "eval_every_epochs": 1}
+    assert settings(**flags, unlabeled_dataset="digits", unlabeled_split="test")
+    for name in ("digits", "folder:photos/"):
+        with pytest.raises(UserError, match="it holds out would be trained on"):
+            settings(**{**flags, "dataset": name.rstrip("/")}, unlabeled_dataset=name)

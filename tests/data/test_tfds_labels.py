@@ -40,6 +40,20 @@ class TinySeveral(_Builder):
     }
 
 
+class TinyUnlabeled(TinyPictures):
+    """As STL-10: a split in which the class of all images is -1."""
+
+    FEATURES = {"image": IMAGE, "label": tfds.features.ClassLabel(names=["even", "odd"])}
+
+    def _split_generators(self, manager):
+        return {"train": self._images(6), "unlabelled": self._images(9, label=-1)}
+
+    def _images(self, count, label=None):
+        for i in range(count):
+            pixels = np.full((4, 5, 3), i, np.uint8)
+            yield i, {"image": pixels, "label": i % 2 if label is None else label}
+
+
 class TinyLists(_Builder):
     FEATURES = {name: TinySeveral.FEATURES[name] for name in ("image", "attributes")}
 
@@ -81,3 +95,13 @@ def test_labels_that_are_not_wanted(data_dir):
     assert source.class_names == () and source.num_labeled == 0
     with pytest.raises(config.UserError, match=r"--labels=a.csv: tables are for --dataset=folder"):
         load(data_dir, "tiny_several", labels="a.csv")
+
+
+@pytest.mark.parametrize("limit", [2**30, 0])
+def test_a_split_without_labels(data_dir, monkeypatch, limit):
+    """Also of a stream, whose labels nobody has counted."""
+    monkeypatch.setattr("tf_simclr.data.source.MEMORY_LIMIT", limit)
+    both = load(data_dir, "tiny_unlabeled", "train+unlabelled")
+    assert (both.num_examples, both.num_labeled) == (15, 6)
+    assert load(data_dir, "tiny_unlabeled", "unlabelled").num_labeled == 0
+    assert load(data_dir, "tiny_unlabeled").num_labeled == 6

@@ -6,6 +6,7 @@ import pytest
 
 from tests.data.test_folders import make_images
 from tf_simclr.config.splits import overlap
+from tf_simclr.data import datasets
 from tf_simclr.errors import UserError
 from tf_simclr.report import markdown_tables
 from tf_simclr.training.eval_data import load_eval_source
@@ -47,6 +48,35 @@ def test_copies_and_classes_that_are_missing(sources, directory, folder, log):
     assert message in log.text and "e.g. test/cat/same.png of train/dog/2.png" in log.text
     message = "2 of 3 classes never occur in split test, so nothing is known of them: cow, dog"
     assert message in log.text
+
+
+def test_copies_among_images_without_label(settings, folder, tmp_path, shallow, log):
+    names = ("train/cat/1.png", "train/dog/2.png", "test/cat/4.png", "test/dog/5.png")
+    make_images(folder, *names)
+    make_images(tmp_path / "more", "6.png", "7.png", "8.png")
+    shutil.copy(folder / "test/cat/4.png", tmp_path / "more" / "9.png")
+    more = f"folder:{tmp_path / 'more'}"
+    flags = {"dataset": f"folder:{folder}", "unlabeled_dataset": more, "eval_split": "test"}
+    build_experiment(settings(mode="train_then_eval", **flags, train_batch_size=4))
+    assert "1 of 2 images of split test are exact copies of images that are trained on" in log.text
+
+
+def test_a_table_that_says_what_is_evaluated(settings, tmp_path):
+    """It holds for the same images without label, too."""
+    make_images(tmp_path / "all", "1.png", "2.png", "3.png", "4.png")
+    table = tmp_path / "labels.csv"
+    table.write_text("file,label,split\n1.png,a,train\n2.png,b,train\n3.png,a,test\n")
+    flags = {"dataset": f"folder:{tmp_path / 'all'}", "labels": str(table)}
+    options = settings(**flags, unlabeled_dataset=f"folder:{tmp_path / 'all'}/")
+    unlabeled = datasets.load_unlabeled(options.data)
+    names, _ = unlabeled.example_ids()
+    assert "3.png" not in names and unlabeled.num_labeled == 0
+
+
+def test_a_folder_without_images_to_evaluate(sources, directory, folder):
+    make_images(folder, "train/cat/1.png", "train/cat/2.png")
+    with pytest.raises(UserError, match=r"give .*images/train as the folder, a tenth of which is"):
+        sources(directory, eval_split="validation")
 
 
 def test_evaluation_on_images_of_the_training_is_said(sources, directory, folder, log):

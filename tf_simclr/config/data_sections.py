@@ -33,9 +33,9 @@ class DataConfig:
     )
     value_range: str = setting(
         "auto",
-        "of images with 16 bits a value LOW,HIGH, which become black and white; top_byte: their "
-        "upper 8 bits, as before this flag existed; auto: as the run or the checkpoint, else the "
-        "range of the training images",
+        "LOW,HIGH: of images with 16 bits a value, the value that becomes black and the one that "
+        "becomes white; top_byte: their upper 8 bits, as before this flag existed; auto: as the "
+        "run or the checkpoint, else the range of the training images",
         before="top_byte",
     )
     train_split: str = setting("train", "split to train on")

@@ -104,6 +104,18 @@ def data_set(text: str) -> str:
     return f"{FOLDER}{text}" if is_path else text
 
 
+def same_data_set(first: str, second: str) -> bool:
+    """Whether two names are of one data set: a folder may be called in several ways."""
+    return _folders_or_name(first) == _folders_or_name(second)
+
+
+def _folders_or_name(text):
+    if not text.startswith(FOLDER) and not os.path.isdir(text):
+        return text
+    folders = text.removeprefix(FOLDER).split(f",{FOLDER}")
+    return [os.path.realpath(folder) for folder in folders]
+
+
 def as_text(value) -> str:
     """A value as one would write it on the command line, numbers as short as they can be."""
     if isinstance(value, tuple):

@@ -1,6 +1,7 @@
 """Images that are in two sources at once: exact copies, by content."""
 
 import os
+import pathlib
 
 import numpy as np
 
@@ -41,7 +42,7 @@ def without_copies_in_the_rest(source: Indexed, index: np.ndarray) -> np.ndarray
     digest_of = digests(source)
     rest = np.setdiff1d(np.arange(source.num_examples), index)
     others = {digest_of[i] for i in rest}
-    return np.array([i for i in index if digest_of[i] not in others], np.int64)
+    return np.array([i for i in index if digest_of[i] not in others - {""}], np.int64)
 
 
 def duplicates(source: Indexed, is_preferred: np.ndarray) -> np.ndarray:
@@ -64,7 +65,18 @@ def duplicates(source: Indexed, is_preferred: np.ndarray) -> np.ndarray:
 
 
 def digests(source: Indexed) -> list[str]:
-    """The hash of each image's content, empty for a file that is gone."""
+    """The hash of each image's file, as far as it is known, else of its content.
+
+    It is empty for a file that is gone.
+    """
+    contents = _content_digests(source)
+    if source.facts is None or not source.facts.digests:
+        return contents
+    names, _ = source.example_ids()
+    return [source.facts.digests.get(name, digest) for name, digest in zip(names, contents)]
+
+
+def _content_digests(source):
     if not source.by_path:
         return [scan_cache.content_digest(bytes(record)) for record in source.records]
     digest_of_path = {}
@@ -72,4 +84,15 @@ def digests(source: Indexed) -> list[str]:
         folder = root if os.path.isdir(root) else os.path.dirname(root)
         paths = [path for path in source.records.tolist() if path.startswith(folder)]
         digest_of_path.update(zip(paths, scan_cache.digests(folder, paths)))
-    return [digest_of_path.get(path, "") for path in source.records.tolist()]
+    return [
+        digest_of_path[path] if path in digest_of_path else _file_digest(path)
+        for path in source.records.tolist()
+    ]
+
+
+def _file_digest(path):
+    """The hash of a file outside of the folders: of a list of files, or converted."""
+    try:
+        return scan_cache.content_digest(pathlib.Path(path).read_bytes())
+    except OSError:
+        return ""

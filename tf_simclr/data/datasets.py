@@ -14,6 +14,7 @@ from absl import logging
 
 from tf_simclr.config.automatic import limits_of
 from tf_simclr.config.data_sections import DataConfig
+from tf_simclr.config.values import FOLDER, same_data_set
 from tf_simclr.data import folders, foreign_images, tfds_source
 from tf_simclr.data.image import DecodedImage, EncodedImage
 from tf_simclr.data.indexed_source import Indexed
@@ -161,6 +162,13 @@ def require_split(
         raise _no_such_split(data, split, flag, list(known)) from None
 
 
+def _way_to_evaluate(data):
+    train = os.path.join(data.dataset.removeprefix(FOLDER), "train")
+    if os.path.isdir(train):
+        return f"give {train} as the folder, a tenth of which is held out, or add one called test"
+    return "add images, e.g. a second one of each class"
+
+
 def _no_such_split(data, split, flag, known):
     if flag is None:
         flag = "train_split" if split == data.train_split else "eval_split"
@@ -169,9 +177,8 @@ def _no_such_split(data, split, flag, known):
     if is_default and not others:
         return UserError(
             f"{data.dataset} has no such split as {split}, only {', '.join(known)}, so there is "
-            "nothing to evaluate on: add images, e.g. a second one of each class, train with "
-            f"--mode=train alone, or give --eval_split={data.train_split}, which evaluates on what "
-            "was trained on"
+            f"nothing to evaluate on: {_way_to_evaluate(data)}, train with --mode=train alone, or "
+            f"give --eval_split={data.train_split}, which evaluates on what was trained on"
         )
     # Never suggest to evaluate what is trained on.
     suggested = others if flag == "eval_split" else known
@@ -212,9 +219,12 @@ def load_unlabeled(data: DataConfig, moved: dict[str, bool] | None = None) -> So
     """
     if not data.unlabeled_dataset:
         return None
-    options = dataclasses.replace(data, dataset=data.unlabeled_dataset, labels="")
+    is_same = same_data_set(data.unlabeled_dataset, data.dataset)
+    # A table of labels may also say which images are evaluated.
+    labels = data.labels if is_same else ""
+    options = dataclasses.replace(data, dataset=data.unlabeled_dataset, labels=labels)
     try:
-        same = moved if data.unlabeled_dataset == data.dataset else None
-        return load(options, data.unlabeled_split, "unlabeled_split", same).without_labels()
+        exceptions = moved if is_same else None
+        return load(options, data.unlabeled_split, "unlabeled_split", exceptions).without_labels()
     except UserError as error:
         raise UserError(str(error).replace("--dataset=", "--unlabeled_dataset=")) from None

@@ -12,6 +12,7 @@ from tf_simclr.data import (
     division,
     folder_images,
     folder_messages,
+    foreign_images,
     image_folder,
     label_file,
     layout,
@@ -186,7 +187,12 @@ def _divided(dataset, images, classes, lines, moved):
     lines += folder_messages.copies(digests, classes)
     lines += folder_messages.held_out(splits)
     counts = folder_messages.class_counts(splits)
-    facts = FolderFacts(tuple(lines), counts, divided.moved)
+    converted = {
+        name: digest
+        for name, digest in digests.items()
+        if foreign_images.is_foreign(images.paths[name])
+    }
+    facts = FolderFacts(tuple(lines), counts, divided.moved, converted)
     _log(dataset, facts.lines)
     return Splits(
         {

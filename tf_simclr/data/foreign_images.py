@@ -9,6 +9,7 @@ import hashlib
 import io
 import os
 import pathlib
+import struct
 
 from absl import logging
 
@@ -42,8 +43,18 @@ UNREAD = {
     **dict.fromkeys((".mp4", ".mov", ".avi"), "video"),
 }
 HEIC_PACKAGE = "pillow-heif"
-# {mode of Pillow: mode that it is written in}; other modes become RGB.
-WRITTEN_MODES = {"L": "L", "1": "L", "I;16": "I;16", "I;16L": "I;16", "I;16B": "I;16"}
+# {mode of Pillow: modes that lead to the one that it is written in}; other modes become RGB.
+WRITTEN_MODES = {
+    "L": ("L",),
+    "1": ("L",),
+    "I;16": ("I;16",),
+    # Straight to I;16 Pillow would go by way of 8 bits, and cut off what is above 255.
+    "I;16L": ("I", "I;16"),
+    "I;16B": ("I", "I;16"),
+}
+CONVERSION = 2  # to be raised when files become other PNGs than before
+# What Pillow raises of damaged files.
+DAMAGED = (OSError, ValueError, SyntaxError, TypeError, KeyError, EOFError, struct.error)
 MANY_VALUED_MODES = ("I", "F")  # 32 bits a value
 TIFF_BITS_PER_SAMPLE = 258  # number of a tag
 TIFF_EXTRA_SAMPLES = 338
@@ -78,7 +89,7 @@ def usable_path(path: str) -> str:
     if not is_foreign(path):
         return path
     status = os.stat(path)
-    identity = f"{os.path.realpath(path)}\n{status.st_size}\n{status.st_mtime_ns}"
+    identity = f"{os.path.realpath(path)}\n{status.st_size}\n{status.st_mtime_ns}\n{CONVERSION}"
     digest = hashlib.sha256(os.fsencode(identity)).hexdigest()
     base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     target = pathlib.Path(base, "tf_simclr", "converted", digest[:2], f"{digest}.png")
@@ -101,17 +112,28 @@ def _read(path):
         # Of its contents: Pillow turns no TIFF upright that it maps into memory.
         image = Image.open(io.BytesIO(pathlib.Path(path).read_bytes()))
         image.load()
+        upright = ImageOps.exif_transpose(image)
     except UnidentifiedImageError:
         raise UserError(
             "its number of channels or its compression is not known to Pillow"
         ) from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except (*DAMAGED, Image.DecompressionBombError) as error:
         raise UserError(" ".join(str(error).split())) from None
     _check_channels(image)
-    num_pictures = getattr(image, "n_frames", 1)
+    _warn_of_further_pictures(path, image)
+    for mode in WRITTEN_MODES.get(image.mode, ("RGB",)):
+        upright = upright.convert(mode)
+    return upright
+
+
+def _warn_of_further_pictures(path, image):
+    try:
+        num_pictures = getattr(image, "n_frames", 1)
+    except DAMAGED:
+        logging.warning("%s: the first of its pictures is used, and another one is damaged", path)
+        return
     if num_pictures > 1:
         logging.warning("%s: the first of its %d pictures is used", path, num_pictures)
-    return ImageOps.exif_transpose(image).convert(WRITTEN_MODES.get(image.mode, "RGB"))
 
 
 def _check_channels(image):

@@ -4,6 +4,7 @@ import numpy as np
 from absl import logging
 
 from tf_simclr.config.data_sections import DataConfig
+from tf_simclr.config.values import same_data_set
 from tf_simclr.data.source import Source, count_labels, counted, first_names
 from tf_simclr.errors import UserError
 
@@ -123,6 +124,9 @@ def question_of(data: DataConfig) -> dict:
 def matching(saved: list[dict], question: dict) -> dict | None:
     """The first of the saved subsets that answers a question, or None."""
     for subset in saved:
-        if question.items() <= {"labels_chosen": DRAWN, **subset}.items():
+        answered = {"labels_chosen": DRAWN, **subset}
+        if same_data_set(answered.get("dataset", ""), question["dataset"]):
+            answered["dataset"] = question["dataset"]
+        if question.items() <= answered.items():
             return subset
     return None

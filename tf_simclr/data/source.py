@@ -59,11 +59,14 @@ class FolderFacts:
         class_counts: {class: images that have it}, over all splits.
         moved: {digest of a content: whether it is held out} of the images that are held out, or are
             not, for the sake of their class; None: the folders have splits of their own.
+        digests: {name: digest of the file's content} of images that were converted, whose records
+            are others than their files.
     """
 
     lines: tuple[str, ...]
     class_counts: dict[str, int]
     moved: dict[str, bool] | None = None
+    digests: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

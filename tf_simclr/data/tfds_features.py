@@ -11,6 +11,7 @@ LABEL_NAMES = ("label", "labels", "class", "category", "target", "y", "digit")
 NUM_CHANNELS = (1, 3, None)  # of an image; None: its files say it
 IMAGE_TYPES = ("uint8", "uint16")
 WAY_OUT = "select three bands, save them as RGB images, and give --dataset=folder:PATH"
+LOOKED_AT = 200  # labels of a split, to see whether some are none
 MAX_CLASSES = 100_000  # more different numbers than that are no classes
 _NUMBERED = {}  # {(path of a data set, key): Label}, since each split asks for it
 
@@ -152,9 +153,26 @@ def _numbered(builder, key):
 
 def read_numbers(builder, split: str, key: str) -> np.ndarray:
     """The values of a feature of whole numbers, int64 [N]; negative ones mean no label."""
+    examples = _numbers(builder, split, key).as_numpy_iterator()
+    values = [int(example[key]) for example in examples]
+    return np.array(values, np.int64)
+
+
+def has_unlabeled(builder, split: str, key: str) -> bool:
+    """Whether there is no label among the first examples of one of the splits of a sum.
+
+    Data sets that have images without label have them in a split of their own, or everywhere.
+    """
+    for part in split.split("+"):
+        numbers = _numbers(builder, part, key).take(LOOKED_AT).as_numpy_iterator()
+        if any(number[key] < 0 for number in numbers):
+            return True
+    return False
+
+
+def _numbers(builder, split, key):
+    """A data set of {key: value} alone."""
     import tensorflow_datasets
 
     only_label = tensorflow_datasets.decode.PartialDecoding({key: True})
-    dataset = builder.as_dataset(split=split, decoders=only_label)
-    values = [int(example[key]) for example in dataset.as_numpy_iterator()]
-    return np.array(values, np.int64)
+    return builder.as_dataset(split=split, decoders=only_label)

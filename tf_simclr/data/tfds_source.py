@@ -112,7 +112,7 @@ def _source(builder, data, split):
 def _num_labeled(builder, split, label, num_examples):
     if label.key is None:
         return 0
-    if label.numbers is None:
+    if label.numbers is None and not tfds_features.has_unlabeled(builder, split, label.key):
         return num_examples
     numbers = tfds_features.read_numbers(builder, split, label.key)
     return int(np.sum(numbers >= 0))

@@ -3,6 +3,7 @@
 from etils import epath
 
 from tf_simclr.config import Config
+from tf_simclr.config.values import same_data_set
 from tf_simclr.runs import files as run_files
 
 
@@ -41,6 +42,6 @@ def saved_division(dataset: str, directories: list[epath.Path]) -> dict[str, boo
         {digest: whether it is held out}; None if no run has divided these images.
     """
     for division in saved_by_runs(run_files.DIVISION, directories):
-        if division["dataset"] == dataset:
+        if same_data_set(division["dataset"], dataset):
             return division["moved"]
     return None

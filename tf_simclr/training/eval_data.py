@@ -9,6 +9,7 @@ from tf_simclr.data import copies, datasets
 from tf_simclr.data.indexed_source import Indexed
 from tf_simclr.data.source import Source, count_labels, first_names
 from tf_simclr.errors import UserError
+from tf_simclr.training.training_data import TrainingData
 
 
 def load_eval_source(settings: Config, train_source: Source) -> Source:
@@ -43,6 +44,15 @@ def load_eval_source(settings: Config, train_source: Source) -> Source:
     if isinstance(source, Indexed):
         _warn_of_missing_classes(source)
     return source
+
+
+def warn_of_unlabeled_copies(data: TrainingData, eval_source: Source):
+    """A line of the log where images of --unlabeled_dataset are evaluated."""
+    of_training = (data.train_source.name, data.train_source.split)
+    for source in [part.source for part in data.batch_parts]:
+        is_unlabeled = (source.name, source.split) != of_training
+        if is_unlabeled and isinstance(source, Indexed) and isinstance(eval_source, Indexed):
+            _warn_of_copies(source, eval_source)
 
 
 def _warn_of_copies(train_source, source):

@@ -29,7 +29,7 @@ from tf_simclr.runs.metrics_log import MetricsLog
 from tf_simclr.runs.tracking import Tracking
 from tf_simclr.training import optimizers, settings_warnings
 from tf_simclr.training.devices import set_up_devices
-from tf_simclr.training.eval_data import load_eval_source
+from tf_simclr.training.eval_data import load_eval_source, warn_of_unlabeled_copies
 from tf_simclr.training.initial_objective import class_weights, make_objective
 from tf_simclr.training.optimizers import CombinedOptimizer, WarmupCosine
 from tf_simclr.training.prior_networks import load_imported, load_teacher, num_classes
@@ -173,6 +173,11 @@ class Experiment:
 
     def _warn_of_other_images(self):
         saved = self.directory.read(run_files.DATA) or {}
+        num_labels = self.data.train_source.num_labeled
+        if saved.get("labels", num_labels) != num_labels:
+            logging.warning(
+                "the run began with %d labels and there are %d now", saved["labels"], num_labels
+            )
         num_available = self.data.num_available
         if saved.get("images", num_available) != num_available:
             logging.warning(
@@ -290,6 +295,7 @@ def _check_data(settings, data, eval_source, directory):
 def _load_evaluation_data(settings, data):
     """The evaluation split, after a look at all data sets that an evaluation reads."""
     eval_source = load_eval_source(settings, data.train_source)
+    warn_of_unlabeled_copies(data, eval_source)
     if data.train_source.num_labeled:
         eval_source.labeled()  # what is wrong with it should show now, not after the training
     for name in settings.eval.transfer_datasets:
