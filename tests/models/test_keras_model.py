@@ -20,6 +20,7 @@ VARIANTS = {
     "gates": {"resnet_depth": 18, "se_ratio": 0.25, "image_size": 33, "num_proj_layers": 2},
     "lab": {"resnet_depth": 18, "image_size": 16, "backbone": "lab", "se_ratio": 0.25},
     "whole head": {"resnet_depth": 18, "image_size": 16, "ft_proj_selector": 3},
+    "last layer": {"resnet_depth": 18, "image_size": 16, "ft_proj_selector": -1},
 }
 LEVELS = {16: ["P0", "P1"], 33: ["P2", "P3"], 40: ["P2", "P3"]}  # by image size, of two groups
 

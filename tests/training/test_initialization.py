@@ -240,3 +240,16 @@ def test_linear_head_of_other_classes(started_from, flags, words, log):
     before, after = started_from(5, **flags)
     assert (before.shape[-1], after.shape[-1]) == (10, 5)
     assert words in log.text and "knows 10 classes, and here are 5" in log.text
+
+
+def test_a_middle_layer_is_not_taken_for_the_last_one(started_from):
+    """It has an offset and a ReLU, which the last layer of a head has not."""
+    with pytest.raises(
+        UserError, match=r"projection_head.*beta and 0 more variables there have no"
+    ):
+        started_from(train_mode="finetune", num_proj_layers=2, ft_proj_selector=-1)
+
+
+def test_the_flags_of_another_network_are_told(started_from):
+    with pytest.raises(UserError, match=r"start: it is another .* give --width_multiplier=0.07$"):
+        started_from(train_mode="finetune", width_multiplier=0.1)

@@ -12,7 +12,7 @@ def warnings(settings, logged):
     """A function: losses, chance level -> the warnings of a training of 400 steps."""
 
     def warnings(losses, chance=None, name="contrast", warning=None, warmup=0, accuracy=None):
-        options = settings(learning_rate=0.3)
+        options = settings(learning_rate=0.3, train_batch_size=50)
         watch = LossWatch(options, num_steps=400, warmup=warmup, num_classes=10)
         logged()
         for step, loss in enumerate(losses, 1):
@@ -37,11 +37,17 @@ def test_a_loss_at_chance_level(warnings, name):
     assert warnings([7.5] * 200, chance=8.0, name=name) == []
 
 
-@pytest.mark.parametrize("name, by_guessing", [("contrast", 1 / 50), ("pretext", 1 / 2500)])
-def test_right_answers_show_that_something_is_learned(warnings, name, by_guessing):
-    """A loss of two questions has the chance of both; of 50 answers, or of 2,500."""
-    chance = 2 * math.log(50)
-    losses = [8.0] * 200
+@pytest.mark.parametrize(
+    "name, chance, by_guessing",
+    [
+        ("contrast", 2 * math.log(99), 1 / 50),
+        ("contrast", 2 * math.log(99 + 4096), 1 / 50),  # keys of a memory are no answers
+        ("pretext", math.log(50), 1 / 50),
+    ],
+)
+def test_right_answers_show_that_something_is_learned(warnings, name, chance, by_guessing):
+    """A view is looked for among those of the 50 images of the batch."""
+    losses = [chance] * 200
     assert warnings(losses, chance=chance, name=name, accuracy=2.1 * by_guessing) == []
     (line,) = warnings(losses, chance=chance, name=name, accuracy=1.9 * by_guessing)
     assert "nothing is learned so far" in line

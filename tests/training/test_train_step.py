@@ -17,6 +17,7 @@ from tests.helpers.training import (
 )
 from tf_simclr.errors import UserError
 from tf_simclr.models import layers, resnet
+from tf_simclr.objectives.supervised import LABEL_METRICS
 from tf_simclr.training import batches
 from tf_simclr.training.experiment import build_experiment
 from tf_simclr.training.train_step import uses_xla
@@ -35,6 +36,7 @@ VARIANTS = [
     {"pretext": "pirl"},
     {"pretext": "cmc", "nce_negatives": 20},
     {"pretext": "cpc"},
+    {"pretext": "colorization"},
 ]
 SGD = {"optimizer": "momentum", "learning_rate": 0.1}
 
@@ -77,6 +79,19 @@ def test_micro_batches_give_the_gradient_of_the_batch(settings, inference, reque
         assert metrics[name] == pytest.approx(expected[name], rel=1e-5, abs=1e-5), name
     assert any(np.any(before[v.path] != v.numpy()) for v in whole.objective.trainable_variables)
     assert_same_weights(split, whole)
+
+
+def test_labels_of_some_parts_alone(settings, inference, eager):
+    """Parts without labels are no part of the accuracy of the labels."""
+    flags = {**SGD, "train_mode": "distill", "learning_rate": 0}
+    whole = Training(settings(**flags))
+    split = Training(settings(**flags, accumulate_steps=4))
+    batch = whole.first_batch()
+    is_first = tf.range(len(batch["label"])) < 3
+    batch["label"] = tf.where(is_first, batch["label"], -1)
+    expected, metrics = whole.step(batch), split.step(batch)
+    for name in LABEL_METRICS:
+        assert metrics[name] == pytest.approx(expected[name], rel=1e-5), name
 
 
 @pytest.mark.parametrize("variant", VARIANTS[1:3], ids=str)

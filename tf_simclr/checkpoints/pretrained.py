@@ -184,15 +184,20 @@ def _different_outputs(saved_model, network):
     return different
 
 
-def check_same_network(weights: Weights, settings: Config):
+def check_same_network(weights: Weights, settings: Config, names: tuple[str, ...] = NETWORK_FLAGS):
     """Checks that weights of this package are of the network that `settings` describe.
+
+    Args:
+        weights: to check.
+        settings: the whole configuration.
+        names: of the flags that have to agree.
 
     Raises:
         UserError: they are of another one.
     """
     saved = (_saved_settings(weights) or settings).resolved()
     flags = settings.resolved()
-    different = [f"--{name}={saved[name]}" for name in NETWORK_FLAGS if saved[name] != flags[name]]
+    different = [f"--{name}={saved[name]}" for name in names if saved[name] != flags[name]]
     if different:
         raise UserError(
             f"--{weights.flag}={weights.path}: it is another network than the flags say; "

@@ -214,10 +214,7 @@ class Weights:
         for key in self._shapes:
             if key.startswith(MODEL_PREFIX):
                 keys[_path_of_key(key)] = key
-        network_paths = {v.path for v in network.variables}
-        unused = sorted(
-            path for path in keys if path.startswith("model/encoder/") and path not in network_paths
-        )
+        unused = sorted(_without_place(keys, {v.path for v in network.variables}))
         if unused:  # a deeper network, or one with gates, must not be loaded by halves either
             raise ValueError(
                 f"{unused[0]} and {len(unused) - 1} more variables there have no place here; "
@@ -229,6 +226,15 @@ class Weights:
         return UserError(
             f"--{self.flag}={self.path}: {self.prefix} can't be restored: {first_line(error)}"
         )
+
+
+def _without_place(saved_paths, network_paths):
+    """Saved variables of the encoder, or of a layer that the network has, which it has not."""
+    layers = {path.rpartition("/")[0] for path in network_paths}
+    for path in saved_paths:
+        is_of_network = path.startswith("model/encoder/") or path.rpartition("/")[0] in layers
+        if is_of_network and path not in network_paths:
+            yield path
 
 
 def start_from(objective, weights: Weights, inherited: list):

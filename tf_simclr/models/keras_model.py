@@ -234,7 +234,8 @@ def _dense(dense, x, name, activation=None):
 def _logits(network, x):
     """The layers of the projection head that the linear head is on, and the linear head."""
     head = network.projection_head
-    num_layers = network.settings.model.ft_proj_selector
+    # As `Network` takes them: -1 is after the last one.
+    num_layers = range(head.num_layers + 1)[network.settings.model.ft_proj_selector]
     for number, (dense, norm) in enumerate(zip(head.dense, head.norms), start=1):
         if number > num_layers:
             break

@@ -29,6 +29,8 @@ class Colorization(Pretext):
     For each pixel of a smaller image the distribution over bins of ab, see `models.color_space`.
     """
 
+    loss_has_state = True  # how often each bin was seen
+
     def __init__(self, settings: Config, num_classes: int, num_images: int = 0):
         super().__init__(settings, num_classes, num_images)
         num_bins = len(bins())
@@ -58,6 +60,10 @@ class Colorization(Pretext):
     def targets(self, batch, images, training):
         """{"ab": float32 [B, n, n, 2]}: the mean of the pixels that each covers."""
         return {"ab": shrink(rgb_to_lab(images)[..., 1:], self.decoder.size)}
+
+    def output_shapes(self):
+        side = self.decoder.size
+        return {"logits": [side, side, len(bins())], "ab": [side, side, 2]}
 
     def loss_of(self, outputs, labels, training):
         """Equation 2, as the mean over the pixels of the batch.

@@ -12,6 +12,7 @@ from tf_simclr.data import augment
 from tf_simclr.data.source import UNLABELED, count_labels
 from tf_simclr.objectives.base import Objective
 
+LABEL_METRICS = ("supervised_loss", "supervised_acc")  # means over the images with a label
 LAST_GROUP = 4  # `fine_tune_after_block` that freezes the whole encoder
 
 
@@ -52,7 +53,7 @@ def classification_loss(
     loss = distribute.weighted_mean(losses, is_labeled)
     correct = tf.cast(tf.argmax(logits, -1) == targets, tf.float32)
     accuracy = distribute.weighted_mean(correct, is_labeled)
-    return loss, {"supervised_loss": loss, "supervised_acc": accuracy}
+    return loss, dict(zip(LABEL_METRICS, (loss, accuracy)))
 
 
 class Supervised(Objective):

@@ -3,7 +3,7 @@
 import tensorflow as tf
 from absl import logging
 
-from tf_simclr.checkpoints import backbones, weights
+from tf_simclr.checkpoints import backbones, pretrained, weights
 from tf_simclr.checkpoints.class_names import saved_class_names
 from tf_simclr.checkpoints.weights import Weights
 from tf_simclr.config import Config, inheritance
@@ -12,6 +12,9 @@ from tf_simclr.data.source import Source
 from tf_simclr.objectives.base import Objective
 from tf_simclr.training.linear_head import start_as_probe
 from tf_simclr.training.prior_networks import other_classes
+
+# What a training has in common with the weights that it starts from.
+ENCODER_FLAGS = ("backbone", "resnet_depth", "width_multiplier", "sk_ratio", "se_ratio")
 
 
 def initialize(
@@ -34,6 +37,7 @@ def initialize(
     """
     if settings.objective.checkpoint:
         start = Weights(settings.objective.checkpoint, offline=settings.train.offline)
+        pretrained.check_same_network(start, settings, ENCODER_FLAGS)
         inherited = _inherited(objective, start, settings=settings, source=train_source)
         weights.start_from(objective, start, inherited)
     elif is_published(settings.model.backbone):

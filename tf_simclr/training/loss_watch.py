@@ -32,19 +32,20 @@ class WatchedLoss:
         name: of the loss.
         chance: of its chance level; "": not known.
         accuracy: of the share of right answers; "": not known.
-        num_questions: of an example, whose losses are added up.
+        is_among_batch: whether the right answer is one of as many as the batch has images; else a
+            guess is as often right as `chance` says.
     """
 
     name: str
     chance: str = ""
     accuracy: str = ""
-    num_questions: int = 1
+    is_among_batch: bool = False
 
 
 # The first one that a step has. A linear head that learns beside a pretraining has a loss of its
 # own, which comes last.
 LOSSES = (
-    WatchedLoss("contrast_loss", "contrast_chance", "contrast_acc", num_questions=2),
+    WatchedLoss("contrast_loss", "contrast_chance", "contrast_acc", is_among_batch=True),
     WatchedLoss("pretext_loss", "pretext_chance", "pretext_acc"),
     WatchedLoss("distill_loss"),
     WatchedLoss("supervised_loss", EVEN_GUESS),
@@ -68,12 +69,13 @@ class Loss:
     times_guessing: float
 
 
-def loss_of(metrics: dict[str, float], num_classes: int) -> Loss | None:
+def loss_of(metrics: dict[str, float], num_classes: int, batch_size: int) -> Loss | None:
     """The loss of a step that is watched; None where there is no finite one.
 
     Args:
         metrics: of the step.
         num_classes: of the labels.
+        batch_size: images of a batch.
     """
     for watched in LOSSES:
         if watched.name in metrics:
@@ -84,7 +86,7 @@ def loss_of(metrics: dict[str, float], num_classes: int) -> Loss | None:
                 return None
             times_guessing = 0.0
             if watched.accuracy in metrics:
-                by_guessing = math.exp(-chance / watched.num_questions)
+                by_guessing = 1 / batch_size if watched.is_among_batch else math.exp(-chance)
                 times_guessing = metrics[watched.accuracy] / by_guessing
             return Loss(watched.name, value, chance, times_guessing)
     return None
@@ -104,6 +106,7 @@ class LossWatch:
         self._learning_rate = settings.optimizer.learning_rate
         self._num_steps = num_steps
         self._num_classes = num_classes
+        self._batch_size = settings.train.train_batch_size
         self._first_judged = max(num_steps / SHARE, min(warmup, num_steps / 2))
         self._recent = collections.deque(maxlen=WINDOW)
         self._start = None  # the mean of the first window
@@ -121,7 +124,7 @@ class LossWatch:
         # Embeddings of random weights can be as much alike as collapsed ones.
         if warning is not None and step >= self._first_judged:
             self._say("objective", step, warning)
-        loss = loss_of(metrics, self._num_classes)
+        loss = loss_of(metrics, self._num_classes, self._batch_size)
         if loss is None:
             return
         self._recent.append(loss)

@@ -141,7 +141,8 @@ def _way_out(step, objective, settings, strategy, limit):
     ways = []
     if largest and largest % unit == 0:
         ways.append(f"--train_batch_size={largest}")
-    parts = _parts(step, train, num_replicas, limit)
+    is_whole = settings.objective.train_mode == "semi" and settings.semi.semi_method == "mpl"
+    parts = 0 if is_whole else _parts(step, train, num_replicas, limit)
     if parts:
         ways.append(f"--accumulate_steps={parts}, which takes the batch in parts")
     recomputed = _what_to_recompute(objective, settings, strategy, limit)

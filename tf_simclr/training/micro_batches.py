@@ -10,7 +10,9 @@ that gradient put in.
 import tensorflow as tf
 
 from tf_simclr.config import Config
+from tf_simclr.data.source import UNLABELED
 from tf_simclr.models.layers import repeated_pass
+from tf_simclr.objectives.supervised import LABEL_METRICS
 from tf_simclr.training.replica_step import ReplicaStep
 
 
@@ -112,18 +114,44 @@ class AccumulatedStep(MicroBatchStep):
                 share = loss / self._count
             self._add_gradients(tape.gradient(share, self._replica_step.variables))
             metric_names[:] = metrics
-            return tf.stack(list(metrics.values()))
+            return tf.stack([*metrics.values(), _num_labels(micro_batch)])
 
         self._strategy.run(self._objective.begin_step)
         self._strategy.run(self._clear_gradients)
-        metrics = self._for_each_micro_batch(accumulate, batch)  # [accumulate_steps, M]
-        means = tf.ensure_shape(tf.reduce_mean(metrics, 0), [None])
+        metrics = self._for_each_micro_batch(accumulate, batch)  # [accumulate_steps, M + 1]
+        means = _mean_metrics(metric_names, metrics)
 
         def apply(means):
             metrics = {name: means[index] for index, name in enumerate(metric_names)}
             return self._apply_gradients(metrics)
 
         return self._strategy.run(apply, args=(means,))
+
+
+def _num_labels(batch):
+    """The mean over the replicas of how many examples have a label."""
+    if "label" not in batch:
+        return tf.constant(0.0)
+    return tf.reduce_sum(tf.cast(batch["label"] != UNLABELED, tf.float32))
+
+
+def _mean_metrics(names, metrics):
+    """Metrics of a batch of those of its parts, some of which may have no label.
+
+    Args:
+        names: of the metrics.
+        metrics: float32 [accumulate_steps, M + 1], the number of labels last.
+
+    Returns:
+        float32 [M].
+    """
+    metrics, num_labels = metrics[:, :-1], metrics[:, -1:]
+    of_labels = tf.math.divide_no_nan(
+        tf.reduce_sum(metrics * num_labels, 0), tf.reduce_sum(num_labels)
+    )
+    is_of_labels = tf.constant([name in LABEL_METRICS for name in names])
+    means = tf.where(is_of_labels, of_labels, tf.reduce_mean(metrics, 0))
+    return tf.ensure_shape(means, [len(names)])
 
 
 class CachedGradientStep(MicroBatchStep):

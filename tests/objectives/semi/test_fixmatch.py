@@ -71,3 +71,5 @@ def test_warnings():
     collapsed = {**healthy, "predicted_classes": 1.01}
     assert "collapsed to one class (1.01 of 10" in pseudo_labels.warning(collapsed, 10)
     assert pseudo_labels.warning({"predicted_classes": 1.0}, 1) is None
+    assert "one class (1.01 of 2" in pseudo_labels.warning({"predicted_classes": 1.008}, 2)
+    assert pseudo_labels.warning({"predicted_classes": 1.04}, 2) is None

@@ -9,7 +9,9 @@ from tf_simclr import distribute
 
 WINDOW = 20  # steps whose means are judged
 WATCHED = ("mask_rate", "predicted_classes")
-ONE_CLASS = 1.05  # `predicted_classes` up to which all predictions are of one class
+# `predicted_classes` up to which all predictions are of one class; of two classes a rare one may
+# have few images.
+ONE_CLASS, ONE_OF_TWO = 1.05, 1.01
 
 
 def confident(probabilities: tf.Tensor, threshold: float | tf.Tensor) -> tf.Tensor:
@@ -133,7 +135,7 @@ def warning(means: dict[str, float], num_classes: int) -> str | None:
             "or a start from a pretrained network"
         )
     classes = means.get("predicted_classes", num_classes)
-    if classes <= min(ONE_CLASS, num_classes - 1):
+    if num_classes > 1 and classes <= (ONE_CLASS if num_classes > 2 else ONE_OF_TWO):
         return (
             f"the predictions for images without label have collapsed to one class ({classes:.2f} "
             f"of {num_classes} in effect over {WINDOW} steps); try a smaller --unlabeled_weight "
