@@ -1,14 +1,18 @@
 """What is evaluated: splits that are missing, copies, missing classes, images of the training."""
 
+import json
 import shutil
 
 import pytest
+from etils import epath
 
 from tests.data.test_folders import make_images
+from tf_simclr.config.data_sections import DataConfig
 from tf_simclr.config.splits import overlap
-from tf_simclr.data import datasets
+from tf_simclr.data import datasets, label_subset
 from tf_simclr.errors import UserError
 from tf_simclr.report import markdown_tables
+from tf_simclr.training.earlier_runs import saved_division
 from tf_simclr.training.eval_data import load_eval_source
 from tf_simclr.training.experiment import build_experiment
 from tf_simclr.training.training_data import load_training_data
@@ -121,6 +125,23 @@ def test_a_run_keeps_its_division(settings, folder, eager, shallow):
     elsewhere = {"model_dir": f"{options.train.model_dir}_ft", "train_mode": "finetune"}
     start = options.replace(**elsewhere, checkpoint=options.train.model_dir)
     assert build_experiment(start).data.division == first.data.division
+
+
+def test_a_folder_by_another_name(folder, tmp_path, monkeypatch):
+    """It is the same data set: what a run held out of it, and which labels it used."""
+    folder.mkdir()
+    moved = {"ab": True}
+    (tmp_path / "division.json").write_text(
+        json.dumps({"dataset": f"folder:{folder}", "moved": moved})
+    )
+    monkeypatch.chdir(tmp_path)
+    for name in (f"folder:{folder}/", "folder:images", "folder:./images/", "images"):
+        assert saved_division(name, [epath.Path(tmp_path)]) == moved, name
+        question = label_subset.question_of(DataConfig(dataset=name))
+        subset = {**question, "dataset": f"folder:{folder}"}
+        assert label_subset.matching([subset], question) == subset
+    for name in ("folder:image", "digits", f"folder:{folder},folder:{folder}"):
+        assert saved_division(name, [epath.Path(tmp_path)]) is None, name
 
 
 def test_pretraining_needs_no_evaluation_split(settings, directory, folder):

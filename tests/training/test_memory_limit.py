@@ -92,6 +92,10 @@ def test_a_batch_that_cannot_fit(settings, monkeypatch):
     monkeypatch.setattr(memory_limit, "machine_memory", lambda: 3e9)
     with pytest.raises(UserError, match=r"or --accumulate_steps=8, which takes"):
         build_experiment(settings(**RESNET_18, train_batch_size=512))
+    whole = {"train_mode": "semi", "semi_method": "mpl", "labels_per_class": 2}
+    with pytest.raises(UserError) as raised:  # which would be refused
+        build_experiment(settings(**RESNET_18, **whole, train_batch_size=512))
+    assert "--accumulate_steps" not in str(raised.value)
 
 
 @pytest.mark.parametrize(
