@@ -133,14 +133,14 @@ def test_an_image_is_known_by_its_file(tmp_path, monkeypatch, limit):
 
 def test_a_second_picture_that_is_damaged(tmp_path, log):
     stream = io.BytesIO()
-    picture(1).save(stream, "TIFF", save_all=True, append_images=[picture(2)])
+    picture(1).save(stream, "TIFF", save_all=True, append_images=[picture(2).convert("L")])
     path = tmp_path / "two.tif"
     path.write_bytes(stream.getvalue())
     assert Image.open(foreign_images.usable_path(str(path))).size == (16, 12)
     assert "the first of its 2 pictures is used" in log.text
     content = bytearray(stream.getvalue())
-    position = content.rindex((262).to_bytes(2, "little"))  # the tag of what the channels are
-    content[position + 8 : position + 10] = (99).to_bytes(2, "little")
+    position = content.rindex((273).to_bytes(2, "little"))  # the tag of where the pixels are
+    content[position : position + 2] = (65000).to_bytes(2, "little")
     path.write_bytes(content)
     np.testing.assert_array_equal(Image.open(foreign_images.usable_path(str(path))), picture(1))
     assert "the first of its pictures is used, and another one is damaged" in log.text

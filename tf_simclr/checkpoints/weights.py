@@ -184,7 +184,7 @@ class Weights:
 
         Raises:
             UserError: a variable is missing or has another shape, or the checkpoint has a variable
-                of the encoder that the network does not have.
+                of the encoder, or of a layer that is restored, that the network does not have.
         """
         try:
             self._check_stem(network.settings)
@@ -214,7 +214,14 @@ class Weights:
         for key in self._shapes:
             if key.startswith(MODEL_PREFIX):
                 keys[_path_of_key(key)] = key
-        unused = sorted(_without_place(keys, {v.path for v in network.variables}))
+        network_paths = {v.path for v in network.variables}
+        restored_layers = {_layer_of(v.path) for v in variables}
+        unused = sorted(
+            path
+            for path in keys
+            if path not in network_paths
+            and (path.startswith("model/encoder/") or _layer_of(path) in restored_layers)
+        )
         if unused:  # a deeper network, or one with gates, must not be loaded by halves either
             raise ValueError(
                 f"{unused[0]} and {len(unused) - 1} more variables there have no place here; "
@@ -228,13 +235,8 @@ class Weights:
         )
 
 
-def _without_place(saved_paths, network_paths):
-    """Saved variables of the encoder, or of a layer that the network has, which it has not."""
-    layers = {path.rpartition("/")[0] for path in network_paths}
-    for path in saved_paths:
-        is_of_network = path.startswith("model/encoder/") or path.rpartition("/")[0] in layers
-        if is_of_network and path not in network_paths:
-            yield path
+def _layer_of(path):
+    return path.rpartition("/")[0]
 
 
 def start_from(objective, weights: Weights, inherited: list):

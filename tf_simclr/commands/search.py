@@ -12,7 +12,8 @@ from tf_simclr.commands import search_page, search_set
 from tf_simclr.commands.image_set import build_extractor, decoded, load_all, names_of
 from tf_simclr.commands.search_set import SearchSet
 from tf_simclr.config import Config
-from tf_simclr.data import folder_images, single_files
+from tf_simclr.config.values import folders_of
+from tf_simclr.data import single_files
 from tf_simclr.errors import UserError, did_you_mean
 from tf_simclr.evaluation.metrics import knn
 from tf_simclr.evaluation.metrics.base import normalized
@@ -130,7 +131,7 @@ def _queries(settings, names):
 def _position(name, names, dataset):
     """The position of a query in the set; None: it is another file."""
     candidates = [name]
-    roots = folder_images.paths_of(dataset)
+    roots = folders_of(dataset)
     if len(roots) == 1 and os.path.isdir(roots[0]):
         candidates.append(os.path.relpath(name, roots[0]))  # its name, if it is in this folder
     for candidate in candidates:

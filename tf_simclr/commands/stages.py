@@ -3,18 +3,21 @@
 No TensorFlow here.
 """
 
+import os
+
 from absl import logging
 from etils import epath
 
 from tf_simclr import config, report
 from tf_simclr.checkpoints.published_weights import local_path
-from tf_simclr.config import Config, original_release
+from tf_simclr.config import Config, label_tables, original_release
 from tf_simclr.config.backbones import is_published
 from tf_simclr.config.length import check_not_shorter, training_length
 from tf_simclr.config.registry import foreign_weights
 from tf_simclr.config.rules import head_layers
 from tf_simclr.config.stage_directories import combined_flags
 from tf_simclr.config.stages import CHECKPOINT_FLAGS, CHECKPOINT_FORMS, stage_names
+from tf_simclr.config.values import folders_of
 from tf_simclr.errors import UserError
 from tf_simclr.report import schema, templates
 from tf_simclr.runs import files as run_files
@@ -153,10 +156,11 @@ class Stages:
     def _warn_of_new_labels(self, number):
         """A finished stage does not read a table again that has changed since."""
         labels = self.configs[number].data.labels
+        name, _ = label_tables.separate_columns(labels)
+        folders = folders_of(self.configs[number].data.dataset)
+        table = label_tables.find(name, folders) if name else None
         result = self.directories[number].path / run_files.RESULT
-        if not labels or not epath.Path(labels).exists():
-            return
-        if epath.Path(labels).stat().mtime > result.stat().mtime:
+        if table is not None and os.path.getmtime(table) > result.stat().mtime:
             logging.warning(
                 "--labels=%s has changed since stage %s was finished, which does not read it "
                 "again; train on the new labels in a new --model_dir",

@@ -44,7 +44,8 @@ def choose(config_name: str, flags: dict) -> Base:
     default_mode = config.fields()["mode"].default
     mode = MODES.get(flags.get("mode", default_mode), Mode())
     names_data = "dataset" in flags
-    if config_name == AUTO or (not config_name and planned_recipe.is_default(flags, mode)):
+    is_planned = planned_recipe.is_default(flags, mode) and not _goes_on_unplanned(flags)
+    if config_name == AUTO or (not config_name and is_planned):
         return Base(name=folder_name(flags), is_planned=True)
     if config_name:
         path = recipes.find(config_name)
@@ -60,6 +61,14 @@ def choose(config_name: str, flags: dict) -> Base:
         with_data = not (config_name or names_data)
         return _of_checkpoint(base, str(flags["checkpoint"]), with_data)
     return base
+
+
+def _goes_on_unplanned(flags):
+    """Whether the run directory is of a command without --mode that planned nothing."""
+    directory = epath.Path(os.path.expanduser(flags.get("model_dir", "")))
+    is_run = recipes.is_file(directory / recipes.CONFIG_FILE)
+    is_planned = recipes.is_file(directory / recipes.PLANNED_FILE)
+    return "mode" not in flags and "model_dir" in flags and is_run and not is_planned
 
 
 def _of_checkpoint(base, checkpoint, with_data):

@@ -11,6 +11,7 @@ from tf_simclr.config.config import Config
 from tf_simclr.config.recipes import CONFIG_FILE
 from tf_simclr.config.registry import TRAIN_MODES
 from tf_simclr.config.stages import BEST_DIRECTORY
+from tf_simclr.config.values import same_data_set
 from tf_simclr.errors import UserError
 
 SAVED_MODEL_FILE = "saved_model.pb"
@@ -158,7 +159,7 @@ def inherit(stages: list[dict]) -> tuple[list[Config], list[str]]:
 def _inherited(settings, decided):
     """{flag name: value} of what is `auto` and decided in another way than it would be else."""
     flags, derived = settings.flat(), settings.resolved()
-    is_same_dataset = decided.get("dataset") == flags["dataset"]
+    is_same_dataset = same_data_set(decided.get("dataset", ""), flags["dataset"])
     inherited = {}
     for name in AUTOMATIC:
         if name in OF_A_DATASET and not is_same_dataset:

@@ -14,8 +14,8 @@ from tf_simclr.config.registry import (
     MODES,
     PATCH_PRETEXTS,
 )
-from tf_simclr.config.splits import overlap
-from tf_simclr.config.values import as_text, same_data_set
+from tf_simclr.config.splits import are_disjoint
+from tf_simclr.config.values import FOLDER, as_text, same_data_set
 from tf_simclr.errors import UserError, did_you_mean
 
 
@@ -131,8 +131,10 @@ def _evaluated_layers_exist(flags):
 
 def _held_out_images_stay_out(flags):
     is_same = same_data_set(flags["unlabeled_dataset"], flags["dataset"])
-    are_shared = is_same and overlap(flags["train_split"], flags["unlabeled_split"])
-    if flags["eval_every_epochs"] and are_shared:
+    # A split of folders has several names.
+    is_folder = flags["dataset"].startswith(FOLDER)
+    may_share = is_folder or not are_disjoint(flags["train_split"], flags["unlabeled_split"])
+    if flags["eval_every_epochs"] and is_same and may_share:
         raise UserError(
             f"--eval_every_epochs={flags['eval_every_epochs']}: the images that it holds out "
             f"would be trained on as --unlabeled_dataset={flags['dataset']}; leave one of them out"

@@ -12,3 +12,12 @@ def overlap(train_split: str, eval_split: str) -> bool:
         return True
     first, second = sorted((train_split, eval_split), key=len)
     return second.startswith(f"{first}[")
+
+
+def are_disjoint(first: str, second: str) -> bool:
+    """Whether two sums of splits and slices have surely no image in common."""
+    return not _names(first) & _names(second)
+
+
+def _names(splits):
+    return {part.split("[")[0] for part in splits.split("+")}

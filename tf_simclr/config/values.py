@@ -112,8 +112,12 @@ def same_data_set(first: str, second: str) -> bool:
 def _folders_or_name(text):
     if not text.startswith(FOLDER) and not os.path.isdir(text):
         return text
-    folders = text.removeprefix(FOLDER).split(f",{FOLDER}")
-    return [os.path.realpath(folder) for folder in folders]
+    return [os.path.realpath(folder) for folder in folders_of(text)]
+
+
+def folders_of(name: str) -> list[str]:
+    """The folders and lists that `folder:A,folder:B` names."""
+    return name.removeprefix(FOLDER).split(f",{FOLDER}")
 
 
 def as_text(value) -> str:

@@ -1,6 +1,6 @@
 """Files of a data set that should be images and can't be read: their names, after the scan."""
 
-from tf_simclr.config.values import FOLDER
+from tf_simclr.config.values import FOLDER, folders_of
 from tf_simclr.data import folder_images, image_folder
 from tf_simclr.data.source import as_text
 
@@ -17,7 +17,7 @@ def find(dataset: str, used: set[str]) -> dict[str, str]:
     """
     if not dataset.startswith(FOLDER):
         return {}
-    paths = folder_images.collect(folder_images.paths_of(dataset)).paths
+    paths = folder_images.collect(folders_of(dataset)).paths
     left_out = {as_text(name): path for name, path in paths.items() if as_text(name) not in used}
     if not left_out:
         return {}

@@ -1,12 +1,11 @@
 """Images that are in two sources at once: exact copies, by content."""
 
 import os
-import pathlib
 
 import numpy as np
 
+from tf_simclr.config.values import folders_of
 from tf_simclr.data import scan_cache
-from tf_simclr.data.folder_images import paths_of
 from tf_simclr.data.indexed_source import Indexed
 
 
@@ -41,8 +40,8 @@ def without_copies_in_the_rest(source: Indexed, index: np.ndarray) -> np.ndarray
         return index
     digest_of = digests(source)
     rest = np.setdiff1d(np.arange(source.num_examples), index)
-    others = {digest_of[i] for i in rest}
-    return np.array([i for i in index if digest_of[i] not in others - {""}], np.int64)
+    others = {digest_of[i] for i in rest} - {""}
+    return np.array([i for i in index if digest_of[i] not in others], np.int64)
 
 
 def duplicates(source: Indexed, is_preferred: np.ndarray) -> np.ndarray:
@@ -69,30 +68,26 @@ def digests(source: Indexed) -> list[str]:
 
     It is empty for a file that is gone.
     """
-    contents = _content_digests(source)
-    if source.facts is None or not source.facts.digests:
-        return contents
+    known = source.facts.digests if source.facts is not None else {}
     names, _ = source.example_ids()
-    return [source.facts.digests.get(name, digest) for name, digest in zip(names, contents)]
+    is_unknown = np.array([name not in known for name in names], bool)
+    contents = iter(_content_digests(source, np.flatnonzero(is_unknown)))
+    return [known[name] if name in known else next(contents) for name in names]
 
 
-def _content_digests(source):
+def _content_digests(source, index):
+    """The hashes of some of the records, or of the files that they name."""
+    records = source.records[index].tolist()
     if not source.by_path:
-        return [scan_cache.content_digest(bytes(record)) for record in source.records]
+        return [scan_cache.content_digest(bytes(record)) for record in records]
     digest_of_path = {}
-    for root in paths_of(source.name):
+    for root in folders_of(source.name):
         folder = root if os.path.isdir(root) else os.path.dirname(root)
-        paths = [path for path in source.records.tolist() if path.startswith(folder)]
+        paths = [path for path in records if path.startswith(folder)]
         digest_of_path.update(zip(paths, scan_cache.digests(folder, paths)))
-    return [
-        digest_of_path[path] if path in digest_of_path else _file_digest(path)
-        for path in source.records.tolist()
-    ]
-
-
-def _file_digest(path):
-    """The hash of a file outside of the folders: of a list of files, or converted."""
-    try:
-        return scan_cache.content_digest(pathlib.Path(path).read_bytes())
-    except OSError:
-        return ""
+    # Of lists of files, or converted: they are kept with the first folder.
+    elsewhere = [path for path in records if path not in digest_of_path]
+    first_root = folders_of(source.name)[0]
+    folder = first_root if os.path.isdir(first_root) else os.path.dirname(first_root)
+    digest_of_path.update(zip(elsewhere, scan_cache.digests(folder, elsewhere)))
+    return [digest_of_path[path] for path in records]

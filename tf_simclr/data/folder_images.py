@@ -4,7 +4,6 @@ import dataclasses
 import os
 import pathlib
 
-from tf_simclr.config.values import FOLDER
 from tf_simclr.data import file_list, foreign_images, image_folder, label_file
 from tf_simclr.errors import UserError
 
@@ -26,11 +25,6 @@ class Images:
     groups: dict[str, dict[str, str]]
     labels: dict[str, str]
     notes: list[str]
-
-
-def paths_of(dataset: str) -> list[str]:
-    """The folders and lists that `folder:A,folder:B` names."""
-    return dataset.removeprefix(FOLDER).split(f",{FOLDER}")
 
 
 def check_exists(root: str):

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from absl import logging
 
+from tf_simclr.config.values import folders_of
 from tf_simclr.data import (
     division,
     folder_images,
@@ -78,7 +79,7 @@ def scan(
     Raises:
         UserError: not a folder, or no image in it.
     """
-    roots = folder_images.paths_of(dataset)
+    roots = folders_of(dataset)
     for root in roots:
         folder_images.check_exists(root)
     if is_simple:

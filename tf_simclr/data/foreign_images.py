@@ -121,7 +121,7 @@ def _read(path):
         raise UserError(" ".join(str(error).split())) from None
     _check_channels(image)
     _warn_of_further_pictures(path, image)
-    for mode in WRITTEN_MODES.get(image.mode, ("RGB",)):
+    for mode in WRITTEN_MODES.get(upright.mode, ("RGB",)):
         upright = upright.convert(mode)
     return upright
 

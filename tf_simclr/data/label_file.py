@@ -7,6 +7,7 @@ import io
 import os
 import re
 
+from tf_simclr.config import label_tables
 from tf_simclr.data.label_names import ImageResolver
 from tf_simclr.data.layout import split_name
 from tf_simclr.data.source import counted
@@ -28,7 +29,6 @@ SUFFIXES = (".csv", ".tsv")
 DELIMITERS = (",", ";", "\t")
 ENCODINGS = ("utf-8-sig", "utf-16", "cp1252", "latin-1")  # the first that fits
 SYNTAX = "--labels=FILE:file=COLUMN,label=COLUMN"
-COLUMN_OPTIONS = re.compile(r"(.+?):((?:file|label|split)=.+)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,8 +75,7 @@ def read(value: str, folders: list[str], images: dict[str, str]) -> Labels:
     Raises:
         UserError: no such file, no table, columns that are not recognized, or no image in it.
     """
-    match = COLUMN_OPTIONS.fullmatch(value)
-    name, options = match.groups() if match else (value, "")
+    name, options = label_tables.separate_columns(value)
     named_columns = dict(option.split("=", 1) for option in options.split(",") if "=" in option)
     path = _find(value, name, folders)
     resolve = ImageResolver(images, [*folders, os.path.dirname(path)])
@@ -91,10 +90,9 @@ def unused_tables(folder: str) -> list[str]:
 
 
 def _find(value, name, folders):
-    candidates = [os.path.join(folder, name) for folder in folders] + [name]
-    for path in candidates:
-        if os.path.isfile(path):
-            return path
+    path = label_tables.find(name, folders)
+    if path is not None:
+        return path
     names = [table for folder in folders for table in unused_tables(folder)]
     raise UserError(
         f"--labels={value}: no such file in {' or '.join(folders)} or the working directory; "

@@ -37,7 +37,8 @@ def initialize(
     """
     if settings.objective.checkpoint:
         start = Weights(settings.objective.checkpoint, offline=settings.train.offline)
-        pretrained.check_same_network(start, settings, ENCODER_FLAGS)
+        flags = ENCODER_FLAGS[:1] if is_published(settings.backbone) else ENCODER_FLAGS
+        pretrained.check_same_network(start, settings, flags)
         inherited = _inherited(objective, start, settings=settings, source=train_source)
         weights.start_from(objective, start, inherited)
     elif is_published(settings.model.backbone):

@@ -129,7 +129,7 @@ class AccumulatedStep(MicroBatchStep):
 
 
 def _num_labels(batch):
-    """The mean over the replicas of how many examples have a label."""
+    """How many examples of this replica have a label."""
     if "label" not in batch:
         return tf.constant(0.0)
     return tf.reduce_sum(tf.cast(batch["label"] != UNLABELED, tf.float32))

@@ -65,7 +65,7 @@ def timed(monkeypatch):
 
 
 def test_a_folder_is_planned_and_trained(photos, tmp_path, main, timed):
-    labels = f"--labels={photos / 'labels.csv'}"
+    labels = "--labels=labels.csv"  # beside the images
     directory = tmp_path / "run"
     command = [photos, labels, "--budget=3m", *FEW, f"--model_dir={directory}"]
     status, stderr = main(*command)
@@ -105,7 +105,7 @@ def test_a_folder_is_planned_and_trained(photos, tmp_path, main, timed):
 
     flags = dict(flag.removeprefix("--").split("=") for flag in FEW)
     model = tf_simclr.train(
-        photos, directory, minutes=3, labels=photos / "labels.csv", **{**flags, "budget": "3m"}
+        photos, directory, minutes=3, labels="labels.csv", **{**flags, "budget": "3m"}
     )
     assert model.class_names == ("a", "b") and model.image_size == 16
     assert model.predict([photos / "00.png"]).shape == (1, 2)
@@ -116,6 +116,23 @@ def test_a_folder_is_planned_and_trained(photos, tmp_path, main, timed):
     status, stderr = main(photos, labels, *of_start, "--plan", *without_width, other)
     assert status == 0, stderr
     assert timed[-1].model.width_multiplier == 0.07 and timed[-1].data.image_size == 16
+    # What the run is does not take the place of what is planned for the stages.
+    start = str(directory / "pretrain")
+    planned = auto.make_recipe(
+        {
+            "dataset": f"folder:{photos}",
+            "labels": "labels.csv",
+            "budget": "3m",
+            "checkpoint": start,
+            "train_mode": "finetune,distill",
+            "model_dir": str(tmp_path / "continued"),
+        },
+        {},
+        time.monotonic(),
+    )
+    assert planned["finetune"]["ft_proj_selector"] == 1
+    assert planned["finetune"]["probe_init_logits_layer"] is True
+    assert planned["distill"]["checkpoint"] == start
 
 
 def test_a_recipe_trains_the_same_again(photos, tmp_path, main, timed):
@@ -157,6 +174,11 @@ def test_what_is_said_of_a_stage_is_in_the_recipe(photos, tmp_path, timed):
     assert planned["distill"]["train_steps"] > 3 * recipe["distill"]["train_steps"]
     text = (tmp_path / "b" / run_files.RECIPE).read_text()
     assert yaml.safe_load(text) == recipe
+
+
+def test_a_batch_of_one_of_two_stages_is_not_that_of_both():
+    stage_flags = {"finetune-b": {"train_batch_size": "8"}, "pretrain": {"train_batch_size": "16"}}
+    assert auto.Request({}, stage_flags, 0.0).batches == {"pretrain": 16}
 
 
 def test_a_plan_alone(photos, tmp_path, main, monkeypatch):
@@ -277,3 +299,12 @@ def test_a_folder_is_planned_without_a_mode(photos):
     for name in (f"folder:{photos}", str(photos)):
         with pytest.raises(UserError, match="nothing can be planned here"):
             parse_command_line(f"--dataset={name}", "--model_dir=new")
+
+
+def test_a_run_begun_without_a_mode_goes_on(photos, tmp_path):
+    (tmp_path / run_files.CONFIG).write_text("{}")
+    flags = (f"--dataset=folder:{photos}", f"--model_dir={tmp_path}")
+    (settings,), _ = parse_command_line(*flags)
+    assert settings.train.model_dir == str(tmp_path)
+    with pytest.raises(UserError, match="nothing can be planned here"):
+        parse_command_line(*flags, "--mode=train_then_eval")

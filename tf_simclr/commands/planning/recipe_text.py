@@ -10,7 +10,7 @@ from tf_simclr.commands.planning.budget import StagePlan
 from tf_simclr.commands.planning.facts import Facts
 from tf_simclr.commands.planning.rule import Decision
 from tf_simclr.config.plan_section import text_of
-from tf_simclr.config.stages import mode_of, separate_sections
+from tf_simclr.config.stages import CHECKPOINT_FLAGS, mode_of, separate_sections
 from tf_simclr.config.values import as_flag
 
 COLUMNS = 80  # of a terminal
@@ -44,7 +44,9 @@ class Recipe:
     """A recipe with its reasons.
 
     Attributes:
-        flags: {flag: value} of the command line.
+        flags: {flag: value} for all stages: those of the command line, and what the network is that
+            they start from.
+        typed_flags: those of the command line.
         stage_flags: {stage: {flag: value}} of the command line.
         decisions: what was decided, in order; flags of the command line override them.
         plans: {stage: how long it is}.
@@ -52,6 +54,7 @@ class Recipe:
     """
 
     flags: dict
+    typed_flags: dict
     stage_flags: dict
     decisions: Sequence[Decision]
     plans: dict[str, StagePlan]
@@ -75,7 +78,11 @@ class Recipe:
         """Whether the command line says something else of `flag` or `stage.flag`."""
         stage, _, flag = name.rpartition(".")
         of_stage = [self.stage_flags.get(scope, {}) for scope in (stage, mode_of(stage))]
-        return any(flag in flags for flags in (self.flags, *of_stage))
+        if any(flag in flags for flags in of_stage):
+            return True
+        # What a chain starts from is not what each of its stages starts from.
+        is_of_chain = stage and flag in CHECKPOINT_FLAGS and len(self.plans) > 1
+        return flag in self.typed_flags and not is_of_chain
 
     @property
     def _sections(self):

@@ -48,16 +48,16 @@ class Request:
 
     @property
     def batches(self) -> dict[str, int]:
-        """{training mode: images a step}, where it is given for a stage.
+        """{training mode: images a step}, where it is given for all stages of a mode.
 
         Raises:
             UserError: it is no number of images.
         """
         name = "train_batch_size"
         return {
-            mode_of(stage): config.coerce(name, flags[name])
+            stage: config.coerce(name, flags[name])
             for stage, flags in self.stage_flags.items()
-            if name in flags
+            if name in flags and stage == mode_of(stage)
         }
 
     def seconds_left(self) -> float:
