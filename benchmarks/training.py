@@ -153,7 +153,10 @@ def batches_from_memory(settings, objective):
 
 
 def gigaflops(objective, size):
-    """10^9 multiplications and additions of the convolutions of the encoder for one view."""
+    """10^9 multiplications and additions of the convolutions of the encoder for one view.
+
+    Some of them may be matrix products.
+    """
     import tensorflow as tf
 
     function = tf.function(lambda images: objective.encoder(images, training=False))
@@ -164,6 +167,9 @@ def gigaflops(objective, size):
             kernel_height, kernel_width, inputs, _ = op.inputs[1].shape
             outputs = op.outputs[0].shape.num_elements()
             total += 2 * outputs * kernel_height * kernel_width * inputs
+        elif op.type == "MatMul":
+            summed = op.inputs[0].shape[0 if op.get_attr("transpose_a") else 1]
+            total += 2 * op.outputs[0].shape.num_elements() * summed
     return total / 1e9
 
 

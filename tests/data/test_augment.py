@@ -539,3 +539,11 @@ def test_eager_equals_tf_data(name):
 def test_another_seed_gives_another_view():
     views = draws(picture(32, 32), 16, count=30, use_crop=True, color_jitter_strength=1)
     assert len(np.unique(views.reshape(30, -1), axis=0)) == 30
+
+
+def test_a_few_very_long_rows():
+    """They are shortened before they become many, which would take gigabytes; nothing changes."""
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 200_000, 3), np.uint8)
+    resized = augment.resize(tf.constant(pixels), 32)
+    expected = tf.image.resize(pixels, [32, 32], tf.image.ResizeMethod.BICUBIC, antialias=True)
+    np.testing.assert_allclose(resized, expected, atol=1e-2)

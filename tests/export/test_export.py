@@ -393,6 +393,17 @@ def test_large_images_are_decoded_one_by_one(digits, rng):
         np.testing.assert_array_equal(image, alone[0])
 
 
+def test_a_request_has_an_end(digits, rng):
+    """Images of a few bytes become as large as others."""
+    network, module, *_ = digits
+    most = MAX_PIXELS // network.settings.data.image_size**2
+    file = file_of(rng.integers(0, 256, (1, 1, 3), dtype=np.uint8))
+    preprocess = module.signatures["preprocess"]
+    assert len(preprocess(image_bytes=tf.constant([file] * most))["images"]) == most
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"takes at most {most} images"):
+        preprocess(image_bytes=tf.constant([file] * (most + 1)))
+
+
 def test_answers_of_serving(digits, rng):
     network, module, _, images, _ = digits
     files = [file_of(np.round(images[i] * 255).astype(np.uint8)) for i in range(6)]
@@ -703,6 +714,7 @@ def test_the_card_tells_no_paths(settings):
         settings(
             dataset="folder:/home/somebody/photos",
             data_dir="/home/somebody/tfds",
+            unlabeled_dataset="folder:/home/somebody/more",
             checkpoint="/home/somebody/run",
         ),
         NAMES,

@@ -1,5 +1,6 @@
 """A signal ends the program where Python code runs, and where it waits for C++ code."""
 
+import concurrent.futures
 import signal
 import subprocess
 import sys
@@ -91,3 +92,15 @@ def test_what_is_kept(tmp_path):
     (tmp_path / "pretrain" / "ckpt-3.index").touch()
     assert f"the last checkpoint in {tmp_path / 'pretrain'} is kept" in what_is_kept(directories)
     assert what_is_kept(["gs://bucket/run"]).startswith("what was saved is kept")
+
+
+def test_a_training_in_a_thread():
+    """Signals are for the main thread: there is nothing to note, and nothing fails."""
+
+    def train():
+        with Watchdog(lambda: "kept"), Interrupts() as noted:
+            noted.finish_steps()
+            return noted.received
+
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        assert pool.submit(train).result() is None

@@ -55,10 +55,18 @@ def settle(settings: Config, related: list[epath.Path], selected_labels: dict | 
         candidates = _possible(settings, choice)
         decision = _decide(settings, choice, candidates, related, selected_labels)
         saved = dataclasses.asdict(decision)
-        directory.create()
-        directory.write(run_files.HELD_OUT_CHOICE, saved)
-        (directory.path / run_files.CANDIDATES).rmtree()
+        _keep(directory, saved, distribute.get_strategy(settings.hardware))
     return settings.replace(**choice.candidates[saved["chosen"]])
+
+
+def _keep(directory, decision, strategy):
+    """Writes a decision in the place of the candidates, whose scores all workers have read."""
+    distribute.barrier(strategy)
+    if distribute.is_chief(strategy):
+        directory.create()
+        directory.write(run_files.HELD_OUT_CHOICE, decision)
+        (directory.path / run_files.CANDIDATES).rmtree()
+    distribute.barrier(strategy)
 
 
 def _possible(settings, choice):

@@ -18,6 +18,7 @@ from tf_simclr.data.image import DecodedImage
 CROP_PROPORTION = 0.875  # side of the central crop of evaluation
 PAD_VALUE = 128  # gray, of 255
 MAX_CROP_ATTEMPTS = 100
+MAX_BETWEEN = 2**22  # pixels between the two axes of a resizing, from which on they matter
 NUM_GEOMETRY = 3  # random numbers of a view: angle, shear, flip
 
 
@@ -41,9 +42,20 @@ def _antialiased_rows(image, count):
 def _antialiased_bicubic(image, shape):
     """Equal to Pillow's; an image that is only enlarged has nothing to antialias."""
 
-    def reduced():
+    def columns_first():
+        turned = _antialiased_rows(tf.transpose(image, [1, 0, 2]), shape[1])  # [w, H, 3]
+        return _antialiased_rows(tf.transpose(turned, [1, 0, 2]), shape[0])
+
+    def rows_first():
         turned = tf.transpose(_antialiased_rows(image, shape[0]), [1, 0, 2])  # [W, h, 3]
         return tf.transpose(_antialiased_rows(turned, shape[1]), [1, 0, 2])  # [h, w, 3]
+
+    def reduced():
+        # Few but very long rows would become many before they become short.
+        height, width = tf.unstack(tf.shape(image)[:2])
+        between = tf.cast(width, tf.int64) * tf.cast(shape[0], tf.int64)
+        is_wide = (height < shape[0]) & (between > MAX_BETWEEN)
+        return tf.cond(is_wide, columns_first, rows_first)
 
     is_reduced = tf.reduce_any(tf.shape(image)[:2] > shape)
     return tf.cond(is_reduced, reduced, lambda: _bicubic(image, shape))

@@ -77,9 +77,10 @@ def digests(source: Indexed) -> list[str]:
 
 def _content_digests(source, index):
     """The hashes of some of the records, or of the files that they name."""
-    records = source.records[index].tolist()
+    records = [source.records[position] for position in index]
     if not source.by_path:
         return [scan_cache.content_digest(bytes(record)) for record in records]
+    records = list(map(str, records))
     digest_of_path = {}
     for root in folders_of(source.name):
         folder = root if os.path.isdir(root) else os.path.dirname(root)

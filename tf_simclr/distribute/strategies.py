@@ -41,7 +41,9 @@ def get_strategy(hardware) -> tf.distribute.Strategy:
         logical_devices = [tf.config.LogicalDeviceConfiguration()] * hardware.num_cpu_devices
         tf.config.set_logical_device_configuration(cpu, logical_devices)
     for gpu in tf.config.list_physical_devices("GPU"):
-        tf.config.experimental.set_memory_growth(gpu, True)
+        # A program that has used the GPU before has decided it.
+        with contextlib.suppress(RuntimeError):
+            tf.config.experimental.set_memory_growth(gpu, True)
     if kind == "multi_worker":
         return _multi_worker_strategy()
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")

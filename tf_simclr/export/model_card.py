@@ -228,6 +228,7 @@ def _configuration(settings):
         flags["backbone"] = backbones.without_path(flags["backbone"])
     if "labels" in flags:
         flags["labels"] = flags["labels"].split("/")[-1]
-    if flags.get("dataset", "").startswith("folder:"):
-        flags["dataset"] = f"folder:{_without_path(flags['dataset'])}"
+    for name in ("dataset", "unlabeled_dataset"):
+        if flags.get(name, "").startswith("folder:"):
+            flags[name] = f"folder:{_without_path(flags[name])}"
     return json.dumps(flags, indent=2)

@@ -241,11 +241,15 @@ class _Signatures:
         """float32 [B, S, S, 3]: what `function` makes of elements of so many pixels in all."""
         size = self._preprocessing.size
         spec = tf.TensorSpec([size, size, 3], tf.float32)
+        most = max(self._max_pixels // size**2, 1)
+        message = f"a request takes at most {most} images, which become {size}x{size} pixels each"
+        fits = tf.debugging.assert_less_equal(tf.shape(elements)[0], most, message=message)
 
         def images(num_at_once):
             return tf.map_fn(
                 function, elements, fn_output_signature=spec, parallel_iterations=num_at_once
             )
 
-        are_small = num_pixels <= self._max_pixels
+        with tf.control_dependencies([fits]):
+            are_small = num_pixels <= self._max_pixels
         return tf.cond(are_small, lambda: images(PARALLEL_DECODES), lambda: images(1))

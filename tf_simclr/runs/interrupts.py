@@ -155,7 +155,8 @@ class Interrupts:
         """
         if _active is not None:
             _active.allow(2 * seconds)
-        if not self._previous_handlers:
+        is_main = threading.current_thread() is threading.main_thread()
+        if is_main and not self._previous_handlers:
             self._previous_handlers = {
                 number: signal.signal(number, self._note) for number in SIGNALS
             }

@@ -5,6 +5,7 @@ import time
 import tensorflow as tf
 from absl import logging
 
+from tf_simclr import distribute
 from tf_simclr.checkpoints.checkpointer import Checkpointer
 from tf_simclr.runs import files as run_files
 from tf_simclr.runs import interrupts
@@ -75,7 +76,9 @@ class PeriodicWork:
         try:
             return self._validation.evaluate(step)
         except tf.errors.OpError as error:
-            of_an_image = not isinstance(error, NOT_OF_AN_IMAGE)
+            # Of several workers the others would wait for this one's part of the images.
+            is_alone = distribute.num_workers(self._experiment.strategy) == 1
+            of_an_image = is_alone and not isinstance(error, NOT_OF_AN_IMAGE)
             if not (of_an_image and self._experiment.unreadable_images()):
                 raise
             logging.warning(

@@ -308,3 +308,21 @@ def test_a_run_begun_without_a_mode_goes_on(photos, tmp_path):
     assert settings.train.model_dir == str(tmp_path)
     with pytest.raises(UserError, match="nothing can be planned here"):
         parse_command_line(*flags, "--mode=train_then_eval")
+
+
+def test_devices_are_set_up_before_images_are_decoded(photos, tmp_path, monkeypatch):
+    """TensorFlow refuses it afterwards: all plans would fail on a GPU."""
+    order = []
+    monkeypatch.setattr(auto.distribute, "get_strategy", lambda hardware: order.append("devices"))
+
+    def look(*arguments):
+        order.append("images")
+        raise UserError("enough")
+
+    monkeypatch.setattr(auto, "facts_of", look)
+    flags = {"dataset": f"folder:{photos}", "labels": "none", "model_dir": str(tmp_path)}
+    with pytest.raises(UserError, match="enough"):
+        auto.make_recipe(flags, {}, time.monotonic())
+    assert order == ["devices", "images"]
+    with pytest.raises(UserError, match="--strategy=multi_worker: a recipe can't be planned by"):
+        auto.make_recipe({**flags, "strategy": "multi_worker"}, {}, time.monotonic())

@@ -5,7 +5,7 @@ import math
 
 from absl import logging
 
-from tf_simclr import config
+from tf_simclr import config, distribute
 from tf_simclr.checkpoints import backbones
 from tf_simclr.commands.planning import (
     budget,
@@ -52,6 +52,8 @@ def make_recipe(flags: dict, stage_flags: dict, began: float) -> dict:
     """
     request = Request(_with_network_of_checkpoint(flags), stage_flags, began)
     first = _first_look(request)
+    _check_one_process(first)
+    distribute.get_strategy(first.hardware)  # before any image is decoded on a device
     _check_directory(first)
     _check_backbone(first, flags.get("checkpoint"))
     facts, eval_split = _look_at_images(first, request)
@@ -92,6 +94,15 @@ def _first_look(request):
     """A configuration with what is said of the images."""
     own = {"train_mode": "pretrain", "checkpoint": "", "teacher_checkpoint": ""}
     return config.build({**request.flags, **own})
+
+
+def _check_one_process(settings):
+    """Several workers would plan by a clock each, and not train the same."""
+    if settings.hardware.strategy == "multi_worker":
+        raise UserError(
+            "--strategy=multi_worker: a recipe can't be planned by several workers; plan it on one "
+            "machine, and give each of them --config=RUN/recipe.yaml"
+        )
 
 
 def _check_directory(settings):
