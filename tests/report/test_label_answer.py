@@ -111,3 +111,14 @@ def test_several_runs_are_named_and_have_no_law_drawn(tmp_path):
         assert f"<p>{name}: {' '.join(SENTENCES)}</p>" in page
     assert "<p>third: " not in page
     assert "fitted law" not in page
+
+
+def test_a_probe_of_more_labels_than_the_law():
+    """What it has not reached is not said to take fewer labels than it had."""
+    content = document([(0.95, 120, 78, 180), (0.99, 900, 700, 1500)])
+    content["run"] |= {"labels": 5000, "fitted_examples": 500}
+    assert report.labels_needed(content) == [
+        "For 95%: more than the 500 labels that the probe was fitted to.",
+        "For 99%: about 900 labels (700 to 1,500).",
+        "You have 5,000.",
+    ]

@@ -44,6 +44,7 @@ def test_a_published_network_is_the_yardstick(published):
     assert f"linear probes on the published tiny {published:.1%} and on raw pixels 50.0%" in text
     if published > 0.8:
         assert "linear probe on the published tiny is better than finetune by 15.0 points" in text
+        assert "Pretraining does not help" not in text and "+30.0 points" in text
     else:
         assert "+10.0 points" in text and "over a linear probe on the published tiny" in text
     names = [contender.name for contender in verdict_of_runs.contenders]
@@ -52,6 +53,16 @@ def test_a_published_network_is_the_yardstick(published):
     assert "published tiny" in [row.label for row in drawn.rows]
     html = page.render(runs)
     assert "published tiny" in html and "tiny" in html
+
+
+def test_a_semi_stage_from_random_weights_is_a_rival():
+    """It has seen no pretraining: that it is the best is no merit of one."""
+    random = run("semi-random", "semi", classifier=right(0.85), flags={"checkpoint": ""})
+    started = run("semi", "semi", classifier=right(0.84), flags={"checkpoint": "runs/x/pretrain"})
+    text = text_of([*chain(finetune=0.7, distill=0.72), random])
+    assert "Pretraining helps" not in text and "semi-random 85.0%" in text
+    text = text_of([*chain(), started])
+    assert "semi is right about 84.0%" in text and "Pretraining helps: +24.0 points" in text
 
 
 def test_a_smaller_network_is_preferred():

@@ -13,6 +13,7 @@ from tf_simclr.evaluation.calibration import HeldOut
 from tf_simclr.evaluation.network_features import LOGITS, EvaluationData
 from tf_simclr.report.evaluated import CLASSIFIER, ENCODER_OUTPUT
 from tf_simclr.runs.calibration import Calibration
+from tf_simclr.training import prior_labels
 from tf_simclr.training.experiment import Experiment
 
 MAX_HELD_OUT = 10_000  # labels of the training split that are held out and used
@@ -33,6 +34,13 @@ def with_calibration_data(data: EvaluationData, experiment: Experiment) -> Evalu
     if held_out is not None:
         held_out = held_out.labeled().at_most(MAX_HELD_OUT, seed)
         if held_out.num_examples < calibration.MIN_LABELS:
+            held_out = None
+        elif prior_labels.may_know_held_out(experiment.settings):
+            logging.info(
+                "calibration: what the training started from has learned the labels that are held "
+                "out here, so those of split %s are taken",
+                experiment.settings.data.eval_split,
+            )
             held_out = None
     reference = training_data.train_source.at_most(calibration.MAX_REFERENCE, seed)
     return dataclasses.replace(data, held_out=held_out, reference=reference.without_labels())

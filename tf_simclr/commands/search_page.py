@@ -101,7 +101,8 @@ def _decoded(images, index, pictures, count):
 
 def _sheets(decoded, count):
     """The thumbnails of `count` images, of which `decoded` yields those that are there."""
-    side = next(side for most, side in SIDES.items() if count <= most)
+    fitting = [side for most, side in SIDES.items() if count <= most]
+    side = max(fitting, default=min(SIDES.values()))
     small = dict(_resized(decoded, side))
     shapes = np.zeros([count, 2], np.int64)
     for number, thumbnail in small.items():

@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 
+from tf_simclr.config.backbones import is_published
 from tf_simclr.config.splits import overlap
 from tf_simclr.report import image_bits, intervals
 from tf_simclr.report.evaluated import (
@@ -20,7 +21,7 @@ from tf_simclr.report.runs import Run
 # Kinds of contenders beside CLASSIFIER.
 PROBE, UNTRAINED, PIXELS, PUBLISHED = "probe", "untrained", "pixels", "published"
 BASELINES = (PIXELS, UNTRAINED, PUBLISHED)
-PRETRAIN, SUPERVISED = "pretrain", "supervised"  # values of --train_mode
+PRETRAIN, SUPERVISED, SEMI = "pretrain", "supervised", "semi"  # values of --train_mode
 SELECTED = "selected"  # value of --labels_chosen
 # Flags that say which labels were used; the seed draws them.
 LABEL_FLAGS = ("dataset", "train_split", "labels", "label_fraction", "labels_per_class")
@@ -80,8 +81,12 @@ class Contender:
 
     @property
     def is_supervised(self) -> bool:
-        """Whether it is a network that was trained on the labels alone."""
-        return self.kind == CLASSIFIER and self.run.facts.get("train_mode") == SUPERVISED
+        """Whether it is a network that learned from labels without any pretraining."""
+        flags = self.run.get("flags")
+        starts_anew = not flags.get("checkpoint") and not is_published(flags.get("backbone", ""))
+        train_mode = self.run.facts.get("train_mode")
+        is_unpretrained = train_mode == SUPERVISED or (train_mode == SEMI and starts_anew)
+        return self.kind == CLASSIFIER and is_unpretrained
 
     @property
     def is_pretrained_probe(self) -> bool:

@@ -22,15 +22,26 @@ def labels_needed(document: dict) -> list[str]:
     targets = [target for target in label_law["targets"] if target["accuracy"] > reached]
     if not targets:
         return []
+    num_fitted = document["run"].get("fitted_examples") or 0
     names_by_answer = {}
     for target in targets:
-        names = names_by_answer.setdefault(_answer(target, label_law), [])
+        answer = _refuted(target, label_law, num_fitted) or _answer(target, label_law)
+        names = names_by_answer.setdefault(answer, [])
         names.append(f"{target['accuracy']:.0%}")
     sentences = [f"For {_listed(names)}: {text}." for text, names in names_by_answer.items()]
     num_labels = document["run"].get("labels")
     if num_labels is not None:
         sentences.append(f"You have {num_labels:,}.")
     return sentences
+
+
+def _refuted(target, label_law, num_fitted):
+    """What to say where a probe of more labels than the law says has not reached an accuracy."""
+    expected = label_law["limit"] if target["labels"] is None else target["labels"]
+    is_known = label_law.get("law") is not None and num_fitted > label_law["labels"]
+    if not is_known or expected > num_fitted:
+        return None
+    return f"more than the {num_fitted:,} labels that the probe was fitted to"
 
 
 def _answer(target, label_law):

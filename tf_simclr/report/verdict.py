@@ -2,10 +2,11 @@
 
 import dataclasses
 
+from tf_simclr.config.backbones import is_published
 from tf_simclr.report import chance, verdict_choice, verdict_notes
 from tf_simclr.report import contenders as contenders_lib
 from tf_simclr.report import runs as runs_lib
-from tf_simclr.report.contenders import BASELINES, PROBE, Contender
+from tf_simclr.report.contenders import BASELINES, PROBE, PUBLISHED, Contender
 from tf_simclr.report.evaluated import CLASSIFIER
 from tf_simclr.report.runs import Run
 from tf_simclr.report.wording import capitalized
@@ -174,17 +175,22 @@ def _rivals(rivals):
 
 
 def _gain(group):
-    """Whether the subject is better than each of its rivals, in a list; empty without any."""
+    """Whether the subject is better than each of its rivals, in a list; empty without any.
+
+    A published network beside a run of another kind is no judgment on its pretraining.
+    """
     if not group.rivals:
         return []
+    others = tuple(rival for rival in group.rivals if not _is_yardstick(rival, group.subject))
+    if others and len(others) < len(group.rivals):
+        yardsticks = [rival for rival in group.rivals if rival not in others]
+        rival, difference = _hardest_rival(group.subject, yardsticks)
+        alone = dataclasses.replace(group, rivals=others)
+        return [*_gain(alone), f"{capitalized(_compared(group.subject, rival, difference))}."]
     rival, difference = _hardest_rival(group.subject, group.rivals)
     if difference.low > 0:
         return [f"{_praise(group)} {difference.points()} over {rival.phrase}."]
-    subject = group.subject.phrase
-    failure = f"{subject} can't be told from {rival.phrase} ({difference.points(', {}')})"
-    if difference.high < 0:
-        advantage = difference.reversed().points().removeprefix("+")
-        failure = f"{rival.phrase} is better than {subject} by {advantage}"
+    failure = _compared(group.subject, rival, difference)
     if group.pretrained is None:
         return [f"{capitalized(failure)}."]
     best_rival, of_probe = _hardest_rival(group.pretrained, group.rivals)
@@ -194,6 +200,21 @@ def _gain(group):
             f"{of_probe.points()} over {best_rival.phrase}."
         ]
     return [f"Pretraining does not help here: {failure}."]
+
+
+def _is_yardstick(rival, subject):
+    backbone = subject.run.get("flags").get("backbone", "")
+    return rival.kind == PUBLISHED and not is_published(backbone)
+
+
+def _compared(subject, rival, difference):
+    """How a subject stands beside a rival."""
+    if difference.low > 0:
+        return f"it is {difference.points()} over {rival.phrase}"
+    if difference.high < 0:
+        advantage = difference.reversed().points().removeprefix("+")
+        return f"{rival.phrase} is better than {subject.phrase} by {advantage}"
+    return f"{subject.phrase} can't be told from {rival.phrase} ({difference.points(', {}')})"
 
 
 def _hardest_rival(subject, rivals):

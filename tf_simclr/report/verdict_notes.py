@@ -201,6 +201,8 @@ def _more_labels(run):
     label_law = run.details(layer, "label_law")
     if not label_law or label_law["reason"] or "law" not in label_law:
         return None
+    if run.facts.get("fitted_examples", 0) > label_law["labels"]:
+        return None  # the law is of fewer labels than there are
     band = sorted(label_law["band"], key=lambda point: point["labels"])
     now = [point for point in band if point["labels"] == label_law["labels"]]
     later = [point for point in band if point["labels"] > label_law["labels"]]
