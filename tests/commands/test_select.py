@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 
 import numpy as np
 import pytest
@@ -133,6 +134,21 @@ def test_near_copies_are_asked_for_once(ask, photos, tmp_path, log, rng):
     assert sorted(set(stems)) == stems
     assert not {"large0_again.jpg", "large1_again.jpg"} & names
     assert "would be near-copies of labeled or chosen ones: not asked for" in log.text
+    page = (tmp_path / "run" / "label.html").read_text(encoding="utf-8")
+    assert re.search(r'"same": ?true', page)  # what may be taken along unseen
+
+
+def test_a_table_with_splits_loses_nothing(ask, photos, tmp_path):
+    """Its place is taken by that of the page: test images would be trained on."""
+    lines = ["file,label,split", "cat/0.png,cat,train", "cat/1.png,cat,test", "dog/1.png,dog,val"]
+    lines.append("dog/0.png,dog,train")
+    (photos / "labels.csv").write_text("\n".join(lines))
+    ask(labels="labels.csv", select_count=1, eval_split="val")
+    page = (tmp_path / "run" / "label.html").read_text(encoding="utf-8")
+    for entry in (["cat/0.png", "cat"], ["cat/1.png", "cat"], ["dog/1.png", "dog"]):
+        assert json.dumps(entry) in page or json.dumps(entry, separators=(",", ":")) in page
+    for entry in (["cat/0.png", "train"], ["cat/1.png", "test"]):
+        assert json.dumps(entry) in page or json.dumps(entry, separators=(",", ":")) in page
 
 
 def detailed_pictures(rng, count):

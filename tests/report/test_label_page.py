@@ -75,9 +75,10 @@ def questions(digits, names=None):
     return asked_for
 
 
-def write(path, asked_for, class_names=(), known=None):
+def write(path, asked_for, class_names=(), known=None, splits=None):
     note = "python run.py <b>--labels</b>"
-    path.write_text(label_page.render(asked_for, class_names, known or {}, note), encoding="utf-8")
+    page = label_page.render(asked_for, class_names, known or {}, note=note, splits=splits)
+    path.write_text(page, encoding="utf-8")
     return path
 
 
@@ -118,6 +119,33 @@ def test_twenty_digits_by_keys(chromium, digits, tmp_path):
     )
     assert save(chromium, tmp_path / "saved") == {**known, **expected}
     assert (chromium.complaints(), chromium.outside()) == ([], [])
+
+
+def test_what_was_taken_along_follows_a_correction(chromium, digits, tmp_path):
+    asked_for = questions(digits)[:2]
+    chromium.open(write(tmp_path / "label.html", asked_for, ("a", "b")))
+    chromium.press(" ", "1", "1")
+    chromium.evaluate("document.getElementById('overview').open = true")
+    chromium.evaluate("render()")
+    chromium.evaluate("document.querySelector('#all button').click()")
+    chromium.press("2")
+    beside = [neighbor.name for neighbor in asked_for[0].neighbors[:2]]
+    expected = {"digit 0.png": "b", "digit 1.png": "a", **dict.fromkeys(beside, "b")}
+    assert save(chromium, tmp_path / "saved") == expected
+
+
+def test_splits_of_the_table_stay(chromium, digits, tmp_path):
+    known, splits = (
+        {"old.png": "a", "held out.png": "b"},
+        {"old.png": "train", "held out.png": "test"},
+    )
+    chromium.open(write(tmp_path / "label.html", questions(digits)[:1], ("a", "b"), known, splits))
+    chromium.press("2")
+    content = chromium.download(tmp_path / "saved", lambda: chromium.press("s", control=True))
+    table = list(csv.reader(io.StringIO(content.decode(), newline="")))
+    assert table[0] == ["file", "label", "split"]
+    rows = [["digit 0.png", "b", "train"], ["held out.png", "b", "test"], ["old.png", "a", "train"]]
+    assert sorted(table[1:]) == rows
 
 
 def test_the_skipped_come_again(chromium, digits, tmp_path):

@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
 from tf_simclr.commands.image_set import ImageSet, decoded
+from tf_simclr.curation import near_copies, picture_match
 from tf_simclr.curation.selection import Selection
 from tf_simclr.data import thumbnails
 from tf_simclr.data.source import UNLABELED, Source
@@ -33,15 +34,22 @@ def of_selection(
     is_unlabeled = images.labels == UNLABELED
     neighbors = _nearest(images.features, selection.index, may_be_labeled & is_unlabeled)
     positions = np.unique(np.concatenate([selection.index, neighbors.ravel()]))
-    encoded = {}
+    encoded, gray = {}, {}
     for position, image in images.images(positions):
+        if min(image.shape[:2]) >= picture_match.MIN_IMAGE_SIDE:
+            gray[position] = picture_match.gray_thumbnail(image)
         small = thumbnails.encode(image, NEIGHBOR_SIZE)
         is_large = position in selection.index
         encoded[position] = thumbnails.encode(image, IMAGE_SIZE) if is_large else small, small
+    look_alike = _near_copies(images.features, selection.index, np.unique(neighbors), gray)
     questions = []
     for order, index in enumerate(selection.index):
         beside = tuple(
-            Neighbor(str(images.names[position]), encoded[position][1], looks_same=False)
+            Neighbor(
+                name=str(images.names[position]),
+                image=encoded[position][1],
+                looks_same=(index, position) in look_alike,
+            )
             for position in neighbors[order]
         )
         question = Question(
@@ -53,6 +61,30 @@ def of_selection(
         )
         questions.append(question)
     return questions
+
+
+def _near_copies(features, queries, others, gray):
+    """{(query, other)} of the near-copies among images; small ones have too few details for it.
+
+    Args:
+        features: float32 [N, C].
+        queries: int64 [Q], positions.
+        others: int64 [M], positions.
+        gray: {position: thumbnail} of the images that are large enough.
+    """
+    queries, others = (
+        np.array([p for p in index if p in gray], int) for index in (queries, others)
+    )
+    if not (len(queries) and len(others)):
+        return set()
+
+    def thumbnails_of(positions):
+        return lambda numbers: np.stack([gray[position] for position in positions[numbers]])
+
+    pairs = near_copies.copies_of(
+        features[queries], thumbnails_of(queries), features[others], thumbnails_of(others)
+    )
+    return set(zip(queries[pairs.first], others[pairs.second]))
 
 
 def _nearest(features, queries, may_be_beside):

@@ -13,7 +13,7 @@ from tf_simclr.commands.image_set import build_extractor, decoded, load_all, nam
 from tf_simclr.commands.search_set import SearchSet
 from tf_simclr.config import Config
 from tf_simclr.config.values import folders_of
-from tf_simclr.data import single_files
+from tf_simclr.data import folders, single_files
 from tf_simclr.errors import UserError, did_you_mean
 from tf_simclr.evaluation.metrics import knn
 from tf_simclr.evaluation.metrics.base import normalized
@@ -85,7 +85,9 @@ def search(settings: Config, alone: bool = True):
     results = _nearest(queries, files, images, settings.search.search_count)
     if is_chief:
         logging.info("most similar images:\n\n%s\n", _table(results, images))
-        page = search_page.render(results, images, files.pictures, files.features)
+        table = folders.table_of(settings.data.dataset, settings.data.labels)
+        splits = table and table.splits
+        page = search_page.render(results, images, files.pictures, files.features, splits)
         _write(directory, results, images, page)
 
 

@@ -18,7 +18,11 @@ NUM_COLUMNS = 16  # of a sheet; small ones are decoded when they are seen
 
 
 def render(
-    results: list, images: SearchSet, pictures: dict[str, np.ndarray], file_features: np.ndarray
+    results: list,
+    images: SearchSet,
+    pictures: dict[str, np.ndarray],
+    file_features: np.ndarray,
+    splits: dict[str, str] | None = None,
 ) -> str:
     """The text of the page: all images, or of a large set those that were found.
 
@@ -27,6 +31,7 @@ def render(
         images: the set.
         pictures: {path: uint8 [H, W, 3]} of the queries that are files.
         file_features: float32 [Q, C] of these files.
+        splits: see `report.label_page.render`.
     """
     is_all = len(images) + len(pictures) <= MAX_IMAGES
     index = np.arange(len(images)) if is_all else _found_images(results)
@@ -50,7 +55,7 @@ def render(
     for note in notes:
         logging.info("search.html: %s", note)
     queries = _queries(results, index, list(pictures))
-    return search_page.render(page_images, queries, notes)
+    return search_page.render(page_images, queries, notes, splits)
 
 
 def _found_images(results):

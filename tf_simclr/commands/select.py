@@ -58,8 +58,14 @@ def select(settings: Config, alone: bool = True):
     known = {}
     for labeled in filter(None, (source, eval_source)):
         known |= _labels_of(labeled)
+    # The table of the page may take the place of this one, which may have further images.
+    table = folders.table_of(extractor.data.dataset, extractor.data.labels)
+    if table is not None:
+        known = {as_text(name): label for name, label in table.classes.items()}
     class_names = source.class_names or extractor.model.class_names
-    page = label_page.render(questions, class_names, known, _note(settings))
+    page = label_page.render(
+        questions, class_names, known, note=_note(settings), splits=table and table.splits
+    )
     _write(directory, _table(questions), page)
 
 

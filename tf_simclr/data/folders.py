@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from absl import logging
 
-from tf_simclr.config.values import folders_of
+from tf_simclr.config.values import FOLDER, folders_of
 from tf_simclr.data import (
     division,
     folder_images,
@@ -90,6 +90,14 @@ def scan(
     if set(splits) == {ALL}:
         return _divided(dataset, images, splits[ALL], lines, moved)
     return _given_splits(dataset, images, splits, lines)
+
+
+def table_of(dataset: str, labels: str) -> label_file.Labels | None:
+    """What the table of --labels says of the images of folders; None where there is no table."""
+    if labels in ("", NO_LABELS) or not dataset.startswith(FOLDER):
+        return None
+    images = folder_images.collect(folders_of(dataset))
+    return label_file.read(labels, images.folders, images.paths)
 
 
 def _simple_splits(roots, labels):

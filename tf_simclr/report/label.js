@@ -29,10 +29,11 @@ const keep = () => {
 // What the answers come to: the class of each file, and what was said of each question.
 const result = () => {
   const known = content.known.map(([name, label]) => [name, state.classes[content.classes.indexOf(label)]]);
-  const labels = new Map(known), answers = new Map(), fresh = new Set();
-  for (const { question, answer, along: names } of state.events) {
+  const labels = new Map(known), answers = new Map(), fresh = new Set(), latest = new Map();
+  state.events.forEach((event, index) => event.answer !== "skip" && latest.set(event.question, index));
+  for (const [index, { question, answer, along: names }] of state.events.entries()) {
     answers.set(question, answer);
-    if (answer === "skip") continue;
+    if (answer === "skip" || latest.get(question) !== index) continue;  // or it was corrected later
     for (const name of [questions[question].name, ...names]) {
       if (typeof answer === "number") labels.set(name, state.classes[answer]);
       else labels.delete(name);
@@ -55,7 +56,7 @@ const nextOpen = after => {
 
 const goTo = index => {
   current = index;
-  along = new Set();
+  along = new Set(state.events.findLast(event => event.question === index && event.answer !== "skip")?.along);
   if (index === null) byId("overview").open = true;
   render();
 };

@@ -43,7 +43,12 @@ class Question:
 
 
 def render(
-    questions: Sequence[Question], class_names: Sequence[str], known: dict[str, str], note: str = ""
+    questions: Sequence[Question],
+    class_names: Sequence[str],
+    known: dict[str, str],
+    *,
+    note: str = "",
+    splits: dict[str, str] | None = None,
 ) -> str:
     """The text of the page.
 
@@ -52,12 +57,14 @@ def render(
         class_names: as far as they are known; the user adds others.
         known: {name: class} of images that have a label; they are in the labels.csv of the page.
         note: a line on what to do with labels.csv.
+        splits: {name: split} of the table that labels.csv takes the place of; None: it has none.
     """
     classes = list(dict.fromkeys([*class_names, *known.values()]))
     content = {
         "questions": [_question_entry(question) for question in questions],
         "classes": classes,
         "known": list(known.items()),
+        "splits": splits and list(splits.items()),
     }
     # What was answered is kept by the browser under this key, so that it can't reach another page.
     digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()

@@ -66,13 +66,19 @@ class Images:
     thumbnails: Thumbnails
 
 
-def render(images: Images, queries: Sequence[Query], notes: Sequence[str] = ()) -> str:
+def render(
+    images: Images,
+    queries: Sequence[Query],
+    notes: Sequence[str] = (),
+    splits: dict[str, str] | None = None,
+) -> str:
     """The text of the page.
 
     Args:
         images: all that the page can find.
         queries: with which it begins.
         notes: lines on what is in it.
+        splits: see `label_page.render`.
     """
     classes = sorted(set(images.labels) - {""})
     number_of = {name: number for number, name in enumerate(classes)} | {"": -1}
@@ -91,6 +97,7 @@ def render(images: Images, queries: Sequence[Query], notes: Sequence[str] = ()) 
         "size": thumbnails.size,
         "shapes": thumbnails.shapes.ravel().tolist(),
         "queries": [_query_entry(query) for query in queries],
+        "splits": splits and list(splits.items()),
     }
     return templates.render(
         "search_page.html",

@@ -21,7 +21,13 @@ const tidy = name => name.trim().split(/\s+/).join(" ");
 
 // RFC 4180. Spaces at the ends are quoted for programs that would drop them.
 const quoted = text => (/[",;\t\r\n]|^\s|\s$/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
-const labelsFile = labels => [["file", "label"], ...labels].map(cells => `${cells.map(quoted).join(",")}\r\n`).join("");
+// With the column of splits where the table has one, whose place it takes.
+const labelsFile = labels => {
+  const splits = content.splits && new Map(content.splits);
+  const rows = [["file", "label", ...(splits ? ["split"] : [])]];
+  for (const [name, label] of labels) rows.push([name, label, ...(splits ? [splits.get(name) ?? "train"] : [])]);
+  return rows.map(cells => `${cells.map(quoted).join(",")}\r\n`).join("");
+};
 
 const download = (name, text) => {
   const url = URL.createObjectURL(new Blob([text], { type: "text/csv;charset=utf-8" }));
