@@ -73,6 +73,8 @@ def test_another_encoder_is_refused(chain, main, tmp_path):
         f"--model_dir={tmp_path}",
     ]
     status, stderr = main(*FLAGS, *start, "--backbone=resnet")
-    assert status == 2 and "it is of --backbone=lab, and --backbone=resnet here" in stderr, stderr
+    assert status == 2 and "another network than the flags say; give --backbone=lab" in stderr, (
+        stderr
+    )
     status, stderr = main(*FLAGS, *start, "--train_mode=finetune", "--stem=imagenet")
     assert status == 2 and "the stem is cifar there and imagenet here" in stderr, stderr

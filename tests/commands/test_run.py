@@ -30,6 +30,7 @@ from tests.helpers.processes import (
     variables,
 )
 from tf_simclr.models import resnet
+from tf_simclr.runs import files as run_files
 
 pytestmark = pytest.mark.usefixtures("shallow")
 STEPS = 3
@@ -358,23 +359,39 @@ def test_linear_evaluation_leaves_the_encoder_alone(trained, tmp_path, main, aug
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "flags", "said"),
     [
-        (["--width_multiplier=0.1"], "(3, 3, 3, 4) there and (3, 3, 3, 6) here"),
-        (["--resnet_depth=34"], "missing there"),
-        (["--resnet_depth=50", "--sk_ratio=0.0625"], "have no place here"),
+        (
+            ["--width_multiplier=0.1"],
+            "--width_multiplier=0.07",
+            "(3, 3, 3, 4) there and (3, 3, 3, 6) here",
+        ),
+        (["--resnet_depth=34"], "--resnet_depth=18", "missing there"),
+        (
+            ["--resnet_depth=50", "--sk_ratio=0.0625"],
+            "--resnet_depth=18 --sk_ratio=0.0",
+            "have no place here",
+        ),
     ],
 )
-def test_checkpoint_of_another_network(trained, tmp_path, main, monkeypatch, arguments, said):
+def test_checkpoint_of_another_network(
+    trained, tmp_path, main, monkeypatch, arguments, flags, said
+):
+    """The flags of the run beside it say what to give; without them its variables show it."""
     for depth, blocks in ((34, (2,)), (50, (1,))):
         monkeypatch.setitem(resnet.FAMILY, depth, (resnet.FAMILY[depth][0], blocks))
     before = snapshot(trained)
-    status, stderr = main(
-        *finetune(trained), "--train_steps=3", f"--model_dir={tmp_path / 'run'}", *arguments
-    )
+    of_run = ("--train_steps=3", f"--model_dir={tmp_path / 'run'}", *arguments)
+    status, stderr = main(*finetune(trained), *of_run)
     message = the_message(stderr)
-    assert status == 2 and said in message and str(trained) in message
+    assert status == 2 and message.endswith(f"give {flags}") and str(trained) in message
     assert snapshot(trained) == before
+    nameless = tmp_path / "nameless"
+    shutil.copytree(trained, nameless)
+    (nameless / run_files.CONFIG).unlink()
+    status, stderr = main(*finetune(nameless), *of_run)
+    message = the_message(stderr)
+    assert status == 2 and said in message and str(nameless) in message
 
 
 @pytest.mark.usefixtures("eager")
