@@ -27,7 +27,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_simclr import config
-from tf_simclr.data import augment, blur, color, pipeline
+from tf_simclr.data import augment, blur, color, pipeline, resizing
 from tf_simclr.data.image import DecodedImage, EncodedImage
 
 SIZES = ((500, 333), (375, 500), (640, 427), (320, 240))  # of the photos, width and height
@@ -51,7 +51,7 @@ def former_view(image, seed, size, options):
     """One view, float32 [size, size, 3], of a decoded image: each operation alone, in float32."""
     u = tf.random.stateless_uniform([13], seed)
     begin, extent = augment.crop_box(tf.shape(image), seed, options.crop_area, options.crop_aspect)
-    image = augment.resize(tf.slice(image, begin, extent), size) / 255
+    image = resizing.resize(tf.slice(image, begin, extent), size) / 255
     image = tf.clip_by_value(image, 0.0, 1.0)
     image = tf.cond(u[12] < 0.5, lambda: image[:, ::-1], lambda: image)
     image = tf.cond(u[8] < 0.8, lambda: former_jitter(image, u, options), lambda: image)

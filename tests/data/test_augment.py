@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tf_simclr import config
-from tf_simclr.data import augment, blur, color, cutout
+from tf_simclr.data import augment, blur, color, cutout, resizing
 from tf_simclr.data.image import DecodedImage, EncodedImage
 
 DRAWS = 400  # the standard deviation of a frequency is below 0.025 then
@@ -245,7 +245,7 @@ def test_resize_is_bicubic():
     expected = [
         Image.fromarray(image[..., c]).resize((20, 20), Image.Resampling.BICUBIC) for c in range(3)
     ]
-    actual = augment.resize(tf.constant(image), 20)
+    actual = resizing.resize(tf.constant(image), 20)
     np.testing.assert_allclose(
         actual, np.stack(expected, -1), atol=0.5
     )  # TensorFlow's kernel is a table
@@ -256,7 +256,7 @@ def test_evaluation_crops_the_center(height, width):
     image = picture(height, width)
     side = round(0.875 * min(height, width))
     top, left = (height - side + 1) // 2, (width - side + 1) // 2
-    expected = augment.resize(tf.constant(image[top : top + side, left : left + side]), 40)
+    expected = resizing.resize(tf.constant(image[top : top + side, left : left + side]), 40)
     np.testing.assert_allclose(
         augment.eval_image(tf.constant(image), 40), np.clip(expected / 255, 0, 1), atol=1e-6
     )
@@ -264,7 +264,7 @@ def test_evaluation_crops_the_center(height, width):
 
 def test_evaluation_crops_an_image_that_has_the_size_already():
     image = picture(64, 64)
-    expected = augment.resize(tf.constant(image[4:60, 4:60]), 64)
+    expected = resizing.resize(tf.constant(image[4:60, 4:60]), 64)
     np.testing.assert_allclose(
         augment.eval_image(tf.constant(image), 64), np.clip(expected / 255, 0, 1), atol=1e-6
     )
@@ -274,7 +274,7 @@ def test_evaluation_crops_an_image_that_has_the_size_already():
 def test_small_images_are_evaluated_whole(size):
     same, other = picture(size, size), picture(28, 40)
     np.testing.assert_allclose(augment.eval_image(tf.constant(same), size), same / 255, atol=1e-7)
-    expected = np.clip(augment.resize(tf.constant(other), size) / 255, 0, 1)
+    expected = np.clip(resizing.resize(tf.constant(other), size) / 255, 0, 1)
     np.testing.assert_allclose(augment.eval_image(tf.constant(other), size), expected, atol=1e-6)
 
 
@@ -346,7 +346,7 @@ def test_blurs_half_of_the_images_with_sigmas_between_a_tenth_and_two():
 
 def test_everything_switched_off_is_a_resize():
     image = picture(20, 30)
-    resized = np.rint(np.clip(augment.resize(tf.constant(image), 24), 0, 255)) / 255
+    resized = np.rint(np.clip(resizing.resize(tf.constant(image), 24), 0, 255)) / 255
     views = draws(
         image, 24, count=60, grayscale_probability=1
     )  # grayscale belongs to the colours, which are off
@@ -513,7 +513,7 @@ def test_white_stays_white_without_color_changes():
 U = np.linspace(0.95, 0.05, 8).astype(np.float32)
 SEED = np.array([5, 6])
 OPERATIONS = {
-    "resize": lambda x: augment.resize(x, 11),
+    "resize": lambda x: resizing.resize(x, 11),
     "random_affine": lambda x: augment.random_affine(x, U[:2], 40.0, 0.5),
     "random_flip": lambda x: augment.random_flip(x, U[6]),
     "jitter": lambda x: color.jitter(tf.transpose(x, [2, 0, 1]), tf.unstack(tf.constant(U)), 1.0),
@@ -544,6 +544,6 @@ def test_another_seed_gives_another_view():
 def test_a_few_very_long_rows():
     """They are shortened before they become many, which would take gigabytes; nothing changes."""
     pixels = np.random.default_rng(0).integers(0, 256, (2, 200_000, 3), np.uint8)
-    resized = augment.resize(tf.constant(pixels), 32)
+    resized = resizing.resize(tf.constant(pixels), 32)
     expected = tf.image.resize(pixels, [32, 32], tf.image.ResizeMethod.BICUBIC, antialias=True)
     np.testing.assert_allclose(resized, expected, atol=1e-2)

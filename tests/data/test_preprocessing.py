@@ -11,6 +11,7 @@ from tf_simclr.config.registry import PRETEXTS
 from tf_simclr.data import augment, crop_check
 from tf_simclr.data.image import DecodedImage
 from tf_simclr.data.indexed_source import Indexed
+from tf_simclr.data.resizing import resize
 from tf_simclr.objectives import objective_class
 
 # Surrogate classes are patches of images that were reduced by the mean of pixels.
@@ -36,7 +37,7 @@ def by_pillow(image, height, width):
 @pytest.mark.parametrize(("height", "width"), SIZES)
 def test_reduced_images_are_those_of_pillow(height, width):
     image = picture(height, width)
-    resized = augment.resize(tf.constant(image), 32)
+    resized = resize(tf.constant(image), 32)
     np.testing.assert_allclose(resized, by_pillow(image, 32, 32), atol=0.02)
 
 
@@ -44,7 +45,7 @@ def test_reduced_images_are_those_of_pillow(height, width):
 def test_both_axes_in_turn_are_the_bits_of_one_call(height, width):
     image = tf.constant(picture(height, width))
     expected = tf.image.resize(image, [32, 32], "bicubic", antialias=True)
-    np.testing.assert_array_equal(augment.resize(image, 32), expected)
+    np.testing.assert_array_equal(resize(image, 32), expected)
 
 
 @pytest.mark.parametrize("side", [8, 15, 28, 32])
@@ -52,14 +53,14 @@ def test_enlarged_images_keep_their_bits(side):
     """Digits and CIFAR at their size or above: as before there was antialiasing."""
     image = tf.constant(picture(side, side))
     expected = tf.image.resize(image, [32, 32], "bicubic")
-    np.testing.assert_array_equal(augment.resize(image, 32), expected)
+    np.testing.assert_array_equal(resize(image, 32), expected)
 
 
 def test_the_original_resizing_does_not_antialias():
     image = tf.constant(picture(100, 120))
     expected = tf.image.resize(image, [32, 32], "bicubic")
-    np.testing.assert_array_equal(augment.resize(image, 32, "original"), expected)
-    assert np.abs(augment.resize(image, 32) - expected).max() > 20
+    np.testing.assert_array_equal(resize(image, 32, "original"), expected)
+    assert np.abs(resize(image, 32) - expected).max() > 20
 
 
 @pytest.mark.parametrize(("height", "width"), SIZES)

@@ -10,6 +10,7 @@ from PIL import Image, ImageOps
 from tf_simclr import config
 from tf_simclr.data import augment, decoding, file_checks, image_folder, jpeg
 from tf_simclr.data.image import EncodedImage
+from tf_simclr.data.resizing import RESIZINGS
 
 SIZE = (300, 200)  # width and height
 SIDE = 20  # to which crops will be resized
@@ -150,7 +151,7 @@ def test_views_are_of_reduced_crops_unless_the_original_resizing_is_kept(monkeyp
     image = EncodedImage(tf.constant(encoded(smooth_picture(), quality=95)))
     views = {
         resizing: augment.crop_and_flip(image, [tf.constant([1, 2])], SIDE, options, resizing)
-        for resizing in augment.RESIZINGS
+        for resizing in RESIZINGS
     }
     assert dict(zip(views, ratios)) == {"antialias": 8, "original": 1}
     expected = small(np.array(smooth_picture()))

@@ -14,10 +14,11 @@ from PIL import Image
 from tf_simclr import api, config
 from tf_simclr.config.automatic import Preprocessing
 from tf_simclr.data import augment
+from tf_simclr.data.resizing import RESIZINGS
 from tf_simclr.export import model_card, preprocessing_code, saved_model
 from tf_simclr.objectives.base import Objective
 
-KINDS = list(itertools.product(augment.EVAL_CROPS, augment.RESIZINGS))
+KINDS = list(itertools.product(augment.EVAL_CROPS, RESIZINGS))
 SHAPES = [(8, 8), (61, 33), (40, 40), (150, 260), (301, 299), (1, 90)]
 
 

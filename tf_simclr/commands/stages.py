@@ -9,14 +9,13 @@ from absl import logging
 from etils import epath
 
 from tf_simclr import config, report
-from tf_simclr.checkpoints.published_weights import local_path
+from tf_simclr.commands import start_weights
 from tf_simclr.config import Config, label_tables, original_release
 from tf_simclr.config.backbones import is_published
 from tf_simclr.config.length import check_not_shorter, training_length
-from tf_simclr.config.registry import foreign_weights
 from tf_simclr.config.rules import head_layers
 from tf_simclr.config.stage_directories import combined_flags
-from tf_simclr.config.stages import CHECKPOINT_FLAGS, CHECKPOINT_FORMS, stage_names
+from tf_simclr.config.stages import CHECKPOINT_FLAGS, stage_names
 from tf_simclr.config.values import folders_of
 from tf_simclr.errors import UserError
 from tf_simclr.report import schema, templates
@@ -69,7 +68,7 @@ class Stages:
             path = settings.flat()[flag]
             is_elsewhere = path and self._stage_at(path, number) is None
             if is_elsewhere and not is_published(path):
-                _check_weights(flag, path, settings.train.offline)
+                start_weights.require(flag, path, settings.train.offline)
         if settings.objective.checkpoint and settings.mode.trains:
             self._check_head(settings, number)
 
@@ -280,24 +279,6 @@ def _is_trained(result):
 def _is_chain(flags):
     """Whether saved flags are those of several stages."""
     return "," in flags.get("train_mode", "")
-
-
-def _check_weights(flag, path, offline):
-    """A path of weights has to exist, and not to be of a kind that can't be read."""
-    path = local_path(path, flag, offline)
-    reason = None
-    if not _exists(path):
-        reason = "no such file or directory"
-    elif foreign_weights(path) and not epath.Path(path).is_dir():
-        reason = f"it is {foreign_weights(path)}, which is not read"
-    if reason:
-        raise UserError(f"--{flag}={path}: {reason}; give {CHECKPOINT_FORMS}")
-
-
-def _exists(path):
-    """Whether there is a file, a directory, or a checkpoint with this prefix."""
-    index = f"{path}{run_files.CHECKPOINT_INDEX}"
-    return epath.Path(path).exists() or epath.Path(index).exists()
 
 
 def _run_directories(path):

@@ -18,7 +18,7 @@ class Preprocessing(NamedTuple):
     Attributes:
         size: height and width of the network's input in pixels.
         eval_crop: a key of `data.augment.EVAL_CROPS`.
-        resizing: a key of `data.augment.RESIZINGS`.
+        resizing: a key of `data.resizing.RESIZINGS`.
     """
 
     size: int

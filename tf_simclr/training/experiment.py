@@ -140,13 +140,10 @@ class Experiment:
 
     def unreadable_images(self) -> list[tuple[str, str]]:
         """[(name, reason)] of the images that can't be read any more, of all that the run reads."""
-        sources = [self.data.train_source, self.data.held_out, self.eval_source]
-        sources += [part.source for part in self.data.batch_parts]
-        sources = [source for source in sources if source is not None]
-        images = []
-        for unreadable in find_unreadable(sources):
-            images += unreadable.images
-        return images
+        sources = self.data.sources
+        if self.eval_source is not None:
+            sources.append(self.eval_source)
+        return [image for unreadable in find_unreadable(sources) for image in unreadable.images]
 
     def lock_directory(self):
         """Refuses to continue if another process trains in the run directory."""

@@ -42,6 +42,12 @@ class TrainingData:
     value_range: str
 
     @property
+    def sources(self) -> list[Source]:
+        """All that is trained on or held out."""
+        sources = [self.train_source, self.held_out, *(part.source for part in self.batch_parts)]
+        return [source for source in sources if source is not None]
+
+    @property
     def division(self) -> dict | None:
         """What `division.json` holds; None where nothing is divided."""
         facts = self.train_source.facts
