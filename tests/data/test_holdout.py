@@ -88,8 +88,8 @@ def test_images_without_label_are_not_those_held_out(settings):
     flags = {"dataset": "digits", "eval_every_epochs": 1}
     assert settings(**flags, unlabeled_dataset="digits", unlabeled_split="test")
     for split in ("train", "train[:50%]", "test+train[9:]"):
-        with pytest.raises(UserError, match="it holds out would be trained on"):
+        with pytest.raises(UserError, match="it holds out may be trained on"):
             settings(**flags, unlabeled_dataset="digits", unlabeled_split=split)
     for name in ("digits", "folder:photos/"):
-        with pytest.raises(UserError, match="it holds out would be trained on"):
+        with pytest.raises(UserError, match="it holds out may be trained on"):
             settings(**{**flags, "dataset": name.rstrip("/")}, unlabeled_dataset=name)

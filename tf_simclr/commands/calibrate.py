@@ -36,14 +36,21 @@ def with_calibration_data(data: EvaluationData, experiment: Experiment) -> Evalu
         if held_out.num_examples < calibration.MIN_LABELS:
             held_out = None
         elif prior_labels.may_know_held_out(experiment.settings):
-            logging.info(
-                "calibration: what the training started from has learned the labels that are held "
-                "out here, so those of split %s are taken",
-                experiment.settings.data.eval_split,
-            )
-            held_out = None
+            held_out = _instead_of_known_labels(held_out, experiment)
     reference = training_data.train_source.at_most(calibration.MAX_REFERENCE, seed)
     return dataclasses.replace(data, held_out=held_out, reference=reference.without_labels())
+
+
+def _instead_of_known_labels(held_out, experiment):
+    """None, for the evaluation split, where it can take the place of labels that were learned."""
+    data, eval_source = experiment.settings.data, experiment.eval_source
+    known = "calibration: what the training started from has learned the labels held out here"
+    is_trained_on = overlap(data.train_split, data.eval_split)
+    if is_trained_on or eval_source.num_labeled < calibration.MIN_LABELS:
+        logging.warning("%s, and there are no others: probabilities may be too sure", known)
+        return held_out
+    logging.info("%s, so those of split %s are taken", known, data.eval_split)
+    return None
 
 
 def calibrate(experiment: Experiment, measurement: Measurement) -> Calibration | None:

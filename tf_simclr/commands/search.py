@@ -85,10 +85,18 @@ def search(settings: Config, alone: bool = True):
     results = _nearest(queries, files, images, settings.search.search_count)
     if is_chief:
         logging.info("most similar images:\n\n%s\n", _table(results, images))
-        table = folders.table_of(settings.data.dataset, settings.data.labels)
-        splits = table and table.splits
+        splits = _splits_of_table(settings.data)
         page = search_page.render(results, images, files.pictures, files.features, splits)
         _write(directory, results, images, page)
+
+
+def _splits_of_table(data):
+    """{name: split} of the table of --labels; None where it has none, or is gone since."""
+    try:
+        table = folders.table_of(data.dataset, data.labels)
+    except UserError:
+        return None
+    return table and table.splits
 
 
 def _search_dataset(settings, alone):

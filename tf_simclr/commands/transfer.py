@@ -104,8 +104,9 @@ def settings_for(experiment: Experiment, dataset: str) -> Config:
         "train_batch_size": batch_size,
     }
     # Another start, number of epochs or path is another run.
-    weights = experiment.imported.prefix if experiment.imported else ""  # its newest ones
-    number = hashlib.sha256(repr((flags, weights)).encode()).hexdigest()[:8]
+    # A run may have newer weights than when its path was given before.
+    asked = (flags, experiment.imported.prefix) if experiment.imported else flags
+    number = hashlib.sha256(repr(asked).encode()).hexdigest()[:8]
     name = re.sub(r"\W+", "_", dataset.removeprefix("folder:")).strip("_")[-40:]
     model_dir = experiment.directory.path / run_files.TRANSFER / f"{name}-{number}"
     return settings.replace(**flags, labels="", track=(), model_dir=str(model_dir))

@@ -137,7 +137,7 @@ def _held_out_images_stay_out(flags):
     if flags["eval_every_epochs"] and is_same and may_share:
         raise UserError(
             f"--eval_every_epochs={flags['eval_every_epochs']}: the images that it holds out "
-            f"would be trained on as --unlabeled_dataset={flags['dataset']}; leave one of them out"
+            f"may be trained on as --unlabeled_dataset={flags['dataset']}; leave one of them out"
         )
 
 

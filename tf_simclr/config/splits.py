@@ -20,4 +20,4 @@ def are_disjoint(first: str, second: str) -> bool:
 
 
 def _names(splits):
-    return {part.split("[")[0] for part in splits.split("+")}
+    return {part.split("[")[0].strip() for part in splits.split("+")}

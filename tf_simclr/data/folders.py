@@ -93,9 +93,15 @@ def scan(
 
 
 def table_of(dataset: str, labels: str) -> label_file.Labels | None:
-    """What the table of --labels says of the images of folders; None where there is no table."""
+    """What the table of --labels says of the images of folders; None where there is no table.
+
+    Raises:
+        UserError: folders or table are gone.
+    """
     if labels in ("", NO_LABELS) or not dataset.startswith(FOLDER):
         return None
+    for root in folders_of(dataset):
+        folder_images.check_exists(root)
     images = folder_images.collect(folders_of(dataset))
     return label_file.read(labels, images.folders, images.paths)
 

@@ -54,9 +54,16 @@ const nextOpen = after => {
   return null;
 };
 
+// What the last answer to a question has taken along, without what was answered after it.
+const takenAlong = index => {
+  const answered = state.events.filter(event => event.answer !== "skip");
+  const last = answered.findLastIndex(event => event.question === index);
+  const later = new Set(answered.slice(last + 1).flatMap(event => [questions[event.question].name, ...event.along]));
+  return last < 0 ? [] : answered[last].along.filter(name => !later.has(name));
+};
 const goTo = index => {
   current = index;
-  along = new Set(state.events.findLast(event => event.question === index && event.answer !== "skip")?.along);
+  along = new Set(takenAlong(index));
   if (index === null) byId("overview").open = true;
   render();
 };

@@ -118,21 +118,22 @@ def test_a_folder_is_planned_and_trained(photos, tmp_path, main, timed):
     assert timed[-1].model.width_multiplier == 0.07 and timed[-1].data.image_size == 16
     # What the run is does not take the place of what is planned for the stages.
     start = str(directory / "pretrain")
-    planned = auto.make_recipe(
-        {
-            "dataset": f"folder:{photos}",
-            "labels": "labels.csv",
-            "budget": "3m",
-            "checkpoint": start,
-            "train_mode": "finetune,distill",
-            "model_dir": str(tmp_path / "continued"),
-        },
-        {},
-        time.monotonic(),
-    )
+    flags = {
+        "dataset": f"folder:{photos}",
+        "labels": "labels.csv",
+        "budget": "3m",
+        "checkpoint": start,
+        "train_mode": "finetune,distill",
+        "model_dir": str(tmp_path / "continued"),
+    }
+    planned = auto.make_recipe(flags, {}, time.monotonic())
     assert planned["finetune"]["ft_proj_selector"] == 1
     assert planned["finetune"]["probe_init_logits_layer"] is True
     assert planned["distill"]["checkpoint"] == start
+    # A start without a projection head has no layer to start from.
+    flags |= {"checkpoint": str(directory / "supervised"), "model_dir": str(tmp_path / "headless")}
+    planned = auto.make_recipe(flags, {}, time.monotonic())
+    assert "ft_proj_selector" not in planned["finetune"]
 
 
 def test_a_recipe_trains_the_same_again(photos, tmp_path, main, timed):

@@ -25,6 +25,7 @@ from tf_simclr.commands.planning.networks import Candidate
 from tf_simclr.commands.planning.request import Request
 from tf_simclr.config import inheritance
 from tf_simclr.config.plan_section import seconds_of, text_of
+from tf_simclr.config.rules import head_layers
 from tf_simclr.config.stages import mode_of, stage_names
 from tf_simclr.data import datasets
 from tf_simclr.errors import UserError
@@ -61,6 +62,7 @@ def make_recipe(flags: dict, stage_flags: dict, began: float) -> dict:
     facts = dataclasses.replace(facts, batch_size=given_batch, stage_batches=request.batches)
     decisions = rules.decide(facts, request.given, map(mode_of, request.stages))
     decisions = _with_given_stages(decisions, request)
+    decisions = _with_head_of_start(decisions, request)
     candidate, pace = _choose_network(facts, decisions, request)
     plans = _stage_plans(facts, decisions, request, pace)
     _check_budget(facts, plans, decisions, request, pace)
@@ -155,6 +157,21 @@ def _with_given_stages(decisions, request):
             flags["distill.checkpoint"] = request.flags.get("checkpoint", "")
         if flags:
             changed.append(dataclasses.replace(decision, flags=flags))
+    return changed
+
+
+def _with_head_of_start(decisions, request):
+    """The decisions, without a layer of a projection head where the start has none."""
+    if not request.flags.get("checkpoint") or not request.stages or "pretrain" in request.stages:
+        return decisions
+    saved = inheritance.saved_flags(str(request.flags["checkpoint"]))
+    if saved is None or head_layers(saved):
+        return decisions
+    changed = []
+    for decision in decisions:
+        flags = dict(decision.flags)
+        flags.pop("finetune.ft_proj_selector", None)
+        changed.append(dataclasses.replace(decision, flags=flags))
     return changed
 
 

@@ -82,7 +82,8 @@ class Recipe:
             return True
         # What a chain starts from is not what each of its stages starts from.
         is_of_chain = stage and flag in CHECKPOINT_FLAGS and len(self.plans) > 1
-        return flag in self.typed_flags and not is_of_chain
+        said = self.typed_flags if stage else self.flags
+        return flag in said and not is_of_chain
 
     @property
     def _sections(self):
