@@ -36,10 +36,8 @@ def export_run(settings: Config, alone: bool = True):
             directory.create()
             directory.commit()
             backbones.write(directory, settings.model)
-        known_by = {model.directory: model.step}
-        if is_imported:
-            # Weights from elsewhere may have been evaluated in the run directory, as step 0.
-            known_by = {directory.path: step, **known_by}
+        # Weights from elsewhere may have been evaluated in the run directory, as step 0.
+        known_by = {directory.path: step, model.directory: model.step}
         description = _describe(model, step, known_by)
         exporter.export(model.network, description, directory.path, options=settings.export)
     distribute.barrier(strategy)

@@ -92,17 +92,18 @@ def _possible(settings, choice):
 def _decide(settings, choice, candidates, related, selected_labels):
     scores = {name: [] for name in candidates}
     num_draws, draw = 1, 0
-    num_related = len(related)
+    first_candidate = []  # its directory
     while draw < num_draws:
         for name, flags in candidates.items():
             candidate = _candidate(settings, choice, name, flags, draw)
             logging.info(
                 "choosing the %s: %s, draw %d of held-out labels", choice.subject, name, draw + 1
             )
-            score, num_labels, num_held_out = _score(candidate, related, selected_labels)
-            scores[name].append(score)
             # Other draws hold out other labels, of those that the first one was allowed.
-            related = [*related, epath.Path(candidate.train.model_dir)][: num_related + 1]
+            before = [*related, *first_candidate]
+            score, num_labels, num_held_out = _score(candidate, before, selected_labels)
+            scores[name].append(score)
+            first_candidate = first_candidate or [epath.Path(candidate.train.model_dir)]
         num_draws = NUM_DRAWS if num_labels < FEW_LABELS else 1
         draw += 1
     means = {name: float(np.mean(values)) for name, values in scores.items()}

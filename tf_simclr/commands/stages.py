@@ -16,7 +16,7 @@ from tf_simclr.config.length import check_not_shorter, training_length
 from tf_simclr.config.rules import head_layers
 from tf_simclr.config.stage_directories import combined_flags
 from tf_simclr.config.stages import CHECKPOINT_FLAGS, stage_names
-from tf_simclr.config.values import folders_of
+from tf_simclr.config.values import directory_of, folders_of
 from tf_simclr.errors import UserError
 from tf_simclr.report import schema, templates
 from tf_simclr.runs import files as run_files
@@ -156,7 +156,7 @@ class Stages:
         """A finished stage does not read a table again that has changed since."""
         labels = self.configs[number].data.labels
         name, _ = label_tables.separate_columns(labels)
-        folders = folders_of(self.configs[number].data.dataset)
+        folders = list(map(directory_of, folders_of(self.configs[number].data.dataset)))
         table = label_tables.find(name, folders) if name else None
         result = self.directories[number].path / run_files.RESULT
         if table is not None and os.path.getmtime(table) > result.stat().mtime:

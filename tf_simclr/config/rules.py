@@ -191,8 +191,13 @@ def _perturbations_need_float32(flags):
         )
 
 
+def takes_whole_batches(flags: dict) -> bool:
+    """Whether a step can't take its batch in parts."""
+    return flags["train_mode"] == "semi" and flags["semi_method"] == "mpl"
+
+
 def _meta_pseudo_labels_take_whole_steps(flags):
-    if flags["train_mode"] != "semi" or flags["semi_method"] != "mpl":
+    if not takes_whole_batches(flags):
         return
     reason = "the student is updated in the middle of a step of --semi_method=mpl"
     if flags["accumulate_steps"] > 1:

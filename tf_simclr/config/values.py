@@ -120,6 +120,12 @@ def folders_of(name: str) -> list[str]:
     return name.removeprefix(FOLDER).split(f",{FOLDER}")
 
 
+def directory_of(folder_or_list: str) -> str:
+    """A folder itself, or the one that a list of files is in; empty: the working directory."""
+    is_folder = os.path.isdir(folder_or_list)
+    return folder_or_list if is_folder else os.path.dirname(folder_or_list)
+
+
 def as_text(value) -> str:
     """A value as one would write it on the command line, numbers as short as they can be."""
     if isinstance(value, tuple):

@@ -1,10 +1,8 @@
 """Images that are in two sources at once: exact copies, by content."""
 
-import os
-
 import numpy as np
 
-from tf_simclr.config.values import folders_of
+from tf_simclr.config.values import directory_of, folders_of
 from tf_simclr.data import scan_cache
 from tf_simclr.data.indexed_source import Indexed
 
@@ -82,13 +80,11 @@ def _content_digests(source, index):
         return [scan_cache.content_digest(bytes(record)) for record in records]
     records = list(map(str, records))
     digest_of_path = {}
-    for root in folders_of(source.name):
-        folder = root if os.path.isdir(root) else os.path.dirname(root)
+    folders = list(map(directory_of, folders_of(source.name)))
+    for folder in folders:
         paths = [path for path in records if path.startswith(folder)]
         digest_of_path.update(zip(paths, scan_cache.digests(folder, paths)))
     # Of lists of files, or converted: they are kept with the first folder.
     elsewhere = [path for path in records if path not in digest_of_path]
-    first_root = folders_of(source.name)[0]
-    folder = first_root if os.path.isdir(first_root) else os.path.dirname(first_root)
-    digest_of_path.update(zip(elsewhere, scan_cache.digests(folder, elsewhere)))
+    digest_of_path.update(zip(elsewhere, scan_cache.digests(folders[0], elsewhere)))
     return [digest_of_path[path] for path in records]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from absl import logging
 
-from tf_simclr.config.values import FOLDER, folders_of
+from tf_simclr.config.values import FOLDER, directory_of, folders_of
 from tf_simclr.data import (
     division,
     folder_images,
@@ -177,7 +177,7 @@ def _readable(images, names):
     """{image: hash of its content} of those of `names` that can be decoded."""
     digests = {}
     for root, group in images.groups.items():
-        folder = root if os.path.isdir(root) else os.path.dirname(root)
+        folder = directory_of(root)
         relative = tuple(short for short, name in group.items() if name in names)
         if not relative:
             continue

@@ -1,5 +1,6 @@
 """Data sets of tensorflow-datasets."""
 
+import dataclasses
 import functools
 import sys
 from collections.abc import Callable, Iterable
@@ -100,13 +101,14 @@ def _source(builder, data, split):
         EncodedImage,
         read=functools.partial(_read, builder, split, image_key, label),
         num_examples=info.num_examples,
-        num_labeled=_num_labeled(builder, split, label, info.num_examples),
+        num_labeled=0,  # counted below, where they are not read anyway
     )
     # The size of a slice is not known otherwise.
     share = info.num_examples / max(builder.info.splits.total_num_examples, 1)
     if data.cache_dataset or fits_in_memory(share * builder.info.dataset_size):
         return source.in_memory(info.num_examples)
-    return source
+    num_labeled = _num_labeled(builder, split, label, info.num_examples)
+    return dataclasses.replace(source, num_labeled=num_labeled)
 
 
 def _num_labeled(builder, split, label, num_examples):

@@ -22,6 +22,7 @@ MARK_DASHES = (0, (1, 2))
 NUM_MARKERS = 6  # on a line
 LONG_LABEL = 22  # characters from which a legend has one column
 LEGEND_ROW = 0.22  # inches
+ANNOTATION = {"textcoords": "offset points", "va": "bottom", "color": MUTED, "fontsize": 10}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,33 +119,15 @@ def _draw_line(plot, line):
 
 def _draw_chance(plot, level):
     plot.axhline(level, color=MUTED, linewidth=1.2, linestyle=LEVEL_DASHES, zorder=1)
-    plot.annotate(
-        "chance",
-        (1, level),
-        xycoords=("axes fraction", "data"),
-        xytext=(0, 2),
-        textcoords="offset points",
-        ha="right",
-        va="bottom",
-        color=MUTED,
-        fontsize=10,
-    )
+    beside = {"xycoords": ("axes fraction", "data"), "xytext": (0, 2), "ha": "right"}
+    plot.annotate("chance", (1, level), **beside, **ANNOTATION)
 
 
 def _draw_mark(plot, step, color):
     line_color = SERIES[color % NUM_COLORS]
     plot.axvline(step, color=line_color, linewidth=1.2, linestyle=MARK_DASHES, zorder=1)
-    plot.annotate(
-        "best",
-        (step, 1),
-        xycoords=("data", "axes fraction"),
-        xytext=(3, 0),
-        textcoords="offset points",
-        ha="left",
-        va="bottom",
-        color=MUTED,
-        fontsize=10,
-    )
+    beside = {"xycoords": ("data", "axes fraction"), "xytext": (3, 0), "ha": "left"}
+    plot.annotate("best", (step, 1), **beside, **ANNOTATION)
 
 
 def _set_scales(plot, lines, axes):

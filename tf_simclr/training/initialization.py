@@ -7,14 +7,14 @@ from tf_simclr.checkpoints import backbones, pretrained, weights
 from tf_simclr.checkpoints.class_names import saved_class_names
 from tf_simclr.checkpoints.weights import Weights
 from tf_simclr.config import Config, inheritance
-from tf_simclr.config.backbones import is_published
+from tf_simclr.config.backbones import RESNET_FLAGS, is_published
 from tf_simclr.data.source import Source
 from tf_simclr.objectives.base import Objective
 from tf_simclr.training.linear_head import start_as_probe
 from tf_simclr.training.prior_networks import other_classes
 
-# What a training has in common with the weights that it starts from.
-ENCODER_FLAGS = ("backbone", "resnet_depth", "width_multiplier", "sk_ratio", "se_ratio")
+# The stem is compared with the weights themselves, of which no flag may say it.
+COMPARED_FLAGS = tuple(name for name in RESNET_FLAGS if name != "stem")
 
 
 def initialize(
@@ -37,8 +37,8 @@ def initialize(
     """
     if settings.objective.checkpoint:
         start = Weights(settings.objective.checkpoint, offline=settings.train.offline)
-        flags = ENCODER_FLAGS[:1] if is_published(settings.backbone) else ENCODER_FLAGS
-        pretrained.check_same_network(start, settings, flags)
+        of_resnet = () if is_published(settings.backbone) else COMPARED_FLAGS
+        pretrained.check_same_network(start, settings, ("backbone", *of_resnet))
         inherited = _inherited(objective, start, settings=settings, source=train_source)
         weights.start_from(objective, start, inherited)
     elif is_published(settings.model.backbone):

@@ -12,6 +12,7 @@ from tf_simclr import distribute
 from tf_simclr.config import Config
 from tf_simclr.config.backbones import is_published
 from tf_simclr.config.registry import REMATERIALIZE
+from tf_simclr.config.rules import takes_whole_batches
 from tf_simclr.errors import UserError
 from tf_simclr.models import footprint
 from tf_simclr.models.footprint import Footprint
@@ -141,9 +142,8 @@ def _way_out(step, objective, settings, strategy, limit):
     ways = []
     if largest and largest % unit == 0:
         ways.append(f"--train_batch_size={largest}")
-    is_whole = settings.objective.train_mode == "semi" and settings.semi.semi_method == "mpl"
-    parts = 0 if is_whole else _parts(step, train, num_replicas, limit)
-    if parts:
+    parts = _parts(step, train, num_replicas, limit)
+    if parts and not takes_whole_batches(settings.flat()):
         ways.append(f"--accumulate_steps={parts}, which takes the batch in parts")
     recomputed = _what_to_recompute(objective, settings, strategy, limit)
     if recomputed is not None:
