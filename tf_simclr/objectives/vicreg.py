@@ -87,6 +87,10 @@ def mean_squared_covariance(embeddings: tf.Tensor) -> tf.Tensor:
     centered = embeddings - tf.reduce_mean(embeddings, 0)
     of_images = num_images < dim
     products = tf.matmul(centered, centered, transpose_a=not of_images, transpose_b=of_images)
-    variances = tf.reduce_sum(tf.square(centered), 0)
-    off_diagonal = tf.reduce_sum(tf.square(products)) - tf.reduce_sum(tf.square(variances))
+    if of_images:
+        variances = tf.reduce_sum(tf.square(centered), 0)
+        off_diagonal = tf.reduce_sum(tf.square(products)) - tf.reduce_sum(tf.square(variances))
+    else:  # without the diagonal, in whose rounding small covariances would be lost
+        covariances = tf.linalg.set_diag(products, tf.zeros([dim]))
+        off_diagonal = tf.reduce_sum(tf.square(covariances))
     return off_diagonal / (max(num_images - 1, 1) ** 2 * dim)
