@@ -102,6 +102,16 @@ def test_a_written_subset_is_used_again_whatever_the_seed():
     np.testing.assert_array_equal(second.labels, first.labels)
 
 
+def test_another_choice_than_that_of_the_start(log):
+    """The line names the flags that the start had otherwise, and only those."""
+    source = datasets.load(data(), "train")
+    _, subset = label_subset.restrict(source, data(label_fraction=0.1), 5)
+    few = data(labels_per_class=2)
+    label_subset.restrict(source, few, 5, [subset])
+    line = "chose its labels with --label_fraction=0.1 --labels_per_class=0: another choice"
+    assert line in log.text
+
+
 def test_labels_wanted_of_data_without_any():
     source = datasets.load(data(), "train").with_labels_of([])
     with pytest.raises(UserError, match="has no labels"):

@@ -67,11 +67,10 @@ def restrict(
         )
     if subset is None:
         if saved:
-            first = {name: saved[0].get(name) for name in question}
             logging.warning(
-                "the labels of the run this one starts from were chosen for %s: "
+                "the run that this one starts from chose its labels with %s: "
                 "another choice is made here",
-                first,
+                _differing_flags(saved[0], question),
             )
         subset = {**question, "seed": seed, "ids": _draw(source, data, seed)}
     logging.info(
@@ -82,6 +81,17 @@ def restrict(
         source.num_labeled,
     )
     return source.with_labels_of(subset["ids"]), subset
+
+
+def _differing_flags(subset, question):
+    """The flags of a subset whose values are others than those of a question."""
+    flags = []
+    for name, wanted in question.items():
+        value = subset.get(name, DRAWN if name == "labels_chosen" else "")
+        if value != wanted:
+            flag = "train_split" if name == "split" else name
+            flags.append(f"--{flag}={value}")
+    return " ".join(flags)
 
 
 def _draw(source, data, seed):
