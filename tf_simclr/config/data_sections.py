@@ -13,7 +13,8 @@ class DataConfig:
     dataset: str = setting(
         "imagenet2012",
         "digits, folder:PATH (of images, or of a text file with their paths; several with commas "
-        "between), or the name of a tensorflow-datasets data set, e.g. cifar10",
+        "between), or the name of a tensorflow-datasets data set, e.g. cifar10; a training without "
+        "it and without --config is the quick start, on digits",
     )
     data_dir: str = setting(
         "", "where tensorflow-datasets keeps its data sets (empty: its own default)", fixed=False

@@ -99,7 +99,7 @@ TAGS = {
     ),
     "train/contrast_acc": TagChart(
         "Positives found",
-        "how often the other view of an image is the most similar one of the batch",
+        "how often the other view of an image is the most similar of all second views in the batch",
         True,
         _batch_chance,
     ),
