@@ -181,7 +181,7 @@ def test_the_strength_is_chosen_on_training_examples(rng):
 
     train, test = noisy_examples(), noisy_examples()
     detail = run_detail("probe", train, test)
-    assert detail["l2_strength"] > linear_probe.STRENGTHS[-1]
+    assert detail["l2_strength"] > 1
     assert run_detail("probe", train, dataclasses.replace(test, labels=1 - labels)) == detail
 
 

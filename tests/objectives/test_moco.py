@@ -9,6 +9,7 @@ import tensorflow as tf
 from tests.helpers.training import Training, per_replica, same_batches, values_of
 from tests.helpers.vectors import normalized
 from tf_simclr import distribute
+from tf_simclr.objectives import moco
 from tf_simclr.objectives.moco import MoCo, on_other_replicas
 
 pytestmark = pytest.mark.usefixtures("shallow")
@@ -52,13 +53,21 @@ def test_keys_get_no_gradient(settings, eager):
     name = "projector/answer/kernel"
     keys, queries = (values_of(objective)[f"{prefix}{name}"] for prefix in ("key_network/", ""))
     with tf.GradientTape() as tape:
+        tape.watch([v.value for v in objective.key_network.variables])
         loss, _ = objective.loss(batch)
     followed = values_of(objective)[f"key_network/{name}"]
     np.testing.assert_allclose(followed, 0.75 * keys + 0.25 * queries, rtol=1e-5, atol=1e-7)
     frozen_ids = {id(v) for v in objective.key_network.variables}
     assert not frozen_ids & {id(v) for v in objective.trainable_variables}
-    gradients = tape.gradient(loss, [v.value for v in objective.trainable_variables])
-    assert all(gradient is not None for gradient in gradients)
+    of_queries, of_keys = tape.gradient(
+        loss,
+        (
+            [v.value for v in objective.trainable_variables],
+            [v.value for v in objective.key_network.variables],
+        ),
+    )
+    assert all(gradient is not None for gradient in of_queries)
+    assert all(gradient is None for gradient in of_keys)
 
 
 def test_the_first_view_asks_for_the_second(settings, eager):
@@ -89,7 +98,18 @@ def test_shuffled_keys(two_replicas, step):
     assert 0 < computed_on[:4].sum() < 4
 
 
-def test_keys_are_shuffled_where_batch_norm_is_of_a_replica(settings, eager, two_replicas):
-    training = Training(settings(**MOCO, global_bn=False), two_replicas)
+@pytest.mark.parametrize("global_bn", [False, True])
+def test_keys_are_shuffled_where_batch_norm_is_of_a_replica(
+    settings, eager, two_replicas, monkeypatch, global_bn
+):
+    shuffled = []
+
+    def record(*arguments):
+        shuffled.append(True)
+        return on_other_replicas(*arguments)
+
+    monkeypatch.setattr(moco, "on_other_replicas", record)
+    training = Training(settings(**MOCO, global_bn=global_bn), two_replicas)
     metrics = training.run(2)
     assert all(np.isfinite(list(each.values())).all() for each in metrics)
+    assert bool(shuffled) != global_bn
