@@ -36,7 +36,13 @@ DIVERGING = dataclasses.replace(
     lines=(SERIES,),
     contrasts=(gain("more", ("pretrained", "batch 8"), ("pretrained", "batch 4")),),
 )
-TINY_FLAGS = (*HERE, "--width_multiplier=0.07", "--train_steps=1", "--evaluations=classifier")
+TINY_FLAGS = (
+    *HERE,
+    "--width_multiplier=0.07",
+    "--train_steps=1",
+    "--evaluations=classifier",
+    "--color_jitter_strength=0",  # colors take seconds to compile
+)
 
 
 @pytest.fixture

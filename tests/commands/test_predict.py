@@ -16,6 +16,7 @@ from PIL import Image
 import run
 import tf_simclr
 from tests.helpers.configurations import TINY
+from tests.helpers.eager import eagerly
 from tf_simclr.commands import export, predict, prediction_file
 from tf_simclr.data import datasets
 from tf_simclr.data.streamed_source import Streamed
@@ -42,7 +43,7 @@ TRAINING = [
 def finished(tmp_path_factory):
     """A short run, whose calibration is that of one that knows more."""
     directory = tmp_path_factory.mktemp("runs") / "finished"
-    with pytest.MonkeyPatch.context() as patch:
+    with eagerly(), pytest.MonkeyPatch.context() as patch:
         patch.setitem(resnet.FAMILY, 18, (resnet.FAMILY[18][0], (1,)))
         patch.setattr(absl_flags, "FLAGS", absl_flags.FlagValues())
         assert run.main(["run.py", *TRAINING, f"--model_dir={directory}"]) == 0

@@ -9,12 +9,13 @@ from absl import flags as absl_flags
 
 import run
 import tf_simclr
+from tests.helpers.eager import eagerly
 from tests.helpers.processes import DIGITS, HERE, variables
 from tf_simclr.checkpoints import teacher
 from tf_simclr.errors import UserError
 from tf_simclr.models import architecture
 
-STEPS = 20
+STEPS = 4
 FLAGS = [
     *DIGITS,
     *HERE,
@@ -27,7 +28,7 @@ FLAGS = [
     "--optimizer=adam",
     "--learning_rate=0.01",
     f"--train_steps={STEPS}",
-    "--checkpoint_steps=10",
+    f"--checkpoint_steps={STEPS // 2}",
     "--deterministic",
 ]
 EVALUATION = [
@@ -51,11 +52,13 @@ def folder(presets, tmp_path_factory):
     preset = shutil.copytree(presets / "vit", folder / "preset")
     backbone = f"--backbone=hub:{preset}"
     pretraining = [*FLAGS, backbone, "--train_mode=pretrain"]
-    assert main(*pretraining, f"--model_dir={folder / 'pretrain'}") == 0
+    with eagerly():
+        assert main(*pretraining, f"--model_dir={folder / 'pretrain'}") == 0
     shutil.rmtree(preset)
     architecture._known.clear()
     _go_back(folder / "pretrain", folder / "resumed")
-    assert main(*pretraining, f"--model_dir={folder / 'resumed'}") == 0
+    with eagerly():
+        assert main(*pretraining, f"--model_dir={folder / 'resumed'}") == 0
     finetuning = [
         "--train_mode=finetune",
         f"--checkpoint={folder / 'pretrain'}",
@@ -74,7 +77,7 @@ def _go_back(directory, copy):
     shutil.copytree(directory, copy)
     for path in copy.glob(f"ckpt-{STEPS}.*"):
         path.unlink()
-    (copy / "checkpoint").write_text('model_checkpoint_path: "ckpt-10"\n')
+    (copy / "checkpoint").write_text(f'model_checkpoint_path: "ckpt-{STEPS // 2}"\n')
 
 
 def test_a_killed_training_continues_bit_for_bit(folder):

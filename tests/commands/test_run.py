@@ -29,6 +29,7 @@ from tests.helpers.processes import (
     the_message,
     variables,
 )
+from tests.helpers.small_run import leave_out_outputs
 from tf_simclr.models import resnet
 from tf_simclr.runs import files as run_files
 
@@ -45,6 +46,7 @@ def trained(tmp_path_factory):
     with eagerly(), pytest.MonkeyPatch.context() as patch:
         patch.setitem(resnet.FAMILY, 18, (resnet.FAMILY[18][0], (1,)))
         patch.setattr(absl_flags, "FLAGS", absl_flags.FlagValues())
+        leave_out_outputs(patch)
         assert (
             run.main(
                 [

@@ -240,6 +240,7 @@ def test_images_that_vanish_before_the_evaluation(
         "--mode=train_then_eval",
         "--train_steps=2",
         "--untrained_baseline=False",
+        "--color_jitter_strength=0",
         f"--model_dir={tmp_path / 'run'}",
     ]
     status, stderr = main(*command)

@@ -40,9 +40,10 @@ def features_of(experiment, network, source):
     return objective.layer_features(images)
 
 
-def test_all_networks_and_layers(make_experiment):
+def test_all_networks_and_layers(settings, shallow):
     """The metrics are those of features computed one layer at a time, in inference mode."""
-    experiment = make_experiment(eval_layers="all")
+    experiment = build_experiment(settings(**QUICK, eval_layers="all"))
+    experiment.directory.create()
     measured = measure(experiment)
     data, values = measured.data, measured.results.metrics
     assert (data.train.num_examples, data.test.num_examples) == (30, 128)
@@ -165,7 +166,7 @@ def test_features_are_computed_once(make_experiment, monkeypatch):
     assert computed_for(eval_steps=1) == ["train", "test"]
 
 
-def test_baselines_of_another_stage(settings, shallow, tmp_path, monkeypatch):
+def test_baselines_of_another_stage(settings, shallow, eager, tmp_path, monkeypatch):
     """They are taken as they are where nothing differs that they depend on."""
     networks = []
 

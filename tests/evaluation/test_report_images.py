@@ -8,6 +8,7 @@ import tensorflow as tf
 from sklearn.metrics.pairwise import cosine_similarity
 
 from tests.helpers.configurations import TINY, parse_command_line
+from tests.helpers.eager import eagerly
 from tests.helpers.evaluation import (
     QUICK,
     document_of,
@@ -44,7 +45,8 @@ def results(tmp_path_factory):
         patch.setitem(resnet.FAMILY, 18, (resnet.FAMILY[18][0], (1,)))
         experiment = build_experiment(settings)
     experiment.directory.create()
-    measured = measure(experiment)
+    with eagerly():
+        measured = measure(experiment)
     return experiment, measured, document_of(experiment, measured)
 
 

@@ -59,7 +59,7 @@ def brighter(tmp_path, monkeypatch):
     monkeypatch.setitem(PRETEXTS, "brighter", "tasks_of_mine.brighter.Brighter")
 
 
-def test_a_custom_task(brighter, main, tmp_path):
+def test_a_custom_task(brighter, main, eager, tmp_path):
     """One file and one line: it trains, is evaluated and exported like any other."""
     root = tmp_path / "run"
     flags = [
