@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.helpers.training import EACH, SEMI, linear_teacher
 from tf_simclr.config import Config
 from tf_simclr.config.length import total_steps
 from tf_simclr.objectives import objective_class
@@ -60,6 +61,18 @@ def test_lars_leaves_out_batch_norm_biases_and_the_classifier(settings):
     head = objective.supervised_head.kernel.numpy()
     penalty = optimizers.weight_decay_penalty(options, objective)
     np.testing.assert_allclose(penalty, 0.25 * np.sum(head**2), rtol=1e-5)
+
+
+@pytest.mark.parametrize("flags", [*EACH, *SEMI], ids=str)
+def test_lars_adapts_no_bias(settings, shallow, flags):
+    """It starts at 0 and would stay about there: adapted rates are in proportion to the norm."""
+    options = settings(**flags, optimizer="lars")
+    objective = objective_class(options)(options, 10, 8)
+    objective.teacher = linear_teacher(options.data.image_size)
+    objective.build_variables()
+    not_adapted = optimizers._not_adapted(objective)
+    biases = [v for v in objective.trainable_variables if v.path.endswith("/bias")]
+    assert [v.path for v in biases if id(v) not in not_adapted] == []
 
 
 def test_rates_by_depth_of_the_resnet(settings, four_groups):

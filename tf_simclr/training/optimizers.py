@@ -236,8 +236,14 @@ def _without(variables, excluded):
 def _not_adapted(objective):
     """ids of what LARS neither decays nor adapts: batch norm, biases and the supervised head."""
     heads = [v for head in _heads(objective) for v in head.variables]
-    biases = [v for v in objective.trainable_variables if len(v.shape) <= 1]
-    return _undecayed(objective) | {id(v) for v in [*heads, *biases]}
+    vectors = [v for v in objective.trainable_variables if len(v.shape) <= 1]
+    return _undecayed(objective) | {id(v) for v in [*heads, *vectors, *_biases(objective)]}
+
+
+def _biases(objective):
+    """Those of all layers, some of which have more than one axis."""
+    biases = [getattr(layer, "bias", None) for layer in objective._flatten_layers()]
+    return [bias for bias in biases if bias is not None]
 
 
 def _undecayed(objective):
