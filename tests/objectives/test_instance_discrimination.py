@@ -8,8 +8,9 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.helpers.training import Training, same_batches
+from tests.helpers.training import Training, per_replica, same_batches
 from tests.helpers.vectors import normalized
+from tf_simclr import distribute
 from tf_simclr.models.memory_bank import MemoryBank
 from tf_simclr.objectives.bank_task import nce_loss
 from tf_simclr.objectives.instance_discrimination import InstanceDiscrimination
@@ -125,6 +126,29 @@ def test_bank(rng):
     expected[1] = 0.5 * before[1] + 0.5 * features[1]
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
     np.testing.assert_allclose(bank.values(), expected, atol=1e-6)
+
+
+def test_features_of_all_replicas(settings, rng, two_replicas, monkeypatch):
+    """Both replicas have those of both, gathered in types that TPUs sum."""
+    features, index = normalized(rng, 4, 4), [3, 8, 0, 8]
+    single = make(settings)
+    single.remember(tf.constant(features), tf.constant(index, tf.int64), single.bank)
+    with two_replicas.scope():
+        distributed = make(settings)
+    types = set()
+    all_sum = distribute.all_sum
+
+    def noting_types(x):
+        types.add(x.dtype)
+        return all_sum(x)
+
+    monkeypatch.setattr(distribute, "all_sum", noting_types)
+    parts = [tf.split(values, 2) for values in (features, tf.constant(index, tf.int64))]
+    halves = [per_replica(two_replicas, values) for values in parts]
+    two_replicas.run(lambda *half: distributed.remember(*half, distributed.bank), args=halves)
+    for copy in distributed.bank.features.value.values:
+        np.testing.assert_allclose(copy, single.bank.values(), atol=1e-6)
+    assert types == {tf.float32, tf.int32}
 
 
 def test_a_step_moves_the_features_of_its_images(settings, eager):

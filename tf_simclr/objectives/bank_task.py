@@ -75,7 +75,9 @@ class BankTask(NumberedImages, SteppedTask):
 
     def remember(self, features: tf.Tensor, index: tf.Tensor, bank: MemoryBank):
         """Moves a bank towards the features of all replicas; arguments as of `choice`."""
-        bank.update(distribute.all_gather(index), distribute.all_gather(features))
+        # TPUs sum no int64.
+        indices = distribute.all_gather(tf.cast(index, tf.int32))
+        bank.update(tf.cast(indices, tf.int64), distribute.all_gather(features))
 
     def _logits(self, features, others):
         """The similarities of features [B, d] to others [n, d] by the temperature: [B, n]."""
