@@ -98,6 +98,19 @@ def test_the_normalizer_is_of_the_batch(settings, rng):
     assert np.any(draw(objective) != drawn)
 
 
+@pytest.mark.parametrize("temperature", [0.07, 0.005])
+def test_the_normalizer_of_all_replicas(settings, rng, two_replicas, temperature):
+    """Also with a temperature at which exp(1 / tau) is no float32."""
+    objective = make(settings, nce_negatives=5)
+    logits = (rng.uniform(-1, 1, [4, 5]) / temperature).astype(np.float32)
+    logits[3, 0] = 1 / temperature
+    expected = math.log(9 * np.exp(logits.astype(float)).mean())
+    halves = per_replica(two_replicas, tf.split(logits, 2))
+    distributed = two_replicas.run(objective._log_normalizer, args=(halves,))
+    values = [objective._log_normalizer(tf.constant(logits)), *distributed.values]
+    np.testing.assert_allclose(values, [expected] * 3, rtol=1e-6)
+
+
 def draw(objective):
     """The images that are drawn in the step that has begun."""
     seed = [objective.settings.train.seed, int(objective.counter.steps)]

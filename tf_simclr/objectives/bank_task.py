@@ -103,9 +103,11 @@ class BankTask(NumberedImages, SteppedTask):
         are much alike; their Z is larger by orders of magnitude, and with the first one all of them
         were pushed the same way, round and round, while the loss grew.
         """
-        local_mean = tf.reduce_mean(tf.exp(tf.stop_gradient(negatives)))
-        mean = distribute.all_sum(local_mean) / distribute.replica_count()
-        return tf.math.log(self.num_images * mean)
+        # Sums of logarithms alone: with a low temperature exp overflows.
+        local_log_sum = tf.reduce_logsumexp(tf.stop_gradient(negatives))
+        log_sum = tf.reduce_logsumexp(distribute.all_gather(local_log_sum[None]))
+        count = negatives.shape.num_elements() * distribute.replica_count()
+        return log_sum + math.log(self.num_images / count)
 
 
 def nce_loss(positives, negatives, log_normalizer, num_images: int) -> tf.Tensor:
