@@ -98,6 +98,22 @@ def test_shuffled_keys(two_replicas, step):
     assert 0 < computed_on[:4].sum() < 4
 
 
+def test_xla_compiles_the_shuffle(monkeypatch):
+    """As a TPU needs it: which replica it is is no constant there."""
+    monkeypatch.setattr(distribute, "replica_count", lambda: 2)
+    monkeypatch.setattr(distribute, "all_gather", lambda x: tf.concat([x, x + 4], 0))
+
+    @tf.function(jit_compile=True)
+    def on_replica(replica):
+        monkeypatch.setattr(distribute, "replica_id", lambda: replica)
+        results = on_other_replicas(tf.identity, tf.range(4)[:, None], tf.constant([3, 1]))
+        assert results.shape == [4, 1]  # known when it is traced
+        return results
+
+    results = [on_replica(tf.constant(replica)) for replica in range(2)]
+    assert np.shape(results) == (2, 4, 1)
+
+
 @pytest.mark.parametrize("global_bn", [False, True])
 def test_keys_are_shuffled_where_batch_norm_is_of_a_replica(
     settings, eager, two_replicas, monkeypatch, global_bn

@@ -86,9 +86,11 @@ def on_other_replicas(function, values: tf.Tensor, seed: tf.Tensor) -> tf.Tensor
         [B, d], what belongs to the values of this replica.
     """
     batch = values.shape[0]
-    own = slice(distribute.replica_id() * batch, (distribute.replica_id() + 1) * batch)
-    positions = tf.range(batch * distribute.replica_count())
-    order = tf.random.experimental.stateless_shuffle(positions, seed)
-    shuffled = tf.gather(distribute.all_gather(values), order[own])
+    # XLA, and so a TPU, has no shuffle, and takes slices of constant size alone.
+    order = tf.argsort(tf.random.stateless_uniform([batch * distribute.replica_count()], seed))
+    begin = [distribute.replica_id() * batch]
+    own_order = tf.slice(order, begin, [batch])
+    shuffled = tf.gather(distribute.all_gather(values), own_order)
     results = distribute.all_gather(function(shuffled))  # in the order that was drawn
-    return tf.gather(results, tf.math.invert_permutation(order)[own])
+    own_places = tf.slice(tf.math.invert_permutation(order), begin, [batch])
+    return tf.gather(results, own_places)
