@@ -43,6 +43,7 @@ def test_a_step(settings):
     with tf.GradientTape() as tape:
         loss = tf.reduce_mean(cross_entropy(student, seen, drawn)[~is_labeled])
     student_gradients = tape.gradient(loss, [v.value for v in student.trainable_variables])
+    objective.baseline.average.assign(0.2)
     old = values_of(objective)
     metrics = training.step(batch)
     new = values_of(objective)
@@ -51,6 +52,8 @@ def test_a_step(settings):
     improvement = before - loss_on_labels()
     np.testing.assert_allclose(metrics["student_improvement"], improvement, atol=1e-6)
     assert abs(float(improvement)) > 1e-4
+    usual = 0.99 * 0.2 + 0.01 * float(improvement)
+    np.testing.assert_allclose(new["moving_baseline/average"], usual, rtol=1e-5)
 
     for v in teacher.trainable_variables:
         v.assign(old[v.path])
@@ -59,7 +62,7 @@ def test_a_step(settings):
             outputs = objective.outputs(batch, objective.images(batch), True)
         own_loss, _ = objective.loss_of(outputs, batch["label"], True)
         feedback = -tf.gather(tf.nn.log_softmax(outputs["logits"][:, 1]), drawn, batch_dims=1)
-        loss = own_loss + improvement * tf.reduce_mean(feedback[~is_labeled])
+        loss = own_loss + (improvement - usual) * tf.reduce_mean(feedback[~is_labeled])
     gradients = tape.gradient(loss, [v.value for v in teacher.trainable_variables])
     for v, gradient in zip(teacher.trainable_variables, gradients):
         np.testing.assert_allclose(new[v.path], old[v.path] - RATE * gradient, atol=1e-6)

@@ -9,6 +9,7 @@ from tf_simclr import distribute
 from tf_simclr.config import Config
 from tf_simclr.data.source import UNLABELED
 from tf_simclr.models.layers import repeated_pass
+from tf_simclr.models.moving_baseline import MovingBaseline
 from tf_simclr.models.network import Network
 from tf_simclr.objectives.semi import pseudo_labels, ramps
 from tf_simclr.objectives.semi.uda import consistency
@@ -17,6 +18,7 @@ from tf_simclr.objectives.supervised import classification_loss
 
 TEMPERATURE = 0.75  # uda_temp of flag_utils.py
 RAMP_END = 0.1  # of the training; 10,000 steps there, `uda_steps`
+BASELINE_MOMENTUM = 0.99  # of `moving_dot_product` of training_utils.py
 
 
 class MPL(WeakStrongTask):
@@ -34,6 +36,10 @@ class MPL(WeakStrongTask):
     def __init__(self, settings: Config, num_classes: int, num_images: int = 0):
         super().__init__(settings, num_classes, num_images)
         self.teacher_network = Network(settings, num_classes, "teacher")
+        self.baseline = MovingBaseline(BASELINE_MOMENTUM)
+
+    def build_state(self):
+        self.baseline.build()
 
     @property
     def trained_networks(self):
@@ -59,6 +65,7 @@ class MPL(WeakStrongTask):
         student, teacher = self.turn_variables()
         yield student, lambda: self._student_loss(seen, drawn, batch["label"])
         improvement = before - self._loss_on_labels(seen, batch["label"])
+        self.baseline.update(improvement)  # before it is read, as in the authors' code
         yield teacher, lambda: self._teacher_loss(batch, images, drawn, improvement)
 
     def _seen_by_student(self, images, labels):
@@ -86,7 +93,8 @@ class MPL(WeakStrongTask):
     def _teacher_loss(self, batch, images, drawn, improvement):
         """Its own loss, and the feedback (appendix A).
 
-        A label that has made the student better is to be likelier.
+        A label that has made the student better than labels usually do is to be likelier. Without
+        a baseline all labels would be, while the student learns.
         """
         outputs = self.outputs(batch, images, True)
         labels = batch["label"]
@@ -94,7 +102,8 @@ class MPL(WeakStrongTask):
         is_unlabeled = tf.cast(labels == UNLABELED, tf.float32)
         strong = outputs["logits"][:, 1]
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(drawn, strong)
-        feedback = improvement * distribute.weighted_mean(losses, is_unlabeled)
+        advantage = self.baseline.advantage(improvement)
+        feedback = advantage * distribute.weighted_mean(losses, is_unlabeled)
         return loss + feedback, {
             **metrics,
             "student_improvement": improvement,
