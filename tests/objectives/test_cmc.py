@@ -49,6 +49,17 @@ def test_loss(settings, rng):
         np.testing.assert_allclose(bank.values().numpy()[[3, 8]], moved, atol=1e-6)
 
 
+def test_each_bank_starts_with_features_of_its_own(settings):
+    """Also with each seed."""
+    starts = []
+    for seed in (0, 1):
+        objective = CMC(settings(**TASK, projector_dim=4, seed=seed), 0, 9)
+        for bank in (objective.bank, objective.color_bank):
+            bank.build([None, 4])
+            starts.append(bank.values().numpy().tobytes())
+    assert len(set(starts)) == 4
+
+
 def test_the_gauge_is_that_of_the_half_that_has_collapsed(settings, rng):
     objective = CMC(settings(**TASK, projector_dim=4), 0, 9)
     for bank in (objective.bank, objective.color_bank):

@@ -128,7 +128,7 @@ def test_chance_of_nce_is_that_of_equal_probabilities(settings, rng):
 
 def test_bank(rng):
     """Half of the old, half of the new, of length 1; twice the same image: the mean of both."""
-    bank = MemoryBank(5, 0.5)
+    bank = MemoryBank(5, 0.5, seed=(0, 1))
     bank.build([None, 3])
     before = bank.values().numpy()
     np.testing.assert_allclose(np.linalg.norm(before, axis=1), 1, rtol=1e-5)

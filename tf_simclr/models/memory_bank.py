@@ -7,33 +7,43 @@ import keras
 import tensorflow as tf
 
 
-def _random_directions(shape, dtype=None):
-    """Random vectors of length 1, float32 [N, d]; equal on all replicas."""
-    return tf.math.l2_normalize(tf.random.stateless_normal(shape, [0, 1]), -1)
-
-
 class MemoryBank(keras.layers.Layer):
     """A feature of length 1 for each image, float32. Equal on all replicas.
 
     Args:
         num_images: N.
         momentum: share of a feature that stays when its image is seen.
+        seed: two integers, of the features before an image is seen.
     """
 
-    def __init__(self, num_images: int, momentum: float, name: str = "memory_bank", **kwargs):
+    def __init__(
+        self,
+        num_images: int,
+        momentum: float,
+        *,
+        seed: tuple[int, int],
+        name: str = "memory_bank",
+        **kwargs,
+    ):
         super().__init__(name=name, dtype="float32", **kwargs)
         self.num_images = num_images
         self.momentum = momentum
+        self.seed = seed
 
     def build(self, shape):
         """Makes the variable for features [n, d]."""
         self.features = self.add_weight(
             name="features",
             shape=(self.num_images, shape[-1]),
-            initializer=_random_directions,
+            initializer=self._random_directions,
             trainable=False,
         )
         self.built = True
+
+    def _random_directions(self, shape, dtype=None):
+        """Random vectors of length 1, float32 [N, d]; equal on all replicas."""
+        seed = tf.constant(self.seed, tf.int64)
+        return tf.math.l2_normalize(tf.random.stateless_normal(shape, seed), -1)
 
     def values(self) -> tf.Tensor:
         """float32 [N, d]."""

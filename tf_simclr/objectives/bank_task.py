@@ -31,7 +31,7 @@ class BankTask(NumberedImages, SteppedTask):
         super().__init__(settings, num_classes, num_images)
         num_negatives = settings.pretext.nce_negatives or self.published_negatives
         self.num_negatives = num_negatives if num_negatives < num_images else 0
-        self.bank = MemoryBank(num_images, BANK_MOMENTUM)
+        self.bank = MemoryBank(num_images, BANK_MOMENTUM, seed=(settings.train.seed, 1))
 
     def build_heads(self):
         super().build_heads()

@@ -30,7 +30,8 @@ class CMC(BankTask):
     def __init__(self, settings: Config, num_classes: int, num_images: int = 0):
         super().__init__(settings, num_classes, num_images)
         self.color_projector = self.make_head("color_projector")
-        self.color_bank = MemoryBank(num_images, BANK_MOMENTUM, name="color_bank")
+        seed = (settings.train.seed, 2)
+        self.color_bank = MemoryBank(num_images, BANK_MOMENTUM, seed=seed, name="color_bank")
 
     @property
     def projected_dim(self):
