@@ -181,9 +181,13 @@ def _budget_is_a_time(flags):
         )
 
 
+def needs_float32(flags: dict) -> bool:
+    """Whether images are changed by less than fewer bits can tell apart."""
+    return flags["train_mode"] == "semi" and flags["semi_method"] == "vat_entmin"
+
+
 def _perturbations_need_float32(flags):
-    is_vat = flags["train_mode"] == "semi" and flags["semi_method"] == "vat_entmin"
-    if is_vat and flags["precision"] != "float32":
+    if needs_float32(flags) and flags["precision"] != "float32":
         raise UserError(
             f"--precision={flags['precision']}: --semi_method=vat_entmin changes images by a "
             "thousandth, which is less than it can tell apart; use --precision=float32, or another "
