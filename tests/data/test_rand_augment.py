@@ -130,6 +130,15 @@ def test_what_a_gpu_needs(rng):
     np.testing.assert_allclose(compiled(images, u), every_operation(images, u), atol=1e-5)
 
 
+def test_what_deterministic_needs(photo):
+    """GPUs refuse tf.math.bincount with --deterministic, and segment sums of floats once did."""
+    images = tf.constant(np.asarray(photo)[None] / np.float32(255), tf.float32)
+    traced = tf.function(rand_augment.equalize, autograph=False).get_concrete_function(images, 0.0)
+    operations = {operation.type: operation for operation in traced.graph.get_operations()}
+    assert "DenseBincount" not in operations
+    assert operations["UnsortedSegmentSum"].inputs[0].dtype == tf.int32
+
+
 def test_gray_is_that_of_the_color_jitter(photo):
     gray = operate(photo, "color", 0.0)
     planes = tf.constant(np.asarray(photo).transpose(2, 0, 1) / np.float32(255), tf.float32)

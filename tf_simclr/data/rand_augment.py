@@ -177,7 +177,7 @@ def equalize(images, u):
     size, channels = images.shape[1], images.shape[3]
     bytes_ = tf.cast(tf.math.rint(images * BYTE), tf.int32)
     bytes_ = tf.reshape(tf.transpose(bytes_, [0, 3, 1, 2]), [-1, size * size])  # [N 3, S S]
-    counts = tf.math.bincount(bytes_, minlength=256, maxlength=256, axis=-1)  # [N 3, 256]
+    counts = _histograms(bytes_)  # [N 3, 256]
     brightest = tf.reduce_max(bytes_, -1, keepdims=True)
     of_brightest = tf.gather(counts, brightest, batch_dims=1)
     step = (size * size - of_brightest) // 255  # [N 3, 1]
@@ -187,6 +187,15 @@ def equalize(images, u):
     equalized = tf.gather(table, bytes_, batch_dims=1)
     equalized = tf.reshape(equalized, [-1, channels, size, size])
     return tf.cast(tf.transpose(equalized, [0, 2, 3, 1]), tf.float32) / BYTE
+
+
+def _histograms(bytes_):
+    """How often each byte is in each row: int32 [n, k] -> int32 [n, 256]."""
+    # Not tf.math.bincount, which GPUs refuse with --deterministic.
+    num_rows = tf.shape(bytes_)[0]
+    segments = bytes_ + 256 * tf.range(num_rows)[:, None]
+    counts = tf.math.unsorted_segment_sum(tf.ones_like(segments), segments, 256 * num_rows)
+    return tf.reshape(counts, [num_rows, 256])
 
 
 def solarize(images, u):
