@@ -68,8 +68,19 @@ def test_splits_of_a_table(read):
     odd = "file,label,set\na.png,cat,blue\n"
     labels = read(odd)
     assert labels.splits is None and "1 split other than train, val and test" in labels.notes[0]
+    assert labels.notes[0].endswith("blue; the column is ignored")
     with pytest.raises(UserError, match="1 split other than train, val and test"):
         read(odd, "labels.csv:split=set")
+
+
+def test_an_unknown_split_among_known_ones(read):
+    """Images to test on are not trained on because of one odd word."""
+    content = "file,label,split\na.png,cat,dev\nb.png,cat,test\nc.png,dog,exclude\n"
+    message = "column split has 1 split other than train, val and test: exclude; write one of these"
+    with pytest.raises(UserError, match=f"^--labels=labels.csv: {message}"):
+        read(content)
+    labels = read(content.replace("exclude", ""))
+    assert labels.splits == {"a.png": "validation", "b.png": "test"}
 
 
 def test_what_is_odd_is_one_line_each(read):

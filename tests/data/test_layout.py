@@ -83,6 +83,7 @@ def test_a_folder_around_everything_means_nothing():
         ALL: {"photos/cat/1.png": "cat", "photos/dog/2.png": "dog"}
     }
     assert set(recognize("data/train/cat/1.png", "data/test/cat/2.png")) == {"train", "test"}
+    assert set(recognize("train/cat/1.png", "dev/cat/2.png")) == {"train", "validation"}
     assert recognize("cat/1.png", "cat/deeper/2.png")[ALL]["cat/deeper/2.png"] == "cat"
 
 

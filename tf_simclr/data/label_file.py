@@ -10,7 +10,7 @@ import re
 from tf_simclr.config import label_tables
 from tf_simclr.data.label_names import ImageResolver
 from tf_simclr.data.layout import split_name
-from tf_simclr.data.source import counted
+from tf_simclr.data.source import counted, first_names
 from tf_simclr.errors import UserError, did_you_mean
 
 # Usual names of columns, in lower case without spaces, _ and -; the first that there is counts.
@@ -29,6 +29,10 @@ SUFFIXES = (".csv", ".tsv")
 DELIMITERS = (",", ";", "\t")
 ENCODINGS = ("utf-8-sig", "utf-16", "cp1252", "latin-1")  # the first that fits
 SYNTAX = "--labels=FILE:file=COLUMN,label=COLUMN"
+WAYS_TO_MEND_SPLITS = (
+    "write one of these three or leave the cell empty, which means train; to ignore the column, "
+    "rename it"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -202,13 +206,18 @@ def _labels(table, columns, resolve, split_is_given):
         notes.append(f"{counted(len(unknown), 'file')} of it not there, e.g. {unknown[0]}")
     notes += conflicts
     if odd_splits:
-        number = counted(len(odd_splits), "split")
-        message = f"{number} other than train, val and test, e.g. {odd_splits[0]}"
-        if split_is_given:
-            raise UserError(f"{table.flag}: {message}")
-        notes.append(message)
+        message = _odd_splits(table.header[columns["split"]], odd_splits)
+        if splits or split_is_given:  # without the column, test images would be trained on
+            raise UserError(f"{table.flag}: {message}; {WAYS_TO_MEND_SPLITS}")
+        notes.append(f"{message}; the column is ignored")
     notes = tuple(f"{table.flag}: {note}" for note in notes)
-    return Labels(classes, splits if splits and not odd_splits else None, notes)
+    return Labels(classes, splits or None, notes)
+
+
+def _odd_splits(column, cells):
+    number = counted(len(cells), "split")
+    examples = first_names(sorted(set(cells)))
+    return f"column {column} has {number} other than train, val and test: {examples}"
 
 
 def _cell(cells, column):
