@@ -112,6 +112,20 @@ def test_another_choice_than_that_of_the_start(log):
     assert line in log.text
 
 
+def test_a_subset_of_the_labels_of_another_table(log):
+    """It says nothing of these labels; an older file does not say which labels it is of."""
+    source = datasets.load(data(), "train")
+    _, subset = label_subset.restrict(source, data(labels="species.csv", labels_per_class=2), 5)
+    question = label_subset.question_of(data(labels="sex.csv", labels_per_class=2))
+    assert label_subset.matching([subset], question) is None
+    label_subset.restrict(source, data(labels="sex.csv", labels_per_class=2), 5, [subset])
+    assert "chose its labels with --labels=species.csv: another choice" in log.text
+    del subset["labels"]
+    assert label_subset.matching([subset], question) == subset
+    label_subset.restrict(source, data(labels="sex.csv", labels_per_class=3), 5, [subset])
+    assert "chose its labels with --labels_per_class=2: another choice" in log.text
+
+
 def test_labels_wanted_of_data_without_any():
     source = datasets.load(data(), "train").with_labels_of([])
     with pytest.raises(UserError, match="has no labels"):

@@ -86,8 +86,9 @@ def restrict(
 def _differing_flags(subset, question):
     """The flags of a subset whose values are others than those of a question."""
     flags = []
+    answered = _answered(subset, question)
     for name, wanted in question.items():
-        value = subset.get(name, DRAWN if name == "labels_chosen" else "")
+        value = answered.get(name, "")
         if value != wanted:
             flag = "train_split" if name == "split" else name
             flags.append(f"--{flag}={value}")
@@ -124,6 +125,7 @@ def question_of(data: DataConfig) -> dict:
     """What a subset of the labels of the training split is an answer to."""
     return {
         "dataset": data.dataset,
+        "labels": data.labels,
         "split": data.train_split,
         "label_fraction": data.label_fraction,
         "labels_per_class": data.labels_per_class,
@@ -134,9 +136,14 @@ def question_of(data: DataConfig) -> dict:
 def matching(saved: list[dict], question: dict) -> dict | None:
     """The first of the saved subsets that answers a question, or None."""
     for subset in saved:
-        answered = {"labels_chosen": DRAWN, **subset}
+        answered = _answered(subset, question)
         if same_data_set(answered.get("dataset", ""), question["dataset"]):
             answered["dataset"] = question["dataset"]
         if question.items() <= answered.items():
             return subset
     return None
+
+
+def _answered(subset, question):
+    """The question that a subset answers; older files lack the first two keys."""
+    return {"labels_chosen": DRAWN, "labels": question["labels"], **subset}
