@@ -102,6 +102,9 @@ def test_evaluation_on_images_of_the_training_is_said(sources, directory, folder
         ("train[:90%]", "train[90%:]", False),
         ("train", "training", False),
         ("train", "", False),
+        ("train+validation", "validation", True),
+        ("train", "test + train[:10%]", True),
+        ("train[:90%]+extra", "train[90%:]+test", False),
     ],
 )
 def test_splits_that_overlap(train, evaluated, expected):
