@@ -50,6 +50,13 @@ def test_a_name_in_another_encoding(read):
     assert read("file,label\na.png,Bär\n".encode("latin-1")).classes == {"a.png": "Bär"}
 
 
+def test_quotes(read):
+    content = 'file,label\na.png,12" lens\nb.png,"12"" lens"\nc.png,"wide,\nold"\r\nd,x\n'
+    classes = read(content).classes
+    assert classes["a.png"] == classes["b.png"] == '12" lens'
+    assert classes["deep/c.png"] == "wide, old" and classes["deep/d.jpg"] == "x"
+
+
 def test_names_are_taken_exactly_first(tmp_path):
     """Spaces at the ends, backslashes, bytes that are no UTF-8, names of columns."""
     names = [" a.png", "a.png ", "a.png", "b\\c.png", "caf\udce9.png", "file.png", "label.png"]
@@ -104,6 +111,11 @@ def test_what_is_odd_is_one_line_each(read):
         ("file,x\na.png,cat\n", "labels.csv:label=y", "no column y for the label, only file, x"),
         ("", "labels.csv", "is empty"),
         (b"\x89PNG\0\0", "labels.csv", "is no text"),
+        (
+            'file,label\na.png,cat\nb.png,"dog\nc.png,cow\n',
+            "labels.csv",
+            "can't be read as a table from line 3 on: unexpected end of data; close each quote",
+        ),
         ("file,label\n", "lables.csv", r"no such file in .* Did you mean 'labels.csv'"),
     ],
 )

@@ -105,19 +105,33 @@ def _find(value, name, folders):
 
 
 def _parse(flag, path, resolve):
-    text = _decode(flag, path)
-    first_line = text.partition("\n")[0]
-    delimiter = max(DELIMITERS, key=first_line.count)
-    try:
-        lines = [cells for cells in csv.reader(io.StringIO(text), delimiter=delimiter) if cells]
-    except csv.Error as error:
-        raise UserError(f"{flag}: {path} can't be read as a table: {error}") from None
+    lines = _read_lines(flag, path)
     if not lines:
         raise UserError(f"{flag}: {path} is empty; give a table with a line for each image")
     if not _is_header(lines[0], resolve):
         return Table(flag, path, (), lines)
     header = tuple(cell.strip() for cell in lines[0])
     return Table(flag, path, header, lines[1:])
+
+
+def _read_lines(flag, path):
+    """The cells of each line that has some."""
+    text = _decode(flag, path)
+    first_line = text.partition("\n")[0]
+    delimiter = max(DELIMITERS, key=first_line.count)
+    # Not strict, a quote that is never closed would take all further lines into its cell.
+    reader = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
+    lines, number = [], 1
+    try:
+        for cells in reader:
+            lines.append(cells)
+            number = reader.line_num + 1
+    except csv.Error as error:
+        raise UserError(
+            f"{flag}: {path} can't be read as a table from line {number} on: {error}; close each "
+            'quote, and write "" for one inside of quotes'
+        ) from None
+    return [cells for cells in lines if cells]
 
 
 def _is_header(cells, resolve):
