@@ -18,7 +18,8 @@ import tf_simclr
 from tests.helpers.configurations import TINY
 from tests.helpers.eager import eagerly
 from tf_simclr.commands import export, predict, prediction_file
-from tf_simclr.data import datasets
+from tf_simclr.commands.image_set import Extractor
+from tf_simclr.data import crop_check, datasets
 from tf_simclr.data.streamed_source import Streamed
 from tf_simclr.errors import Interrupted, UserError
 from tf_simclr.evaluation import calibration as fitting
@@ -206,6 +207,24 @@ def test_hostile_files(thresholded, photos, predicted, monkeypatch, tmp_path, lo
     assert "3 of 27 images can't be read" in log.text and "cut.png" in log.text
     assert "1 of the images that are left can't be read any more" in log.text
     assert "e.g. 018.png" in log.text
+
+
+def test_classes_that_train_does_not_have(settings, photos, tmp_path, monkeypatch):
+    """No label is needed; the splits stay those of the folders."""
+    folder = tmp_path / "divided"
+    for name in ("train/cat/005.png", "test/cat/006.png", "test/zebra/007.png"):
+        (folder / name).parent.mkdir(parents=True)
+        shutil.copy(photos / name.split("/")[-1], folder / name)
+    monkeypatch.setattr(crop_check, "warn_of_cropping", lambda *arguments: None)
+    unused = dict.fromkeys(("strategy", "run_directories", "moved", "compute", "batches"))
+    model = types.SimpleNamespace(settings=types.SimpleNamespace(preprocessing=None))
+    data = settings(dataset=f"folder:{folder}").data
+    extractor = Extractor(model=model, data=data, split="", **unused)
+    images = {source.split: list(source.names()) for source in predict._load(extractor)}
+    assert images == {
+        "train": ["train/cat/005.png"],
+        "test": ["test/cat/006.png", "test/zebra/007.png"],
+    }
 
 
 def streamed(source):

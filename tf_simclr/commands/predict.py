@@ -17,6 +17,8 @@ from tf_simclr.commands.image_set import build_extractor, load_all
 from tf_simclr.commands.prediction_file import TRUTH, PredictionFile
 from tf_simclr.config import Config
 from tf_simclr.console import Progress
+from tf_simclr.data.folder_messages import OtherClass
+from tf_simclr.data.folders import NO_LABELS
 from tf_simclr.data.unreadable import find_unreadable
 from tf_simclr.errors import Interrupted, UserError, signal_of
 from tf_simclr.evaluation import calibration as fitting
@@ -54,7 +56,7 @@ def predict(settings: Config, alone: bool = True):
             f"--checkpoint={path} --dataset=folder:LABELED --model_dir=NEW"
         )
     calibration = _calibration(model, settings.predict.predict_precision)
-    sources = load_all(extractor)
+    sources = _load(extractor)
     top_k = min(settings.predict.predict_top_k, max(len(model.class_names), 2))
     is_chief = distribute.is_chief(extractor.strategy)
     about = _about(model, calibration, sources, top_k)
@@ -165,6 +167,21 @@ def _readable(source):
         reason,
     )
     return source.take(np.flatnonzero(~unreadable.mask))
+
+
+def _load(extractor):
+    """The images. Their labels are not needed, so they may be of classes that train does not have.
+
+    They are left out only then, and not if they are of a table: the split that is written to each
+    row may follow from them.
+    """
+    try:
+        return load_all(extractor)
+    except OtherClass:
+        if extractor.data.labels:
+            raise
+    data = dataclasses.replace(extractor.data, labels=NO_LABELS)
+    return load_all(dataclasses.replace(extractor, data=data))
 
 
 def _table_rows(class_names, calibration, top_k, split, names, outputs):

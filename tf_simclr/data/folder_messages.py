@@ -4,9 +4,28 @@ import collections
 import os
 
 from tf_simclr.data import label_file
-from tf_simclr.data.source import as_text, counted
+from tf_simclr.data.source import as_text, counted, first_names
+from tf_simclr.errors import UserError
 
 MAX_NAMED = 12  # classes that are named in a line
+
+
+class OtherClass(UserError):
+    """A split has a class that train does not have.
+
+    Args:
+        dataset: as --dataset.
+        class_name: that of the split.
+        split: its name, or that of its folder.
+        class_names: of train.
+    """
+
+    def __init__(self, dataset: str, class_name: str, split: str, class_names: tuple[str, ...]):
+        super().__init__(
+            f"--dataset={dataset}: the class '{class_name}' of {split} is not a class of train "
+            f"({first_names(class_names) or 'none'}); add images of it to train, take another "
+            "split with --eval_split or --embed_split, or no labels with --labels=none"
+        )
 
 
 def summary(splits: dict, source: str, hint: str) -> str:

@@ -242,11 +242,9 @@ def _read_split(images, split, classes, class_names, facts):
     if unknown:
         example = next(name for name, class_name in classes.items() if class_name == unknown[0])
         folder = example.split("/")[0]
-        raise UserError(
-            f"--dataset=folder:{','.join(images.groups)}: the class '{unknown[0]}' of "
-            f"{folder if layout.split_name(folder) else split} is not a class of train "
-            f"({', '.join(class_names)})"
-        )
+        place = folder if layout.split_name(folder) else split
+        dataset = f"{FOLDER}{','.join(images.groups)}"
+        raise folder_messages.OtherClass(dataset, unknown[0], place, class_names)
     readable = {name: classes[name] for name in _readable(images, classes)}
     return _make_split(images, readable, class_names, facts)
 

@@ -11,9 +11,9 @@ import numpy as np
 
 from tf_simclr.data import image_folder
 from tf_simclr.data.division import HELD_OUT_SHARE
+from tf_simclr.data.folder_messages import OtherClass
 from tf_simclr.data.layout import SPLIT_NAMES
 from tf_simclr.data.source import UNLABELED
-from tf_simclr.errors import UserError
 
 OLD_SPLIT_NAMES = ("train", "val", "valid", "validation", "test")
 OLD_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
@@ -88,10 +88,7 @@ def _files_of_split(root, split_folder, class_names):
     for file in files:
         folders = pathlib.PurePath(file).relative_to(split_folder).parts[:-1]
         if folders and folders[0] not in label_of:
-            raise UserError(
-                f"--dataset=folder:{root}: the class '{folders[0]}' of {split_folder} is not a "
-                f"class of train ({', '.join(class_names)})"
-            )
+            raise OtherClass(f"folder:{root}", folders[0], split_folder, class_names)
         labels.append(label_of[folders[0]] if folders else UNLABELED)
     good = image_folder.readable(root, tuple(files))
     return class_names, [files[index] for index in good], np.array(labels, np.int64)[good]
