@@ -1,5 +1,7 @@
 """Labels from a table: columns, delimiters, encodings, and what is odd in it."""
 
+import unicodedata
+
 import pytest
 
 from tf_simclr.data import label_file
@@ -67,6 +69,17 @@ def test_names_are_taken_exactly_first(tmp_path):
     labels = label_file.read("labels.csv", [str(tmp_path)], images)
     assert labels.classes == {name: f"class {number}" for number, name in enumerate(names)}
     assert labels.notes == ()
+
+
+def test_accents_apart_from_their_letters(tmp_path):
+    """A Mac writes the names of files so, also into a ZIP; a table rarely has them so."""
+    names = [unicodedata.normalize("NFD", name) for name in ("bär.png", "über/é.png")]
+    label = unicodedata.normalize("NFD", "Bär")
+    images = {name: str(tmp_path / name) for name in names}
+    for first, second in (("bär.png", "über/é.png"), ("bär", "é")):
+        (tmp_path / "labels.csv").write_text(f"file,label\n{first},Bär\n{second},{label}\n")
+        labels = label_file.read("labels.csv", [str(tmp_path)], images)
+        assert labels.classes == dict.fromkeys(names, "Bär")
 
 
 def test_splits_of_a_table(read):

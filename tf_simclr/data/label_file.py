@@ -8,7 +8,7 @@ import os
 import re
 
 from tf_simclr.config import label_tables
-from tf_simclr.data.label_names import ImageResolver
+from tf_simclr.data.label_names import ImageResolver, composed
 from tf_simclr.data.layout import split_name
 from tf_simclr.data.source import counted, first_names
 from tf_simclr.errors import UserError, did_you_mean
@@ -254,7 +254,8 @@ def _unite_spellings(spellings):
     counts = collections.Counter(label for labels in spellings.values() for label in labels)
     variants = {}
     for label in counts:
-        variants.setdefault(" ".join(label.split()).casefold(), []).append(label)
+        key = composed(" ".join(label.split())).casefold()
+        variants.setdefault(key, []).append(label)
     names, notes = {}, []
     for labels in variants.values():
         most_frequent = max(labels, key=counts.__getitem__)
