@@ -48,6 +48,15 @@ def test_the_layout_is_said_in_one_line(tmp_path, lines):
     assert "1 table of labels not used; --labels=labels.csv takes the labels of" in text
 
 
+def test_the_columns_that_were_chosen_are_said(tmp_path, lines):
+    make_images(tmp_path, "1.png", "2.png")
+    table = "filepath,filename,species\n/gone/1.png,1.png,cat\n/gone/2.png,2.png,dog\n"
+    (tmp_path / "labels.csv").write_text(table)
+    load(tmp_path, labels="labels.csv")
+    summary = "2 classes: cat (1), dog (1) (--labels=labels.csv:file=filename,label=species)"
+    assert any(line.endswith(summary) for line in lines())
+
+
 def test_what_no_split_uses_is_counted(tmp_path, lines):
     make_images(tmp_path, "train/a/1.png", "train/b/2.png", "val/a/3.png", "masks/4.png", "5.png")
     load(tmp_path)

@@ -52,6 +52,23 @@ def test_a_name_in_another_encoding(read):
     assert read("file,label\na.png,Bär\n".encode("latin-1")).classes == {"a.png": "Bär"}
 
 
+def test_several_columns_with_usual_names(read):
+    """The images are in the one that most of them are found by; the choice is said."""
+    header = "filePath,fileName,species,class\n"
+    content = f"{header}/gone/a.png,a.png,cat,x\n/gone/c.png,c.png,dog,y\n"
+    labels = read(content)
+    assert labels.classes == {"a.png": "x", "deep/c.png": "y"}
+    assert labels.flag == "--labels=labels.csv:file=fileName,label=class"
+    labels = read(content, "labels.csv:label=species")
+    assert labels.classes == EXPECTED
+    assert labels.flag == "--labels=labels.csv:file=fileName,label=species"
+    value = "labels.csv:file=fileName,label=species"
+    assert read(content, value).flag == f"--labels={value}"
+    both_are_right = content.replace("/gone/a", "a").replace("/gone/c", "deep/c")
+    assert read(both_are_right).flag == "--labels=labels.csv:file=fileName,label=class"
+    assert read("file,label\na.png,cat\n").flag == "--labels=labels.csv"
+
+
 def test_quotes(read):
     content = 'file,label\na.png,12" lens\nb.png,"12"" lens"\nc.png,"wide,\nold"\r\nd,x\n'
     classes = read(content).classes

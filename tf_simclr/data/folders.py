@@ -166,7 +166,7 @@ def _relabeled(images, splits, labels):
         splits = {}
         for name in images.paths:
             splits.setdefault(table.splits.get(name, "train"), {})[name] = None
-    return _with_classes(splits, table.classes), f"--labels={labels}", table.notes
+    return _with_classes(splits, table.classes), table.flag, table.notes
 
 
 def _with_classes(splits, classes):

@@ -5,30 +5,18 @@ import csv
 import dataclasses
 import io
 import os
-import re
 
 from tf_simclr.config import label_tables
+from tf_simclr.data import label_columns
+from tf_simclr.data.label_columns import SYNTAX, Table, cell_of
 from tf_simclr.data.label_names import ImageResolver, composed
 from tf_simclr.data.layout import split_name
 from tf_simclr.data.source import counted, first_names
 from tf_simclr.errors import UserError, did_you_mean
 
-# Usual names of columns, in lower case without spaces, _ and -; the first that there is counts.
-COLUMN_NAMES = {
-    "file": (
-        *("file", "filename", "filepath", "path", "image", "imagefile", "imagename", "imagepath"),
-        *("imageid", "img", "imgpath", "imgname", "photo", "picture", "id", "name", "uuid"),
-    ),
-    "label": (
-        *("label", "labels", "class", "classname", "classid", "labelname", "category", "species"),
-        *("target", "breed", "diagnosis", "tag", "annotation", "y"),
-    ),
-    "split": ("split", "set", "subset", "partition"),
-}
 SUFFIXES = (".csv", ".tsv")
 DELIMITERS = (",", ";", "\t")
 ENCODINGS = ("utf-8-sig", "utf-16", "cp1252", "latin-1")  # the first that fits
-SYNTAX = "--labels=FILE:file=COLUMN,label=COLUMN"
 WAYS_TO_MEND_SPLITS = (
     "write one of these three or leave the cell empty, which means train; to ignore the column, "
     "rename it"
@@ -43,28 +31,13 @@ class Labels:
         classes: {image: class}.
         splits: {image: split}; None: the table has no such column.
         notes: what was ignored or guessed, a line each.
+        flag: its --labels, with the columns where they were chosen among several.
     """
 
     classes: dict[str, str]
     splits: dict[str, str] | None
     notes: tuple[str, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class Table:
-    """A table as it was read.
-
-    Attributes:
-        flag: how it was named, for messages.
-        path: of the file.
-        header: names of the columns; empty: it has none.
-        lines: the cells of each line.
-    """
-
     flag: str
-    path: str
-    header: tuple[str, ...]
-    lines: list[list[str]]
 
 
 def read(value: str, folders: list[str], images: dict[str, str]) -> Labels:
@@ -84,8 +57,11 @@ def read(value: str, folders: list[str], images: dict[str, str]) -> Labels:
     path = _find(value, name, folders)
     resolve = ImageResolver(images, [*folders, os.path.dirname(path)])
     table = _parse(f"--labels={value}", path, resolve)
-    columns = _columns(table, named_columns)
-    return _labels(table, columns, resolve, "split" in named_columns)
+    columns = label_columns.choose(table, named_columns, resolve)
+    labels = _labels(table, columns.numbers, resolve, "split" in named_columns)
+    if columns.chosen:
+        return dataclasses.replace(labels, flag=f"--labels={name}:{columns.chosen}")
+    return labels
 
 
 def unused_tables(folder: str) -> list[str]:
@@ -136,13 +112,8 @@ def _read_lines(flag, path):
 
 def _is_header(cells, resolve):
     """Whether the first line has the names of columns; an image may be called file.jpg."""
-    keys = {_column_key(cell) for cell in cells}
-    has_both = all(keys.intersection(COLUMN_NAMES[role]) for role in ("file", "label"))
-    return has_both or not any(resolve(cell) for cell in cells)
-
-
-def _column_key(name):
-    return re.sub(r"[\s_-]", "", name.lower())
+    has_image = any(resolve(cell) for cell in cells)
+    return label_columns.has_usual_names(cells) or not has_image
 
 
 def _decode(flag, path):
@@ -164,50 +135,19 @@ def _decode(flag, path):
     raise UserError(f"{flag}: {path} is in no known encoding; save it as UTF-8")
 
 
-def _columns(table, named_columns):
-    """{"file", "label" and perhaps "split": number of the column}."""
-    if not table.header:
-        return {"file": 0, "label": 1}
-    names = [_column_key(name) for name in table.header]
-    columns = {}
-    for role, usual in COLUMN_NAMES.items():
-        if role in named_columns:
-            columns[role] = _given_column(table, role, named_columns[role])
-        else:
-            known = [names.index(name) for name in usual if name in names]
-            free = [column for column in known if column not in columns.values()]
-            columns.update({role: free[0]} if free else {})
-    missing = [role for role in ("file", "label") if role not in columns]
-    if missing:
-        raise UserError(
-            f"{table.flag}: which column has the {missing[0]} is not known of "
-            f"{', '.join(table.header)}; say it as {SYNTAX}"
-        )
-    return columns
-
-
-def _given_column(table, role, name):
-    if name not in table.header:
-        raise UserError(
-            f"{table.flag}: no column {name} for the {role}, only {', '.join(table.header)}."
-            f"{did_you_mean(name, table.header)}"
-        )
-    return table.header.index(name)
-
-
 def _labels(table, columns, resolve, split_is_given):
     spellings, splits = {}, {}  # of each image
     unknown, odd_splits = [], []
     for cells in table.lines:
-        cell = _cell(cells, columns["file"])
+        cell = cell_of(cells, columns["file"])
         image = resolve(cell)
         if image is None:
             unknown.append(cell)
             continue
-        label = _cell(cells, columns["label"])
+        label = cell_of(cells, columns["label"])
         if label.strip():
             spellings.setdefault(image, []).append(label)
-        split = _cell(cells, columns.get("split"))
+        split = cell_of(cells, columns.get("split"))
         if split_name(split.strip()):
             splits[image] = split_name(split.strip())
         elif split.strip():
@@ -225,17 +165,13 @@ def _labels(table, columns, resolve, split_is_given):
             raise UserError(f"{table.flag}: {message}; {WAYS_TO_MEND_SPLITS}")
         notes.append(f"{message}; the column is ignored")
     notes = tuple(f"{table.flag}: {note}" for note in notes)
-    return Labels(classes, splits or None, notes)
+    return Labels(classes, splits or None, notes, table.flag)
 
 
 def _odd_splits(column, cells):
     number = counted(len(cells), "split")
     examples = first_names(sorted(set(cells)))
     return f"column {column} has {number} other than train, val and test: {examples}"
-
-
-def _cell(cells, column):
-    return cells[column] if column is not None and column < len(cells) else ""
 
 
 def _no_label(table, columns, unknown):
