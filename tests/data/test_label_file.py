@@ -88,6 +88,21 @@ def test_names_are_taken_exactly_first(tmp_path):
     assert labels.notes == ()
 
 
+def test_names_of_several_images(tmp_path):
+    """They are there, so the line says what to write instead."""
+    images = {name: str(tmp_path / name) for name in ("a/x.png", "b/x.png", "b/y.png", "b/y.jpg")}
+    table = tmp_path / "labels.csv"
+    table.write_text("file,label\nx.png,cat\ny,dog\ny.jpg,dog\na/x.png,cow\n")
+    labels = label_file.read("labels.csv", [str(tmp_path)], images)
+    assert labels.classes == {"b/y.jpg": "dog", "a/x.png": "cow"}
+    (note,) = labels.notes
+    message = "2 names of several images not used, e.g. x.png (a/x.png, b/x.png); give paths"
+    assert note.endswith(message)
+    table.write_text("x.png,cat\n")
+    with pytest.raises(UserError, match="no labels for any image; 1 name of several images"):
+        label_file.read("labels.csv", [str(tmp_path)], images)
+
+
 def test_accents_apart_from_their_letters(tmp_path):
     """A Mac writes the names of files so, also into a ZIP; a table rarely has them so."""
     names = [unicodedata.normalize("NFD", name) for name in ("bär.png", "über/é.png")]

@@ -11,7 +11,7 @@ from tf_simclr.data import label_columns
 from tf_simclr.data.label_columns import SYNTAX, Table, cell_of
 from tf_simclr.data.label_names import ImageResolver, composed
 from tf_simclr.data.layout import split_name
-from tf_simclr.data.source import counted, first_names
+from tf_simclr.data.source import as_text, counted, first_names
 from tf_simclr.errors import UserError, did_you_mean
 
 SUFFIXES = (".csv", ".tsv")
@@ -112,7 +112,7 @@ def _read_lines(flag, path):
 
 def _is_header(cells, resolve):
     """Whether the first line has the names of columns; an image may be called file.jpg."""
-    has_image = any(resolve(cell) for cell in cells)
+    has_image = any(resolve.candidates(cell) for cell in cells)
     return label_columns.has_usual_names(cells) or not has_image
 
 
@@ -137,13 +137,17 @@ def _decode(flag, path):
 
 def _labels(table, columns, resolve, split_is_given):
     spellings, splits = {}, {}  # of each image
-    unknown, odd_splits = [], []
+    unknown, ambiguous, odd_splits = [], {}, []
     for cells in table.lines:
         cell = cell_of(cells, columns["file"])
-        image = resolve(cell)
-        if image is None:
+        candidates = resolve.candidates(cell)
+        if not candidates:
             unknown.append(cell)
             continue
+        if len(candidates) > 1:
+            ambiguous[cell] = candidates
+            continue
+        (image,) = candidates
         label = cell_of(cells, columns["label"])
         if label.strip():
             spellings.setdefault(image, []).append(label)
@@ -153,28 +157,39 @@ def _labels(table, columns, resolve, split_is_given):
         elif split.strip():
             odd_splits.append(split.strip())
     if not spellings:
-        raise UserError(_no_label(table, columns, unknown))
+        raise UserError(_no_label(table, columns, unknown, ambiguous))
     classes, notes = _unite_spellings(spellings)
     classes, conflicts = _without_conflicts(classes)
     if unknown:
         notes.append(f"{counted(len(unknown), 'file')} of it not there, e.g. {unknown[0]}")
+    if ambiguous:
+        notes.append(_several_images(ambiguous))
     notes += conflicts
     if odd_splits:
-        message = _odd_splits(table.header[columns["split"]], odd_splits)
-        if splits or split_is_given:  # without the column, test images would be trained on
-            raise UserError(f"{table.flag}: {message}; {WAYS_TO_MEND_SPLITS}")
-        notes.append(f"{message}; the column is ignored")
+        must_be_known = splits or split_is_given
+        notes.append(_odd_splits(table, columns, odd_splits, must_be_known))
     notes = tuple(f"{table.flag}: {note}" for note in notes)
     return Labels(classes, splits or None, notes, table.flag)
 
 
-def _odd_splits(column, cells):
+def _odd_splits(table, columns, cells, must_be_known):
+    column = table.header[columns["split"]]
     number = counted(len(cells), "split")
     examples = first_names(sorted(set(cells)))
-    return f"column {column} has {number} other than train, val and test: {examples}"
+    message = f"column {column} has {number} other than train, val and test: {examples}"
+    if must_be_known:  # without the column, images to test on would be trained on
+        raise UserError(f"{table.flag}: {message}; {WAYS_TO_MEND_SPLITS}")
+    return f"{message}; the column is ignored"
 
 
-def _no_label(table, columns, unknown):
+def _several_images(ambiguous):
+    cell, images = next(iter(ambiguous.items()))
+    number = counted(len(ambiguous), "name")
+    listed = as_text(first_names(images))
+    return f"{number} of several images not used, e.g. {cell} ({listed}); give paths"
+
+
+def _no_label(table, columns, unknown, ambiguous):
     name = table.header[columns["file"]] if table.header else "first"
     if unknown and len(unknown) == len(table.lines):
         return (
@@ -182,6 +197,8 @@ def _no_label(table, columns, unknown):
             f"{name}); give paths relative to the folder of the images, or names; {SYNTAX} says "
             "which column has them"
         )
+    if ambiguous:
+        return f"{table.flag}: it has no labels for any image; {_several_images(ambiguous)}"
     return f"{table.flag}: it has no labels for any image; {SYNTAX} says which column has them"
 
 
