@@ -151,6 +151,22 @@ def test_a_table_with_splits_loses_nothing(ask, photos, tmp_path):
         assert json.dumps(entry) in page or json.dumps(entry, separators=(",", ":")) in page
 
 
+@pytest.mark.parametrize("flags", [{}, {"labels_per_class": 1}])
+def test_folders_with_splits_lose_nothing(ask, photos, tmp_path, flags):
+    """The labels of each split, and those that this run must not use."""
+    (photos / "train").mkdir()
+    for name in ("cat", "dog", "other.png"):
+        (photos / name).rename(photos / "train" / name)
+    for name in ("test/cat/0.png", "val/zebra/1.png"):
+        (photos / name).parent.mkdir(parents=True)
+        (photos / "train" / "cat" / name[-5:]).rename(photos / name)
+    ask(labels="", select_count=1, eval_split="test", **flags)
+    page = (tmp_path / "run" / "label.html").read_text(encoding="utf-8")
+    known = json.loads(re.search(r'"known": ?(\[\[.*?\]\])', page).group(1))
+    assert len(known) == 12
+    assert dict(known)["test/cat/0.png"] == "cat" and dict(known)["val/zebra/1.png"] == "zebra"
+
+
 def detailed_pictures(rng, count):
     """Pictures uint8 [64, 64, 3] with details, each its own."""
     noise = rng.normal(size=(count, 64, 64, 3))

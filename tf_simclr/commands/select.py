@@ -9,6 +9,7 @@ from tf_simclr.commands.image_set import build_extractor, compute_image_set
 from tf_simclr.commands.label_questions import EvaluationDraw
 from tf_simclr.commands.selecting import Request, choose
 from tf_simclr.config import Config
+from tf_simclr.config.values import FOLDER
 from tf_simclr.data import copies, datasets, division, folders, label_subset
 from tf_simclr.data.source import UNLABELED, as_text, counted
 from tf_simclr.errors import UserError
@@ -55,13 +56,8 @@ def select(settings: Config, alone: bool = True):
         *label_questions.of_selection(images, chosen, is_trained_on),
         *label_questions.of_draw(draw),
     ]
-    known = {}
-    for labeled in filter(None, (source, eval_source)):
-        known |= _labels_of(labeled)
-    # The table of the page may take the place of this one, which may have further images.
     table = folders.table_of(extractor.data.dataset, extractor.data.labels)
-    if table is not None:
-        known = {as_text(name): label for name, label in table.classes.items()}
+    known = _known_labels(extractor.data, table, filter(None, (source, eval_source)))
     class_names = source.class_names or extractor.model.class_names
     page = label_page.render(
         questions, class_names, known, note=_note(settings), splits=table and table.splits
@@ -124,6 +120,23 @@ def _draw_to_evaluate(source, eval_source, is_trained_on, settings):
             settings.data.eval_split,
         )
     return draw
+
+
+def _known_labels(data, table, sources):
+    """{name: class} for the table of the page, which takes the place of all labels that there are.
+
+    So those of other splits, and those that this run must not use, are among them.
+    """
+    if table is not None:
+        return {as_text(name): label for name, label in table.classes.items()}
+    is_by_folders = data.dataset.startswith(FOLDER) and data.folder_layout != "simple"
+    if is_by_folders and data.labels != folders.NO_LABELS:
+        classes = folders.classes_of(data.dataset)
+        return {as_text(name): as_text(label) for name, label in classes.items()}
+    known = {}
+    for source in sources:
+        known |= _labels_of(source)
+    return known
 
 
 def _labels_of(source):

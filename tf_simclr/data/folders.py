@@ -106,6 +106,16 @@ def table_of(dataset: str, labels: str) -> label_file.Labels | None:
     return label_file.read(labels, images.folders, images.paths)
 
 
+def classes_of(dataset: str) -> dict[str, str]:
+    """{image: class} as the folders or lists of a data set have them, whatever the split."""
+    images = folder_images.collect(folders_of(dataset))
+    splits, _ = _assign(images, labels="")
+    known = {}
+    for classes in splits.values():
+        known |= {name: label for name, label in classes.items() if label is not None}
+    return known
+
+
 def _simple_splits(roots, labels):
     (root, *others) = roots
     if others or not os.path.isdir(root) or labels not in ("", NO_LABELS):
