@@ -11,7 +11,7 @@ from tf_simclr.config.registry import PRETEXTS
 from tf_simclr.data import augment, crop_check
 from tf_simclr.data.image import DecodedImage
 from tf_simclr.data.indexed_source import Indexed
-from tf_simclr.data.resizing import resize
+from tf_simclr.data.resizing import area_means, resize
 from tf_simclr.objectives import objective_class
 
 # Surrogate classes are patches of images that were reduced by the mean of pixels.
@@ -61,6 +61,14 @@ def test_the_original_resizing_does_not_antialias():
     expected = tf.image.resize(image, [32, 32], "bicubic")
     np.testing.assert_array_equal(resize(image, 32, "original"), expected)
     assert np.abs(resize(image, 32) - expected).max() > 20
+
+
+@pytest.mark.parametrize(("size", "side"), [(16, 4), (24, 6), (33, 9), (32, 32), (40, 16)])
+def test_means_over_areas(rng, size, side):
+    """TensorFlow's, by matrix products."""
+    images = tf.constant(rng.random((2, size, size, 2)), tf.float32)
+    expected = tf.image.resize(images, [side, side], "area")
+    np.testing.assert_allclose(area_means(images, side), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(("height", "width"), SIZES)

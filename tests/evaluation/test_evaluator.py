@@ -122,10 +122,13 @@ def test_features_of_all_examples_in_order(settings, shallow, two_replicas, repl
 
 
 def test_pixels_are_reduced():
+    """Also compiled by XLA, as on a TPU."""
     images = np.random.default_rng(0).random([2, 64, 64, 3]).astype(np.float32)
     expected = images.reshape(2, 16, 4, 16, 4, 3).mean((2, 4)).reshape(2, -1)
     pixels = features.pixel_features(tf.constant(images))["pixels"]
     np.testing.assert_allclose(pixels, expected, rtol=1e-5)
+    compiled = tf.function(features.pixel_features, jit_compile=True, autograph=False)
+    np.testing.assert_allclose(compiled(tf.constant(images))["pixels"], expected, rtol=1e-5)
 
 
 def test_the_same_metrics_again(make_experiment, tmp_path):

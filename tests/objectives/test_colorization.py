@@ -201,13 +201,6 @@ def test_annealed_mean_equals_the_loop(rng):
     )
 
 
-@pytest.mark.parametrize(("size", "side"), [(16, 4), (24, 6), (33, 9), (32, 32)])
-def test_shrinking_is_the_mean_over_areas(rng, size, side):
-    images = tf.constant(rng.random((2, size, size, 2)), tf.float32)
-    expected = tf.image.resize(images, [side, side], "area")
-    np.testing.assert_allclose(colorization.shrink(images, side), expected, atol=1e-5)
-
-
 @pytest.mark.parametrize(
     ("size", "precision"),
     [(16, "float32"), (24, "bfloat16"), (32, "float32"), (33, "float16"), (64, "bfloat16")],

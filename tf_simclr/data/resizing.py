@@ -1,5 +1,9 @@
-"""Bicubic resizing of one image, as Pillow's or as that of the original SimCLR release."""
+"""Bicubic resizing of one image, as Pillow's or as that of the original SimCLR release.
 
+And means over areas, of batches on any device.
+"""
+
+import numpy as np
 import tensorflow as tf
 
 MAX_BETWEEN = 2**22  # pixels between the two axes of a resizing, from which on they matter
@@ -60,3 +64,23 @@ def resize(image: tf.Tensor, size: int, resizing: str = "antialias") -> tf.Tenso
         float32 [size, size, 3].
     """
     return RESIZINGS[resizing](image, [size, size])
+
+
+def area_means(images: tf.Tensor, side: int) -> tf.Tensor:
+    """Means over areas, S / side pixels wide.
+
+    As two matrix products: XLA, and so a TPU, has no kernel for `tf.image.resize` by areas.
+
+    Args:
+        images: float [B, S, S, C].
+        side: height and width of the result, at most S.
+
+    Returns:
+        [B, side, side, C] in the type of the images.
+    """
+    size = images.shape[1]
+    ends = np.arange(side + 1)[:, None] * (size / side)  # of the areas, in pixels
+    pixels = np.arange(size)
+    overlap = np.minimum(ends[1:], pixels + 1) - np.maximum(ends[:-1], pixels)
+    share = tf.constant(np.maximum(overlap, 0) * (side / size), images.dtype)  # [side, S]
+    return tf.einsum("ij,bjkc,lk->bilc", share, images, share)

@@ -11,6 +11,7 @@ from tf_simclr.config.data_sections import AugmentConfig
 from tf_simclr.console import Progress
 from tf_simclr.data import augment, color, pipeline
 from tf_simclr.data.image import DecodedImage
+from tf_simclr.data.resizing import area_means
 from tf_simclr.data.source import UNLABELED
 from tf_simclr.evaluation.feature_store import in_memory
 
@@ -140,7 +141,7 @@ def pixel_features(images: tf.Tensor) -> dict[str, tf.Tensor]:
     """
     size = min(images.shape[1], MAX_PIXELS_SIZE)
     if images.shape[1] > size:
-        images = tf.image.resize(images, [size, size], tf.image.ResizeMethod.AREA)
+        images = area_means(images, size)
     flat = tf.reshape(images, [images.shape[0], size * size * images.shape[3]])
     return {PIXELS: flat}
 

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tf_simclr import distribute
 from tf_simclr.config import Config
+from tf_simclr.data.resizing import area_means
 from tf_simclr.models.color_space import lab_to_rgb, rgb_to_lab
 from tf_simclr.models.decoder import Decoder
 from tf_simclr.objectives.pretext import Pretext
@@ -59,7 +60,7 @@ class Colorization(Pretext):
 
     def targets(self, batch, images, training):
         """{"ab": float32 [B, n, n, 2]}: the mean of the pixels that each covers."""
-        return {"ab": shrink(rgb_to_lab(images)[..., 1:], self.decoder.size)}
+        return {"ab": area_means(rgb_to_lab(images)[..., 1:], self.decoder.size)}
 
     def output_shapes(self):
         side = self.decoder.size
@@ -125,19 +126,6 @@ def lightness(images: tf.Tensor) -> tf.Tensor:
     The encoder has three channels, since later it is fed colors.
     """
     return tf.repeat(rgb_to_lab(images)[..., :1] / 100, 3, axis=-1)
-
-
-def shrink(images: tf.Tensor, side: int) -> tf.Tensor:
-    """[B, S, S, C] -> [B, side, side, C]: means over areas, S / side pixels wide.
-
-    As two matrix products: not every device has a kernel for areas.
-    """
-    size = images.shape[1]
-    ends = np.arange(side + 1)[:, None] * (size / side)  # of the areas, in pixels
-    pixels = np.arange(size)
-    overlap = np.minimum(ends[1:], pixels + 1) - np.maximum(ends[:-1], pixels)
-    share = tf.constant(np.maximum(overlap, 0) * (side / size), images.dtype)  # [side, S]
-    return tf.einsum("ij,bjkc,lk->bilc", share, images, share)
 
 
 @functools.cache
