@@ -1,6 +1,7 @@
 """Encoder, projection head and linear classifier: what is trained, evaluated and exported."""
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tf_simclr.config import Config, backbones, rules
@@ -95,7 +96,7 @@ class FrozenNetwork:
     """A published network as it is, to compare with.
 
     Args:
-        encoder: with its weights. Images of another size are resized for it, bilinearly.
+        encoder: with its weights. Images of another size are resized for it, see `resized`.
     """
 
     def __init__(self, encoder: PublishedEncoder):
@@ -103,10 +104,35 @@ class FrozenNetwork:
 
     def layer_features(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         """As `Network.layer_features`."""
-        size = self.encoder.image_size
-        if images.shape[1] != size:
-            images = tf.image.resize(images, [size, size], antialias=True)
+        images = resized(images, self.encoder.image_size)
         return encoder_features(self.encoder(images, training=False))
+
+
+def resized(images: tf.Tensor, size: int) -> tf.Tensor:
+    """Images of another size, bilinear and antialiased.
+
+    XLA has no kernel for antialiasing in `tf.image.resize`: what is reduced is two matrix products,
+    and what is enlarged has nothing to antialias.
+
+    Args:
+        images: float32 [B, S, S, C].
+        size: height and width of the result.
+
+    Returns:
+        float32 [B, size, size, C].
+    """
+    old_size = images.shape[1]
+    if size == old_size:
+        return images
+    if size > old_size:
+        return tf.image.resize(images, [size, size])
+    scale = old_size / size
+    centers = (np.arange(size)[:, None] + 0.5) * scale - 0.5  # in pixels of the images
+    distances = np.abs(np.arange(old_size) - centers) / scale  # [size, S]
+    triangles = np.maximum(0, 1 - distances)
+    shares = triangles / triangles.sum(1, keepdims=True)
+    weights = tf.constant(shares, images.dtype)
+    return tf.einsum("ij,bjkc,lk->bilc", weights, images, weights)
 
 
 class Network(Composite):
