@@ -20,6 +20,7 @@ from tests.helpers.processes import (
     the_line,
     variables,
 )
+from tf_simclr import distribute
 
 RUN = [
     *DIGITS,
@@ -91,6 +92,12 @@ def test_workers_without_a_common_directory(directories):
     assert (chief_status, status) == (1, 1), stderr
     message = "the workers do not see the same checkpoints there (here step 0)"
     assert message in the_line(stderr)
+
+
+def test_workers_agree_on_large_steps(two_replicas, monkeypatch):
+    """Beyond 2^24 float32 has only every second number."""
+    monkeypatch.setattr(distribute, "_has_several_workers", lambda strategy: True)
+    assert distribute.all_workers_agree(two_replicas, 2**24 + 1)
 
 
 def top_1_accuracy(directory):

@@ -101,8 +101,11 @@ def all_workers_agree(strategy: tf.distribute.Strategy, number: float) -> bool:
 
 
 def _sum_of_numbers(strategy, number):
-    """The sum of a number over all replicas of all workers."""
-    return float(_sum_of_workers(strategy)(tf.constant(number)))
+    """The sum of a number over all replicas of all workers.
+
+    In float64: float32 would round sums of steps beyond 2^24.
+    """
+    return float(_sum_of_workers(strategy)(tf.constant(number, tf.float64)))
 
 
 @functools.lru_cache(maxsize=1)  # traced once, not at every step
