@@ -315,3 +315,10 @@ def test_a_source_that_is_too_large_for_a_cluster(monkeypatch):
         pipeline.training_batches(
             [mixture.BatchPart(indexed(), 4)], cheap, 0, 0, Workers(), "grpc://a:1"
         )
+
+
+def test_what_was_computed_of_the_images_is_sent_to_a_cluster_too(monkeypatch):
+    monkeypatch.setattr(data_service, "GRAPH_LIMIT", 10 * 2**20)
+    part = mixture.BatchPart(indexed(), 4, np.zeros([N, 2**17], np.float32))
+    with pytest.raises(UserError, match="holds 11 MB in memory, 11 of them computed ahead"):
+        data_service.check("grpc://a:1", [part], 0)

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_simclr.data.indexed_source import Indexed
-from tf_simclr.data.source import Source
+from tf_simclr.data.mixture import BatchPart
 from tf_simclr.distribute import strategies
 from tf_simclr.errors import UserError
 
@@ -18,27 +18,30 @@ from tf_simclr.errors import UserError
 GRAPH_LIMIT = 2**30
 
 
-def check(address: str, sources: list[Source], timeout: float):
+def check(address: str, batch_parts: list[BatchPart], timeout: float):
     """Checks that a cluster can compute the batches.
 
     Args:
         address: of the dispatcher, grpc://host:port.
-        sources: that are sent there.
+        batch_parts: whose sources and constants are sent there.
         timeout: seconds to wait for it.
 
     Raises:
         UserError: no cluster answers, or a source is too large to be sent.
     """
     flag = f"--data_service={address}"
-    for source in sources:
-        size = 0
+    for part in batch_parts:
+        source = part.source
+        computed = 0 if part.constants is None else part.constants.nbytes
+        size = computed
         if isinstance(source, Indexed):
-            size = _num_bytes(source.records) + _num_bytes(source.labels)
+            size += _num_bytes(source.records) + _num_bytes(source.labels)
         if size > GRAPH_LIMIT:
             raise UserError(
                 f"{flag}: {source.name}, split {source.split}, holds {size >> 20} MB in memory, "
-                f"and at most {GRAPH_LIMIT >> 20} can be sent to the workers; leave out "
-                "--cache_dataset, or --data_service"
+                f"{computed >> 20} of them computed ahead of the training, and at most "
+                f"{GRAPH_LIMIT >> 20} can be sent to the workers; leave out --cache_dataset, or "
+                "--data_service"
             )
     try:
         strategies.wait_for_server(address, "tf.data service", timeout)

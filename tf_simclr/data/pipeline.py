@@ -54,7 +54,7 @@ def training_batches(
         A distributed data set of dicts with a leading axis of batch size / replicas.
     """
     if cluster:
-        data_service.check(cluster, [part.source for part in batch_parts], connect_timeout)
+        data_service.check(cluster, batch_parts, connect_timeout)
 
     # How many cores the machines of a service have is not known here.
     num_calls = tf.data.AUTOTUNE if cluster else _num_calls()
