@@ -1,6 +1,7 @@
 """Which example is at which position, and with which random numbers, depends on the seed alone."""
 
 import itertools
+import types
 
 import numpy as np
 import pytest
@@ -17,6 +18,20 @@ from tf_simclr.errors import UserError
 
 N = 22  # not a multiple of the batch sizes below
 VIEW = config.build({"use_blur": False}).augment
+
+
+class DistantTPU(tf.distribute.TPUStrategy):
+    """Stands for a TPU at an address; at "" it is one of this machine."""
+
+    def __init__(self, address):
+        self.address = address
+
+    @property
+    def cluster_resolver(self):
+        return types.SimpleNamespace(master=lambda: self.address)
+
+    def distribute_datasets_from_function(self, make):
+        return make(tf.distribute.InputContext())
 
 
 class Workers:
@@ -117,7 +132,7 @@ def test_a_stream_goes_on_alike_with_a_buffer_smaller_than_the_epoch(monkeypatch
 def test_views_do_not_depend_on_parallelism(monkeypatch):
     results = []
     for num_calls in (1, 14):
-        monkeypatch.setattr(pipeline, "_num_calls", lambda calls=num_calls: calls)
+        monkeypatch.setattr(pipeline, "_num_calls", lambda is_elsewhere, calls=num_calls: calls)
         results.append(join(train(indexed(), 8, example=view)))
     assert_same(*results)
 
@@ -253,6 +268,26 @@ def test_nothing_searches_for_the_best_parallelism(kind):
     evaluation = pipeline.evaluation_batches(kind(), lambda image, label: {}, 4, Workers())
     assert not training.options().autotune.enabled
     assert not evaluation.options().autotune.enabled
+
+
+@pytest.mark.parametrize("address", ["grpc://a:1", ""])
+def test_the_host_of_a_distant_tpu_searches_for_its_own_parallelism(address, monkeypatch):
+    """How many cores it has is not known here."""
+    numbers = []
+
+    def record(elements, prepare, batch_size, context, num_calls):
+        numbers.append(num_calls)
+        return elements
+
+    monkeypatch.setattr(pipeline, "_batches", record)
+    strategy = DistantTPU(address)
+    parts = [mixture.BatchPart(indexed(), 4)]
+    training = pipeline.training_batches(parts, cheap, 0, 0, strategy)
+    evaluation = pipeline.evaluation_batches(indexed(), cheap, 4, strategy)
+    is_distant = bool(address)
+    assert training.options().autotune.enabled == is_distant
+    assert evaluation.options().autotune.enabled == is_distant
+    assert [number == tf.data.AUTOTUNE for number in numbers] == [is_distant] * 2
 
 
 @pytest.mark.parametrize("numbers", [(0,), (1, 2)])

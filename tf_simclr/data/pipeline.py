@@ -9,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from tf_simclr import distribute
 from tf_simclr.data import data_service
 from tf_simclr.data.cores import num_cores
 from tf_simclr.data.mixture import BatchPart
@@ -56,8 +57,8 @@ def training_batches(
     if cluster:
         data_service.check(cluster, batch_parts, connect_timeout)
 
-    # How many cores the machines of a service have is not known here.
-    num_calls = tf.data.AUTOTUNE if cluster else _num_calls()
+    is_remote = distribute.has_remote_input(strategy)
+    num_calls = _num_calls(is_elsewhere=bool(cluster) or is_remote)
 
     def make(context):
         sizes = [part.source.num_examples for part in batch_parts]
@@ -75,7 +76,7 @@ def training_batches(
             dataset = tf.data.Dataset.zip(*parts_of_batch).map(_without_autograph(_concatenate))
         if cluster:
             dataset = data_service.distributed(dataset, cluster)
-        return _prefetched(dataset)
+        return _prefetched(dataset, is_remote)
 
     return strategy.distribute_datasets_from_function(make)
 
@@ -107,19 +108,20 @@ def _batches(elements, prepare, batch_size, context, num_calls):
     return examples.batch(replica_batch_size, drop_remainder=True)
 
 
-def _num_calls():
-    return CALLS_PER_CORE * num_cores()
+def _num_calls(is_elsewhere):
+    """Examples that are begun at a time; how many cores other machines have is not known here."""
+    return tf.data.AUTOTUNE if is_elsewhere else CALLS_PER_CORE * num_cores()
 
 
-def _prefetched(dataset):
-    """The batches, without tf.data's search for the best parallelism.
+def _prefetched(dataset, is_remote):
+    """The batches, on this machine without tf.data's search for the best parallelism.
 
     It runs in a thread that sleeps for longer and longer, up to a minute. Where it does not notice
     that the data set is given up, the end of a training waits for it (7 to 57 s in seven of eight
-    trainings of one to three minutes).
+    trainings of one to three minutes). Without it `AUTOTUNE` begins at most 16 examples at a time.
     """
     options = tf.data.Options()
-    options.autotune.enabled = False
+    options.autotune.enabled = is_remote
     return dataset.prefetch(PREFETCHED).with_options(options)
 
 
@@ -147,6 +149,8 @@ def evaluation_batches(
         strategy: how batches are distributed.
     """
     num_batches = -(-source.num_examples // batch_size)
+    is_remote = distribute.has_remote_input(strategy)
+    num_calls = _num_calls(is_elsewhere=is_remote)
 
     def make(context):
         def prepare(position, element, weight):
@@ -162,6 +166,6 @@ def evaluation_batches(
         shard = elements.shard(context.num_input_pipelines, context.input_pipeline_id)
         dataset = with_weight(shard, 1.0).concatenate(filling)
         dataset = dataset.take(num_batches * batch_size // context.num_input_pipelines)
-        return _prefetched(_batches(dataset, prepare, batch_size, context, _num_calls()))
+        return _prefetched(_batches(dataset, prepare, batch_size, context, num_calls), is_remote)
 
     return strategy.distribute_datasets_from_function(make)

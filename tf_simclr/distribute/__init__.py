@@ -72,6 +72,13 @@ def _has_several_workers(strategy):
     return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
 
 
+def has_remote_input(strategy: tf.distribute.Strategy) -> bool:
+    """Whether the input is computed by another machine: the host of a TPU at an address."""
+    if not isinstance(strategy, tf.distribute.TPUStrategy):
+        return False
+    return bool(strategy.cluster_resolver.master())  # empty: a TPU of this machine
+
+
 def num_workers(strategy: tf.distribute.Strategy) -> int:
     """How many processes share a batch."""
     if not _has_several_workers(strategy):
