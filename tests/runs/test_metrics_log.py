@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+import types
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import tensorflow as tf
 from tensorboard.backend.event_processing import event_accumulator
 
 from tf_simclr.errors import UserError
+from tf_simclr.runs import files as run_files
 from tf_simclr.runs.directory import RunDirectory
 from tf_simclr.runs.metrics_log import MetricsLog
 from tf_simclr.runs.tracking import Tracking
@@ -83,9 +85,42 @@ def test_file_that_can_not_be_read(log_of, tmp_path):
         log_of().write(1, {"a": 1})
 
 
+def test_in_a_bucket_lines_wait(log_of, tmp_path, monkeypatch):
+    """Each addition uploads the whole file again."""
+    texts = []
+    append_text = run_files.append_text
+
+    def record(path, text):
+        texts.append(text)
+        append_text(path, text)
+
+    monkeypatch.setattr(run_files, "append_text", record)
+    with log_of() as metrics_log:
+        metrics_log.collects = True
+        for step in (1, 11):
+            metrics_log.write(step, {"a": step})
+        assert not texts
+        metrics_log.flush()
+        metrics_log.write(21, {"a": 21})
+        assert steps_of(tmp_path) == [1, 11] and len(texts) == 1
+        metrics_log.flush()
+        metrics_log.flush()
+        metrics_log.write(31, {"a": 31})
+    assert steps_of(tmp_path) == [1, 11, 21, 31] and len(texts) == 3
+
+
+def test_which_directory_is_a_bucket(log_of):
+    bucket = types.SimpleNamespace(path="gs://bucket/run")
+    assert MetricsLog(bucket, None).collects
+    assert not log_of().collects
+
+
 @pytest.mark.usefixtures("shallow", "eager")
 def test_training_and_resuming(settings, tmp_path):
-    """What TensorBoard gets, each step once, though what came after a checkpoint was done twice."""
+    """What TensorBoard gets, each step once, though what came after a checkpoint was done twice.
+
+    Also where the second start writes as into a bucket, when it saves.
+    """
     flags = {"color_jitter_strength": 0.0, "checkpoint_steps": 5, "eval_batch_size": 64}
     options = settings(**flags, train_steps=STEPS, eval_every_epochs=1)
     experiment = build_experiment(options)
@@ -97,7 +132,9 @@ def test_training_and_resuming(settings, tmp_path):
     for path in directory.glob(f"ckpt-{STEPS}*"):
         path.unlink()
     (directory / "metrics.jsonl").open("a").write('{"step": 12, "train/')
-    loop.fit(build_experiment(options.replace(model_dir=str(directory))))
+    experiment = build_experiment(options.replace(model_dir=str(directory)))
+    experiment.metrics_log.collects = True
+    loop.fit(experiment)
     resumed = [line for line in lines_of(directory) if line["step"] != 11]
     for line in resumed + undisturbed:
         line.pop("wall_time")

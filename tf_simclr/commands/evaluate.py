@@ -188,6 +188,7 @@ def write_events(experiment: Experiment, measurement: Measurement, images: dict)
         report_images=images,
     )
     experiment.metrics_log.write(measurement.step, measurement.tags)
+    experiment.metrics_log.flush()
 
 
 def write_report(experiment: Experiment, measurement: Measurement, images: dict):

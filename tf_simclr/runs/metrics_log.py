@@ -22,21 +22,30 @@ class MetricsLog:
     Args:
         directory: of the run.
         tracking: gets the same metrics.
+
+    Attributes:
+        collects: whether lines wait for `flush`. In a bucket (gs://...) they do: a file can't grow
+            there, so that each time the whole of it is uploaded again.
     """
 
     def __init__(self, directory: RunDirectory, tracking: Tracking):
         self._directory = directory
         self._tracking = tracking
+        self.collects = "://" in str(directory.path)
+        self._waiting = []  # lines
         self._is_whole = False  # whether a line that a kill or a full disk has torn would show
 
     def __enter__(self):
         return self
 
     def __exit__(self, kind, *unused):
-        self._tracking.finish(kind)
+        try:
+            self.flush()
+        finally:
+            self._tracking.finish(kind)
 
     def write(self, step: int, scalars: dict):
-        """Adds a line.
+        """Adds a line, see `collects`.
 
         Args:
             step: of the training.
@@ -47,14 +56,28 @@ class MetricsLog:
         """
         if not scalars:
             return
-        if not self._is_whole:
-            self.drop_after(math.inf)
         values = {tag: float(scalar) for tag, scalar in scalars.items()}
         line = {"step": step, "wall_time": round(time.time(), 3)}
         for tag, value in values.items():
             line[tag] = value if math.isfinite(value) else None  # JSON has no NaN
-        self._directory.append_text(files.METRICS, json.dumps(line, allow_nan=False) + "\n")
+        self._waiting.append(json.dumps(line, allow_nan=False) + "\n")
+        if not self.collects:
+            self.flush()
         self._tracking.write(step, values)
+
+    def flush(self):
+        """Writes the lines that wait.
+
+        Raises:
+            UserError: they can't be written.
+        """
+        text = "".join(self._waiting)
+        self._waiting.clear()
+        if not text:
+            return
+        if not self._is_whole:
+            self.drop_after(math.inf)
+        self._directory.append_text(files.METRICS, text)
 
     def drop_after(self, step: float):
         """Takes back what a resumed training does again, and a torn line.

@@ -69,6 +69,7 @@ class PeriodicWork:
             self._events.write_scalars(step, tags)
             self._restart_clock()
         if saves:
+            self._events.flush()  # before, so that a start from the checkpoint has all of them
             with interrupts.hold():
                 self._checkpoints.save()
 

@@ -7,11 +7,14 @@ from tf_simclr.runs.metrics_log import MetricsLog
 
 MAX_IMAGES = 16  # augmented images that are written
 NOTICEABLE_WAIT = 0.02  # share of the time spent waiting for input that is worth a mention
+MAX_EVENTS = 2**31 - 1  # in memory, so that one flush writes all of them
 MIN_LABELS = 8  # of a batch on average, for an accuracy that says something
 
 
 class Summaries:
     """TensorBoard events and `metrics.jsonl` in the run directory; the chief writes them.
+
+    In a bucket scalars wait for `flush`, see `MetricsLog.collects`.
 
     Args:
         directory: `epath.Path` of the run.
@@ -25,9 +28,10 @@ class Summaries:
         self._metrics_log = metrics_log
         self._is_chief = distribute.is_chief(strategy)
         if self._is_chief:
-            self._writer = tf.summary.create_file_writer(str(directory))
+            self._writer = tf.summary.create_file_writer(str(directory), max_queue=MAX_EVENTS)
         else:
             self._writer = tf.summary.create_noop_writer()
+        self._waiting = []  # (step, scalars)
         self._learning_rate = learning_rate
         self._objective = objective
         self._strategy = strategy
@@ -46,12 +50,21 @@ class Summaries:
 
     def write_scalars(self, step: int, scalars: dict):
         """Writes {tag: scalar} as they are."""
-        with self._writer.as_default(step):
-            for tag, value in scalars.items():
-                tf.summary.scalar(tag, value)
-        self._writer.flush()
+        self._waiting.append((step, scalars))
         if self._is_chief:
             self._metrics_log.write(step, scalars)
+        if not self._metrics_log.collects:
+            self.flush()
+
+    def flush(self):
+        """Writes the scalars that wait."""
+        with self._writer.as_default():  # which flushes the writer at its end
+            for step, scalars in self._waiting:
+                for tag, value in scalars.items():
+                    tf.summary.scalar(tag, value, step)
+        self._waiting.clear()
+        if self._is_chief:
+            self._metrics_log.flush()
 
     def write_images(self, step: int, batch):
         """Writes some augmented images of a distributed batch, views of an image side by side."""
