@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
-from absl import logging
 from etils import epath
 
 from tf_simclr import distribute
@@ -27,7 +26,7 @@ from tf_simclr.runs import files as run_files
 from tf_simclr.runs.directory import RunDirectory
 from tf_simclr.runs.metrics_log import MetricsLog
 from tf_simclr.runs.tracking import Tracking
-from tf_simclr.training import optimizers, settings_warnings
+from tf_simclr.training import changed_data, optimizers, settings_warnings
 from tf_simclr.training.devices import set_up_devices
 from tf_simclr.training.eval_data import load_eval_source, warn_of_unlabeled_copies
 from tf_simclr.training.initial_objective import class_weights, make_objective
@@ -153,7 +152,6 @@ class Experiment:
     def commit_directory(self):
         """Makes the run directory this run's own."""
         if distribute.is_chief(self.strategy):
-            self._warn_of_other_images()
             self._write_new_length()
             self.write_description(self.directory)
             if self.on_commit is not None:
@@ -167,22 +165,6 @@ class Experiment:
         result = self.directory.read(run_files.RESULT)
         if result is not None:
             self.directory.write(run_files.RESULT, {**result, "total_steps": self.num_steps})
-
-    def _warn_of_other_images(self):
-        saved = self.directory.read(run_files.DATA) or {}
-        num_labels = self.data.train_source.num_labeled
-        if saved.get("labels", num_labels) != num_labels:
-            logging.warning(
-                "the run began with %d labels and there are %d now", saved["labels"], num_labels
-            )
-        num_available = self.data.num_available
-        if saved.get("images", num_available) != num_available:
-            logging.warning(
-                "the run began with %d images and there are %d now: their order and the steps of "
-                "an epoch are others from here on",
-                saved["images"],
-                num_available,
-            )
 
     def write_description(self, directory: RunDirectory):
         """Writes what stands beside weights of this run.
@@ -284,6 +266,7 @@ def _check_data(settings, data, eval_source, directory):
     check_numbered(data, settings, directory)
     if settings.mode.trains:
         check_comparable(data, settings)
+    changed_data.warn_of_other_images(settings, directory, data)
     settings_warnings.warn(settings, data, eval_source)
     evaluated = eval_source or data.held_out or data.train_source
     crop_check.warn_of_cropping(evaluated, settings.preprocessing)
