@@ -77,13 +77,15 @@ class RunDirectory:
         # Another network could not start from these weights.
         if not has_weights or "model" in sections or not self._settings.mode.trains:
             return f"give another --model_dir, or {resume}"
+        return f"give {resume}, or start another one from its weights with {self.flags_of_another}"
+
+    @property
+    def flags_of_another(self) -> str:
+        """The flags that start another run from the weights of the one that is there."""
         train_mode = self._settings.objective.train_mode
         if train_mode == "supervised":  # which starts from random weights
             train_mode = "finetune"
-        return (
-            f"give {resume}, or start another one from its weights with "
-            f"--train_mode={train_mode} --checkpoint={self.path} --model_dir=NEW"
-        )
+        return f"--train_mode={train_mode} --checkpoint={self.path} --model_dir=NEW"
 
     def other_length(self) -> Length | None:
         """How long the training of the run that is there was to be; None if as long as now."""

@@ -226,6 +226,8 @@ def build_experiment(
     eval_source = _load_evaluation_data(settings, data) if settings.mode.evaluates else None
     _check_data(settings, data, eval_source, directory)
     imported = load_imported(settings, directory) if alone else None
+    if imported is None:
+        changed_data.check_classes(directory, data.train_source)
     teacher = None
     if imported is None:
         teacher = load_teacher(settings, data.train_source, strategy)
