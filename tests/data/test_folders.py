@@ -154,7 +154,7 @@ def test_no_copy_of_what_is_held_out_while_training_is_trained_on(tmp_path):
     for i in range(20):
         shutil.copy(tmp_path / f"train/cat/{i}.png", tmp_path / f"train/cat/copy_{i}.png")
     make_images(tmp_path / "train", *[f"dog/{i}.png" for i in range(20)])
-    rest, held_out = holdout.split(load(tmp_path), 0.5, 0)
+    rest, held_out, _ = holdout.split(load(tmp_path), 0.5, 0)
     assert held_out.num_examples >= 10 and copies.between(rest, held_out) == []
 
 

@@ -1,5 +1,7 @@
 """What is held out of the training split: shares of each class, and nothing of it in training."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -69,6 +71,34 @@ def test_nothing_held_out_is_trained_on(settings, shallow):
     for other in (repeated, finetuning):
         assert images_of(other.data.held_out) == images_of(held_out)
         np.testing.assert_array_equal(other.data.held_out.labels, held_out.labels)
+
+
+@pytest.mark.parametrize("change", [lambda ids: ids[5:], lambda ids: ["a new one", *ids]])
+def test_the_same_images_are_held_out_again(settings, change):
+    """Those that are still there, whatever comes or goes; what is new is trained on."""
+    digits = datasets.load(settings().data, "train").take(np.arange(200))
+    source = dataclasses.replace(digits, example_names=tuple(f"{i}.png" for i in range(200)))
+    rest, _, saved_ids = holdout.split(source, 0.2, 0)
+    assert len(saved_ids) == 40 and not {*saved_ids} & {*rest.example_names}
+    ids = change(list(source.example_names))
+    index = np.arange(len(ids)) % 200
+    changed = dataclasses.replace(source.take(index), example_names=tuple(ids))
+    rest, held_out, again = holdout.split(changed, 0.2, 0, saved_ids)
+    assert again == list(held_out.example_names) == [name for name in ids if name in saved_ids]
+    assert sorted([*rest.example_names, *again]) == sorted(ids)
+
+
+def test_what_was_held_out_is_of_no_use(settings):
+    """A class is not held out whole, and if labels have come, some of them are held out."""
+    digits = datasets.load(settings().data, "train").take(np.arange(100))
+    all_of_one_class = np.flatnonzero(digits.labels == 3)
+    one_of_another = np.flatnonzero(digits.labels == 4)[:1]
+    saved_ids = [*all_of_one_class.tolist(), *one_of_another.tolist()]
+    assert holdout.split(digits, 0.2, 0, saved_ids)[2] == one_of_another.tolist()
+    some = digits.with_labels_of(np.setdiff1d(np.arange(100), saved_ids))
+    anew = holdout.split(some, 0.2, 0)[2]
+    for ids in (saved_ids, [], ["gone.png"]):
+        assert holdout.split(some, 0.2, 0, ids)[2] == anew
 
 
 def test_nothing_is_held_out_without_an_evaluation(settings, shallow):

@@ -100,3 +100,19 @@ def test_classes_that_play_no_part(options, folder, shallow):
     change_class(folder, "dog", "wolf")
     for flags in (pretraining, options):
         assert build_experiment(flags)
+
+
+def test_a_run_holds_out_the_same_images(options, folder, shallow):
+    """Also one that starts from its weights, unless another choice is asked for."""
+    options = options.replace(eval_every_epochs=1, holdout_fraction=0.3)
+    make_images(folder, *[f"{name}/more{i}.png" for name in ("cat", "fox") for i in range(20)])
+    first = begin(options).data
+    make_images(folder, *[f"{name}/new{i}.png" for name in ("cat", "dog") for i in range(9)])
+    start = {"train_mode": "finetune", "checkpoint": options.train.model_dir}
+    start = options.replace(**start, model_dir=f"{options.train.model_dir}_ft")
+    for again in (options.replace(mode="eval"), options, start):
+        data = build_experiment(again).data
+        assert data.held_out.example_names == first.held_out.example_names
+        assert {*first.train_source.example_names} < {*data.train_source.example_names}
+    other = build_experiment(start.replace(seed=1)).data
+    assert other.held_out.example_names != first.held_out.example_names

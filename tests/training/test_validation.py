@@ -202,6 +202,7 @@ def test_the_best_is_kept(few, monkeypatch, accuracies, best_step):
         "best.json",
         "flags.json",
         "data.json",
+        "held_out.json",
     }
     assert saved(directory / "best")[STEP_KEY] == best_step
 

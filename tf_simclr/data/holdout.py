@@ -39,16 +39,20 @@ def choose(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:
     return np.sort(np.concatenate(chosen))
 
 
-def split(source: Source, fraction: float, seed: int) -> tuple[Indexed, Indexed]:
+def split(
+    source: Source, fraction: float, seed: int, saved_ids: list = ()
+) -> tuple[Indexed, Indexed, list]:
     """Divides a source, in the same way at each call.
 
     Args:
         source: to divide.
         fraction: to hold out.
         seed: of the choice.
+        saved_ids: ids of the examples that were held out before. Those that are still there are
+            held out again and others are not, since a network may have been trained on them.
 
     Returns:
-        (what is left to train on, what is held out).
+        (what is left to train on, what is held out, the ids of the latter).
 
     Raises:
         UserError: the source is not in memory, or too small.
@@ -60,7 +64,10 @@ def split(source: Source, fraction: float, seed: int) -> tuple[Indexed, Indexed]
             "can be held out of it; give --cache_dataset=True or a smaller slice, e.g. "
             "--train_split=train[:10%], or leave --eval_every_epochs out"
         )
-    chosen = choose(source.labels, fraction, seed)
+    ids, labels = source.example_ids()
+    chosen = _chosen_before(ids, labels, saved_ids)
+    if not len(chosen):
+        chosen = choose(labels, fraction, seed)
     chosen = copies.without_copies_in_the_rest(source, chosen)
     if not len(chosen):
         raise UserError(
@@ -77,4 +84,17 @@ def split(source: Source, fraction: float, seed: int) -> tuple[Indexed, Indexed]
         source.num_labeled,
     )
     rest = np.setdiff1d(np.arange(source.num_examples), chosen)
-    return source.take(rest), held_out
+    return source.take(rest), held_out, ids[chosen].tolist()
+
+
+def _chosen_before(ids, labels, saved_ids):
+    """Indices of the examples that were held out before; none where that is of no use any more.
+
+    No class is held out whole, and some of the labels are held out where there are any.
+    """
+    is_chosen = np.isin(ids, saved_ids)
+    is_chosen &= np.isin(labels, labels[~is_chosen])
+    has_label = labels != UNLABELED
+    if has_label.any() and not has_label[is_chosen].any():
+        return np.array([], np.int64)
+    return np.flatnonzero(is_chosen)

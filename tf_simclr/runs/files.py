@@ -20,6 +20,7 @@ DATA = "data.json"  # what it was trained on: numbers of images and labels, clas
 BACKBONE = "backbone.json"  # the architecture of a published backbone, and where it is from
 LABELS = "labels.json"  # which labels it may use
 DIVISION = "division.json"  # images that are held out, or are not, for the sake of their class
+HELD_OUT = "held_out.json"  # which training images validation during the training takes
 HELD_OUT_CHOICE = "held_out_choice.json"  # what held-out labels have decided
 CANDIDATES = "candidates"  # directory with a run for each candidate, until one is chosen
 LOCK = "training.lock"  # held by the process that trains

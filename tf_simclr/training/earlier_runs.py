@@ -1,10 +1,12 @@
-"""What earlier runs have saved that a run has to use again: labels, divisions."""
+"""What earlier runs have saved that a run has to use again: labels, divisions, what is held out."""
 
 from etils import epath
 
 from tf_simclr.config import Config
 from tf_simclr.config.values import same_data_set
+from tf_simclr.data import label_subset
 from tf_simclr.runs import files as run_files
+from tf_simclr.training.prior_labels import HELD_OUT_BY
 
 
 def earlier_directories(
@@ -45,3 +47,21 @@ def saved_division(dataset: str, directories: list[epath.Path]) -> dict[str, boo
         if same_data_set(division["dataset"], dataset):
             return division["moved"]
     return None
+
+
+def held_out_question(settings: Config) -> dict:
+    """What a choice of held-out images is an answer to."""
+    flags = settings.flat()
+    return {name: flags[name] for name in ("dataset", *HELD_OUT_BY)}
+
+
+def saved_held_out(settings: Config, directories: list[epath.Path]) -> list:
+    """The ids of the images that a run held out with the same flags; empty if none has.
+
+    Args:
+        settings: the whole configuration.
+        directories: of runs; the first that answers the same question counts.
+    """
+    saved = saved_by_runs(run_files.HELD_OUT, directories)
+    choice = label_subset.matching(saved, held_out_question(settings))
+    return choice["ids"] if choice else []

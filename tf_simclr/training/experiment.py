@@ -179,6 +179,8 @@ class Experiment:
             directory.write(run_files.LABELS, self.data.label_subset)
         if self.data.division is not None:
             directory.write(run_files.DIVISION, self.data.division)
+        if self.data.held_out_ids is not None:
+            directory.write(run_files.HELD_OUT, self.data.held_out_ids)
 
 
 def build_experiment(

@@ -18,7 +18,13 @@ from tf_simclr.errors import UserError
 from tf_simclr.objectives import objective_class
 from tf_simclr.runs import files as run_files
 from tf_simclr.runs.directory import RunDirectory
-from tf_simclr.training.earlier_runs import earlier_directories, saved_by_runs, saved_division
+from tf_simclr.training.earlier_runs import (
+    earlier_directories,
+    held_out_question,
+    saved_by_runs,
+    saved_division,
+    saved_held_out,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +38,7 @@ class TrainingData:
         num_available: images that there are; a run may train on a draw of them.
         label_subset: which labels are used, for `labels.json`; None where all are.
         value_range: what --value_range means for these images.
+        held_out_ids: which images are held out, for `held_out.json`; None: nothing is held out.
     """
 
     train_source: Source
@@ -40,6 +47,7 @@ class TrainingData:
     num_available: int
     label_subset: dict | None
     value_range: str
+    held_out_ids: dict | None = None
 
     @property
     def sources(self) -> list[Source]:
@@ -119,13 +127,23 @@ def load_training_data(
     if not source.num_labeled:
         _check_no_labels_are_needed(source, settings, later)
     _check_later_mixtures(source, settings, later)
-    held_out = None
+    held_out = held_out_ids = None
     # After the labels were chosen, so that no more of them are used.
     if settings.eval.eval_every_epochs:
         fraction = settings.eval.holdout_fraction
-        source, held_out = holdout.split(source, fraction, settings.train.seed)
+        saved_ids = saved_held_out(settings, directories)
+        source, held_out, ids = holdout.split(source, fraction, settings.train.seed, saved_ids)
+        held_out_ids = {**held_out_question(settings), "ids": ids}
     batch_parts, num_available = _make_batch_parts(source, settings, num_replicas)
-    return TrainingData(source, held_out, batch_parts, num_available, subset, settled)
+    return TrainingData(
+        source,
+        held_out,
+        batch_parts,
+        num_available,
+        label_subset=subset,
+        value_range=settled,
+        held_out_ids=held_out_ids,
+    )
 
 
 def _check_splits(settings, later):
