@@ -1,7 +1,5 @@
 """Evaluates a run: metrics to the log, TensorBoard, JSON files and the report; then exports."""
 
-import time
-
 import numpy as np
 from absl import logging
 
@@ -10,7 +8,6 @@ from tf_simclr.checkpoints import backbones, pretrained
 from tf_simclr.commands import calibrate, result_warnings, training_copies, transfer
 from tf_simclr.commands.measurement import Measurement
 from tf_simclr.data import label_subset
-from tf_simclr.errors import UserError
 from tf_simclr.evaluation import (
     evaluator,
     pretext_accuracy,
@@ -25,60 +22,6 @@ from tf_simclr.runs import files as run_files
 from tf_simclr.runs.calibration import Calibration
 from tf_simclr.training import optimizers
 from tf_simclr.training.experiment import Experiment
-
-SECONDS_BETWEEN_CHECKS = 5  # for a newer checkpoint
-
-
-def evaluate_run(experiment: Experiment):
-    """Evaluates and exports the newest checkpoint, then each newer one while the run trains.
-
-    Raises:
-        UserError: the run directory has no checkpoint.
-    """
-    checkpoints = experiment.checkpoints
-    evaluated = None
-    start = time.monotonic()
-    while True:
-        latest = checkpoints.latest()
-        if latest is None and experiment.imported:
-            _evaluate_imported(experiment)
-            return
-        if latest is None and evaluated is None and not _expects_checkpoints(experiment, start):
-            raise UserError(
-                f"--model_dir={experiment.directory.path}: it has no checkpoint to evaluate; "
-                "train first, e.g. with --mode=train_then_eval"
-            )
-        if latest is not None and latest != evaluated:
-            try:
-                checkpoints.resume(latest)
-            except UserError:
-                if checkpoints.latest() == latest:  # else the training has removed it meanwhile
-                    raise
-                continue
-            evaluated = latest
-            evaluate_and_export(experiment)
-            start = time.monotonic()
-        is_complete = int(checkpoints.step) >= experiment.num_steps
-        if is_complete or not _expects_checkpoints(experiment, start):
-            return
-        time.sleep(SECONDS_BETWEEN_CHECKS)
-
-
-def _expects_checkpoints(experiment, start):
-    """Whether the run is in training, or may be within --eval_timeout."""
-    timeout = experiment.settings.eval.eval_timeout
-    return experiment.directory.in_training() or time.monotonic() - start < timeout
-
-
-def _evaluate_imported(experiment):
-    """Evaluates weights from elsewhere, in a run directory of their own."""
-    imported, network = experiment.imported, experiment.objective
-    logging.info("no training here: evaluating --checkpoint=%s as it is", imported.path)
-    variables = [v for layer in network.exported_layers() for v in layer.variables]
-    pretrained.restore(imported, network, variables)
-    experiment.lock_directory()
-    experiment.commit_directory()
-    evaluate_and_export(experiment)
 
 
 def evaluate_and_export(experiment: Experiment):

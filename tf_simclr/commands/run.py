@@ -124,13 +124,13 @@ def run_stage(stages: Stages, number: int, shows_plan: bool) -> bool:
 
 def _train_and_evaluate(experiment, description, later, shows_plan):
     from tf_simclr import distribute
-    from tf_simclr.commands import evaluate
+    from tf_simclr.commands import evaluate, evaluate_checkpoints
     from tf_simclr.commands.planning import forecast, stage_table
     from tf_simclr.training import loop
 
     mode = experiment.settings.mode
     if not mode.trains:
-        evaluate.evaluate_run(experiment)
+        evaluate_checkpoints.evaluate_run(experiment)
         return
     on_pace = None
     if shows_plan and distribute.is_chief(experiment.strategy):

@@ -178,10 +178,7 @@ def restore_or_initialize(experiment: Experiment) -> int:
     step = int(checkpoints.step)
     saved_length = experiment.directory.other_length()  # on all workers, before one writes
     if not distribute.all_workers_agree(experiment.strategy, step):
-        raise Failed(
-            f"--model_dir={experiment.directory.path}: the workers do not see the same "
-            f"checkpoints there (here step {step}); give a directory that all share"
-        )
+        raise workers_disagree(experiment, step)
     if saved_length is not None:
         length_change.check(experiment, step)
         length_change.log(experiment, step, saved_length)
@@ -189,3 +186,16 @@ def restore_or_initialize(experiment: Experiment) -> int:
     if distribute.is_chief(experiment.strategy):
         experiment.metrics_log.drop_after(step)
     return step
+
+
+def workers_disagree(experiment: Experiment, step: int) -> Failed:
+    """The error of several workers that do not see the same checkpoints.
+
+    Args:
+        experiment: whose checkpoints they are.
+        step: of the newest one that this worker sees.
+    """
+    return Failed(
+        f"--model_dir={experiment.directory.path}: the workers do not see the same "
+        f"checkpoints there (here step {step}); give a directory that all share"
+    )
