@@ -742,14 +742,16 @@ def test_only_the_newest_exports_stay(tmp_path, settings, monkeypatch):
     assert export_step(10) == ["10", "notes"]
     assert export_step(10) == ["10", "notes"]
     assert export_step(11, keep_hub_module_max=0) == ["10", "11", "notes"]
-    # What was just written stays:
-    assert export_step(2, keep_hub_module_max=2) == ["11", "2", "notes"]
-    assert export_step(3, keep_hub_module_max=9) == ["11", "2", "3", "notes"]
+    # What was just written stays, and so do later steps, which another process may have exported:
+    assert export_step(2, keep_hub_module_max=2) == ["10", "11", "2", "notes"]
+    assert export_step(3, keep_hub_module_max=9) == ["10", "11", "2", "3", "notes"]
     # Of processes that were killed, and of one that writes just now:
     for name, age in (("partial-3-1", 7200), ("partial-replaced-3-1", 7200), ("partial-2-2", 60)):
         (tmp_path / "saved_model" / name).mkdir()
         os.utime(tmp_path / "saved_model" / name, (time.time() - age,) * 2)
-    assert export_step(3, keep_hub_module_max=9) == ["11", "2", "3", "notes", "partial-2-2"]
+    kept = ["10", "11", "2", "3", "notes", "partial-2-2"]
+    assert export_step(3, keep_hub_module_max=9) == kept
+    assert export_step(4, keep_hub_module_max=2) == ["10", "11", "4", "notes", "partial-2-2"]
     (tmp_path / "file").write_text("in the way")
     description = model_card.ModelDescription(settings(), NAMES, 4, {}, {})
     message = r"file/saved_model/4: it can't be written \(.*Not a directory"

@@ -124,12 +124,21 @@ def _remove_left(directory):
             path.rmtree()
 
 
-def _remove_old(directory, newest, keep):
-    """Removes the exports of the earliest steps, so that `keep` are left, `newest` among them."""
-    others = [path for path in directory.iterdir() if path.name.isdigit() and path != newest]
-    others.sort(key=lambda path: int(path.name))
-    num_removed = max(len(others) + 1 - keep, 0)
-    for path in others[:num_removed]:
+def _remove_old(directory, written, keep):
+    """Removes exports of the earliest steps, so that `keep` are left; none of later ones.
+
+    Another process may have exported a later step while this one was written.
+
+    Args:
+        directory: of a format.
+        written: the path of the export that was just written, which stays.
+        keep: how many stay, and those of later steps.
+    """
+    exports = [path for path in directory.iterdir() if path.name.isdigit()]
+    earlier = [path for path in exports if int(path.name) < int(written.name)]
+    earlier.sort(key=lambda path: int(path.name))
+    num_removed = max(len(exports) - keep, 0)
+    for path in earlier[:num_removed]:
         path.rmtree()
 
 
