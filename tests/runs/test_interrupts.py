@@ -9,6 +9,7 @@ import time
 import pytest
 
 from tf_simclr.errors import Terminated
+from tf_simclr.runs import interrupts
 from tf_simclr.runs.interrupts import Interrupts, Watchdog, what_is_kept
 
 LIMIT = 0.3  # seconds
@@ -64,6 +65,23 @@ def test_a_checkpoint_is_written_to_its_end():
     assert code == 0 and stdout == "after 15\n" and seconds > LIMIT
 
 
+def test_there_is_time_for_a_step_after_what_was_held(monkeypatch):
+    ended = []
+    monkeypatch.setattr(interrupts, "LIMIT_OF_SECOND", 0.0)
+    monkeypatch.setattr(Watchdog, "_end", lambda self: ended.append(self))
+    with Watchdog(str, limit=0.1) as watchdog, Interrupts() as noted:
+        noted.finish_steps()
+        with interrupts.hold():
+            signal.raise_signal(signal.SIGTERM)
+            time.sleep(0.3)  # beyond the limit
+            watchdog.allow(60)  # of a slow step
+        time.sleep(0.2)
+        assert not ended
+        signal.raise_signal(signal.SIGTERM)  # a second one does not wait for the step
+        time.sleep(0.3)
+        assert ended
+
+
 def test_python_code_is_interrupted_at_once():
     for number, error in ((signal.SIGTERM, Terminated), (signal.SIGINT, KeyboardInterrupt)):
         with pytest.raises(KeyboardInterrupt) as raised, Watchdog(str):
@@ -74,12 +92,12 @@ def test_python_code_is_interrupted_at_once():
 
 def test_a_step_is_finished():
     before = signal.getsignal(signal.SIGTERM)
-    with Watchdog(str), Interrupts() as interrupts:
+    with Watchdog(str), Interrupts() as noted:
         with pytest.raises(Terminated):  # before the first step there is nothing to save
             signal.raise_signal(signal.SIGTERM)
-        interrupts.finish_steps()
+        noted.finish_steps()
         signal.raise_signal(signal.SIGINT)
-        assert interrupts.received == signal.SIGINT
+        assert noted.received == signal.SIGINT
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGTERM) is before

@@ -1,5 +1,6 @@
 """Evaluation while training: metrics, and the best weights; no bit of the training changes."""
 
+import contextlib
 import json
 import math
 import types
@@ -17,6 +18,7 @@ from tf_simclr.checkpoints import teacher
 from tf_simclr.commands.stages import Stages
 from tf_simclr.config.stage_directories import combined_flags, relocated, sibling_runs
 from tf_simclr.data import datasets
+from tf_simclr.runs import interrupts
 from tf_simclr.training import initialization, loop, periodic_work, validation
 from tf_simclr.training.experiment import build_experiment
 from tf_simclr.training.periodic_work import PeriodicWork, make_validation
@@ -264,6 +266,29 @@ def test_without_labels(few, monkeypatch):
     assert set(results) == {"feature_rank", "feature_std", "dead_dimensions", "uniformity"}
     record = read_record(experiment.directory.path)
     assert (record["criterion"], record["held_out"]) == ("feature_rank", 8)
+
+
+def test_a_signal_does_not_end_a_validation(few, monkeypatch):
+    """The steps before it are not saved yet, and it may take longer than a signal leaves."""
+    order = []
+
+    @contextlib.contextmanager
+    def hold():
+        order.append("held")
+        yield
+        order.append("not held")
+
+    def evaluate(self, step):
+        order.append("validated")
+        return {}
+
+    monkeypatch.setattr(interrupts, "hold", hold)
+    monkeypatch.setattr(validation.Validation, "evaluate", evaluate)
+    experiment = few()
+    monkeypatch.setattr(experiment.checkpoints, "save", lambda: order.append("saved"))
+    events = types.SimpleNamespace(write_scalars=lambda step, tags: None)
+    PeriodicWork(experiment, events).after(EVALUATED_STEPS[0], is_last=True)
+    assert order == ["held", "validated", "saved", "not held"]
 
 
 def test_validation_is_no_training_time(few, monkeypatch):

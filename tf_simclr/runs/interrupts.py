@@ -80,13 +80,16 @@ class Watchdog:
 
     @contextlib.contextmanager
     def hold(self):
-        """Around work that may be finished even after the limit, such as writing a checkpoint."""
+        """Around work that may be finished even after the limit, such as writing a checkpoint.
+
+        The limit begins anew then: after a validation there is a step to take and to save.
+        """
         self._held = True
         try:
             yield
         finally:
-            if self._deadline is not None:  # time to say what was saved
-                self._deadline = max(self._deadline, time.monotonic() + LIMIT_OF_SECOND)
+            if self._deadline is not None:
+                self._deadline = max(self._deadline, time.monotonic() + self._limit)
             self._held = False
 
     def _watch(self):
@@ -110,7 +113,8 @@ class Watchdog:
             if self._number is None:
                 self._number, self._deadline = number, now + self._limit
             else:
-                self._deadline = min(self._deadline, now + LIMIT_OF_SECOND)
+                self._limit = LIMIT_OF_SECOND
+                self._deadline = min(self._deadline, now + self._limit)
 
     def _end(self):
         """Without Python's own way out, which waits for C++ code as well."""

@@ -63,14 +63,15 @@ class PeriodicWork:
         divergence.check_weights(self._experiment.objective, step, self._checkpoints)
         self._checkpoints.step.assign(step)
         self._checkpoints.seconds.assign(time.monotonic() - self._clock_start)
-        if validates:  # before the training is saved, so that no start can leave it out
-            metrics = self._validate(step)
-            tags = {f"monitor/{name}": value for name, value in metrics.items()}
-            self._events.write_scalars(step, tags)
-            self._restart_clock()
-        if saves:
-            self._events.flush()  # before, so that a start from the checkpoint has all of them
-            with interrupts.hold():
+        # A validation may take longer than a signal leaves, and the steps before it are not saved.
+        with interrupts.hold():
+            if validates:  # before the training is saved, so that no start can leave it out
+                metrics = self._validate(step)
+                tags = {f"monitor/{name}": value for name, value in metrics.items()}
+                self._events.write_scalars(step, tags)
+                self._restart_clock()
+            if saves:
+                self._events.flush()  # before, so that a start from the checkpoint has all of them
                 self._checkpoints.save()
 
     def _validate(self, step):
