@@ -11,7 +11,7 @@ from tf_simclr.config.length import LENGTH_FLAGS, Length, training_length
 from tf_simclr.config.stage_directories import sibling_runs
 from tf_simclr.errors import UserError, write_error
 from tf_simclr.runs import files
-from tf_simclr.runs.locks import try_lock
+from tf_simclr.runs.locks import is_locked, try_lock
 
 LOCK_ATTEMPTS = 20
 SECONDS_BETWEEN_ATTEMPTS = 0.05
@@ -183,8 +183,7 @@ class RunDirectory:
 
     def in_training(self) -> bool:
         """Whether a process on this machine holds the lock."""
-        path = self.path / files.LOCK
-        return path.exists() and try_lock(path) is None
+        return is_locked(self.path / files.LOCK)
 
 
 def _reason(error):
