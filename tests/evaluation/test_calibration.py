@@ -1,5 +1,7 @@
 """Calibration: temperature, threshold, novelty, beside slow renderings and known answers."""
 
+import os
+
 import numpy as np
 import pytest
 from etils import epath
@@ -214,3 +216,22 @@ def test_written_and_read(rng, tmp_path, log):
     (directory / files.CALIBRATION).write_text("{}")
     with pytest.raises(UserError, match="--mode=eval of the run writes it again"):
         saved_calibration.read(directory)
+
+
+def test_two_processes_write_at_once(rng, tmp_path, monkeypatch):
+    """As an evaluation beside the training does."""
+    directory, fit = epath.Path(tmp_path), fitted(rng)
+    savez = np.savez
+
+    def write_meanwhile(file, **arrays):
+        savez(file, **arrays)
+        with monkeypatch.context() as patch:
+            patch.setattr(np, "savez", savez)
+            patch.setattr(os, "getpid", lambda: -1)
+            saved_calibration.write(directory, fit)
+
+    monkeypatch.setattr(np, "savez", write_meanwhile)
+    saved_calibration.write(directory, fit)
+    assert saved_calibration.read(directory).fingerprint == fit.fingerprint
+    names = {path.name for path in directory.iterdir()}
+    assert names == {files.CALIBRATION, files.CALIBRATION_ARRAYS}

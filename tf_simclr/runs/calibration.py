@@ -145,7 +145,7 @@ def write(directory: epath.Path, calibration: Calibration):
     values = dataclasses.asdict(calibration)
     arrays = {name: values.pop(name) for name in ARRAYS}
     path = directory / files.CALIBRATION_ARRAYS
-    partial = directory / f"{files.CALIBRATION_ARRAYS}.partial"
+    partial = files.partial_path(path)
     with partial.open("wb") as file:
         np.savez(file, **{name: array for name, array in arrays.items() if array is not None})
     partial.replace(path)

@@ -111,6 +111,17 @@ def csv_text(rows_of_cells: Iterable[Sequence], line_end: str = "\n") -> str:
     return file.getvalue()
 
 
+def partial_path(path):
+    """Where this process writes a file until it is whole.
+
+    Other processes may write the same file, such as an evaluation beside the training.
+
+    Args:
+        path: `epath.Path` of the file.
+    """
+    return path.parent / f"{path.name}.{os.getpid()}.partial"
+
+
 def write_text(path, text: str):
     """Writes a file whole or not at all.
 
@@ -121,8 +132,7 @@ def write_text(path, text: str):
     Raises:
         OSError: it can't be written; nothing is left beside it then.
     """
-    # Other processes may write the same file, such as an evaluation beside the training.
-    partial = path.parent / f"{path.name}.{os.getpid()}.partial"
+    partial = partial_path(path)
     try:
         partial.write_text(text, encoding="utf-8")
         partial.replace(path)
