@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from tf_simclr.config import inheritance
 from tf_simclr.runs import files as run_files
 from tf_simclr.training.prior_labels import may_know_held_out
 
@@ -49,3 +50,37 @@ def test_a_start_that_has_seen_the_labels(settings, save_run, flags, expected):
 
 def test_without_a_start(settings):
     assert not may_know_held_out(settings(train_mode="supervised", **HOLDS_OUT))
+
+
+@pytest.mark.parametrize(
+    ("train_mode", "flags", "expected"),
+    [
+        ("pretrain", {}, True),
+        ("finetune", {}, False),
+        ("finetune", {"keep_logits_layer": True}, True),
+    ],
+)
+@pytest.mark.parametrize("has_classifier", [True, False])
+def test_the_classifier_beside_a_pretraining(
+    settings, save_run, train_mode, flags, expected, has_classifier
+):
+    """It counts where its linear head is taken over."""
+    start = save_run("start", lineareval_while_pretraining=has_classifier)
+    options = settings(train_mode=train_mode, checkpoint=start, **flags, **HOLDS_OUT)
+    assert may_know_held_out(options) == (expected and has_classifier)
+    middle = save_run("middle", checkpoint=start, **HOLDS_OUT)
+    options = settings(train_mode=train_mode, checkpoint=middle, **flags, **HOLDS_OUT)
+    assert may_know_held_out(options) == (expected and has_classifier)
+
+
+@pytest.mark.parametrize(("train_mode", "expected"), [("finetune", True), ("pretrain", False)])
+def test_an_export_may_have_learned_any_labels(settings, tmp_path, train_mode, expected):
+    """Its flags do not say of which data set it is."""
+    assets = tmp_path / "5" / run_files.ASSETS
+    assets.mkdir(parents=True)
+    (tmp_path / "5" / "saved_model.pb").touch()
+    options = settings(train_mode="finetune", checkpoint=str(tmp_path / "5"), **HOLDS_OUT)
+    resolved = settings(train_mode=train_mode, checkpoint="x").resolved()
+    content = {name: resolved[name] for name in inheritance.NETWORK_FLAGS}
+    (assets / run_files.CONFIG).write_text(json.dumps(content))
+    assert may_know_held_out(options) == expected

@@ -1,8 +1,8 @@
 """Whether the networks that a training starts from have learned labels that it holds out."""
 
 from tf_simclr.config import Config, inheritance
-from tf_simclr.config.stages import CHECKPOINT_FLAGS
 from tf_simclr.config.values import same_data_set
+from tf_simclr.runs import files as run_files
 
 # What decides, besides the data set, which labels are held out.
 HELD_OUT_BY = (
@@ -24,17 +24,47 @@ def may_know_held_out(settings: Config) -> bool:
     """
     flags = settings.flat()
     seen = set()
-    paths = [flags[name] for name in CHECKPOINT_FLAGS]
-    while paths:
-        path = paths.pop()
-        saved = inheritance.saved_flags(path) if path and path not in seen else None
-        seen.add(path)
-        if saved is None or not same_data_set(saved["dataset"], flags["dataset"]):
+    starts = _starts(flags, is_head_used=True)
+    while starts:
+        start = starts.pop()
+        path, is_head_used = start
+        saved = inheritance.saved_flags(path) if path and start not in seen else None
+        seen.add(start)
+        if saved is None:
+            continue
+        is_of_other_data = not same_data_set(saved["dataset"], flags["dataset"])
+        if is_of_other_data and not _is_export(path):
             continue
         holds_out_the_same = saved["eval_every_epochs"] and all(
             saved[name] == flags[name] for name in HELD_OUT_BY
         )
-        if saved["train_mode"] != "pretrain" and not holds_out_the_same:
+        if _has_learned_labels(saved, is_head_used) and not holds_out_the_same:
             return True
-        paths += [saved[name] for name in CHECKPOINT_FLAGS]
+        starts += _starts(saved, is_head_used)
     return False
+
+
+def _starts(flags, is_head_used):
+    """[(path, whether its linear head is used)] of what a run starts from and learns from.
+
+    Args:
+        flags: of the run.
+        is_head_used: whether the linear head of the run itself is.
+    """
+    is_head_kept = flags["train_mode"] == "pretrain" or flags["keep_logits_layer"]
+    return [
+        (flags["checkpoint"], is_head_kept and is_head_used),
+        (flags["teacher_checkpoint"], False),
+    ]
+
+
+def _has_learned_labels(saved, is_head_used):
+    """A pretraining learns labels in the classifier on its side alone."""
+    has_classifier = saved["lineareval_while_pretraining"] and is_head_used
+    return saved["train_mode"] != "pretrain" or has_classifier
+
+
+def _is_export(path):
+    """Whether weights are an export of this package, whose flags do not name its data."""
+    folder = inheritance.folder_of(path)
+    return folder.name == inheritance.ASSETS and (folder / run_files.CONFIG).exists()
