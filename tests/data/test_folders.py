@@ -115,6 +115,21 @@ def test_at_least_one_of_each_class_is_held_out(tmp_path, lines):
     assert splits["train"].keys() <= later["train"].keys()
 
 
+def test_held_out_images_without_a_label(tmp_path, lines):
+    """A run has divided the images before they had labels."""
+    make_images(tmp_path, *[f"{kind}/{i}.png" for kind in "ab" for i in range(3)])
+    paths = sorted(tmp_path.glob("*/*.png"))
+    moved = {scan_cache.content_digest(path.read_bytes()): False for path in paths}
+    data = config.build({"dataset": f"folder:{tmp_path}"}).data
+    with pytest.raises(UserError, match=r"or labels of .* --select_eval_count=20 asks"):
+        datasets.load(data, "validation", moved=moved)
+    moved[scan_cache.content_digest(paths[0].read_bytes())] = True
+    datasets.load(data, "validation", moved=moved)
+    text = "\n".join(lines())
+    assert "1 class trained on and not evaluated, without a label of an image that an" in text
+    assert "--mode=select --select_eval_count=20 asks for some: b" in text
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_divisions(seed):
     rng = np.random.default_rng(seed)

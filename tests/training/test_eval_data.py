@@ -128,6 +128,9 @@ def test_a_run_keeps_its_division(settings, folder, eager, shallow):
     elsewhere = {"model_dir": f"{options.train.model_dir}_ft", "train_mode": "finetune"}
     start = options.replace(**elsewhere, checkpoint=options.train.model_dir)
     assert build_experiment(start).data.division == first.data.division
+    # Also where only a stage after it starts from that run.
+    baseline = options.replace(**{**elsewhere, "train_mode": "supervised"})
+    assert build_experiment(baseline, later=[start]).data.division == first.data.division
 
 
 def test_a_folder_by_another_name(folder, tmp_path, monkeypatch):

@@ -166,7 +166,10 @@ def _way_to_evaluate(data):
     train = os.path.join(data.dataset.removeprefix(FOLDER), "train")
     if os.path.isdir(train):
         return f"give {train} as the folder, a tenth of which is held out, or add one called test"
-    return "add images, e.g. a second one of each class"
+    return (
+        "add images, e.g. a second one of each class, or labels of images that an earlier run held "
+        "out (--mode=select --select_eval_count=20 asks for these)"
+    )
 
 
 def _no_such_split(data, split, flag, known):

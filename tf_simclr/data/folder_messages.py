@@ -135,15 +135,34 @@ def copies(digests: dict[str, str], classes: dict):
     )
 
 
-def held_out(splits: dict):
-    """Yields what is held out."""
+def held_out(splits: dict, digests: dict[str, str]):
+    """Yields what is held out.
+
+    Args:
+        splits: {split: {image: class, None: no label}}.
+        digests: {image: hash of its content}.
+    """
     validation = splits.get("validation", {})
     total = sum(map(len, splits.values()))
     counts = class_counts({"validation": validation})
     listed = f": {_listed(counts)}" if counts else ""
     yield f"{len(validation)} of {counted(total, 'image')} held out as split validation{listed}"
+    contents = {}  # of each class that is trained on: hashes
+    for image, name in splits.get("train", {}).items():
+        contents.setdefault(name, set()).add(digests[image])
     missing = [name for name in class_counts(splits) if name not in counts]
-    if missing:
-        names = ", ".join(map(as_text, missing[:MAX_NAMED]))
-        number = counted(len(missing), "class")
-        yield f"{number} trained on and not evaluated, without a second image to hold out: {names}"
+    single = [name for name in missing if len(contents[name]) == 1]
+    yield from _not_evaluated(single, "without a second image to hold out")
+    # Only an earlier run, whose division is kept, holds out none of several images.
+    yield from _not_evaluated(
+        [name for name in missing if name not in single],
+        "without a label of an image that an earlier run held out; "
+        "--mode=select --select_eval_count=20 asks for some",
+    )
+
+
+def _not_evaluated(names, reason):
+    if names:
+        listed = ", ".join(map(as_text, names[:MAX_NAMED]))
+        number = counted(len(names), "class")
+        yield f"{number} trained on and not evaluated, {reason}: {listed}"

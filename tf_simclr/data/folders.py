@@ -210,7 +210,7 @@ def _divided(dataset, images, classes, lines, moved):
         if chosen:
             splits[split] = {name: classes[name] for name in chosen}
     lines += folder_messages.copies(digests, classes)
-    lines += folder_messages.held_out(splits)
+    lines += folder_messages.held_out(splits, digests)
     counts = folder_messages.class_counts(splits)
     converted = {
         name: digest

@@ -19,11 +19,21 @@ def earlier_directories(
         directory: of the run itself, which comes first.
         related: of stages before.
     """
-    directories = [directory, *related]
-    for path in (settings.objective.checkpoint, settings.objective.teacher_checkpoint):
-        if path:
-            path = epath.Path(path)
-            directories.append(path if path.is_dir() else path.parent)
+    return [directory, *related, *directories_of_starts([settings])]
+
+
+def directories_of_starts(stages: list[Config]) -> list[epath.Path]:
+    """The directories of what stages start from and learn from.
+
+    Args:
+        stages: their configurations.
+    """
+    directories = []
+    for stage in stages:
+        for path in (stage.objective.checkpoint, stage.objective.teacher_checkpoint):
+            if path:
+                path = epath.Path(path)
+                directories.append(path if path.is_dir() else path.parent)
     return directories
 
 

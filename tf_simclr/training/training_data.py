@@ -19,6 +19,7 @@ from tf_simclr.objectives import objective_class
 from tf_simclr.runs import files as run_files
 from tf_simclr.runs.directory import RunDirectory
 from tf_simclr.training.earlier_runs import (
+    directories_of_starts,
     earlier_directories,
     held_out_question,
     saved_by_runs,
@@ -102,7 +103,7 @@ def load_training_data(
         directory: of the run.
         related: run directories whose label subset is used where it is of the same question.
         later: configurations that run after this one; if they need labels that the data do not
-            have, it shows now.
+            have, it shows now, and what the runs that they start from hold out is held out here.
         num_replicas: over which a batch is split.
         selected_labels: the labels of --labels_chosen=selected, as in `labels.json`; None: those
             that were saved.
@@ -110,9 +111,11 @@ def load_training_data(
     Raises:
         UserError: data that can't be had, or that do not fit the configuration.
     """
-    _check_splits(settings, later)
     directories = earlier_directories(settings, directory.path, related)
-    moved = saved_division(settings.data.dataset, directories)
+    # Else a later stage would be evaluated on images that its start was trained on.
+    divided_by = [*directories, *directories_of_starts(later)]
+    _check_splits(settings, later, divided_by)
+    moved = saved_division(settings.data.dataset, divided_by)
     source = datasets.load(settings.data, settings.data.train_split, moved=moved)
     transparency.note(source)
     settled = value_range.settle(settings.data.value_range, source)
@@ -146,12 +149,12 @@ def load_training_data(
     )
 
 
-def _check_splits(settings, later):
+def _check_splits(settings, later, divided_by):
     """Later stages may have other data; that a split is missing should show before any training."""
     for data in dict.fromkeys(stage.data for stage in later):
         if data == settings.data:
             continue
-        known = datasets.splits(data)
+        known = datasets.splits(data, saved_division(data.dataset, divided_by))
         datasets.require_split(data, data.train_split, known)
         if settings.mode.evaluates:
             datasets.require_split(data, data.eval_split, known)

@@ -19,6 +19,8 @@ from tf_simclr.commands.planning import auto, recipe_text, time_decisions, trial
 from tf_simclr.commands.planning.budget import StagePlan
 from tf_simclr.commands.planning.costs import Pace
 from tf_simclr.commands.planning.networks import Candidate
+from tf_simclr.commands.planning.request import Request
+from tf_simclr.data.scan_cache import content_digest
 from tf_simclr.errors import UserError
 from tf_simclr.runs import files as run_files
 
@@ -309,6 +311,21 @@ def test_a_run_begun_without_a_mode_goes_on(photos, tmp_path):
     assert settings.train.model_dir == str(tmp_path)
     with pytest.raises(UserError, match="nothing can be planned here"):
         parse_command_line(*flags, "--mode=train_then_eval")
+
+
+@pytest.mark.parametrize("stages", ["", "finetune,distill", "supervised,finetune,distill"])
+def test_a_plan_divides_the_images_as_its_start(photos, tmp_path, stages):
+    """Else it would count labels that the training does not have."""
+    held_out = {}
+    for number, path in enumerate(sorted(photos.glob("*.png"))):
+        held_out[content_digest(path.read_bytes())] = number == 0
+    division = {"dataset": f"folder:{photos}", "moved": held_out}
+    (tmp_path / run_files.DIVISION).write_text(json.dumps(division))
+    flags = {"dataset": f"folder:{photos}/", "labels": "labels.csv", "checkpoint": str(tmp_path)}
+    flags |= {"train_mode": stages} if stages else {}
+    request = Request({**flags, "model_dir": str(tmp_path / "new")}, {}, 0.0)
+    facts, eval_split = auto._look_at_images(auto._first_look(request), request)
+    assert (facts.num_labels, facts.num_evaluated, eval_split) == (11, 1, "validation")
 
 
 def test_devices_are_set_up_before_images_are_decoded(photos, tmp_path, monkeypatch):

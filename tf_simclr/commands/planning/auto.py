@@ -31,6 +31,7 @@ from tf_simclr.data import datasets
 from tf_simclr.errors import UserError
 from tf_simclr.runs import files as run_files
 from tf_simclr.runs.directory import RunDirectory
+from tf_simclr.training.earlier_runs import directories_of_starts, saved_division
 from tf_simclr.training.eval_data import load_eval_source
 from tf_simclr.training.training_data import load_training_data
 
@@ -128,9 +129,12 @@ def _check_backbone(settings, checkpoint):
 def _look_at_images(settings, request):
     """(facts, the split to evaluate on)."""
     stages = request.configs({}) if "train_mode" in request.flags else []
+    starts = directories_of_starts(stages or [config.build(request.flags)])
     eval_split = settings.data.eval_split
     if "eval_split" not in request.flags:
-        known = datasets.splits(settings.data)
+        # The training divides the images as what it starts from did.
+        moved = saved_division(settings.data.dataset, starts)
+        known = datasets.splits(settings.data, moved)
         usual = [name for name in datasets.EVAL_SPLITS if name in known]
         if eval_split not in known and usual:
             eval_split = usual[0]
@@ -138,7 +142,7 @@ def _look_at_images(settings, request):
     data = load_training_data(
         settings,
         directory=RunDirectory(settings.train.model_dir),
-        related=[],
+        related=starts,
         later=stages,
         num_replicas=1,
     )
