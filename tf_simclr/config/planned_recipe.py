@@ -7,9 +7,13 @@ from etils import epath
 
 from tf_simclr import config
 from tf_simclr.config import recipes
+from tf_simclr.config.automatic import AUTO
+from tf_simclr.config.config import DATA_SET_FLAGS
 from tf_simclr.config.length import LENGTH_FLAGS
+from tf_simclr.config.plan_section import seconds_of
 from tf_simclr.config.registry import Mode
-from tf_simclr.config.values import FOLDER, data_set
+from tf_simclr.config.stages import separate_sections, stage_names
+from tf_simclr.config.values import FOLDER, data_set, same_data_set
 from tf_simclr.errors import UserError
 
 
@@ -29,6 +33,8 @@ def content(
 ) -> tuple[dict, str]:
     """The recipe that was planned before in the run directory, or else a new one.
 
+    A recipe for other images or labels, of which nothing was trained, is planned anew.
+
     Args:
         flags: {flag name: value} of the command line, with model_dir.
         stage_flags: {stage: {flag name: value}} of the command line.
@@ -38,19 +44,76 @@ def content(
         (content of the recipe, a line for the log or an empty text).
 
     Raises:
-        UserError: the recipe that is there was planned for another budget.
+        UserError: the recipe that is there was planned for another budget, or for other images or
+            labels, and stages of it were trained.
     """
     path = epath.Path(os.path.expanduser(flags["model_dir"]), recipes.PLANNED_FILE)
     if not recipes.is_file(path):
-        if make_recipe is None:
-            raise UserError(f"--config={recipes.AUTO}: nothing can be planned here; give a recipe")
-        return make_recipe(flags, stage_flags), ""
+        return _planned(flags, stage_flags, make_recipe), ""
     values = recipes.read(path)
+    changes = _changes_of_data(values, flags, stage_flags)
+    if changes:
+        name, said, planned = changes[0]
+        change = f"what is in {path} was planned for --{name}={planned}"
+        if not _has_begun(path.parent, values):
+            note = f"--{name}={said}: {change}, and nothing was trained: it is planned anew"
+            return _planned(flags, stage_flags, make_recipe), note
+        raise UserError(
+            f"--{name}={said}: {change}, and its training has begun; give that to resume it, or "
+            "another --model_dir"
+        )
     planned = values.get("budget", config.fields()["budget"].default)
     budget = flags.get("budget", planned)
-    if budget != planned:
+    if not _is_same_time(budget, planned):
         raise UserError(
             f"--budget={budget}: what is in {path} was planned for {planned}; leave --budget out "
             "to resume it, or give another --model_dir"
         )
     return values, f"the plan of this run is kept: {path}"
+
+
+def _planned(flags, stage_flags, make_recipe):
+    if make_recipe is None:
+        raise UserError(f"--config={recipes.AUTO}: nothing can be planned here; give a recipe")
+    return make_recipe(flags, stage_flags)
+
+
+def _has_begun(directory, values):
+    """Whether a stage of a recipe was trained, or candidates for it."""
+    stages = stage_names(values.get("train_mode", config.fields()["train_mode"].default))
+    paths = [directory / stage for stage in stages]
+    return any(path.exists() for path in (directory / recipes.CONFIG_FILE, *paths))
+
+
+def _changes_of_data(values, flags, stage_flags):
+    """[(flag, or stage.flag, what is said, what was planned)] of other images or labels.
+
+    Args:
+        values: the content of a recipe.
+        flags: as of `content`.
+        stage_flags: as of `content`.
+    """
+    common, sections = separate_sections(values)
+    changes = []
+    for stage, said in {"": flags, **stage_flags}.items():
+        planned = {**common, **sections.get(stage, {})}
+        for name, field in config.fields().items():
+            if field.section != "data" or not field.fixed or name not in said:
+                continue
+            before = config.coerce(name, planned.get(name, field.default))
+            now = config.coerce(name, said[name])
+            # What `auto` means is known where the images are read.
+            if before != AUTO and not _is_same(name, before, now):
+                changes.append((f"{stage}.{name}".lstrip("."), now, before))
+    return changes
+
+
+def _is_same(name, first, second):
+    return same_data_set(first, second) if name in DATA_SET_FLAGS else first == second
+
+
+def _is_same_time(first, second):
+    try:
+        return seconds_of(str(first)) == seconds_of(str(second))
+    except ValueError:  # which is told where all flags are checked
+        return first == second
