@@ -120,6 +120,25 @@ def test_a_choice_is_made_once(settings, monkeypatch):
     assert held_out_choice.settle(as_given, [], None) == as_given
 
 
+def test_no_label_can_be_held_out(settings, monkeypatch, log):
+    """No class loses its last one: there is nothing to measure candidates on."""
+    monkeypatch.setattr(held_out_choice, "_decide", lambda *all: pytest.fail("nothing to choose"))
+    options = settings(
+        train_mode="finetune", checkpoint="run", finetune_choice="held_out", labels_per_class=1
+    )
+    assert held_out_choice.settle(options, [], None) == options
+    assert "--finetune_choice=held_out: no label can be held out" in log.text
+    assert not RunDirectory(options.train.model_dir).path.exists()
+    # With more labels it stays as it has begun.
+    more = options.replace(labels_per_class=4)
+    with pytest.raises(pytest.fail.Exception, match="nothing to choose"):
+        held_out_choice.settle(more, [], None)
+    directory = RunDirectory(more.train.model_dir, more)
+    directory.create()
+    directory.commit()
+    assert held_out_choice.settle(more, [], None) == more
+
+
 def test_layers_that_the_pretrained_network_does_not_have(tmp_path, settings):
     """A pretext task without a projection head has nothing to start from in it."""
     pretrained = settings(pretext="rotation")

@@ -60,6 +60,8 @@ def test_nothing_held_out_is_trained_on(settings, shallow):
     assert sorted(images_of(source) + images_of(held_out)) == sorted(images_of(everything))
     assert (held_out.num_examples, held_out.num_labeled, source.num_labeled) == (287, 20, 80)
     np.testing.assert_array_equal(np.bincount(held_out.labels[held_out.labels >= 0]), [2] * 10)
+    labeled = everything.labeled()
+    assert holdout.num_labels(labeled, 0.2, 0) == holdout.split(labeled, 0.2, 0)[1].num_labeled
     (part,) = experiment.data.batch_parts
     assert part.source is source and experiment.data.num_images == 1150
     experiment.lock_directory()

@@ -10,10 +10,12 @@ from tf_simclr import distribute
 from tf_simclr.config import Config, held_out_choices, inheritance
 from tf_simclr.config.held_out_choices import FEW_LABELS, FINETUNING, NUM_DRAWS, HeldOutChoice
 from tf_simclr.config.rules import head_layers
+from tf_simclr.data import holdout
 from tf_simclr.runs import files as run_files
 from tf_simclr.runs.directory import RunDirectory
 from tf_simclr.training import loop
 from tf_simclr.training.experiment import build_experiment
+from tf_simclr.training.training_data import load_training_data
 
 HELD_OUT_FRACTION = 0.3
 
@@ -39,7 +41,8 @@ def settle(settings: Config, related: list[epath.Path], selected_labels: dict | 
     """The configuration of a stage with what does best on held-out labels.
 
     Each candidate is trained without a third of the labels, as long as the stage itself will be.
-    What is finished is not done again; the scores are kept as a file of the run directory.
+    What is finished is not done again; the scores are kept as a file of the run directory. Where
+    no label can be held out, the stage is as given.
 
     Args:
         settings: of the stage.
@@ -51,12 +54,38 @@ def settle(settings: Config, related: list[epath.Path], selected_labels: dict | 
         return settings
     directory = RunDirectory(settings.train.model_dir)
     saved = directory.read(run_files.HELD_OUT_CHOICE)
+    if saved is None and directory.exists:  # it has begun as given
+        return settings
+    if saved is None and not _can_hold_out(settings, related, selected_labels):
+        logging.warning(
+            "--%s=held_out: no label can be held out, since every class keeps one, and all copies; "
+            "%s is as given",
+            choice.flag,
+            choice.subject,
+        )
+        return settings
     if saved is None:
         candidates = _possible(settings, choice)
         decision = _decide(settings, choice, candidates, related, selected_labels)
         saved = dataclasses.asdict(decision)
         _keep(directory, saved, distribute.get_strategy(settings.hardware))
     return settings.replace(**choice.candidates[saved["chosen"]])
+
+
+def _can_hold_out(settings, related, selected_labels):
+    """Whether there are labels to measure candidates on, in each draw."""
+    data = load_training_data(
+        settings.replace(eval_every_epochs=0),
+        directory=RunDirectory(settings.train.model_dir),
+        related=related,
+        later=[],
+        num_replicas=1,
+        selected_labels=selected_labels,
+    )
+    return all(
+        holdout.num_labels(data.train_source, HELD_OUT_FRACTION, settings.train.seed + draw)
+        for draw in range(NUM_DRAWS)
+    )
 
 
 def _keep(directory, decision, strategy):

@@ -39,6 +39,22 @@ def choose(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:
     return np.sort(np.concatenate(chosen))
 
 
+def _chosen(source, fraction, seed, saved_ids=()):
+    ids, labels = source.example_ids()
+    chosen = _chosen_before(ids, labels, saved_ids)
+    if not len(chosen):
+        chosen = choose(labels, fraction, seed)
+    return copies.without_copies_in_the_rest(source, chosen)
+
+
+def num_labels(source: Source, fraction: float, seed: int) -> int:
+    """How many labels `split` would hold out for the first time; 0 where it would refuse."""
+    if not isinstance(source, Indexed):
+        return 0
+    labels = source.labels[_chosen(source, fraction, seed)]
+    return int(np.count_nonzero(labels != UNLABELED))
+
+
 def split(
     source: Source, fraction: float, seed: int, saved_ids: list = ()
 ) -> tuple[Indexed, Indexed, list]:
@@ -64,11 +80,7 @@ def split(
             "can be held out of it; give --cache_dataset=True or a smaller slice, e.g. "
             "--train_split=train[:10%], or leave --eval_every_epochs out"
         )
-    ids, labels = source.example_ids()
-    chosen = _chosen_before(ids, labels, saved_ids)
-    if not len(chosen):
-        chosen = choose(labels, fraction, seed)
-    chosen = copies.without_copies_in_the_rest(source, chosen)
+    chosen = _chosen(source, fraction, seed, saved_ids)
     if not len(chosen):
         raise UserError(
             f"--eval_every_epochs: none of the {source.num_examples} images of {name}, can be held "
@@ -84,6 +96,7 @@ def split(
         source.num_labeled,
     )
     rest = np.setdiff1d(np.arange(source.num_examples), chosen)
+    ids, _ = source.example_ids()
     return source.take(rest), held_out, ids[chosen].tolist()
 
 

@@ -51,6 +51,11 @@ def test_held_out_labels_choose_where_there_is_time():
     assert plans["supervised"].seconds > most_steps * seconds_per_step
     few = dataclasses.replace(THUMBNAILS, num_labels=15)
     assert not divided(10_000, images=few)["finetune"].chooses
+    # No class loses its last label.
+    single = dataclasses.replace(THUMBNAILS, class_counts=(1,) * 47 + (3,))
+    assert not divided(10_000, images=single)["finetune"].chooses
+    pairs = dataclasses.replace(THUMBNAILS, class_counts=(2,) * 25)
+    assert divided(10_000, images=pairs)["finetune"].chooses
 
 
 def test_a_student_sees_each_image_or_is_left_out():

@@ -121,7 +121,7 @@ def _seconds_of_choices(facts, stages, costs, pace, most):
 
     The last stages come first: they are what is used in the end.
     """
-    if facts.num_labels < FEWEST_LABELS_OF_CHOICE:
+    if not _has_labels_of_choice(facts):
         return {}
     num_draws = NUM_DRAWS if facts.num_labels < FEW_LABELS else 1
     choices = {choice.train_mode: choice for choice in CHOICES}
@@ -139,6 +139,14 @@ def _seconds_of_choices(facts, stages, costs, pace, most):
         if sum(seconds.values()) + total <= most:
             seconds[stage] = total
     return seconds
+
+
+def _has_labels_of_choice(facts):
+    """Whether a third of the labels says something; no class can lose its last one."""
+    if facts.num_labels < FEWEST_LABELS_OF_CHOICE:
+        return False
+    num_spare = sum(max(count - 1, 0) for count in facts.class_counts)
+    return not facts.class_counts or num_spare >= FEWEST_LABELS_OF_CHOICE // 3
 
 
 def _shares(facts, stages, costs, for_steps):
