@@ -94,6 +94,7 @@ def describe(experiment: Experiment) -> dict:
         **({"labels_chosen": label_subset.SELECTED} if is_selected else {}),
         "regularization_loss": float(optimizers.weight_decay_penalty(settings, objective)),
         "evaluated_with": settings.evaluation_flags,
+        "exported_with": settings.export_flags,
         "total_steps": experiment.num_steps,
         "labels": experiment.data.train_source.num_labeled,
         "parameters": objective.num_parameters(),

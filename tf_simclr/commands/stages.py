@@ -3,20 +3,17 @@
 No TensorFlow here.
 """
 
-import os
-
 from absl import logging
 from etils import epath
 
 from tf_simclr import config, report
-from tf_simclr.commands import start_weights
-from tf_simclr.config import Config, label_tables, original_release
+from tf_simclr.commands import finished_stages, start_weights
+from tf_simclr.config import Config, original_release
 from tf_simclr.config.backbones import is_published
 from tf_simclr.config.length import check_not_shorter, training_length
 from tf_simclr.config.rules import head_layers
 from tf_simclr.config.stage_directories import combined_flags
 from tf_simclr.config.stages import CHECKPOINT_FLAGS, stage_names
-from tf_simclr.config.values import directory_of, folders_of
 from tf_simclr.errors import UserError
 from tf_simclr.report import schema, templates
 from tf_simclr.runs import files as run_files
@@ -86,7 +83,7 @@ class Stages:
         if length.flag == "train_steps":
             factor = self.configs[number].train.steps_factor
             check_not_shorter(length, -(-result["global_step"] // factor), directory.path)
-        elif length.flag == saved.flag and _is_trained(result):
+        elif length.flag == saved.flag and finished_stages.is_trained(result):
             check_not_shorter(length, saved.value, directory.path)
 
     def _warn_of_later_stages(self, number):
@@ -145,36 +142,13 @@ class Stages:
             return False
         name = self._name(number)
         mode = self.configs[number].mode
-        if mode.trains and mode.evaluates and self._is_finished(number):
+        directory, settings = self.directories[number], self.configs[number]
+        if mode.trains and mode.evaluates and finished_stages.is_finished(directory, settings):
             logging.info("stage %s is finished", name)
-            self._warn_of_new_labels(number)
+            finished_stages.warn_of_new_labels(directory, settings)
             return True
         logging.info("stage %s, %d of %d", name, number + 1, len(self.configs))
         return False
-
-    def _warn_of_new_labels(self, number):
-        """A finished stage does not read a table again that has changed since."""
-        labels = self.configs[number].data.labels
-        name, _ = label_tables.separate_columns(labels)
-        folders = list(map(directory_of, folders_of(self.configs[number].data.dataset)))
-        table = label_tables.find(name, folders) if name else None
-        result = self.directories[number].path / run_files.RESULT
-        if table is not None and os.path.getmtime(table) > result.stat().mtime:
-            logging.warning(
-                "--labels=%s has changed since stage %s was finished, which does not read it "
-                "again; train on the new labels in a new --model_dir",
-                labels,
-                self._name(number),
-            )
-
-    def _is_finished(self, number):
-        """Whether a stage was trained to its last step, evaluated and exported."""
-        directory = self.directories[number]
-        result = directory.read(run_files.RESULT)
-        if result is None or directory.other_length() is not None:
-            return False
-        evaluation_flags = self.configs[number].evaluation_flags
-        return _is_trained(result) and result.get("evaluated_with") == evaluation_flags
 
     def directories_before(self, number: int) -> list[epath.Path]:
         """The run directories of the stages before a stage."""
@@ -269,11 +243,6 @@ class Stages:
 
     def _name(self, number):
         return self.directories[number].path.name
-
-
-def _is_trained(result):
-    """Whether the content of a `result.json` is of the last step of the training."""
-    return result["global_step"] == result.get("total_steps")
 
 
 def _is_chain(flags):

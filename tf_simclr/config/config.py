@@ -116,10 +116,24 @@ class Config:
 
         Tuples are lists, as they come back from JSON.
         """
+        names = [
+            name for name, field in fields().items() if name == "eval_split" or field.of_evaluation
+        ]
+        return self._as_in_json(names)
+
+    @property
+    def export_flags(self) -> dict:
+        """The flags that exports depend on and that may change between two starts in a directory.
+
+        Tuples are lists, as they come back from JSON.
+        """
+        return self._as_in_json(["export_formats", "serving_max_pixels"])
+
+    def _as_in_json(self, names):
+        flags = self.flat()
         return {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in self.flat().items()
-            if name == "eval_split" or fields()[name].of_evaluation
+            name: list(flags[name]) if isinstance(flags[name], tuple) else flags[name]
+            for name in names
         }
 
 

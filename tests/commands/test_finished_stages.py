@@ -1,0 +1,56 @@
+"""Which stages of a chain are finished."""
+
+import json
+
+import pytest
+
+from tf_simclr.commands import finished_stages
+from tf_simclr.runs import files as run_files
+from tf_simclr.runs.directory import RunDirectory
+
+
+@pytest.fixture
+def finish(settings):
+    """A function: flags, what result.json lacks -> the directory of a run that is finished."""
+
+    def finish(flags=(), without=()):
+        options = settings(mode="train_then_eval", **dict(flags))
+        directory = RunDirectory(options.train.model_dir)
+        directory.create()
+        RunDirectory(options.train.model_dir, options).commit()
+        result = {"global_step": 2, "total_steps": 2}
+        result |= {"evaluated_with": options.evaluation_flags}
+        result |= {"exported_with": options.export_flags}
+        kept = {name: value for name, value in result.items() if name not in without}
+        directory.write(run_files.RESULT, json.loads(json.dumps(kept)))
+        directory.write(run_files.CALIBRATION, {"precision": options.predict.predict_precision})
+        return RunDirectory(options.train.model_dir, options)
+
+    return finish
+
+
+@pytest.mark.parametrize(
+    ("flags", "is_finished"),
+    [
+        ({}, True),
+        ({"export_formats": "saved_model,tflite"}, True),
+        ({"export_formats": "saved_model,keras"}, False),
+        ({"serving_max_pixels": 2**20}, False),
+        ({"predict_precision": 0.9}, False),
+        ({"keep_hub_module_max": 3}, True),
+        ({"knn_k": 3}, False),
+    ],
+)
+def test_a_finished_stage_is_exported_as_asked(settings, finish, flags, is_finished):
+    directory = finish({"export_formats": "saved_model,tflite"})
+    options = settings(mode="train_then_eval", **flags)
+    assert finished_stages.is_finished(directory, options) == is_finished
+
+
+def test_a_stage_of_an_earlier_version_has_its_saved_model(settings, finish):
+    directory = finish(without=["exported_with"])
+    assert finished_stages.is_finished(directory, settings(mode="train_then_eval"))
+    more = settings(mode="train_then_eval", export_formats="saved_model,tflite")
+    assert not finished_stages.is_finished(directory, more)
+    (directory.path / run_files.CALIBRATION).unlink()
+    assert finished_stages.is_finished(directory, settings(predict_precision=0.9))

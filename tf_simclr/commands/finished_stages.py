@@ -1,0 +1,64 @@
+"""Which stages of a chain are finished, and what has changed since. No TensorFlow here."""
+
+import os
+
+from absl import logging
+
+from tf_simclr import config
+from tf_simclr.config import Config, label_tables
+from tf_simclr.config.values import directory_of, folders_of
+from tf_simclr.runs import files as run_files
+from tf_simclr.runs.directory import RunDirectory
+
+
+def is_finished(directory: RunDirectory, settings: Config) -> bool:
+    """Whether a stage was trained to its last step, evaluated and exported.
+
+    Args:
+        directory: of the stage.
+        settings: its configuration.
+    """
+    result = directory.read(run_files.RESULT)
+    if result is None or directory.other_length() is not None:
+        return False
+    is_evaluated = result.get("evaluated_with") == settings.evaluation_flags
+    return is_trained(result) and is_evaluated and _is_exported(directory, settings, result)
+
+
+def is_trained(result: dict) -> bool:
+    """Whether the content of a `result.json` is of the last step of the training."""
+    return result["global_step"] == result.get("total_steps")
+
+
+def _is_exported(directory, settings, result):
+    """Whether all was exported that is asked for, with the precision that is asked for."""
+    wanted = settings.export_flags
+    exported = result.get("exported_with", config.build({}).export_flags)
+    # Other formats may be there, too.
+    has_formats = set(wanted["export_formats"]) <= set(exported["export_formats"])
+    has_limit = wanted["serving_max_pixels"] == exported["serving_max_pixels"]
+    calibration = directory.read(run_files.CALIBRATION) or {}
+    precision = settings.predict.predict_precision
+    has_precision = calibration.get("precision", precision) == precision
+    return has_formats and has_limit and has_precision
+
+
+def warn_of_new_labels(directory: RunDirectory, settings: Config):
+    """A finished stage does not read a table again that has changed since.
+
+    Args:
+        directory: of the stage.
+        settings: its configuration.
+    """
+    labels = settings.data.labels
+    name, _ = label_tables.separate_columns(labels)
+    folders = list(map(directory_of, folders_of(settings.data.dataset)))
+    table = label_tables.find(name, folders) if name else None
+    result = directory.path / run_files.RESULT
+    if table is not None and os.path.getmtime(table) > result.stat().mtime:
+        logging.warning(
+            "--labels=%s has changed since stage %s was finished, which does not read it "
+            "again; train on the new labels in a new --model_dir",
+            labels,
+            directory.path.name,
+        )
