@@ -74,9 +74,11 @@ class Stages:
         directory = self.directories[number]
         saved = directory.other_length()
         result = directory.read(run_files.RESULT)
+        if not directory.path.exists() and self.configs[number].mode.trains:
+            self._warn_of_later_stages(number, "is trained anew")
         if saved is None:
             return
-        self._warn_of_later_stages(number)
+        self._warn_of_later_stages(number, "goes on")
         length = training_length(self.configs[number].flat())
         if result is None:
             return
@@ -86,16 +88,17 @@ class Stages:
         elif length.flag == saved.flag and finished_stages.is_trained(result):
             check_not_shorter(length, saved.value, directory.path)
 
-    def _warn_of_later_stages(self, number):
-        """Stages that started from weights of a stage do not start anew when it is continued."""
+    def _warn_of_later_stages(self, number, what_happens):
+        """Stages that started from weights of a stage do not start anew when these change."""
         for later in range(number + 1, len(self.configs)):
             flags = self.configs[later].flat()
             starts = [flags[flag].removesuffix(f"/{run_files.BEST}") for flag in CHECKPOINT_FLAGS]
             if self.directories[later].exists and self.configs[number].train.model_dir in starts:
                 logging.warning(
-                    "stage %s goes on, and stage %s keeps what it has learned from its earlier "
+                    "stage %s %s, and stage %s keeps what it has learned from its earlier "
                     "weights; under a new name such as %s-longer it starts from the new ones",
                     self._name(number),
+                    what_happens,
                     self._name(later),
                     flags["train_mode"],
                 )
