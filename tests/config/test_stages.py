@@ -286,6 +286,23 @@ def test_head_of_what_a_stage_starts_from(tmp_path, before, pretext, selector, f
     assert "--ft_proj_selector=0" in message
 
 
+@pytest.mark.parametrize("flag", ["finetune.checkpoint", "distill.teacher_checkpoint"])
+def test_best_weights_that_no_stage_keeps(tmp_path, flag):
+    """It shows before the stage is trained that would not keep them."""
+    start = {"finetune.checkpoint": "pretrain", "distill.teacher_checkpoint": "finetune"}[flag]
+    arguments = [
+        "--dataset=digits",
+        "--train_mode=pretrain,finetune,distill",
+        f"--{flag}={start}/best",
+        f"--model_dir={tmp_path / 'x'}",
+    ]
+    configs, _ = parse_command_line(*arguments)
+    with pytest.raises(UserError, match=rf"e\.g\. --{start}\.eval_every_epochs=1, or --{flag}="):
+        Stages(configs)
+    configs, _ = parse_command_line(*arguments, f"--{start}.eval_every_epochs=1")
+    Stages(configs)
+
+
 def test_a_stage_whose_directory_was_removed(tmp_path, log):
     """It is trained anew, and what started from it is not."""
     arguments = ["--dataset=digits", "--train_mode=pretrain,finetune,distill"]

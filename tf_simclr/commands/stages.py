@@ -66,8 +66,22 @@ class Stages:
             is_elsewhere = path and self._stage_at(path, number) is None
             if is_elsewhere and not is_published(path):
                 start_weights.require(flag, path, settings.train.offline)
+            if path and not is_elsewhere:
+                self._check_best(flag, path, number)
         if settings.objective.checkpoint and settings.mode.trains:
             self._check_head(settings, number)
+
+    def _check_best(self, flag, path, number):
+        """A stage keeps its best weights only where it looks for them."""
+        stage = self._stage_at(path, number)
+        is_best = path.endswith(f"/{run_files.BEST}")
+        if is_best and not stage.eval.eval_every_epochs:
+            name = epath.Path(stage.train.model_dir).name
+            raise UserError(
+                f"--{flag}={path}: stage {name} keeps no best weights with "
+                f"--{name}.eval_every_epochs=0; give e.g. --{name}.eval_every_epochs=1, or "
+                f"--{self._name(number)}.{flag}={name}"
+            )
 
     def _check_length(self, number):
         """A finished stage can't become shorter; the training finds out about unfinished ones."""
