@@ -188,6 +188,19 @@ def build(flags: dict) -> Config:
     return Config(**{name: types[name](**section) for name, section in sections.items()})
 
 
+def is_same(name: str, first, second) -> bool:
+    """Whether two values of the flag `name` mean the same: a folder may be called in several ways.
+
+    Args:
+        name: of the flag.
+        first: of the type of the flag.
+        second: likewise.
+    """
+    if name in DATA_SET_FLAGS and isinstance(first, str):
+        return values.same_data_set(first, second)
+    return first == second
+
+
 def completed(saved: dict) -> dict:
     """The flags of a run, with what it had of those that did not exist yet when it was saved.
 

@@ -8,12 +8,11 @@ from etils import epath
 from tf_simclr import config
 from tf_simclr.config import recipes
 from tf_simclr.config.automatic import AUTO
-from tf_simclr.config.config import DATA_SET_FLAGS
 from tf_simclr.config.length import LENGTH_FLAGS
 from tf_simclr.config.plan_section import seconds_of
 from tf_simclr.config.registry import Mode
 from tf_simclr.config.stages import separate_sections, stage_names
-from tf_simclr.config.values import FOLDER, data_set, same_data_set
+from tf_simclr.config.values import FOLDER, data_set
 from tf_simclr.errors import UserError
 
 
@@ -103,13 +102,9 @@ def _changes_of_data(values, flags, stage_flags):
             before = config.coerce(name, planned.get(name, field.default))
             now = config.coerce(name, said[name])
             # What `auto` means is known where the images are read.
-            if before != AUTO and not _is_same(name, before, now):
+            if before != AUTO and not config.is_same(name, before, now):
                 changes.append((f"{stage}.{name}".lstrip("."), now, before))
     return changes
-
-
-def _is_same(name, first, second):
-    return same_data_set(first, second) if name in DATA_SET_FLAGS else first == second
 
 
 def _is_same_time(first, second):

@@ -51,7 +51,7 @@ class RunDirectory:
         current = _with_relative_siblings(self._settings.resolved())
         differences = {}
         for name, field in sorted(config.fields().items()):
-            if field.fixed and saved[name] != current[name]:
+            if field.fixed and not config.is_same(name, saved[name], current[name]):
                 differences[name] = f"{name} is {saved[name]} there, {current[name]} here"
         is_longer_or_shorter = self._settings.mode.trains and set(differences) <= set(LENGTH_FLAGS)
         if differences and not is_longer_or_shorter:
