@@ -1,6 +1,7 @@
 """Weights from elsewhere: of the original SimCLR release, exports and runs of this package."""
 
 import json
+import types
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from etils import epath
 from tests.helpers import reference_model
 from tests.helpers.training import initialize_from
 from tf_simclr import config
-from tf_simclr.checkpoints import pretrained, teacher
+from tf_simclr.checkpoints import pretrained, teacher, weights
 from tf_simclr.commands import export
 from tf_simclr.errors import UserError
 from tf_simclr.export import exporter, model_card
@@ -215,6 +216,20 @@ def test_of_another_network(path_of_18, flags, hint):
     with pytest.raises(UserError, match=hint) as error:
         pretrained.load(path, settings=flags_of("18", **flags))
     assert path in str(error.value)
+
+
+def test_labels_of_other_classes():
+    """Photos that were sorted into folders after the training: no layer of the head helps."""
+    kernel = tf.Variable(tf.zeros([4, 2]))
+    learn_them = "--train_mode=finetune,distill --checkpoint=RUN"
+    for shapes, hint in (
+        ({}, f"is missing there and .*{learn_them}"),
+        ({"key": [4, 3]}, learn_them),
+        ({"key": [3, 2]}, "give another --ft_proj_selector"),
+    ):
+        reader = types.SimpleNamespace(get_variable_to_shape_map=lambda shapes=shapes: shapes)
+        with pytest.raises(ValueError, match=hint):
+            weights.assign_values(reader, {"supervised_head/kernel": ("key", kernel)})
 
 
 RIGHT_RATIOS = {

@@ -60,3 +60,9 @@ def test_other_images_or_labels(content, tmp_path, flags, stage_flags, change):
     (tmp_path / "pretrain").mkdir()
     with pytest.raises(UserError, match=f"{change}.* or another --model_dir"):
         content(flags, stage_flags)
+
+
+def test_labels_that_came_after_the_training(content, tmp_path):
+    (tmp_path / recipes.CONFIG_FILE).write_text("{}")
+    with pytest.raises(UserError, match="--train_mode=finetune,distill --checkpoint=RUN"):
+        content({"labels": "more.csv"})

@@ -3,6 +3,7 @@
 import pytest
 
 from tf_simclr.errors import UserError
+from tf_simclr.runs import files as run_files
 from tf_simclr.runs.directory import RunDirectory
 
 
@@ -24,3 +25,15 @@ def test_a_folder_in_other_words(settings, tmp_path, monkeypatch):
         assert RunDirectory(options.train.model_dir, same).exists
     with pytest.raises(UserError, match="dataset is folder:photos/ there, folder:other here"):
         RunDirectory(options.train.model_dir, options.replace(dataset="folder:other"))
+
+
+def test_labels_that_came_after_the_training(settings, tmp_path):
+    """Learning them is what is wanted, not another pretraining."""
+    options = settings(dataset=f"folder:{tmp_path}", mode="train_then_eval")
+    directory = begin(options)
+    directory.write_text(run_files.CHECKPOINT_LIST, "")
+    way_out = "--train_mode=finetune,distill --checkpoint="
+    with pytest.raises(UserError, match=f"labels is  there, a.csv here.*{way_out}"):
+        RunDirectory(directory.path, options.replace(labels="a.csv"))
+    with pytest.raises(UserError, match="--train_mode=pretrain --checkpoint="):
+        RunDirectory(directory.path, options.replace(seed=9))

@@ -280,17 +280,21 @@ def assign_values(reader, variables: dict):
         if saved_shape == (1, 1, *network_shape):  # a convolution that sees one pixel
             continue
         if network_shape != saved_shape:
-            raise ValueError(
-                f"{path} is {saved_shape} there and {network_shape} here; {_way_out(path)}"
-            )
+            way_out = _way_out(path, saved_shape, network_shape)
+            raise ValueError(f"{path} is {saved_shape} there and {network_shape} here; {way_out}")
     # All values are read before a variable changes.
     values = {path: reader.get_tensor(key) for path, (key, _) in variables.items()}
     for path, (_, v) in variables.items():
         v.assign(np.reshape(values[path], v.shape))
 
 
-def _way_out(path):
+def _way_out(path, saved_shape, network_shape):
     """What to do where a variable has another shape."""
-    if path.endswith("supervised_head/kernel"):
+    if not path.endswith("supervised_head/kernel"):
+        return MUST_AGREE
+    if saved_shape[-1] == network_shape[-1]:  # as many classes
         return f"give another --ft_proj_selector, which layer the head reads, or {MUST_AGREE}"
-    return MUST_AGREE
+    return (
+        "these are other labels; learn them with --train_mode=finetune,distill --checkpoint=RUN "
+        "--model_dir=NEW"
+    )

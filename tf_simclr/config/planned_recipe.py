@@ -57,9 +57,12 @@ def content(
         if not _has_begun(path.parent, values):
             note = f"--{name}={said}: {change}, and nothing was trained: it is planned anew"
             return _planned(flags, stage_flags, make_recipe), note
+        way_out = "another --model_dir"
+        if name == "labels":
+            way_out += ", to learn these with --train_mode=finetune,distill --checkpoint=RUN"
         raise UserError(
             f"--{name}={said}: {change}, and its training has begun; give that to resume it, or "
-            "another --model_dir"
+            f"{way_out}"
         )
     planned = values.get("budget", config.fields()["budget"].default)
     budget = flags.get("budget", planned)

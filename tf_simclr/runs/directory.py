@@ -77,13 +77,19 @@ class RunDirectory:
         # Another network could not start from these weights.
         if not has_weights or "model" in sections or not self._settings.mode.trains:
             return f"give another --model_dir, or {resume}"
-        return f"give {resume}, or start another one from its weights with {self.flags_of_another}"
+        start = self.flags_of_another(has_other_labels="labels" in names)
+        return f"give {resume}, or start another one from its weights with {start}"
 
-    @property
-    def flags_of_another(self) -> str:
-        """The flags that start another run from the weights of the one that is there."""
+    def flags_of_another(self, has_other_labels: bool = False) -> str:
+        """The flags that start another run from the weights of the one that is there.
+
+        Args:
+            has_other_labels: whether what is to be learned are labels that the run did not have.
+        """
         train_mode = self._settings.objective.train_mode
-        if train_mode == "supervised":  # which starts from random weights
+        if has_other_labels:
+            train_mode = "finetune,distill"
+        elif train_mode == "supervised":  # which starts from random weights
             train_mode = "finetune"
         return f"--train_mode={train_mode} --checkpoint={self.path} --model_dir=NEW"
 

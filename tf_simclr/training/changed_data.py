@@ -64,7 +64,7 @@ def check_classes(directory: RunDirectory, source: Source):
         return
     raise UserError(
         f"{difference}; undo what was changed in its classes ({first_names(list(saved))}), or "
-        f"start another run from its weights with {directory.flags_of_another}"
+        f"start another run from its weights with {directory.flags_of_another()}"
     )
 
 
