@@ -1,9 +1,13 @@
 """Which stages of a chain are finished."""
 
 import json
+import os
+import shutil
+import time
 
 import pytest
 
+from tf_simclr import config
 from tf_simclr.commands import finished_stages
 from tf_simclr.runs import files as run_files
 from tf_simclr.runs.directory import RunDirectory
@@ -54,3 +58,30 @@ def test_a_stage_of_an_earlier_version_has_its_saved_model(settings, finish):
     assert not finished_stages.is_finished(directory, more)
     (directory.path / run_files.CALIBRATION).unlink()
     assert finished_stages.is_finished(directory, settings(predict_precision=0.9))
+
+
+def test_images_that_came_later(finish, tmp_path, logged):
+    """Tables are no images, and what was there before is not looked at."""
+    photos, tables = tmp_path / "photos", tmp_path / "tables"
+    for folder in (photos / "cat", tables):
+        folder.mkdir(parents=True)
+    (photos / "cat" / "1.png").touch()
+    (tables / "labels.csv").touch()
+
+    def warnings(folder, finished):
+        directory = finish({"dataset": f"folder:{folder}"})
+        os.utime(directory.path / run_files.RESULT, (finished, finished))
+        options = {"dataset": f"folder:{folder}", "model_dir": str(directory.path)}
+        finished_stages.warn_of_new_images(directory, config.build(options))
+        shutil.rmtree(directory.path)
+        return logged()
+
+    earlier, later = time.time() - 100, time.time() + 100
+    assert warnings(photos, later) == warnings(tables, earlier) == []
+    (line,) = warnings(photos, earlier)
+    assert f"{photos}/cat is new or has changed since stage run was finished" in line
+    os.utime(photos, (earlier, earlier))
+    (line,) = warnings(photos, earlier)
+    assert f"{photos}/cat/1.png is new" in line
+    os.utime(photos / "cat", (earlier, earlier))
+    assert warnings(photos, earlier) == []

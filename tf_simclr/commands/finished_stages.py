@@ -6,7 +6,7 @@ from absl import logging
 
 from tf_simclr import config
 from tf_simclr.config import Config, label_tables
-from tf_simclr.config.values import directory_of, folders_of
+from tf_simclr.config.values import FOLDER, directory_of, folders_of
 from tf_simclr.runs import files as run_files
 from tf_simclr.runs.directory import RunDirectory
 
@@ -62,3 +62,41 @@ def warn_of_new_labels(directory: RunDirectory, settings: Config):
             labels,
             directory.path.name,
         )
+
+
+def warn_of_new_images(directory: RunDirectory, settings: Config):
+    """A finished stage does not look again into folders that have changed since.
+
+    Args:
+        directory: of the stage.
+        settings: its configuration.
+    """
+    dataset = settings.data.dataset
+    finished = (directory.path / run_files.RESULT).stat().mtime
+    folders = folders_of(dataset) if dataset.startswith(FOLDER) else []
+    changed = next((path for folder in folders for path in _changed(folder, finished)), None)
+    if changed is not None:
+        logging.warning(
+            "--dataset=%s: %s is new or has changed since stage %s was finished, which does not "
+            "look at it again; train on new images in a new --model_dir",
+            dataset,
+            changed,
+            directory.path.name,
+        )
+
+
+def _changed(folder, second):
+    """Yields files and folders below a folder that came or changed after a second, but no tables.
+
+    Of folders that nothing came into or left, which their own time says, no file is looked at.
+    """
+    for path, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        if int(os.stat(path).st_mtime) <= second:
+            continue
+        for name in sorted([*folders, *files]):
+            inner = os.path.join(path, name)
+            is_ignored = name.startswith(".") or name.lower().endswith(label_tables.SUFFIXES)
+            # The time of its content may be older: a copy can keep it.
+            if not is_ignored and int(os.lstat(inner).st_ctime) > second:
+                yield inner

@@ -163,6 +163,7 @@ class Stages:
         if mode.trains and mode.evaluates and finished_stages.is_finished(directory, settings):
             logging.info("stage %s is finished", name)
             finished_stages.warn_of_new_labels(directory, settings)
+            finished_stages.warn_of_new_images(directory, settings)
             return True
         logging.info("stage %s, %d of %d", name, number + 1, len(self.configs))
         return False

@@ -3,6 +3,7 @@
 import os
 import re
 
+SUFFIXES = (".csv", ".tsv")
 COLUMN_OPTIONS = re.compile(r"(.+?):((?:file|label|split)=.+)")
 
 

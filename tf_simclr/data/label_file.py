@@ -14,7 +14,6 @@ from tf_simclr.data.layout import split_name
 from tf_simclr.data.source import as_text, counted, first_names
 from tf_simclr.errors import UserError, did_you_mean
 
-SUFFIXES = (".csv", ".tsv")
 DELIMITERS = (",", ";", "\t")
 ENCODINGS = ("utf-8-sig", "utf-16", "cp1252", "latin-1")  # the first that fits
 WAYS_TO_MEND_SPLITS = (
@@ -66,7 +65,9 @@ def read(value: str, folders: list[str], images: dict[str, str]) -> Labels:
 
 def unused_tables(folder: str) -> list[str]:
     """The names of tables that lie in a folder of images."""
-    return sorted(name for name in os.listdir(folder) if name.lower().endswith(SUFFIXES))
+    return sorted(
+        name for name in os.listdir(folder) if name.lower().endswith(label_tables.SUFFIXES)
+    )
 
 
 def _find(value, name, folders):
