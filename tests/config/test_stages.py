@@ -14,7 +14,6 @@ from tf_simclr.config.registry import TRAIN_MODES
 from tf_simclr.config.stage_directories import combined_flags, relocated, sibling_runs
 from tf_simclr.config.stages import separate_sections, stage_configs
 from tf_simclr.errors import UserError
-from tf_simclr.runs.directory import RunDirectory
 
 
 def stages(*arguments):
@@ -284,39 +283,6 @@ def test_head_of_what_a_stage_starts_from(tmp_path, before, pretext, selector, f
     message = str(caught.value)
     assert f"{start}: its projection head has 0 layers (--pretext={pretext})" in message
     assert "--ft_proj_selector=0" in message
-
-
-@pytest.mark.parametrize("flag", ["finetune.checkpoint", "distill.teacher_checkpoint"])
-def test_best_weights_that_no_stage_keeps(tmp_path, flag):
-    """It shows before the stage is trained that would not keep them."""
-    start = {"finetune.checkpoint": "pretrain", "distill.teacher_checkpoint": "finetune"}[flag]
-    arguments = [
-        "--dataset=digits",
-        "--train_mode=pretrain,finetune,distill",
-        f"--{flag}={start}/best",
-        f"--model_dir={tmp_path / 'x'}",
-    ]
-    configs, _ = parse_command_line(*arguments)
-    with pytest.raises(UserError, match=rf"e\.g\. --{start}\.eval_every_epochs=1, or --{flag}="):
-        Stages(configs)
-    configs, _ = parse_command_line(*arguments, f"--{start}.eval_every_epochs=1")
-    Stages(configs)
-
-
-def test_a_stage_whose_directory_was_removed(tmp_path, log):
-    """It is trained anew, and what started from it is not."""
-    arguments = ["--dataset=digits", "--train_mode=pretrain,finetune,distill"]
-    configs, _ = parse_command_line(*arguments, f"--model_dir={tmp_path}")
-    Stages(configs)
-    assert "is trained anew" not in log.text
-    for settings in configs[1:]:
-        directory = RunDirectory(settings.train.model_dir)
-        directory.create()
-        RunDirectory(directory.path, settings).commit()
-    Stages(configs)
-    lines = {record.getMessage() for record in log.records}
-    (line,) = [line for line in lines if "is trained anew" in line]
-    assert line.startswith("stage pretrain is trained anew, and stage finetune keeps what it has")
 
 
 def test_no_flag_is_called_like_a_stage():

@@ -1,0 +1,41 @@
+"""The stages of a chain on disk: what is refused and warned of before any training."""
+
+import pytest
+
+from tests.helpers.configurations import parse_command_line
+from tf_simclr.commands.stages import Stages
+from tf_simclr.errors import UserError
+from tf_simclr.runs.directory import RunDirectory
+
+
+@pytest.mark.parametrize("flag", ["finetune.checkpoint", "distill.teacher_checkpoint"])
+def test_best_weights_that_no_stage_keeps(tmp_path, flag):
+    """It shows before the stage is trained that would not keep them."""
+    start = {"finetune.checkpoint": "pretrain", "distill.teacher_checkpoint": "finetune"}[flag]
+    arguments = [
+        "--dataset=digits",
+        "--train_mode=pretrain,finetune,distill",
+        f"--{flag}={start}/best",
+        f"--model_dir={tmp_path / 'x'}",
+    ]
+    configs, _ = parse_command_line(*arguments)
+    with pytest.raises(UserError, match=rf"e\.g\. --{start}\.eval_every_epochs=1, or --{flag}="):
+        Stages(configs)
+    configs, _ = parse_command_line(*arguments, f"--{start}.eval_every_epochs=1")
+    Stages(configs)
+
+
+def test_a_stage_whose_directory_was_removed(tmp_path, log):
+    """It is trained anew, and what started from it is not."""
+    arguments = ["--dataset=digits", "--train_mode=pretrain,finetune,distill"]
+    configs, _ = parse_command_line(*arguments, f"--model_dir={tmp_path}")
+    Stages(configs)
+    assert "is trained anew" not in log.text
+    for settings in configs[1:]:
+        directory = RunDirectory(settings.train.model_dir)
+        directory.create()
+        RunDirectory(directory.path, settings).commit()
+    Stages(configs)
+    lines = {record.getMessage() for record in log.records}
+    (line,) = [line for line in lines if "is trained anew" in line]
+    assert line.startswith("stage pretrain is trained anew, and stage finetune keeps what it has")
