@@ -85,3 +85,9 @@ def test_images_that_came_later(finish, tmp_path, logged):
     assert f"{photos}/cat/1.png is new" in line
     os.utime(photos / "cat", (earlier, earlier))
     assert warnings(photos, earlier) == []
+    # What the run itself writes between the images.
+    directory = finish({"dataset": f"folder:{tmp_path.parent}"})
+    for folder in (tmp_path.parent, tmp_path, directory.path):
+        os.utime(folder, (later, later))
+    changed = finished_stages._changed(str(tmp_path.parent), earlier, str(tmp_path))
+    assert not [path for path in changed if path.startswith(str(tmp_path))]

@@ -74,7 +74,9 @@ def warn_of_new_images(directory: RunDirectory, settings: Config):
     dataset = settings.data.dataset
     finished = (directory.path / run_files.RESULT).stat().mtime
     folders = folders_of(dataset) if dataset.startswith(FOLDER) else []
-    changed = next((path for folder in folders for path in _changed(folder, finished)), None)
+    own = os.path.abspath(directory.path.parent)
+    changes = (path for folder in folders for path in _changed(folder, finished, own))
+    changed = next(changes, None)
     if changed is not None:
         logging.warning(
             "--dataset=%s: %s is new or has changed since stage %s was finished, which does not "
@@ -85,13 +87,18 @@ def warn_of_new_images(directory: RunDirectory, settings: Config):
         )
 
 
-def _changed(folder, second):
+def _changed(folder, second, own):
     """Yields files and folders below a folder that came or changed after a second, but no tables.
 
-    Of folders that nothing came into or left, which their own time says, no file is looked at.
+    Of folders that nothing came into or left, which their own time says, no file is looked at. What
+    is in the run directory `own` is of the run itself.
     """
     for path, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = [
+            name
+            for name in folders
+            if not name.startswith(".") and os.path.abspath(os.path.join(path, name)) != own
+        ]
         if int(os.stat(path).st_mtime) <= second:
             continue
         for name in sorted([*folders, *files]):
