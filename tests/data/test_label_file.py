@@ -73,6 +73,9 @@ def test_quotes(read):
     content = 'file,label\na.png,12" lens\nb.png,"12"" lens"\nc.png,"wide,\nold"\r\nd,x\n'
     classes = read(content).classes
     assert classes["a.png"] == classes["b.png"] == '12" lens'
+    # Each is closed, and something stands behind it.
+    content = '"file" ,label,note\n"a.png" ,cat,"Big" one\ndeep/c.png,dog,"wide,\nold"\n'
+    assert read(content).classes == EXPECTED
     assert classes["deep/c.png"] == "wide, old" and classes["deep/d.jpg"] == "x"
 
 
@@ -86,6 +89,28 @@ def test_names_are_taken_exactly_first(tmp_path):
     labels = label_file.read("labels.csv", [str(tmp_path)], images)
     assert labels.classes == {name: f"class {number}" for number, name in enumerate(names)}
     assert labels.notes == ()
+
+
+def test_a_number_of_the_row_is_no_name(tmp_path):
+    """Not even where more images are found by it."""
+    images = {name: str(tmp_path / name) for name in ("0.jpg", "1.jpg", "2.jpg")}
+    (tmp_path / "labels.csv").write_text("id,image,label\n0,1.jpg,a\n1,2.jpg,b\n2,0.JPG,c\n")
+    labels = label_file.read("labels.csv", [str(tmp_path)], images)
+    assert labels.classes == {"1.jpg": "a", "2.jpg": "b"}
+
+
+def test_a_header_with_the_name_of_images(tmp_path):
+    """Named columns say that there is one."""
+    names = ("s1/image.png", "s2/image.png", "s2/mask.png")
+    images = {name: str(tmp_path / name) for name in names}
+    table = tmp_path / "labels.csv"
+    for header, value in (
+        ("image,score,kind", "labels.csv:file=image,label=kind"),
+        ("mask,score,kind", "labels.csv:file=mask,label=kind"),
+    ):
+        table.write_text(f"{header}\ns1/image.png,0.1,cat\ns2/image.png,0.2,dog\n")
+        labels = label_file.read(value, [str(tmp_path)], images)
+        assert labels.classes == {"s1/image.png": "cat", "s2/image.png": "dog"}
 
 
 def test_names_of_several_images(tmp_path):

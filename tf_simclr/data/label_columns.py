@@ -7,7 +7,7 @@ from collections.abc import Callable
 from tf_simclr.errors import UserError, did_you_mean
 
 # Usual names of columns, in lower case without spaces, _ and -. Of several labels or splits the
-# first that there is counts; of several files the one that most images are found by.
+# first that there is counts; of several files the first that half of the lines have an image by.
 COLUMN_NAMES = {
     "file": (
         *("file", "filename", "filepath", "path", "image", "imagefile", "imagename", "imagepath"),
@@ -80,9 +80,10 @@ def choose(
             continue
         free = [column for column in _usual(table, role) if column not in numbers.values()]
         if role == "file" and len(free) > 1:
-            free.sort(key=lambda column: _num_images(table, column, resolve), reverse=True)
-        if free:
+            numbers[role] = _column_of_files(table, free, resolve)
+        elif free:
             numbers[role] = free[0]
+        if role in numbers:
             is_choice |= len(free) > 1
     missing = [role for role in ("file", "label") if role not in numbers]
     if missing:
@@ -109,9 +110,19 @@ def _usual(table, role):
     return [keys.index(name) for name in COLUMN_NAMES[role] if name in keys]
 
 
-def _num_images(table, column, resolve):
-    """How many lines have an image in a column."""
-    return sum(resolve(cell_of(cells, column)) is not None for cells in table.lines)
+def _column_of_files(table, columns, resolve):
+    """The most usual one by which half of the lines have an image, else the one of most images.
+
+    A number of the row may be the name of another row's image, so not simply the latter.
+    """
+    num_images = {
+        column: sum(resolve(cell_of(cells, column)) is not None for cells in table.lines)
+        for column in columns
+    }
+    for column in columns:
+        if 2 * num_images[column] >= len(table.lines):
+            return column
+    return max(columns, key=num_images.__getitem__)
 
 
 def _named_column(table, role, name):

@@ -55,7 +55,7 @@ def read(value: str, folders: list[str], images: dict[str, str]) -> Labels:
     named_columns = dict(option.split("=", 1) for option in options.split(",") if "=" in option)
     path = _find(value, name, folders)
     resolve = ImageResolver(images, [*folders, os.path.dirname(path)])
-    table = _parse(f"--labels={value}", path, resolve)
+    table = _parse(f"--labels={value}", path, resolve, named_columns)
     columns = label_columns.choose(table, named_columns, resolve)
     labels = _labels(table, columns.numbers, resolve, "split" in named_columns)
     if columns.chosen:
@@ -81,11 +81,11 @@ def _find(value, name, folders):
     )
 
 
-def _parse(flag, path, resolve):
+def _parse(flag, path, resolve, named_columns):
     lines = _read_lines(flag, path)
     if not lines:
         raise UserError(f"{flag}: {path} is empty; give a table with a line for each image")
-    if not _is_header(lines[0], resolve):
+    if not _is_header(lines[0], resolve, named_columns):
         return Table(flag, path, (), lines)
     header = tuple(cell.strip() for cell in lines[0])
     return Table(flag, path, header, lines[1:])
@@ -96,25 +96,39 @@ def _read_lines(flag, path):
     text = _decode(flag, path)
     first_line = text.partition("\n")[0]
     delimiter = max(DELIMITERS, key=first_line.count)
-    # Not strict, a quote that is never closed would take all further lines into its cell.
-    reader = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
-    lines, number = [], 1
-    try:
-        for cells in reader:
-            lines.append(cells)
-            number = reader.line_num + 1
-    except csv.Error as error:
-        raise UserError(
-            f"{flag}: {path} can't be read as a table from line {number} on: {error}; close each "
-            'quote, and write "" for one inside of quotes'
-        ) from None
-    return [cells for cells in lines if cells]
+    lines = io.StringIO(text).readlines()
+    unread, begin = iter(lines), 0  # the line that the next record begins with
+    records = []
+    while begin < len(lines):
+        # Not strict, a quote that is never closed would take all further lines into its cell.
+        reader, first = csv.reader(unread, delimiter=delimiter, strict=True), begin
+        try:
+            for cells in reader:
+                records.append(cells)
+                begin = first + reader.line_num
+        except csv.Error as error:
+            if lines[begin].count('"') % 2:
+                raise UserError(
+                    f"{flag}: {path} can't be read as a table from line {begin + 1} on: {error}; "
+                    'close each quote, and write "" for one inside of quotes'
+                ) from None
+            # All quotes are closed, and something stands behind one, such as a space.
+            records += csv.reader([lines[begin]], delimiter=delimiter)
+            begin += 1
+    return [cells for cells in records if cells]
 
 
-def _is_header(cells, resolve):
+def _is_header(cells, resolve, named_columns):
     """Whether the first line has the names of columns; an image may be called file.jpg."""
-    has_image = any(resolve.candidates(cell) for cell in cells)
-    return label_columns.has_usual_names(cells) or not has_image
+    has_named = bool(named_columns) and set(named_columns.values()) <= set(cells)
+    has_image = any(_is_image(cell, resolve) for cell in cells)
+    return has_named or label_columns.has_usual_names(cells) or not has_image
+
+
+def _is_image(cell, resolve):
+    """Whether it means one image, or by its ending several: without one it may be a column."""
+    has_ending = os.path.splitext(cell)[1] != ""
+    return resolve(cell) is not None or (has_ending and bool(resolve.candidates(cell)))
 
 
 def _decode(flag, path):
