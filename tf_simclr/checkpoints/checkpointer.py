@@ -112,9 +112,13 @@ class Checkpointer:
         ):
             for v in kind_variables:
                 variables[v.path] = weights.variable_key(kind, v.path), v
+        # These, and two numbers below, are not in the checkpoints of all versions.
+        for v in self.objective.later_variables:
+            key, _ = variables[v.path]
+            if not reader.has_tensor(key):
+                del variables[v.path]
         weights.assign_values(reader, variables)
         self.step.assign(reader.get_tensor("step" + weights.VALUE))
-        # These are not in the checkpoints of all versions.
         for name, v in (("seconds", self.seconds), ("skipped", self.skipped)):
             key = name + weights.VALUE
             v.assign(reader.get_tensor(key) if reader.has_tensor(key) else 0)

@@ -150,6 +150,11 @@ class Objective(Network):
         """
         return color.network_input(batch, self.settings.augment)
 
+    @property
+    def later_variables(self) -> list:
+        """Those that checkpoints of earlier versions lack, where they have what they start with."""
+        return []
+
     def begin_step(self):
         """Called once in each training step, before anything else of it."""
 

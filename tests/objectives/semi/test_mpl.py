@@ -1,11 +1,14 @@
 """Meta Pseudo Labels: a step done by hand, and what is refused."""
 
+import types
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tests.helpers.configurations import parse_command_line
 from tests.helpers.training import Training, same_batches, values_of
+from tf_simclr.checkpoints.checkpointer import Checkpointer
 from tf_simclr.errors import UserError
 from tf_simclr.models.layers import repeated_pass
 from tf_simclr.objectives.semi.mpl import draw_classes
@@ -14,6 +17,25 @@ pytestmark = pytest.mark.usefixtures("shallow", "eager")
 FLAGS = {"train_mode": "semi", "semi_method": "mpl"}
 RATE = 8.0 * 8 / 256  # --learning_rate=8 at a batch of 8
 PLAIN = {"momentum": 0.0, "weight_decay": 0.0, "learning_rate": 8.0, "color_jitter_strength": 0.0}
+
+
+def test_a_checkpoint_without_the_baseline(settings, tmp_path):
+    """Those of earlier versions: it starts at 0, and nothing else may be missing."""
+    training = Training(settings(**FLAGS, **PLAIN))
+    objective = training.objective
+
+    def checkpointer(path, network):
+        return Checkpointer(tmp_path / path, network, training.optimizer, training.strategy)
+
+    (average,) = objective.baseline.variables
+    head = objective.teacher_network.supervised_head.variables[0]
+    for path, missing in (("earlier", average), ("damaged", head)):
+        variables = [v for v in objective.variables if v is not missing]
+        checkpointer(path, types.SimpleNamespace(variables=variables)).save()
+    assert checkpointer("earlier", objective).resume()
+    assert float(average) == 0
+    with pytest.raises(UserError, match=f"{head.path} is missing there"):
+        checkpointer("damaged", objective).resume()
 
 
 def cross_entropy(network, images, classes):

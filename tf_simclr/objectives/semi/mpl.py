@@ -42,6 +42,10 @@ class MPL(WeakStrongTask):
         self.baseline.build()
 
     @property
+    def later_variables(self):
+        return self.baseline.variables
+
+    @property
     def trained_networks(self):
         return self.learner, self.teacher_network
 
