@@ -82,6 +82,23 @@ def test_there_is_time_for_a_step_after_what_was_held(monkeypatch):
         assert ended
 
 
+@pytest.mark.parametrize("also_after_second", [True, False])
+def test_a_second_signal_ends_what_may_be_lost(monkeypatch, also_after_second):
+    """A validation, but not what is saved within it."""
+    ended = []
+    monkeypatch.setattr(interrupts, "LIMIT_OF_SECOND", 0.0)
+    monkeypatch.setattr(Watchdog, "_end", lambda self: ended.append(self))
+    with Watchdog(str, limit=0.0), Interrupts() as noted:
+        noted.finish_steps()
+        with interrupts.hold(after_second=False), interrupts.hold(after_second=also_after_second):
+            signal.raise_signal(signal.SIGTERM)
+            time.sleep(0.2)
+            assert not ended
+            signal.raise_signal(signal.SIGTERM)
+            time.sleep(0.2)
+            assert bool(ended) != also_after_second
+
+
 def test_python_code_is_interrupted_at_once():
     for number, error in ((signal.SIGTERM, Terminated), (signal.SIGINT, KeyboardInterrupt)):
         with pytest.raises(KeyboardInterrupt) as raised, Watchdog(str):

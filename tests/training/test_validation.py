@@ -273,8 +273,8 @@ def test_a_signal_does_not_end_a_validation(few, monkeypatch):
     order = []
 
     @contextlib.contextmanager
-    def hold():
-        order.append("held")
+    def hold(after_second=True):
+        order.append(("held", after_second))
         yield
         order.append("not held")
 
@@ -286,9 +286,10 @@ def test_a_signal_does_not_end_a_validation(few, monkeypatch):
     monkeypatch.setattr(validation.Validation, "evaluate", evaluate)
     experiment = few()
     monkeypatch.setattr(experiment.checkpoints, "save", lambda: order.append("saved"))
-    events = types.SimpleNamespace(write_scalars=lambda step, tags: None)
+    events = types.SimpleNamespace(write_scalars=lambda step, tags: None, flush=lambda: None)
     PeriodicWork(experiment, events).after(EVALUATED_STEPS[0], is_last=True)
-    assert order == ["held", "validated", "saved", "not held"]
+    whole, save = ("held", False), ("held", True)
+    assert order == [whole, "validated", save, "saved", "not held", "not held"]
 
 
 def test_validation_is_no_training_time(few, monkeypatch):

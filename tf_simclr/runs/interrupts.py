@@ -45,7 +45,8 @@ class Watchdog:
         self._limit = limit
         self._deadline = None
         self._number = None  # of the first signal
-        self._held = False
+        self._is_second = False  # whether another one came after it
+        self._held = None  # whether a second signal waits, too; None: none does
 
     def __enter__(self):
         global _active
@@ -79,18 +80,26 @@ class Watchdog:
         self._limit = max(self._limit, seconds)
 
     @contextlib.contextmanager
-    def hold(self):
+    def hold(self, after_second: bool = True):
         """Around work that may be finished even after the limit, such as writing a checkpoint.
 
         The limit begins anew then: after a validation there is a step to take and to save.
+
+        Args:
+            after_second: also after a second signal, which asks to stop at once.
         """
-        self._held = True
+        before, self._held = self._held, after_second
         try:
             yield
         finally:
             if self._deadline is not None:
                 self._deadline = max(self._deadline, time.monotonic() + self._limit)
-            self._held = False
+            self._held = before
+
+    def _may_end(self):
+        if self._held is None:
+            return True
+        return self._is_second and not self._held
 
     def _watch(self):
         while True:
@@ -104,7 +113,7 @@ class Watchdog:
                     return
                 self._note([number for number in numbers if number in SIGNALS])
             is_late = self._deadline is not None and time.monotonic() >= self._deadline
-            if is_late and not self._held:
+            if is_late and self._may_end():
                 self._end()
 
     def _note(self, numbers):
@@ -113,7 +122,7 @@ class Watchdog:
             if self._number is None:
                 self._number, self._deadline = number, now + self._limit
             else:
-                self._limit = LIMIT_OF_SECOND
+                self._limit, self._is_second = LIMIT_OF_SECOND, True
                 self._deadline = min(self._deadline, now + self._limit)
 
     def _end(self):
@@ -190,6 +199,6 @@ def what_is_kept(directories: list[str]) -> str:
     return "there was no checkpoint yet"
 
 
-def hold():
+def hold(after_second: bool = True):
     """See `Watchdog.hold`, of the one that is active; nothing if none is."""
-    return _active.hold() if _active is not None else contextlib.nullcontext()
+    return _active.hold(after_second) if _active is not None else contextlib.nullcontext()

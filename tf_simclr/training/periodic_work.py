@@ -64,7 +64,7 @@ class PeriodicWork:
         self._checkpoints.step.assign(step)
         self._checkpoints.seconds.assign(time.monotonic() - self._clock_start)
         # A validation may take longer than a signal leaves, and the steps before it are not saved.
-        with interrupts.hold():
+        with interrupts.hold(after_second=False):
             if validates:  # before the training is saved, so that no start can leave it out
                 metrics = self._validate(step)
                 tags = {f"monitor/{name}": value for name, value in metrics.items()}
@@ -72,7 +72,8 @@ class PeriodicWork:
                 self._restart_clock()
             if saves:
                 self._events.flush()  # before, so that a start from the checkpoint has all of them
-                self._checkpoints.save()
+                with interrupts.hold():
+                    self._checkpoints.save()
 
     def _validate(self, step):
         try:
