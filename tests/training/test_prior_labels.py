@@ -34,7 +34,7 @@ HOLDS_OUT = {"eval_every_epochs": 1, "labels_per_class": 5}
         ({"train_mode": "finetune", "checkpoint": "x", **HOLDS_OUT, "seed": 1}, True),
         ({"train_mode": "supervised", **HOLDS_OUT, "holdout_fraction": 0.3}, True),
         ({"train_mode": "finetune", "checkpoint": "x", "dataset": "cifar10"}, False),
-        ({"train_mode": "pretrain"}, False),
+        ({"train_mode": "pretrain", "lineareval_while_pretraining": False}, False),
     ],
 )
 def test_a_start_that_has_seen_the_labels(settings, save_run, flags, expected):
@@ -46,6 +46,16 @@ def test_a_start_that_has_seen_the_labels(settings, save_run, flags, expected):
     middle = save_run("middle", train_mode="finetune", checkpoint=start, **HOLDS_OUT)
     options = settings(train_mode="finetune", checkpoint=middle, **HOLDS_OUT)
     assert may_know_held_out(options) == expected
+
+
+@pytest.mark.parametrize("has_classifier", [True, False])
+def test_a_teacher_that_is_a_pretraining(settings, save_run, has_classifier):
+    """What is learned from it is the classifier on its side."""
+    teacher = save_run("teacher", lineareval_while_pretraining=has_classifier)
+    options = settings(train_mode="distill", **HOLDS_OUT, teacher_checkpoint=teacher)
+    assert may_know_held_out(options) == has_classifier
+    options = settings(train_mode="distill", **HOLDS_OUT, checkpoint=teacher)
+    assert not may_know_held_out(options)
 
 
 def test_without_a_start(settings):

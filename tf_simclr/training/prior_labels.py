@@ -54,7 +54,7 @@ def _starts(flags, is_head_used):
     is_head_kept = flags["train_mode"] == "pretrain" or flags["keep_logits_layer"]
     return [
         (flags["checkpoint"], is_head_kept and is_head_used),
-        (flags["teacher_checkpoint"], False),
+        (flags["teacher_checkpoint"], flags["train_mode"] == "distill"),
     ]
 
 
