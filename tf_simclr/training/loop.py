@@ -51,6 +51,7 @@ def fit(
     runner = make_step_runner(experiment, start)
     pace = Pace(on_pace)
     with (
+        events,
         Interrupts() as interrupts,
         Progress(description, num_steps * batch_size, start * batch_size) as progress,
     ):

@@ -48,6 +48,12 @@ class Summaries:
         learning_rate = self._learning_rate(step - 1 - num_skipped)
         self.write_scalars(step, {**tags, "learning_rate": learning_rate})
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *unused):
+        self.flush()
+
     def write_scalars(self, step: int, scalars: dict):
         """Writes {tag: scalar} as they are."""
         self._waiting.append((step, scalars))
