@@ -126,6 +126,23 @@ def test_a_subset_of_the_labels_of_another_table(log):
     assert "chose its labels with --labels_per_class=2: another choice" in log.text
 
 
+def test_a_table_under_another_name(tmp_path):
+    """It is the same table with an absolute path, and with the columns that were found."""
+    (tmp_path / "labels.csv").write_text("file,label,kind\n")
+    dataset = f"folder:{tmp_path}"
+
+    def question(labels):
+        return label_subset.question_of(data(dataset=dataset, labels=labels, labels_per_class=2))
+
+    subset = {**question("labels.csv"), "ids": []}
+    for labels in (f"{tmp_path}/labels.csv", "labels.csv:file=file,label=label"):
+        assert label_subset.matching([subset], question(labels)) == subset
+    (tmp_path / "other.csv").write_text("file,label\n")
+    assert label_subset.matching([subset], question("other.csv")) is None
+    columns = {**question("labels.csv:label=label"), "ids": []}
+    assert label_subset.matching([columns], question("labels.csv:label=kind")) is None
+
+
 def test_labels_wanted_of_data_without_any():
     source = datasets.load(data(), "train").with_labels_of([])
     with pytest.raises(UserError, match="has no labels"):

@@ -3,6 +3,8 @@
 import os
 import re
 
+from tf_simclr.config.values import directory_of, folders_of
+
 SUFFIXES = (".csv", ".tsv")
 COLUMN_OPTIONS = re.compile(r"(.+?):((?:file|label|split)=.+)")
 
@@ -22,3 +24,26 @@ def find(name: str, folders: list[str]) -> str | None:
     """
     candidates = [os.path.join(folder, name) for folder in folders] + [name]
     return next((path for path in candidates if os.path.isfile(path)), None)
+
+
+def same_table(first: str, second: str, dataset: str) -> bool:
+    """Whether two values of --labels name the same columns of one table.
+
+    Columns that one of them leaves out are taken to be those of the other.
+
+    Args:
+        first: a value.
+        second: another one.
+        dataset: of the images.
+    """
+    if first == second:
+        return True
+    folders = [directory_of(folder) for folder in folders_of(dataset)]
+    first_name, first_columns = separate_columns(first)
+    second_name, second_columns = separate_columns(second)
+    first_path, second_path = find(first_name, folders), find(second_name, folders)
+    if first_path is None or second_path is None:
+        return False
+    has_both = bool(first_columns and second_columns)
+    has_same_columns = first_columns == second_columns or not has_both
+    return has_same_columns and os.path.samefile(first_path, second_path)

@@ -4,6 +4,7 @@ import numpy as np
 from absl import logging
 
 from tf_simclr.config.data_sections import DataConfig
+from tf_simclr.config.label_tables import same_table
 from tf_simclr.config.values import same_data_set
 from tf_simclr.data.source import Source, count_labels, counted, first_names
 from tf_simclr.errors import UserError
@@ -139,6 +140,8 @@ def matching(saved: list[dict], question: dict) -> dict | None:
         answered = _answered(subset, question)
         if same_data_set(answered.get("dataset", ""), question["dataset"]):
             answered["dataset"] = question["dataset"]
+        if same_table(answered["labels"], question["labels"], question["dataset"]):
+            answered["labels"] = question["labels"]
         if question.items() <= answered.items():
             return subset
     return None
