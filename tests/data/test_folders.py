@@ -260,6 +260,16 @@ def test_runs_made_before_keep_their_layout_and_division(tmp_path):
     assert config.fields()["folder_layout"].before == "simple"
 
 
+def test_runs_made_before_without_labels(tmp_path):
+    """A class of another split that train does not have is none then; the division stays."""
+    make_images(tmp_path, "train/cat/1.png", "val/cat/2.png", "val/fox/3.png")
+    with pytest.raises(UserError, match="the class 'fox' of val is not a class of train"):
+        sides(tmp_path, folder_layout="simple")
+    splits, sources = sides(tmp_path, folder_layout="simple", labels="none")
+    assert set(splits["validation"]) == {"val/cat/2.png", "val/fox/3.png"}
+    assert sources["validation"].num_labeled == 0 and sources["train"].class_names == ()
+
+
 def test_other_names_of_a_split(tmp_path):
     make_images(tmp_path, "train/cat/1.png", "valid/cat/2.png")
     for split in ("val", "valid", "validation"):

@@ -125,7 +125,7 @@ def _simple_splits(roots, labels):
     return Splits(
         {
             split: functools.partial(_simple_split, root, find_files)
-            for split, find_files in simple_layout.scan(root).items()
+            for split, find_files in simple_layout.scan(root, labels != NO_LABELS).items()
         }
     )
 

@@ -19,11 +19,13 @@ OLD_SPLIT_NAMES = ("train", "val", "valid", "validation", "test")
 OLD_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 
 
-def scan(root: str) -> dict:
+def scan(root: str, has_labels: bool = True) -> dict:
     """The splits of a folder of images.
 
     Args:
         root: path of the folder.
+        has_labels: whether folders are classes; else no image has a label, and what is held out is
+            the same.
 
     Returns:
         {split: function -> (class names, readable files relative to `root`, labels int64 [N])}.
@@ -38,12 +40,21 @@ def scan(root: str) -> dict:
         if entry.is_dir() and name in OLD_SPLIT_NAMES:
             split_folders[SPLIT_NAMES[name]] = entry.name
     if "train" not in split_folders:
-        return _divided(path)
-    class_names = _class_names(path / split_folders["train"])
-    return {
-        split: functools.partial(_files_of_split, path, folder, class_names)
-        for split, folder in split_folders.items()
-    }
+        splits = _divided(path)
+    else:
+        class_names = _class_names(path / split_folders["train"]) if has_labels else None
+        splits = {
+            split: functools.partial(_files_of_split, path, folder, class_names)
+            for split, folder in split_folders.items()
+        }
+    if has_labels:
+        return splits
+    return {split: functools.partial(_without_labels, find) for split, find in splits.items()}
+
+
+def _without_labels(find_files):
+    _, files, labels = find_files()
+    return (), files, np.full_like(labels, UNLABELED)
 
 
 def _divided(path):
@@ -78,7 +89,14 @@ def _class_names(path):
 
 
 def _files_of_split(root, split_folder, class_names):
-    """(class names, readable files relative to `root`, labels int64 [N]) of a split."""
+    """(class names, readable files relative to `root`, labels int64 [N]) of a split.
+
+    Args:
+        root: folder of all images.
+        split_folder: of the split, in `root`; empty: `root` itself.
+        class_names: of train; None: those of the split itself.
+    """
+    class_names = _class_names(root / split_folder) if class_names is None else class_names
     paths = _image_files(root / split_folder)
     files = [str(pathlib.PurePath(path).relative_to(root)) for path in paths]
     if not files:
