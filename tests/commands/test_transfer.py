@@ -19,7 +19,7 @@ from tf_simclr.report import schema
 from tf_simclr.runs import files as run_files
 from tf_simclr.training.experiment import build_experiment
 
-pytestmark = pytest.mark.usefixtures("shallow", "eager")
+pytestmark = pytest.mark.usefixtures("shallow", "eager", "few_splits")
 
 
 @pytest.fixture

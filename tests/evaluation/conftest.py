@@ -7,7 +7,7 @@ from tf_simclr.training.experiment import build_experiment
 
 
 @pytest.fixture
-def make_experiment(settings, shallow, eager):
+def make_experiment(settings, shallow, eager, few_splits):
     """A function: flags -> an experiment in a run directory that exists."""
 
     def make(**flags):

@@ -40,7 +40,7 @@ def features_of(experiment, network, source):
     return objective.layer_features(images)
 
 
-def test_all_networks_and_layers(settings, shallow):
+def test_all_networks_and_layers(settings, shallow, few_splits):
     """The metrics are those of features computed one layer at a time, in inference mode."""
     experiment = build_experiment(settings(**QUICK, eval_layers="all"))
     experiment.directory.create()
@@ -169,7 +169,7 @@ def test_features_are_computed_once(make_experiment, monkeypatch):
     assert computed_for(eval_steps=1) == ["train", "test"]
 
 
-def test_baselines_of_another_stage(settings, shallow, eager, tmp_path, monkeypatch):
+def test_baselines_of_another_stage(settings, shallow, eager, few_splits, tmp_path, monkeypatch):
     """They are taken as they are where nothing differs that they depend on."""
     networks = []
 

@@ -104,6 +104,12 @@ def eager():
 
 
 @pytest.fixture
+def few_splits(monkeypatch):
+    """The probe chooses its penalty on two divisions of the training examples instead of ten."""
+    monkeypatch.setattr("tf_simclr.evaluation.metrics.linear_probe.NUM_SPLITS", 2)
+
+
+@pytest.fixture
 def without_outputs(monkeypatch):
     """A run that ends in this test exports nothing and writes no page and no pictures."""
     from tests.helpers.small_run import leave_out_outputs
