@@ -99,6 +99,25 @@ def test_a_number_of_the_row_is_no_name(tmp_path):
     assert labels.classes == {"1.jpg": "a", "2.jpg": "b"}
 
 
+def test_columns_by_their_images(tmp_path):
+    """Names with an ending before numbers, and the one by which most are found."""
+    images = {f"{number}.jpg": str(tmp_path / f"{number}.jpg") for number in range(5)}
+    table = tmp_path / "labels.csv"
+    table.write_text("id,name,label\n" + "".join(f"{i},{4 - i}.jpg,{i}\n" for i in range(1, 5)))
+    labels = label_file.read("labels.csv", [str(tmp_path)], images)
+    assert labels.classes == {f"{4 - i}.jpg": str(i) for i in range(1, 5)}
+    table.write_text("path,image,label\n0.jpg,0.jpg,a\n1.jpg,1.jpg,b\n/gone/2.JPG,2.jpg,c\n")
+    assert len(label_file.read("labels.csv", [str(tmp_path)], images).classes) == 3
+
+
+def test_a_table_without_header_of_names_of_several_images(tmp_path):
+    names = ("s1/001.png", "s2/001.png", "s1/002.png")
+    (tmp_path / "labels.csv").write_text("001,cat\n002,dog\n")
+    images = {name: str(tmp_path / name) for name in names}
+    labels = label_file.read("labels.csv", [str(tmp_path)], images)
+    assert labels.classes == {"s1/002.png": "dog"} and len(labels.notes) == 1
+
+
 def test_a_header_with_the_name_of_images(tmp_path):
     """Named columns say that there is one."""
     names = ("s1/image.png", "s2/image.png", "s2/mask.png")
@@ -185,6 +204,16 @@ def test_what_is_odd_is_one_line_each(read):
             'file,label\na.png,cat\nb.png,"dog\nc.png,cow\n',
             "labels.csv",
             "can't be read as a table from line 3 on: unexpected end of data; close each quote",
+        ),
+        (
+            'file,label\na.png,6" pot,"open\nb.png,cat,"x"y\nc.png,cow\n',
+            "labels.csv",
+            "can't be read as a table from line 2 on",
+        ),
+        (
+            'file,label\na.png,"' + "x" * 200_000 + '"\n',
+            "labels.csv",
+            r"can't be read as a table from line 2 on: field larger",
         ),
         ("file,label\n", "lables.csv", r"no such file in .* Did you mean 'labels.csv'"),
     ],

@@ -1,17 +1,18 @@
 """Which columns of a table have the images, the classes and the splits, see `label_file`."""
 
 import dataclasses
+import os
 import re
 from collections.abc import Callable
 
 from tf_simclr.errors import UserError, did_you_mean
 
 # Usual names of columns, in lower case without spaces, _ and -. Of several labels or splits the
-# first that there is counts; of several files the first that half of the lines have an image by.
+# first that there is counts; of several files the one by which most images are found.
 COLUMN_NAMES = {
     "file": (
         *("file", "filename", "filepath", "path", "image", "imagefile", "imagename", "imagepath"),
-        *("imageid", "img", "imgpath", "imgname", "photo", "picture", "id", "name", "uuid"),
+        *("img", "imgpath", "imgname", "photo", "picture", "name", "uuid", "imageid", "id"),
     ),
     "label": (
         *("label", "labels", "class", "classname", "classid", "labelname", "category", "species"),
@@ -111,18 +112,22 @@ def _usual(table, role):
 
 
 def _column_of_files(table, columns, resolve):
-    """The most usual one by which half of the lines have an image, else the one of most images.
+    """The column by which most images are found, the most usual one of equals.
 
-    A number of the row may be the name of another row's image, so not simply the latter.
+    Names with an ending come first: a number of the row may be the name of another row's image.
     """
-    num_images = {
-        column: sum(resolve(cell_of(cells, column)) is not None for cells in table.lines)
-        for column in columns
-    }
-    for column in columns:
-        if 2 * num_images[column] >= len(table.lines):
-            return column
-    return max(columns, key=num_images.__getitem__)
+
+    def num_images(column):
+        cells = [cell_of(line, column) for line in table.lines]
+        found = [cell for cell in cells if resolve(cell) is not None]
+        return sum(map(has_ending, found)), len(found)
+
+    return max(columns, key=num_images)
+
+
+def has_ending(name: str) -> bool:
+    """Whether a name ends as files do."""
+    return os.path.splitext(name.strip())[1] != ""
 
 
 def _named_column(table, role, name):

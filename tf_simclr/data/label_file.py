@@ -85,7 +85,7 @@ def _parse(flag, path, resolve, named_columns):
     lines = _read_lines(flag, path)
     if not lines:
         raise UserError(f"{flag}: {path} is empty; give a table with a line for each image")
-    if not _is_header(lines[0], resolve, named_columns):
+    if not _is_header(lines, resolve, named_columns):
         return Table(flag, path, (), lines)
     header = tuple(cell.strip() for cell in lines[0])
     return Table(flag, path, header, lines[1:])
@@ -96,7 +96,7 @@ def _read_lines(flag, path):
     text = _decode(flag, path)
     first_line = text.partition("\n")[0]
     delimiter = max(DELIMITERS, key=first_line.count)
-    lines = io.StringIO(text).readlines()
+    lines = io.StringIO(text, newline=None).readlines()
     unread, begin = iter(lines), 0  # the line that the next record begins with
     records = []
     while begin < len(lines):
@@ -107,28 +107,54 @@ def _read_lines(flag, path):
                 records.append(cells)
                 begin = first + reader.line_num
         except csv.Error as error:
-            if lines[begin].count('"') % 2:
+            cells = None
+            if first + reader.line_num == begin + 1:
+                cells = _cells_of(lines[begin], delimiter)
+            if cells is None:
                 raise UserError(
                     f"{flag}: {path} can't be read as a table from line {begin + 1} on: {error}; "
                     'close each quote, and write "" for one inside of quotes'
                 ) from None
-            # All quotes are closed, and something stands behind one, such as a space.
-            records += csv.reader([lines[begin]], delimiter=delimiter)
+            records.append(cells)
             begin += 1
     return [cells for cells in records if cells]
 
 
-def _is_header(cells, resolve, named_columns):
+def _cells_of(line, delimiter):
+    """Those of a line whose quotes are closed, with something behind one, such as a space.
+
+    None: they are not.
+    """
+    if line.count('"') % 2:
+        return None
+    try:
+        (cells,) = csv.reader([line], delimiter=delimiter)
+    except csv.Error:
+        return None
+    return cells
+
+
+def _is_header(lines, resolve, named_columns):
     """Whether the first line has the names of columns; an image may be called file.jpg."""
+    cells = lines[0]
     has_named = bool(named_columns) and set(named_columns.values()) <= set(cells)
-    has_image = any(_is_image(cell, resolve) for cell in cells)
-    return has_named or label_columns.has_usual_names(cells) or not has_image
+    if has_named or label_columns.has_usual_names(cells):
+        return True
+    return not any(_is_image(lines, column, resolve) for column in range(len(cells)))
 
 
-def _is_image(cell, resolve):
-    """Whether it means one image, or by its ending several: without one it may be a column."""
-    has_ending = os.path.splitext(cell)[1] != ""
-    return resolve(cell) is not None or (has_ending and bool(resolve.candidates(cell)))
+def _is_image(lines, column, resolve):
+    """Whether a cell of the first line means an image.
+
+    A name of several, without its ending, is one only where those below have no ending, either:
+    above images a column may be called as some of them are.
+    """
+    cell = lines[0][column]
+    if resolve(cell) is not None:
+        return True
+    below = [cell_of(cells, column) for cells in lines[1:]]
+    has_ending = label_columns.has_ending(cell) or not any(map(label_columns.has_ending, below))
+    return has_ending and bool(resolve.candidates(cell))
 
 
 def _decode(flag, path):
