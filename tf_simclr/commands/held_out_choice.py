@@ -11,6 +11,7 @@ from tf_simclr.config import Config, held_out_choices, inheritance
 from tf_simclr.config.held_out_choices import FEW_LABELS, FINETUNING, NUM_DRAWS, HeldOutChoice
 from tf_simclr.config.rules import head_layers
 from tf_simclr.data import holdout
+from tf_simclr.data.indexed_source import Indexed
 from tf_simclr.runs import files as run_files
 from tf_simclr.runs.directory import RunDirectory
 from tf_simclr.training import loop
@@ -74,6 +75,7 @@ def settle(settings: Config, related: list[epath.Path], selected_labels: dict | 
 
 def _can_hold_out(settings, related, selected_labels):
     """Whether there are labels to measure candidates on, in each draw."""
+    distribute.get_strategy(settings.hardware)  # before images are decoded
     data = load_training_data(
         settings.replace(eval_every_epochs=0),
         directory=RunDirectory(settings.train.model_dir),
@@ -82,6 +84,8 @@ def _can_hold_out(settings, related, selected_labels):
         num_replicas=1,
         selected_labels=selected_labels,
     )
+    if not isinstance(data.train_source, Indexed):
+        return True  # which the candidates refuse, with what to do
     return all(
         holdout.num_labels(data.train_source, HELD_OUT_FRACTION, settings.train.seed + draw)
         for draw in range(NUM_DRAWS)

@@ -47,10 +47,8 @@ def _chosen(source, fraction, seed, saved_ids=()):
     return copies.without_copies_in_the_rest(source, chosen)
 
 
-def num_labels(source: Source, fraction: float, seed: int) -> int:
-    """How many labels `split` would hold out for the first time; 0 where it would refuse."""
-    if not isinstance(source, Indexed):
-        return 0
+def num_labels(source: Indexed, fraction: float, seed: int) -> int:
+    """How many labels `split` would hold out for the first time."""
     labels = source.labels[_chosen(source, fraction, seed)]
     return int(np.count_nonzero(labels != UNLABELED))
 
