@@ -66,7 +66,8 @@ def test_images_that_came_later(finish, tmp_path, logged):
     for folder in (photos / "cat", tables):
         folder.mkdir(parents=True)
     (photos / "cat" / "1.png").touch()
-    (tables / "labels.csv").touch()
+    for name in ("labels.csv", "Thumbs.db"):
+        (tables / name).touch()
 
     def warnings(folder, finished):
         directory = finish({"dataset": f"folder:{folder}"})
@@ -85,6 +86,17 @@ def test_images_that_came_later(finish, tmp_path, logged):
     assert f"{photos}/cat/1.png is new" in line
     os.utime(photos / "cat", (earlier, earlier))
     assert warnings(photos, earlier) == []
+    # In a folder that is a link, and one that leads back.
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    (linked / "again").symlink_to(linked)
+    (linked / "cat").symlink_to(photos / "cat")
+    for folder in (linked, photos / "cat"):
+        os.utime(folder, (earlier, earlier))
+    assert warnings(linked, earlier) == []
+    (photos / "cat" / "2.png").touch()
+    (line,) = warnings(linked, earlier)
+    assert f"{linked}/cat/1.png is new" in line
     # What the run itself writes between the images.
     directory = finish({"dataset": f"folder:{tmp_path.parent}"})
     for folder in (tmp_path.parent, tmp_path, directory.path):

@@ -7,6 +7,7 @@ from absl import logging
 from tf_simclr import config
 from tf_simclr.config import Config, label_tables
 from tf_simclr.config.values import FOLDER, directory_of, folders_of
+from tf_simclr.data.image_endings import is_image
 from tf_simclr.runs import files as run_files
 from tf_simclr.runs.directory import RunDirectory
 
@@ -34,8 +35,9 @@ def _is_exported(directory, settings, result):
     """Whether all was exported that is asked for, with the precision that is asked for."""
     wanted = settings.export_flags
     exported = result.get("exported_with", config.build({}).export_flags)
-    # Other formats may be there, too.
-    has_formats = set(wanted["export_formats"]) <= set(exported["export_formats"])
+    # A SavedModel always is, and other formats may be, too.
+    formats = {"saved_model", *exported["export_formats"]}
+    has_formats = set(wanted["export_formats"]) <= formats
     has_limit = wanted["serving_max_pixels"] == exported["serving_max_pixels"]
     calibration = directory.read(run_files.CALIBRATION) or {}
     precision = settings.predict.predict_precision
@@ -71,39 +73,44 @@ def warn_of_new_images(directory: RunDirectory, settings: Config):
         directory: of the stage.
         settings: its configuration.
     """
-    dataset = settings.data.dataset
     finished = (directory.path / run_files.RESULT).stat().mtime
-    folders = folders_of(dataset) if dataset.startswith(FOLDER) else []
-    own = os.path.abspath(directory.path.parent)
-    changes = (path for folder in folders for path in _changed(folder, finished, own))
-    changed = next(changes, None)
-    if changed is not None:
-        logging.warning(
-            "--dataset=%s: %s is new or has changed since stage %s was finished, which does not "
-            "look at it again; train on new images in a new --model_dir",
-            dataset,
-            changed,
-            directory.path.name,
-        )
+    own = os.path.realpath(directory.path.parent)
+    for flag in ("dataset", "unlabeled_dataset"):
+        dataset = getattr(settings.data, flag)
+        folders = folders_of(dataset) if dataset.startswith(FOLDER) else []
+        changes = (path for folder in folders for path in _changed(folder, finished, own))
+        changed = next(changes, None)
+        if changed is not None:
+            logging.warning(
+                "--%s=%s: %s is new or has changed since stage %s was finished, which does not "
+                "look at it again; train on new images in a new --model_dir",
+                flag,
+                dataset,
+                changed,
+                directory.path.name,
+            )
 
 
 def _changed(folder, second, own):
-    """Yields files and folders below a folder that came or changed after a second, but no tables.
+    """Yields images and folders below a folder that came or changed after a second.
 
     Of folders that nothing came into or left, which their own time says, no file is looked at. What
     is in the run directory `own` is of the run itself.
     """
-    for path, folders, files in os.walk(folder):
+    entered = {own}
+    for path, folders, files in os.walk(folder, followlinks=True):
+        targets = {name: os.path.realpath(os.path.join(path, name)) for name in folders}
         folders[:] = [
             name
-            for name in folders
-            if not name.startswith(".") and os.path.abspath(os.path.join(path, name)) != own
+            for name in sorted(folders)
+            if not name.startswith(".") and targets[name] not in entered
         ]
+        entered |= {targets[name] for name in folders}
         if int(os.stat(path).st_mtime) <= second:
             continue
-        for name in sorted([*folders, *files]):
+        images = [name for name in files if is_image(name) and not name.startswith(".")]
+        for name in (*folders, *sorted(images)):
             inner = os.path.join(path, name)
-            is_ignored = name.startswith(".") or name.lower().endswith(label_tables.SUFFIXES)
             # The time of its content may be older: a copy can keep it.
-            if not is_ignored and int(os.lstat(inner).st_ctime) > second:
+            if int(os.lstat(inner).st_ctime) > second:
                 yield inner

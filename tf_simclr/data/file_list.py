@@ -4,7 +4,7 @@ import dataclasses
 import os
 import re
 
-from tf_simclr.data import foreign_images
+from tf_simclr.data import image_endings
 from tf_simclr.errors import UserError
 
 SUFFIXES = (".txt", ".lst")  # of lists
@@ -53,7 +53,7 @@ def read(path: str) -> FileList:
         raise UserError(
             f"--dataset=folder:{path}: none of its {len(lines)} lines is the path of an image that "
             f"is there{example}; give a folder, or a text file with a path a line, relative to "
-            f"it; accepted are {foreign_images.accepted()}"
+            f"it; accepted are {image_endings.accepted()}"
         )
     notes = ()
     if missing:
@@ -85,5 +85,5 @@ def _file_and_label(folder, line):
 
 def _image(folder, text):
     path = os.path.join(folder, text)
-    is_image = foreign_images.is_image(text) and os.path.isfile(path)
+    is_image = image_endings.is_image(text) and os.path.isfile(path)
     return path if is_image else None

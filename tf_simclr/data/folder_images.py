@@ -5,7 +5,7 @@ import os
 import pathlib
 
 from tf_simclr.config import label_tables
-from tf_simclr.data import file_list, foreign_images, image_folder
+from tf_simclr.data import file_list, foreign_images, image_endings, image_folder
 from tf_simclr.errors import UserError
 
 
@@ -78,10 +78,10 @@ def _image_files(folder, notes):
     others = [
         file
         for file in files
-        if not foreign_images.is_image(file) and not file.lower().endswith(label_tables.SUFFIXES)
+        if not image_endings.is_image(file) and not file.lower().endswith(label_tables.SUFFIXES)
     ]
     notes.extend(filter(None, [foreign_images.left_out_line(others)]))
-    return [file for file in files if foreign_images.is_image(file)]
+    return [file for file in files if image_endings.is_image(file)]
 
 
 def _prefixes(roots):

@@ -13,24 +13,10 @@ import struct
 
 from absl import logging
 
+from tf_simclr.data.image_endings import CONVERTED
 from tf_simclr.data.source import counted
 from tf_simclr.errors import UserError
 
-# What TensorFlow reads.
-SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp")
-# {ending: name of the kind} of what Pillow reads; HEIC with the package pillow-heif.
-CONVERTED = {
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-    ".avif": "AVIF",
-    ".jp2": "JPEG 2000",
-    ".ppm": "PPM",
-    ".pgm": "PPM",
-    ".pnm": "PPM",
-    ".tga": "TGA",
-    ".heic": "HEIC",
-    ".heif": "HEIC",
-}
 # {ending: name of the kind} of images that are left out.
 UNREAD = {
     **dict.fromkeys((".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".rw2", ".raf"), "camera raw"),
@@ -62,19 +48,9 @@ TIFF_ALPHA = (1, 2)  # values of it that mean alpha
 MAX_NAMED = 4  # endings of files that are no images
 
 
-def is_image(name: str) -> bool:
-    """Whether a file can be read by its ending, perhaps after it was converted."""
-    return name.lower().endswith((*SUFFIXES, *CONVERTED))
-
-
 def is_foreign(path: str) -> bool:
     """Whether a file has to be converted, by its ending."""
     return path.lower().endswith(tuple(CONVERTED))
-
-
-def accepted() -> str:
-    """The endings that are accepted, for messages."""
-    return ", ".join((*SUFFIXES, *CONVERTED))
 
 
 def usable_path(path: str) -> str:

@@ -9,7 +9,7 @@ import tensorflow as tf
 from absl import logging
 
 from tf_simclr.console import Progress
-from tf_simclr.data import decoding, file_checks, foreign_images, scan_cache
+from tf_simclr.data import decoding, file_checks, foreign_images, image_endings, scan_cache
 from tf_simclr.data.cores import num_cores
 from tf_simclr.errors import UserError
 
@@ -49,7 +49,7 @@ def files_below(folder: str, follow_links: bool = True) -> list[str]:
 
 def image_files(folder: str) -> list[str]:
     """The files of `files_below` that can be read by their endings."""
-    return [file for file in files_below(folder) if foreign_images.is_image(file)]
+    return [file for file in files_below(folder) if image_endings.is_image(file)]
 
 
 def no_images(root: str, folder: str) -> UserError:
@@ -60,7 +60,7 @@ def no_images(root: str, folder: str) -> UserError:
         folder: that is searched.
     """
     return UserError(
-        f"--dataset=folder:{root}: no image in {folder}; accepted are {foreign_images.accepted()}"
+        f"--dataset=folder:{root}: no image in {folder}; accepted are {image_endings.accepted()}"
     )
 
 

@@ -9,7 +9,14 @@ import numpy as np
 import tensorflow as tf
 
 from tf_simclr.config.automatic import Preprocessing
-from tf_simclr.data import augment, decoding, file_checks, foreign_images, image_folder
+from tf_simclr.data import (
+    augment,
+    decoding,
+    file_checks,
+    foreign_images,
+    image_endings,
+    image_folder,
+)
 from tf_simclr.errors import UserError
 
 BATCH_SIZE = 32  # images that go through the network at once
@@ -134,7 +141,7 @@ def _is_pil(image):
 def _files(folder):
     files = image_folder.image_files(folder)
     if not files:
-        accepted = foreign_images.accepted()
+        accepted = image_endings.accepted()
         raise ValueError(f"{folder}: no image in this folder; accepted are {accepted}")
     return files
 
