@@ -50,7 +50,7 @@ def test_another_budget(content):
         ({"labels": "none"}, {}, "--labels=none: .* was planned for --labels=labels.csv"),
         ({"dataset": "folder:other/photos"}, {}, "--dataset=folder:other/photos: "),
         ({"image_size": "32"}, {}, "--image_size=32: .* was planned for --image_size=64"),
-        ({}, {"finetune": {"label_fraction": "1"}}, "--finetune.label_fraction=1.0: .*=0.5"),
+        ({}, {"pretrain": {"label_fraction": "0.5"}}, "--pretrain.label_fraction=0.5: .*=1.0"),
     ],
 )
 def test_other_images_or_labels(content, tmp_path, flags, stage_flags, change):
@@ -62,7 +62,27 @@ def test_other_images_or_labels(content, tmp_path, flags, stage_flags, change):
         content(flags, stage_flags)
 
 
+def test_a_stage_that_has_not_begun_gets_what_it_is_given(content, tmp_path):
+    flags = {"finetune": {"label_fraction": "1"}}
+    (tmp_path / "pretrain").mkdir()
+    values, note = content({}, flags)
+    assert values == RECIPE and "the plan of this run is kept" in note
+    (tmp_path / "finetune").mkdir()
+    with pytest.raises(UserError, match=r"--finetune.label_fraction=1.0: .*=0.5"):
+        content({}, flags)
+
+
+def test_candidates_have_begun(content, tmp_path):
+    (tmp_path / "candidates").mkdir()
+    with pytest.raises(UserError, match="its training has begun"):
+        content({"labels": "none"})
+
+
 def test_labels_that_came_after_the_training(content, tmp_path):
     (tmp_path / recipes.CONFIG_FILE).write_text("{}")
-    with pytest.raises(UserError, match="--train_mode=finetune,distill --checkpoint=RUN"):
+    (tmp_path / "pretrain").mkdir()
+    advice = f"--train_mode=finetune,distill --checkpoint={tmp_path}/pretrain"
+    with pytest.raises(UserError, match=advice):
         content({"labels": "more.csv"})
+    with pytest.raises(UserError, match=r"or another --model_dir$"):
+        content({"labels": "none"})

@@ -16,9 +16,9 @@ from tf_simclr.commands import prediction_file
 from tf_simclr.commands.image_set import build_extractor, load_all
 from tf_simclr.commands.prediction_file import TRUTH, PredictionFile
 from tf_simclr.config import Config
+from tf_simclr.config.label_tables import NO_LABELS
 from tf_simclr.console import Progress
 from tf_simclr.data.folder_messages import OtherClass
-from tf_simclr.data.folders import NO_LABELS
 from tf_simclr.data.unreadable import find_unreadable
 from tf_simclr.errors import Interrupted, UserError, signal_of
 from tf_simclr.evaluation import calibration as fitting

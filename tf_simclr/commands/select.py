@@ -8,7 +8,7 @@ from tf_simclr.commands import label_questions
 from tf_simclr.commands.image_set import build_extractor, compute_image_set
 from tf_simclr.commands.label_questions import EvaluationDraw
 from tf_simclr.commands.selecting import Request, choose
-from tf_simclr.config import Config
+from tf_simclr.config import Config, label_tables
 from tf_simclr.config.values import FOLDER
 from tf_simclr.data import copies, datasets, division, folders, label_subset
 from tf_simclr.data.source import UNLABELED, as_text, counted
@@ -39,8 +39,8 @@ def select(settings: Config, alone: bool = True):
     if source.num_labeled == source.num_examples:
         raise UserError(
             f"--mode=select: each of the {source.num_examples} images of split {source.split} has "
-            f"a label; --labels={folders.NO_LABELS} takes them as unlabeled, --labels=FILE.csv "
-            "takes the labels of the table alone"
+            f"a label; --labels={label_tables.NO_LABELS} takes them as unlabeled, "
+            "--labels=FILE.csv takes the labels of the table alone"
         )
     eval_source = _load_eval_source(extractor)
     images = compute_image_set(extractor, [source], "features")
@@ -130,7 +130,7 @@ def _known_labels(data, table, sources):
     if table is not None:
         return {as_text(name): label for name, label in table.classes.items()}
     is_by_folders = data.dataset.startswith(FOLDER) and data.folder_layout != "simple"
-    if is_by_folders and data.labels != folders.NO_LABELS:
+    if is_by_folders and data.labels != label_tables.NO_LABELS:
         classes = folders.classes_of(data.dataset)
         return {as_text(name): as_text(label) for name, label in classes.items()}
     known = {}

@@ -66,7 +66,7 @@ class Stages:
             is_elsewhere = path and self._stage_at(path, number) is None
             if is_elsewhere and not is_published(path):
                 start_weights.require(flag, path, settings.train.offline)
-            if path and not is_elsewhere:
+            if path and not is_elsewhere and settings.mode.trains:
                 self._check_best(flag, path, number)
         if settings.objective.checkpoint and settings.mode.trains:
             self._check_head(settings, number)
@@ -79,8 +79,8 @@ class Stages:
             name = epath.Path(stage.train.model_dir).name
             raise UserError(
                 f"--{flag}={path}: stage {name} keeps no best weights with "
-                f"--{name}.eval_every_epochs=0; give e.g. --{name}.eval_every_epochs=1, or "
-                f"--{self._name(number)}.{flag}={name}"
+                f"--{name}.eval_every_epochs=0; give --{self._name(number)}.{flag}={name}, or in a "
+                f"new --model_dir e.g. --{name}.eval_every_epochs=1"
             )
 
     def _check_length(self, number):

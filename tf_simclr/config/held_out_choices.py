@@ -3,6 +3,7 @@
 import dataclasses
 
 CHOSEN = "held_out"
+CANDIDATES = "candidates"  # directory in that of a run, with one for each candidate
 FEW_LABELS = 300  # fewer are held out several times, since one draw of few says little
 NUM_DRAWS = 3
 

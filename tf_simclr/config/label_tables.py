@@ -5,6 +5,7 @@ import re
 
 from tf_simclr.config.values import directory_of, folders_of
 
+NO_LABELS = "none"  # a value of --labels
 SUFFIXES = (".csv", ".tsv")
 COLUMN_OPTIONS = re.compile(r"(.+?):((?:file|label|split)=.+)")
 
@@ -27,9 +28,7 @@ def find(name: str, folders: list[str]) -> str | None:
 
 
 def same_table(first: str, second: str, dataset: str) -> bool:
-    """Whether two values of --labels name the same columns of one table.
-
-    Columns that one of them leaves out are taken to be those of the other.
+    """Whether two values of --labels name one table, and the same columns or none.
 
     Args:
         first: a value.
@@ -42,8 +41,6 @@ def same_table(first: str, second: str, dataset: str) -> bool:
     first_name, first_columns = separate_columns(first)
     second_name, second_columns = separate_columns(second)
     first_path, second_path = find(first_name, folders), find(second_name, folders)
-    if first_path is None or second_path is None:
+    if first_path is None or second_path is None or first_columns != second_columns:
         return False
-    has_both = bool(first_columns and second_columns)
-    has_same_columns = first_columns == second_columns or not has_both
-    return has_same_columns and os.path.samefile(first_path, second_path)
+    return os.path.samefile(first_path, second_path)

@@ -8,6 +8,8 @@ from etils import epath
 from tf_simclr import config
 from tf_simclr.config import recipes
 from tf_simclr.config.automatic import AUTO
+from tf_simclr.config.held_out_choices import CANDIDATES
+from tf_simclr.config.label_tables import NO_LABELS
 from tf_simclr.config.length import LENGTH_FLAGS
 from tf_simclr.config.plan_section import seconds_of
 from tf_simclr.config.registry import Mode
@@ -50,16 +52,23 @@ def content(
     if not recipes.is_file(path):
         return _planned(flags, stage_flags, make_recipe), ""
     values = recipes.read(path)
-    changes = _changes_of_data(values, flags, stage_flags)
+    begun = _begun(path.parent, values)
+    changes = [
+        (name, said, planned)
+        for name, said, planned in _changes_of_data(values, flags, stage_flags)
+        # What a stage is given wins where others have begun, and not this one.
+        if "." not in name or not begun or name.split(".")[0] in begun
+    ]
     if changes:
         name, said, planned = changes[0]
         change = f"what is in {path} was planned for --{name}={planned}"
-        if not _has_begun(path.parent, values):
+        if not begun:
             note = f"--{name}={said}: {change}, and nothing was trained: it is planned anew"
             return _planned(flags, stage_flags, make_recipe), note
         way_out = "another --model_dir"
-        if name == "labels":
-            way_out += ", to learn these with --train_mode=finetune,distill --checkpoint=RUN"
+        if name == "labels" and said != NO_LABELS:
+            start = path.parent / "pretrain" if "pretrain" in begun else path.parent
+            way_out += f", to learn these with --train_mode=finetune,distill --checkpoint={start}"
         raise UserError(
             f"--{name}={said}: {change}, and its training has begun; give that to resume it, or "
             f"{way_out}"
@@ -80,11 +89,14 @@ def _planned(flags, stage_flags, make_recipe):
     return make_recipe(flags, stage_flags)
 
 
-def _has_begun(directory, values):
-    """Whether a stage of a recipe was trained, or candidates for it."""
+def _begun(directory, values):
+    """The stages of a recipe that were trained, or candidates for them; of a single one its files.
+
+    Those of a run without stages are in the directory itself.
+    """
     stages = stage_names(values.get("train_mode", config.fields()["train_mode"].default))
-    paths = [directory / stage for stage in stages]
-    return any(path.exists() for path in (directory / recipes.CONFIG_FILE, *paths))
+    names = (*stages, CANDIDATES, recipes.CONFIG_FILE)
+    return [name for name in names if (directory / name).exists()]
 
 
 def _changes_of_data(values, flags, stage_flags):

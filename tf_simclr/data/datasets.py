@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from tf_simclr.config import label_tables
 from tf_simclr.config.automatic import limits_of
 from tf_simclr.config.data_sections import DataConfig
 from tf_simclr.config.values import FOLDER, same_data_set
@@ -106,10 +107,10 @@ def splits(
     make = SOURCES.get(name)
     if make is folder or (make is None and _is_folder_here(data.dataset)):
         return folder(data, moved)
-    if data.labels not in ("", folders.NO_LABELS):
+    if data.labels not in ("", label_tables.NO_LABELS):
         raise UserError(
             f"--labels={data.labels}: tables are for --dataset=folder:PATH; leave it out, or give "
-            f"--labels={folders.NO_LABELS}"
+            f"--labels={label_tables.NO_LABELS}"
         )
     return tfds_source.splits(data, SOURCES) if make is None else make(data)
 
@@ -140,7 +141,7 @@ def load(
     source = require_split(data, split, splits(data, moved), flag)()
     if source.open is not DecodedImage:
         source = source.with_value_range(limits_of(data.value_range))
-    if data.labels == folders.NO_LABELS:
+    if data.labels == label_tables.NO_LABELS:
         source = dataclasses.replace(source.without_labels(), class_names=())
     logging.info(
         "%s, split %s: %d images, %s",

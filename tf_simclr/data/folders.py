@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from absl import logging
 
+from tf_simclr.config.label_tables import NO_LABELS
 from tf_simclr.config.values import FOLDER, directory_of, folders_of
 from tf_simclr.data import (
     division,
@@ -24,7 +25,6 @@ from tf_simclr.data.layout import ALL
 from tf_simclr.data.source import UNLABELED, FolderFacts, as_text
 from tf_simclr.errors import UserError
 
-NO_LABELS = "none"  # a value of --labels
 HINT = f"if not: --labels={NO_LABELS}, or --labels=FILE.csv"
 
 

@@ -7,6 +7,7 @@ from etils import epath
 
 from tf_simclr import config
 from tf_simclr.config import Config, automatic, recipes
+from tf_simclr.config.label_tables import NO_LABELS
 from tf_simclr.config.length import LENGTH_FLAGS, Length, training_length
 from tf_simclr.config.stage_directories import sibling_runs
 from tf_simclr.errors import UserError, write_error
@@ -77,7 +78,8 @@ class RunDirectory:
         # Another network could not start from these weights.
         if not has_weights or "model" in sections or not self._settings.mode.trains:
             return f"give another --model_dir, or {resume}"
-        start = self.flags_of_another(has_other_labels="labels" in names)
+        has_other_labels = "labels" in names and self._settings.data.labels != NO_LABELS
+        start = self.flags_of_another(has_other_labels)
         return f"give {resume}, or start another one from its weights with {start}"
 
     def flags_of_another(self, has_other_labels: bool = False) -> str:

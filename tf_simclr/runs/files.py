@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 
-from tf_simclr.config import inheritance
+from tf_simclr.config import held_out_choices, inheritance
 from tf_simclr.config.recipes import CONFIG_FILE, PLANNED_FILE
 from tf_simclr.config.stages import BEST_DIRECTORY
 from tf_simclr.errors import UserError
@@ -22,7 +22,7 @@ LABELS = "labels.json"  # which labels it may use
 DIVISION = "division.json"  # images that are held out, or are not, for the sake of their class
 HELD_OUT = "held_out.json"  # which training images validation during the training takes
 HELD_OUT_CHOICE = "held_out_choice.json"  # what held-out labels have decided
-CANDIDATES = "candidates"  # directory with a run for each candidate, until one is chosen
+CANDIDATES = held_out_choices.CANDIDATES  # runs of the candidates, until one is chosen
 LOCK = "training.lock"  # held by the process that trains
 METRICS = "metrics.jsonl"  # its metrics over the steps, a JSON line each time
 TRACKING = "tracking.json"  # what the run is called by the trackers of --track

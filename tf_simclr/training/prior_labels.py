@@ -1,6 +1,7 @@
 """Whether the networks that a training starts from have learned labels that it holds out."""
 
 from tf_simclr.config import Config, inheritance
+from tf_simclr.config.label_tables import same_table
 from tf_simclr.config.values import same_data_set
 from tf_simclr.runs import files as run_files
 
@@ -35,6 +36,8 @@ def may_know_held_out(settings: Config) -> bool:
         is_of_other_data = not same_data_set(saved["dataset"], flags["dataset"])
         if is_of_other_data and not _is_export(path):
             continue
+        if same_table(saved["labels"], flags["labels"], flags["dataset"]):
+            saved["labels"] = flags["labels"]
         holds_out_the_same = saved["eval_every_epochs"] and all(
             saved[name] == flags[name] for name in HELD_OUT_BY
         )
