@@ -1,10 +1,13 @@
 """What the log says of work that takes long."""
 
+import logging as std_logging
+import os
 import subprocess
 import sys
 import threading
 
 from tests.helpers.waiting import wait_until
+from tf_simclr import console
 from tf_simclr.console import Progress, announced_if_slow
 
 
@@ -34,6 +37,32 @@ def test_a_notebook_has_a_bar(monkeypatch, capsys, log):
         progress.update(40, "loss 3")
     assert "training: 100%" in capsys.readouterr().err
     assert len(set(log.messages)) == 1
+
+
+def test_a_line_of_the_log_stands_above_the_bar(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "ipykernel", sys)
+    with Progress("training", total=40) as progress:
+        progress.update(20)
+        handler = std_logging.StreamHandler(sys.stderr)
+        console._keep_off_bars(handler)
+        handler.emit(std_logging.makeLogRecord({"msg": "about an hour"}))
+    shown = capsys.readouterr().err
+    (before,) = [line for line in shown.split("\r") if line.startswith("about an hour")]
+    assert before.splitlines()[0] == "about an hour"
+
+
+def test_messages_of_an_installed_package_are_shown(monkeypatch):
+    """It lies among the libraries, of which only warnings are."""
+    folder = f"{os.sep}venv{os.sep}site-packages{os.sep}"
+    monkeypatch.setattr(console, "PACKAGE", f"{folder}tf_simclr{os.sep}")
+
+    def is_shown(path, level):
+        record = {"pathname": folder + path, "levelno": level, "msg": ""}
+        return console._is_for_the_user(std_logging.makeLogRecord(record))
+
+    assert is_shown("tf_simclr/commands/run.py", std_logging.INFO)
+    assert not is_shown("tf_simclr_other/run.py", std_logging.INFO)
+    assert is_shown("keras/layers.py", std_logging.WARNING)
 
 
 def test_a_reader_that_has_had_enough():

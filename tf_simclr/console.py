@@ -14,6 +14,7 @@ from absl import logging
 
 from tf_simclr.config.version import __version__
 
+PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 SECONDS_BETWEEN_LINES = 20
 SECONDS_OF_SILENCE = 5  # before the log says what is being done
 # In a narrow terminal the end is cut off, which says how the work goes.
@@ -27,16 +28,28 @@ def set_up_logging():
     handler = logging.get_absl_handler()
     handler.setFormatter(std_logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     handler.addFilter(_is_for_the_user)
+    _keep_off_bars(handler)
     # The Python part of TensorFlow tells of every collective that it traces.
     std_logging.getLogger("tensorflow").setLevel(std_logging.WARNING)
 
 
 def _is_for_the_user(record):
     """Whether it is a message of this package, or a library's warning that users can act on."""
-    is_of_a_library = "-packages" in record.pathname
+    is_own = os.path.abspath(record.pathname).startswith(PACKAGE)  # installed among libraries, too
+    is_of_a_library = not is_own and "-packages" in record.pathname
     if not is_of_a_library:
         return True
     return record.levelno >= std_logging.WARNING and "deprecated" not in record.getMessage()
+
+
+def _keep_off_bars(handler):
+    """A line of the log stands above a bar that is shown, not behind it."""
+
+    def emit(record):
+        with tqdm.tqdm.external_write_mode(file=sys.stderr):
+            type(handler).emit(handler, record)
+
+    handler.emit = emit
 
 
 def print_text(text: str):
