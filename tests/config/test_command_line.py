@@ -316,3 +316,60 @@ def test_home_folder(monkeypatch):
 def test_a_warmup_that_was_named_is_not_cut(arguments, expected):
     (settings,), _ = parse_command_line("--dataset=digits", *arguments)
     assert settings.resolved()["long_warmup"] == expected
+
+
+def test_the_home_folder_is_known_where_a_run_is_followed(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / recipes.CONFIG_FILE).write_text(json.dumps({"resnet_depth": 18, "image_size": 64}))
+    for checkpoint in ("~/run", str(run)):
+        flags, _ = parse("--mode=embed", f"--checkpoint={checkpoint}", "--dataset=folder:x")
+        assert (flags["resnet_depth"], flags["image_size"]) == (18, 64)
+
+
+def test_a_recipe_that_says_what_to_evaluate(tmp_path):
+    """Its run is followed as one that is named on the command line."""
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / recipes.CONFIG_FILE).write_text(json.dumps({"resnet_depth": 18, "image_size": 64}))
+    path = yaml_file(tmp_path, f"mode: embed\ncheckpoint: {run}\ndataset: folder:x\n")
+    flags, _ = parse(f"--config={path}")
+    assert (flags["mode"], flags["resnet_depth"], flags["image_size"]) == ("embed", 18, 64)
+    flags, _ = parse(f"--config={path}", "--image_size=32")
+    assert (flags["resnet_depth"], flags["image_size"]) == (18, 32)
+
+
+def test_epochs_of_the_command_line_count_beside_steps_of_a_recipe(tmp_path):
+    text = "train_mode: pretrain,finetune\ntrain_steps: 9\nfinetune:\n  train_steps: 5\n"
+    path = yaml_file(tmp_path, text)
+    for flag, lengths in (
+        ("--train_epochs=7", [(7, 0), (7, 0)]),
+        ("--finetune.train_epochs=7", [(100, 9), (7, 0)]),
+    ):
+        stages, _ = parse_stages(f"--config={path}", flag)
+        assert [(stage["train_epochs"], stage["train_steps"]) for stage in stages.values()] == (
+            lengths
+        )
+
+
+def test_flags_of_stages_in_a_file_of_flags(tmp_path):
+    path = tmp_path / "flags.txt"
+    path.write_text("--dataset=digits\n--train_mode=pretrain,finetune\n--finetune.seed=5\n")
+    flags, _ = parse(f"--flagfile={path}")
+    assert flags["seed"] == 5
+    assert "give the path of a file" in refused("--flagfile=nowhere")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("my.yaml", "seed: 1\nseed: 2\n"),
+        ("my.yaml", "finetune: {seed: 1}\ntrain_mode: finetune\nfinetune: {learning_rate: 1}\n"),
+        ("my.yaml", "train_mode: finetune\nfinetune:\n  seed: 1\n  seed: 1\n"),
+        ("my.json", '{"seed": 1, "seed": 2}'),
+    ],
+)
+def test_a_key_that_is_there_twice(tmp_path, name, text):
+    path = yaml_file(tmp_path, text, name)
+    assert "is there twice; give it once" in refused(f"--config={path}")

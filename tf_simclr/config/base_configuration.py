@@ -41,25 +41,27 @@ def choose(config_name: str, flags: dict) -> Base:
     Raises:
         UserError: no such recipe, or a mode for which something is missing.
     """
+    base = None
+    if config_name and config_name != AUTO:
+        path = recipes.find(config_name)
+        base = Base(recipes.read(path), path.stem)
+    values = {**base.values, **flags} if base else flags
     default_mode = config.fields()["mode"].default
-    mode = MODES.get(flags.get("mode", default_mode), Mode())
+    mode = MODES.get(values.get("mode", default_mode), Mode())
     names_data = "dataset" in flags
     is_planned = planned_recipe.is_default(flags, mode) and not _goes_on_unplanned(flags)
     if config_name == AUTO or (not config_name and is_planned):
         return Base(name=folder_name(flags), is_planned=True)
-    if config_name:
-        path = recipes.find(config_name)
-        base = Base(recipes.read(path), path.stem)
-    elif names_data and not mode.of_a_run:
+    if not base and names_data and not mode.of_a_run:
         return Base()
-    else:
+    if not base:
         saved = _saved_configuration(flags)
         if saved is not None:
             return saved
         base = Base() if names_data else _base_of_mode(flags)
-    if mode.of_a_run and not mode.needs_nothing and flags.get("checkpoint"):
+    if mode.of_a_run and not mode.needs_nothing and values.get("checkpoint"):
         with_data = not (config_name or names_data)
-        return _of_checkpoint(base, str(flags["checkpoint"]), with_data)
+        return _of_checkpoint(base, str(values["checkpoint"]), with_data)
     return base
 
 

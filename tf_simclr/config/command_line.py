@@ -17,6 +17,9 @@ from tf_simclr.errors import UserError
 
 # In published commands of the original SimCLR release, without effect there.
 RETIRED = ("variable_schema", "train_summary_steps")
+PATH_FLAGS = ("dataset", "checkpoint", "teacher_checkpoint")  # what they name is looked at early
+# {flag: the one beside it that counts first}; what is said of the first one has to count.
+IN_STEPS = {"train_epochs": "train_steps", "checkpoint_epochs": "checkpoint_steps"}
 CONFIG_HELP = (
     "a recipe of official_configs/ or the path of a YAML file; flags override it. auto: a recipe "
     "that is planned for the images, the machine and --budget, which is the default for "
@@ -95,15 +98,14 @@ def parse(
     Raises:
         UserError: unknown flag or key, value out of range, missing or unreadable YAML file.
     """
-    arguments, stage_flags = split_off_stage_flags(argv)
+    arguments, stage_flags = split_off_stage_flags(_with_flag_files(argv, flag_values))
     separate_sections(stage_flags)
     folder = _read_flags(arguments, flag_values)
     flags = {name: flag_values[name].value for name in config.fields() if flag_values[name].present}
     if folder:
         flags = {"dataset": folder, "mode": "train_then_eval", **flags}
     for named_flags in (flags, *stage_flags.values()):
-        if "warmup_epochs" in named_flags:
-            named_flags.setdefault("long_warmup", "keep")
+        _complete(named_flags)
     base = base_configuration.choose(flag_values["config"].value, flags)
     if not flags.get("model_dir", base.values.get("model_dir")):
         flags["model_dir"] = f"runs/{base.name or _slug({**base.values, **flags})}"
@@ -121,6 +123,26 @@ def parse(
     stages = stage_values(common, sections, flags, stage_flags)
     configs, inherited = inheritance.inherit(stages)
     return configs, notes + inherited
+
+
+def _with_flag_files(argv, flag_values):
+    """The command line with what is in the files of --flagfile."""
+    try:
+        return flag_values.read_flags_from_files(argv)
+    except absl_flags.Error as error:
+        raise UserError(f"{error}; give the path of a file with a flag in each line") from None
+
+
+def _complete(flags):
+    """Changes the flags of a command line to what they mean."""
+    for name in PATH_FLAGS:
+        if name in flags:
+            flags[name] = config.coerce(name, flags[name])  # ~ is the home directory
+    if "warmup_epochs" in flags:
+        flags.setdefault("long_warmup", "keep")
+    for epochs, steps in IN_STEPS.items():
+        if epochs in flags:
+            flags.setdefault(steps, 0)
 
 
 def _read_flags(arguments, flag_values):

@@ -73,14 +73,36 @@ def read(path) -> dict:
 def _parse(path):
     import yaml  # late: it is not needed by --help
 
-    # YAML reads JSON, but not all of its \u escapes.
-    parse = json.loads if path.suffix == ".json" else yaml.safe_load
     try:
-        return parse(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".json":  # YAML reads JSON, but not all of its \u escapes
+            return json.loads(text, object_pairs_hook=_without_repeated)
+        _check_keys(yaml.compose(text, yaml.SafeLoader))
+        return yaml.safe_load(text)
     except (yaml.YAMLError, OSError, ValueError, RecursionError) as error:
         kind = path.suffix[1:].upper() or "YAML"
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: can't be read as {kind}: {reason}") from None
+
+
+def _check_keys(node):
+    """Checks that no key of a YAML node, or inside of it, is there twice: the last would count."""
+    if node is None or isinstance(node.value, str):
+        return
+    for inner in node.value:
+        for part in inner if isinstance(inner, tuple) else (inner,):
+            _check_keys(part)
+    if node.id == "mapping":
+        _without_repeated([(key.value, value) for key, value in node.value])
+
+
+def _without_repeated(pairs):
+    """A dict of pairs whose keys are different."""
+    names = [name for name, _ in pairs if isinstance(name, str)]
+    repeated = [name for name in names if names.count(name) > 1]
+    if repeated:
+        raise ValueError(f"'{repeated[0]}' is there twice; give it once")
+    return dict(pairs)
 
 
 def _check(values):
