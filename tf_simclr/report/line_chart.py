@@ -89,7 +89,9 @@ def _draw(figure, lines, axes):
     _set_scales(plot, lines, axes)
     _set_ticks(plot, lines, axes)
     if len(lines) > 1 or axes.has_legend:
-        figure.legend(loc="outside lower left", ncols=_legend_columns(lines))
+        # Explicitly: of itself Matplotlib leaves out what begins with _.
+        drawn, labels = plot.lines[: len(lines)], [_shortened(line.label) for line in lines]
+        figure.legend(drawn, labels, loc="outside lower left", ncols=_legend_columns(lines))
 
 
 def _legend_columns(lines):
