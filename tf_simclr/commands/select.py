@@ -1,9 +1,12 @@
 """Asks for labels: which images to label next, as a table and as a page to label them on."""
 
+import shlex
+
 import numpy as np
 from absl import logging
 
 from tf_simclr import distribute
+from tf_simclr.checkpoints import pretrained
 from tf_simclr.commands import label_questions
 from tf_simclr.commands.image_set import build_extractor, compute_image_set
 from tf_simclr.commands.label_questions import EvaluationDraw
@@ -60,7 +63,7 @@ def select(settings: Config, alone: bool = True):
     known = _known_labels(extractor.data, table, filter(None, (source, eval_source)))
     class_names = source.class_names or extractor.model.class_names
     page = label_page.render(
-        questions, class_names, known, note=_note(settings), splits=table and table.splits
+        questions, class_names, known, note=_note(settings, alone), splits=table and table.splits
     )
     _write(directory, _table(questions), page)
 
@@ -147,13 +150,15 @@ def _labels_of(source):
     return dict(zip(map(as_text, names[is_labeled]), classes))
 
 
-def _note(settings):
+def _note(settings, alone):
     dataset = settings.data.dataset
-    if not dataset.startswith("folder:"):
+    if not dataset.startswith(FOLDER):
         return f"{dataset} has labels of its own: --labels takes tables for folders of images."
+    path, _ = pretrained.weights_path(settings, alone)
+    arguments = [f"--dataset={dataset}", f"--checkpoint={path}", "--labels=labels.csv"]
     return (
-        "Put labels.csv beside the images, and train with --train_mode=finetune,distill "
-        f"--dataset={dataset} --labels=labels.csv"
+        "Put labels.csv beside the images, and train with python run.py "
+        f"{shlex.join(arguments)} --train_mode=finetune,distill --budget=15m --model_dir=NEW"
     )
 
 

@@ -300,13 +300,13 @@ byId("new").addEventListener("paste", event => {  // a list, a line a class
 byId("filter").addEventListener("input", render);
 byId("filter").addEventListener("keydown", event => {
   const first = byId("classes").querySelector("button");
-  if (event.key !== "Enter" || !first || !byId("filter").value.trim()) return;
+  if (event.isComposing || event.key !== "Enter" || !first || !byId("filter").value.trim()) return;
   byId("filter").value = "";
   answerWith(Number(first.dataset.class));
 });
 for (const id of ["new", "filter"]) {
   byId(id).addEventListener("keydown", event => {
-    if (event.key !== "Escape") return;
+    if (event.isComposing || event.key !== "Escape") return;
     event.target.value = "";
     event.target.blur();
     complain("");
