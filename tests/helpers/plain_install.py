@@ -135,8 +135,8 @@ def check_optional_packages(directory):
 
 
 def check_wheel(directory):
-    """A wheel brings the command tf-simclr, the recipes and what pages are made of."""
-    source, target = directory / "source", directory / "installed"
+    """A wheel brings tf-simclr, which speaks, the recipes and what pages are made of."""
+    source, target = directory / "source", directory / "site-packages"
     for folder in ("tf_simclr", "official_configs"):
         shutil.copytree(ROOT / folder, source / folder)
     for file in ("pyproject.toml", "requirements.txt", "README.md", "LICENSE"):
@@ -145,13 +145,16 @@ def check_wheel(directory):
     subprocess.run([*install, str(source)], check=True)
     program = str(target / "bin" / "tf-simclr")
     environment = {**os.environ, "PYTHONPATH": str(target)}
-    wrong = subprocess.run(
-        [program, "--config=nothing"],
-        env=environment,
-        cwd=directory,
-        capture_output=True,
-        text=True,
-    )
+
+    def run_installed(*arguments):
+        return subprocess.run(
+            [program, *arguments], env=environment, cwd=directory, capture_output=True, text=True
+        )
+
+    said = run_installed("--mode=weights", "--variable_schema=1")
+    assert said.returncode == 0, said.stderr
+    assert "--variable_schema is accepted" in said.stderr, said.stderr
+    wrong = run_installed("--config=nothing")
     assert wrong.returncode == 2, wrong.stderr
     assert wrong.stderr.startswith("tf-simclr: --config=nothing"), wrong.stderr
     assert "digits_quickstart" in wrong.stderr, wrong.stderr
