@@ -172,7 +172,7 @@ def test_a_set_that_is_too_large_for_a_page(find, monkeypatch, log):
     lines, content = find("cat/3.png", search_count=3)
     expected = {"cat/3.png", *(line["file"] for line in lines)}
     assert len(lines) == 3 and set(content["names"]) == expected
-    assert not content["isAll"]
+    assert len(content["known"]) == 12  # of images that are not in the page, too
     first = content["queries"][0]
     names = [content["names"][image] for image in first["neighbors"]]
     assert names == [line["file"] for line in lines]
@@ -242,3 +242,11 @@ def test_embeddings_of_other_weights(find, photos, tmp_path, rng):
 def test_a_query_is_needed(settings):
     with pytest.raises(UserError, match="--query=: --mode=search looks for"):
         settings(mode="search", query=" ")
+
+
+def test_the_table_of_the_page_keeps_all_labels(find, photos):
+    """Also those of splits that are not searched, and of images that the page does not have."""
+    _, content = find(photos / "cat" / "3.png", embed_split="validation")
+    folders = {name: name.rpartition("/")[0] for name in names_of(photos)}
+    known = {name: label for name, label in folders.items() if label}
+    assert dict(content["known"]) == known and len(known) > len(content["names"])

@@ -20,6 +20,7 @@ WIDTH = "document.documentElement.scrollWidth"
 HITS = "[...document.querySelectorAll('.results li')].map(item => item.image)"
 HOSTILE = '<img src=x onerror="window.harmed=1">, "ü".png'
 COLUMNS = 4
+KNOWN = {"photo 1.png": "known <b>", "of another split.png": "known <b>"}
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,6 @@ def images_on_a_circle(count):
         rests=compact.rests,
         step=compact.step,
         count=count,
-        is_all=True,
         thumbnails=Thumbnails(sheets, COLUMNS, 32, shapes),
     )
 
@@ -64,7 +64,7 @@ def page(tmp_path_factory):
         Query(COUNT, np.array([149, 148]), np.array([0.99, 0.98])),
         Query(2, neighbors, np.full(3, 0.5)),
     ]
-    text = search_page.render(images_on_a_circle(COUNT), queries, ["a <note>"])
+    text = search_page.render(images_on_a_circle(COUNT), queries, ["a <note>"], known=KNOWN)
     path.write_text(text, encoding="utf-8")
     return path
 
@@ -104,8 +104,7 @@ def test_marks_by_pointer(chromium, page, tmp_path):
     chromium.evaluate("document.getElementById('class').value = ' new  class '")
     chromium.evaluate("document.getElementById('assign').click()")
     expected = {"photo 149.png": "new class", "photo 147.png": "new class"}
-    known = {"photo 1.png": "known <b>"}
-    assert save(chromium, tmp_path / "first") == {**known, **expected}
+    assert save(chromium, tmp_path / "first") == {**KNOWN, **expected}
     chromium.evaluate("document.getElementById('known').click()")
     assert save(chromium, tmp_path / "second") == expected
     assert (chromium.complaints(), chromium.outside()) == ([], [])
@@ -129,7 +128,8 @@ def test_keyboard_alone(chromium, page, tmp_path):
     chromium.call("Input.insertText", text='a,"b"')
     chromium.press("Enter")
     labels = save(chromium, tmp_path / "saved")
-    assert labels[HOSTILE] == labels["photo 148.png"] == 'a,"b"' and len(labels) == 4
+    assert labels[HOSTILE] == labels["photo 148.png"] == 'a,"b"' and len(labels) == 5
+    assert KNOWN.items() <= labels.items()
     assert chromium.evaluate("typeof window.harmed") == "undefined"
     chromium.evaluate("marks.add(9); byId('class').value = 'x'; assign()")
     chromium.open(page)
@@ -179,10 +179,9 @@ def test_twenty_thousand_images_are_searched_at_once(chromium, tmp_path, rng):
         rests=rests,
         step=0.001,
         count=count,
-        is_all=True,
         thumbnails=Thumbnails([], COLUMNS, 32, np.zeros([count, 2], np.int64)),
     )
-    text = search_page.render(images, [Query(0, np.array([]), np.array([]))])
+    text = search_page.render(images, [Query(0, np.array([]), np.array([]))], known={})
     (tmp_path / "search.html").write_text(text, encoding="utf-8")
     chromium.open(tmp_path / "search.html")
     distances = np.square(features.astype(np.int64) - features[7]).sum(1) + rests + rests[7]

@@ -1,5 +1,6 @@
 """Finds the images of a set that are most like some: search.csv and search.html."""
 
+import contextlib
 import dataclasses
 import os
 
@@ -10,6 +11,7 @@ from sklearn.neighbors import NearestNeighbors
 from tf_simclr import distribute
 from tf_simclr.commands import search_page, search_set
 from tf_simclr.commands.image_set import build_extractor, decoded, load_all, names_of
+from tf_simclr.commands.known_labels import known_labels
 from tf_simclr.commands.search_set import SearchSet
 from tf_simclr.config import Config
 from tf_simclr.config.values import folders_of
@@ -85,18 +87,26 @@ def search(settings: Config, alone: bool = True):
     results = _nearest(queries, files, images, settings.search.search_count)
     if is_chief:
         logging.info("most similar images:\n\n%s\n", _table(results, images))
-        splits = _splits_of_table(settings.data)
-        page = search_page.render(results, images, files.pictures, files.features, splits)
+        known, splits = _known_labels(settings.data, images)
+        page = search_page.render(
+            results, images, files.pictures, files.features, known=known, splits=splits
+        )
         _write(directory, results, images, page)
 
 
-def _splits_of_table(data):
-    """{name: split} of the table of --labels; None where it has none, or is gone since."""
-    try:
+def _known_labels(data, images):
+    """({name: class}, {name: split} or None) for the table of the page.
+
+    Of embeddings whose images are gone since, those that were embedded.
+    """
+    table = known = None
+    with contextlib.suppress(UserError):
         table = folders.table_of(data.dataset, data.labels)
-    except UserError:
-        return None
-    return table and table.splits
+        known = known_labels(data, table)
+    if known is None:
+        labels = zip(images.names.tolist(), images.labels.tolist())
+        known = {name: label for name, label in labels if label}
+    return known, table and table.splits
 
 
 def _search_dataset(settings, alone):

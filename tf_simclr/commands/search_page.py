@@ -22,6 +22,8 @@ def render(
     images: SearchSet,
     pictures: dict[str, np.ndarray],
     file_features: np.ndarray,
+    *,
+    known: dict[str, str],
     splits: dict[str, str] | None = None,
 ) -> str:
     """The text of the page: all images, or of a large set those that were found.
@@ -31,7 +33,8 @@ def render(
         images: the set.
         pictures: {path: uint8 [H, W, 3]} of the queries that are files.
         file_features: float32 [Q, C] of these files.
-        splits: see `report.label_page.render`.
+        known: see `report.label_page.render`.
+        splits: likewise.
     """
     is_all = len(images) + len(pictures) <= MAX_IMAGES
     index = np.arange(len(images)) if is_all else _found_images(results)
@@ -48,14 +51,13 @@ def render(
         rests=compact.rests,
         step=compact.step,
         count=len(index),
-        is_all=is_all,
         thumbnails=_sheets(decoded, len(features)),
     )
     notes = _notes(images, index, is_all, agreement, compact.values.shape[1])
     for note in notes:
         logging.info("search.html: %s", note)
     queries = _queries(results, index, list(pictures))
-    return search_page.render(page_images, queries, notes, splits)
+    return search_page.render(page_images, queries, notes, known=known, splits=splits)
 
 
 def _found_images(results):

@@ -9,6 +9,7 @@ from tf_simclr import distribute
 from tf_simclr.checkpoints import pretrained
 from tf_simclr.commands import label_questions
 from tf_simclr.commands.image_set import build_extractor, compute_image_set
+from tf_simclr.commands.known_labels import known_labels
 from tf_simclr.commands.label_questions import EvaluationDraw
 from tf_simclr.commands.selecting import Request, choose
 from tf_simclr.config import Config, label_tables
@@ -60,7 +61,9 @@ def select(settings: Config, alone: bool = True):
         *label_questions.of_draw(draw),
     ]
     table = folders.table_of(extractor.data.dataset, extractor.data.labels)
-    known = _known_labels(extractor.data, table, filter(None, (source, eval_source)))
+    known = known_labels(extractor.data, table)
+    if known is None:
+        known = _labels_of(source) | (_labels_of(eval_source) if eval_source else {})
     class_names = source.class_names or extractor.model.class_names
     page = label_page.render(
         questions, class_names, known, note=_note(settings, alone), splits=table and table.splits
@@ -123,23 +126,6 @@ def _draw_to_evaluate(source, eval_source, is_trained_on, settings):
             settings.data.eval_split,
         )
     return draw
-
-
-def _known_labels(data, table, sources):
-    """{name: class} for the table of the page, which takes the place of all labels that there are.
-
-    So those of other splits, and those that this run must not use, are among them.
-    """
-    if table is not None:
-        return {as_text(name): label for name, label in table.classes.items()}
-    is_by_folders = data.dataset.startswith(FOLDER) and data.folder_layout != "simple"
-    if is_by_folders and data.labels != label_tables.NO_LABELS:
-        classes = folders.classes_of(data.dataset)
-        return {as_text(name): as_text(label) for name, label in classes.items()}
-    known = {}
-    for source in sources:
-        known |= _labels_of(source)
-    return known
 
 
 def _labels_of(source):

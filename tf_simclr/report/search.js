@@ -107,8 +107,8 @@ const renderMarks = () => {
   const numNew = assigned.size;
   byId("save").textContent = numNew ? `labels.csv (${numNew} new)` : "labels.csv";
   byId("save").disabled = !numNew;
-  const numKnown = labels.slice(0, count).filter(label => label >= 0).length;
-  byId("known-label").hidden = !numKnown || !content.isAll;
+  const numKnown = content.known.length;
+  byId("known-label").hidden = !numKnown;
   byId("known-text").textContent = `with the ${counted(numKnown, "label")} known before`;
   const all = [...new Set([...classes, ...assigned.values()])];
   byId("classes").replaceChildren(...all.map(name => make("option", { value: name })));
@@ -136,10 +136,7 @@ const assign = () => {
   render();
 };
 const save = () => {
-  const all = new Map();
-  for (let image = 0; image < count && byId("known").checked && content.isAll; image++) {
-    if (labels[image] >= 0) all.set(names[image], classes[labels[image]]);
-  }
+  const all = new Map(byId("known").checked ? content.known : []);
   for (const [image, name] of assigned) all.set(names[image], name);
   download("labels.csv", labelsFile(all));
   isSaved = true;

@@ -52,7 +52,6 @@ class Images:
         rests: int64 [N], the squared length of what the features leave out.
         step: of the features.
         count: how many of them are in the set.
-        is_all: whether the page has all images of the set.
         thumbnails: of all of them.
     """
 
@@ -62,7 +61,6 @@ class Images:
     rests: np.ndarray
     step: float
     count: int
-    is_all: bool
     thumbnails: Thumbnails
 
 
@@ -70,6 +68,8 @@ def render(
     images: Images,
     queries: Sequence[Query],
     notes: Sequence[str] = (),
+    *,
+    known: dict[str, str],
     splits: dict[str, str] | None = None,
 ) -> str:
     """The text of the page.
@@ -78,6 +78,7 @@ def render(
         images: all that the page can find.
         queries: with which it begins.
         notes: lines on what is in it.
+        known: see `label_page.render`; also of images that are not in this page.
         splits: see `label_page.render`.
     """
     classes = sorted(set(images.labels) - {""})
@@ -92,7 +93,7 @@ def render(
         "dimensions": images.features.shape[1],
         "step": images.step,
         "count": images.count,
-        "isAll": images.is_all,
+        "known": list(known.items()),
         "columns": thumbnails.columns,
         "size": thumbnails.size,
         "shapes": thumbnails.shapes.ravel().tolist(),
