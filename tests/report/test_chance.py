@@ -60,7 +60,9 @@ def test_deviation_of_the_balanced_accuracy():
 def test_nothing_is_advised_at_chance_level():
     runs = chain(**AT_CHANCE, probe=0.1)
     text = verdict.of_runs(runs).text
-    assert "None of these is better than guessing (10.0%): there is nothing to use yet" in text
+    assert "None of these is surely better than guessing (10.0%): there is nothing to use yet" in (
+        text
+    )
     assert "a longer training (--budget or --train_epochs), more labels (--mode=select" in text
     assert "--mode=inspect" in text and "more than 224 pixels (--image_size)" in text
     for words in ("Use ", "helps", "does not help", "better still"):
@@ -69,9 +71,18 @@ def test_nothing_is_advised_at_chance_level():
     assert "more images with labels" in verdict.of_runs([runs[0]]).text
 
 
+def test_guessing_is_not_claimed_of_few_images():
+    """8 of 10 right in two classes may be a guess: it is not said that it is one."""
+    few = run("finetune", "finetune", classifier=right(0.8, num_images=10))
+    few.document["run"]["class_names"] = ["cat", "dog"]
+    text = verdict.of_runs([few]).text
+    assert "It is not surely better than guessing (50.0%)" in text
+    assert "What may help: more evaluated images (--eval_split), a longer training" in text
+
+
 def test_a_classifier_alone():
     alone = run("finetune", "finetune", classifier=right(0.1))
-    assert "It is not better than guessing (10.0%)" in verdict.of_runs([alone]).text
+    assert "It is not surely better than guessing (10.0%)" in verdict.of_runs([alone]).text
 
 
 def test_a_probe_that_classifiers_do_not_reach(tmp_path):
@@ -80,7 +91,7 @@ def test_a_probe_that_classifiers_do_not_reach(tmp_path):
     runs[1] = dataclasses.replace(runs[1], directory=tmp_path / "my run")
     runs[1].document["flags"] |= {"image_size": 16, "value_range": "0,65535", "stem": "cifar"}
     text = verdict.of_runs(runs).text
-    assert "No classifier is better than guessing (10.0%): use none of it yet." in text
+    assert "No classifier is surely better than guessing (10.0%): use none of it yet." in text
     assert "A linear probe on the features of pretrain is better, by 39.0 points." in text
     command = text.split("to export: ")[1].splitlines()[0]
     python, script, *arguments = shlex.split(command)

@@ -94,6 +94,24 @@ def test_pretraining_that_does_not_help(accuracies, sentence):
     assert "Pretraining helps" not in text
 
 
+def test_few_images_leave_it_open():
+    """A large gain that few images can't tell from none is not called none."""
+    answers = np.arange(40)
+    runs = [
+        run("supervised", "supervised", classifier=answers >= 16),  # 60%
+        run("pretrain", "pretrain", probe=answers < 30),
+        run("finetune", "finetune", classifier=answers < 30),  # 75%
+    ]
+    text = text_of(runs)
+    assert (
+        "It is open whether pretraining helps: finetune can't be told from supervised (+15.0 points"
+    ) in text
+    assert "More images in --eval_split make smaller differences visible." in text
+    assert "does not help" not in text
+    assert "Use finetune/saved_model: supervised can't be told from it (-15.0 points, " in text
+    assert "but it is ahead." in text
+
+
 def test_supervised_is_used_where_it_is_as_good():
     assert "Use supervised/saved_model" in text_of(chain(supervised=0.83))
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+from tf_simclr.config.evaluation_sections import FEW_EVALUATED
 from tf_simclr.report.contenders import Contender
 from tf_simclr.report.evaluated import CLASSIFIER
 from tf_simclr.report.intervals import Z
@@ -64,8 +65,8 @@ def of_all(contenders: Sequence[Contender], subject: Contender) -> str:
     """
     which = "None of these is" if len(contenders) > 1 else "It is not"
     return (
-        f"{which} better than guessing ({share_of_guess(subject):.1%}): there is nothing to use "
-        f"yet, and nothing to say of pretraining. {_advice(subject)}"
+        f"{which} surely better than guessing ({share_of_guess(subject):.1%}): there is nothing to "
+        f"use yet, and nothing to say of pretraining. {_advice(subject)}"
     )
 
 
@@ -77,7 +78,8 @@ def of_classifiers(classifiers: Sequence[Contender]) -> str:
     """
     first = classifiers[0]
     which = "No classifier is" if len(classifiers) > 1 else f"{first.name} is not"
-    sentence = f"{which} better than guessing ({share_of_guess(first):.1%}): use none of it yet."
+    guess = f"{share_of_guess(first):.1%}"
+    sentence = f"{which} surely better than guessing ({guess}): use none of it yet."
     return f"{capitalized(sentence)} {_advice(first)}"
 
 
@@ -88,8 +90,10 @@ def _advice(contender):
     if facts.get("labels", 0) < facts.get("images", 0):
         labels = "more labels (--mode=select says of which images)"
     pixels = flags.get("image_size")
+    is_hardly_known = contender.num_images < FEW_EVALUATED
+    evaluated = "more evaluated images (--eval_split), " if is_hardly_known else ""
     size = f", more than {pixels} pixels (--image_size) where details matter" if pixels else ""
     return (
-        f"What may help: a longer training (--budget or --train_epochs), {labels}{size}; "
-        "--mode=inspect finds doubtful labels."
+        f"What may help: {evaluated}a longer training (--budget or --train_epochs), {labels}{size}"
+        "; --mode=inspect finds doubtful labels."
     )

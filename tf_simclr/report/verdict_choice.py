@@ -7,14 +7,18 @@ from tf_simclr.report.contenders import Contender
 from tf_simclr.report.evaluated import CLASSIFIER
 from tf_simclr.runs import files as run_files
 
+# What a smaller or earlier network may be behind the best one to be preferred. Of few images a
+# difference that can't be told from none may be large, and then the best one is the better bet.
+MAX_BEHIND = 0.05
+
 
 def choose(
     contenders: Sequence[Contender], subject: Contender
 ) -> tuple[Contender, tuple[str, ...]]:
     """Chooses the classifier to use.
 
-    Of those that can't be told from the best it is the smallest network, and of equals the
-    earliest one; none that guesses where another does not.
+    Of those that can't be told from the best, and are at most `MAX_BEHIND` behind it, it is the
+    smallest network, and of equals the earliest one; none that guesses where another does not.
 
     Args:
         contenders: that are compared.
@@ -29,14 +33,16 @@ def choose(
     candidates = chance.better_than_guessing(classifiers) or classifiers
     best = max(candidates, key=lambda contender: contender.accuracy)
     alike = [each for each in candidates if each is best or best.minus(each).low <= 0]
-    chosen = min(alike, key=_size)
+    near = [each for each in alike if best.accuracy - each.accuracy <= MAX_BEHIND]
+    chosen = min(near, key=_size)
+    not_beaten = [each for each in alike if each not in near]
     if not chance.is_better_than_guessing(chosen):
         return chosen, (chance.of_classifiers(classifiers),)
     sentences = []
     if best.labels != subject.labels and best.minus(subject).low > 0:
         sentences.append(_of_other_labels(best, subject))
     if len(classifiers) > 1:
-        sentences.append(_use(chosen, best))
+        sentences.append(_use(chosen, best, not_beaten))
     return chosen, tuple(sentences)
 
 
@@ -54,17 +60,29 @@ def _of_other_labels(best, subject):
     )
 
 
-def _use(chosen, best):
-    """Which network to take."""
+def _use(chosen, best, not_beaten):
+    """Which network to take.
+
+    Args:
+        chosen: that network.
+        best: the one with the highest accuracy.
+        not_beaten: those far behind the best one that can't be told from it all the same.
+    """
     name = _exported(chosen)
-    if chosen is best:
-        return f"Use {name}."
-    reason = "it is smaller" if _size(chosen) < _size(best) else "it comes first"
-    difference = best.minus(chosen).points(", {}")
-    other = best.name
-    if best.labels != chosen.labels:
-        other += f", with {best.labels},"
-    return f"Use {name}: {other} can't be told from it ({difference}), and {reason}."
+    if chosen is not best:
+        reason = "it is smaller" if _size(chosen) < _size(best) else "it comes first"
+        return f"Use {name}: {_not_told(best, chosen)}, and {reason}."
+    if not_beaten:
+        return f"Use {name}: {_not_told(not_beaten[0], chosen)}, but it is ahead."
+    return f"Use {name}."
+
+
+def _not_told(other, chosen):
+    difference = other.minus(chosen).points(", {}")
+    name = other.name
+    if other.labels != chosen.labels:
+        name += f", with {other.labels},"
+    return f"{name} can't be told from it ({difference})"
 
 
 def _exported(contender):
