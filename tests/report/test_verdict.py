@@ -151,6 +151,25 @@ def test_selected_labels_are_not_pretraining():
     assert "finetune-selected, with 20 selected labels, can't be told from it" in text
 
 
+@pytest.mark.parametrize(
+    "train_mode, count, labels_chosen",
+    [
+        ("finetune", 40, "selected"),  # more labels
+        ("finetune", 10, "selected"),  # fewer labels
+        ("finetune", 20, "drawn"),  # as many of another seed
+        ("semi", 20, "selected"),  # another kind of training
+    ],
+)
+def test_other_labels_have_other_reasons(train_mode, count, labels_chosen):
+    """A better network with other labels owes it to their selection only if all else is equal."""
+    flags = {"labels_chosen": labels_chosen, "labels_per_class": 2, "seed": 5, "checkpoint": "a"}
+    facts = {"labels": count}
+    other = run("other", train_mode, classifier=right(0.95), flags=flags, facts=facts)
+    text = text_of([*chain(), other])
+    assert "comes with the labels" not in text
+    assert "over distill, which says nothing of pretraining: the labels are others." in text
+
+
 def test_selected_labels_alone():
     assert "with 20 selected labels: this network is right" in text_of([selected(0.9)])
 

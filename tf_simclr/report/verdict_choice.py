@@ -40,7 +40,7 @@ def choose(
         return chosen, (chance.of_classifiers(classifiers),)
     sentences = []
     if best.labels != subject.labels and best.minus(subject).low > 0:
-        sentences.append(_of_other_labels(best, subject))
+        sentences.append(_of_other_labels(best, subject, classifiers))
     if len(classifiers) > 1:
         sentences.append(_use(chosen, best, not_beaten))
     return chosen, tuple(sentences)
@@ -50,14 +50,31 @@ def _size(contender):
     return contender.run.facts.get("parameters", 0)
 
 
-def _of_other_labels(best, subject):
+def _of_other_labels(best, subject, classifiers):
     """What the best one reaches with labels that the subject did not have."""
     difference = best.minus(subject)
+    meaning = "which says nothing of pretraining: the labels are others"
+    if _is_gain_of_selection(best, subject, classifiers):
+        meaning = "which comes with the labels, not with pretraining"
     return (
         f"With {best.labels}, {best.name} is right about {best.accuracy:.1%} "
-        f"({best.interval.ends}), {difference.points()} over {subject.phrase}, which comes "
-        "with the labels, not with pretraining."
+        f"({best.interval.ends}), {difference.points()} over {subject.phrase}, {meaning}."
     )
+
+
+def _is_gain_of_selection(best, subject, classifiers):
+    """Whether as many labels that were drawn make a network of the same kind surely worse."""
+    is_selected = best.labels.is_selected and not subject.labels.is_selected
+    if not is_selected or best.labels.count != subject.labels.count:
+        return False
+    train_mode = best.run.facts.get("train_mode")
+    of_same_kind = [
+        each
+        for each in classifiers
+        if each.labels == subject.labels and each.run.facts.get("train_mode") == train_mode
+    ]
+    gains = [best.minus(each) for each in of_same_kind]
+    return bool(gains) and all(gain.low > 0 for gain in gains)
 
 
 def _use(chosen, best, not_beaten):
