@@ -55,6 +55,17 @@ def test_a_published_network_is_the_yardstick(published):
     assert "published tiny" in html and "tiny" in html
 
 
+def test_a_published_network_alone_is_no_judge():
+    """That it is better says nothing of what the pretraining has given."""
+    runs = [
+        run("pretrain", "pretrain", probe=right(0.7), published=right(0.9)),
+        run("finetune", "finetune", classifier=right(0.75)),
+    ]
+    text = text_of(runs)
+    assert "A linear probe on the published tiny is better than finetune by 15.0 points" in text
+    assert "Pretraining" not in text and "retraining helps" not in text
+
+
 def test_a_semi_stage_from_random_weights_is_a_rival():
     """It has seen no pretraining: that it is the best is no merit of one."""
     random = run("semi-random", "semi", classifier=right(0.85), flags={"checkpoint": ""})

@@ -184,7 +184,7 @@ def _gain(group):
     if not group.rivals:
         return []
     others = tuple(rival for rival in group.rivals if not _is_yardstick(rival, group.subject))
-    if others and len(others) < len(group.rivals):
+    if len(others) < len(group.rivals):
         yardsticks = [rival for rival in group.rivals if rival not in others]
         rival, difference = _hardest_rival(group.subject, yardsticks)
         alone = dataclasses.replace(group, rivals=others)
