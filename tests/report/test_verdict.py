@@ -152,6 +152,45 @@ def selected(accuracy):
     return run("finetune-selected", "finetune", classifier=classifier, flags=flags)
 
 
+@pytest.mark.parametrize(
+    "baselines, flags, words",
+    [
+        (("pixels",), {}, "That is +30.0 points"),
+        (("pixels", "untrained"), {}, "Pretraining helps: +30.0 points"),
+        (("pixels", "untrained"), {"checkpoint": "elsewhere"}, "That is +30.0 points"),
+        (("pixels", "untrained"), {"backbone": "hub:tiny"}, "That is +30.0 points"),
+        (("pixels", "published"), {"backbone": "hub:tiny"}, "Pretraining helps: +30.0 points"),
+    ],
+)
+def test_pretraining_is_praised_where_the_same_was_tried_without(baselines, flags, words):
+    """Not for what the weights were good for before it."""
+    answers = {name: right(0.5) for name in baselines}
+    text = text_of([run("pretrain", "pretrain", probe=right(0.8), flags=flags, **answers)])
+    assert words in text
+
+
+def test_a_student_of_the_supervised_network_has_seen_no_pretraining():
+    flags = {"teacher_checkpoint": "runs/supervised/best"}
+    student = run("distill-2", "distill", classifier=right(0.9), flags=flags)
+    runs = [*chain(), student]
+    runs[0].document["flags"]["model_dir"] = "runs/supervised"
+    text = text_of(runs)
+    assert "distill is right about 82.0%" in text and "distill-2 90.0%" in text
+    assert "distill-2 is better than distill by 8.0 points" in text
+    assert "Pretraining helps" not in text
+    text = text_of([runs[0], student])
+    assert "distill-2 is right about 90.0%" in text and "That is +30.0 points" in text
+
+
+def test_runs_that_start_from_each_other():
+    """No such runs are made, but a results.json may say so."""
+    runs = [
+        run("a", "semi", classifier=right(0.8), flags={"model_dir": "a", "checkpoint": "b"}),
+        run("b", "semi", classifier=right(0.7), flags={"model_dir": "b", "checkpoint": "a"}),
+    ]
+    assert "a is right about 80.0%" in text_of(runs)
+
+
 def test_selected_labels_are_not_pretraining():
     text = text_of([*chain(), selected(0.95)])
     assert "distill is right about 82.0%" in text and "the best of 2 on" in text

@@ -2,11 +2,13 @@
 
 import dataclasses
 import math
+import os
 
 import numpy as np
 
 from tf_simclr.config.backbones import is_published
 from tf_simclr.config.splits import overlap
+from tf_simclr.config.stages import CHECKPOINT_FLAGS
 from tf_simclr.report import image_bits, intervals
 from tf_simclr.report.evaluated import (
     CLASSIFIER,
@@ -21,7 +23,8 @@ from tf_simclr.report.runs import Run
 # Kinds of contenders beside CLASSIFIER.
 PROBE, UNTRAINED, PIXELS, PUBLISHED = "probe", "untrained", "pixels", "published"
 BASELINES = (PIXELS, UNTRAINED, PUBLISHED)
-PRETRAIN, SUPERVISED, SEMI = "pretrain", "supervised", "semi"  # values of --train_mode
+# Values of --train_mode.
+PRETRAIN, SUPERVISED, SEMI, DISTILL = "pretrain", "supervised", "semi", "distill"
 SELECTED = "selected"  # value of --labels_chosen
 # Flags that say which labels were used; the seed draws them.
 LABEL_FLAGS = ("dataset", "train_split", "labels", "label_fraction", "labels_per_class")
@@ -62,6 +65,7 @@ class Contender:
         images: what tells the evaluated images from others.
         correct: bool [N], of which images it is right about; None if it is not known.
         balanced_accuracy: mean over classes; None if it is not known.
+        is_supervised: whether it is a network that learned from labels without any pretraining.
     """
 
     name: str
@@ -73,20 +77,12 @@ class Contender:
     images: tuple
     correct: np.ndarray | None
     balanced_accuracy: float | None = None
+    is_supervised: bool = False
 
     @property
     def phrase(self) -> str:
         """What it is called in a sentence."""
         return self.name if self.kind == CLASSIFIER else f"a linear probe on {self.name}"
-
-    @property
-    def is_supervised(self) -> bool:
-        """Whether it is a network that learned from labels without any pretraining."""
-        flags = self.run.get("flags")
-        starts_anew = not flags.get("checkpoint") and not is_published(flags.get("backbone", ""))
-        train_mode = self.run.facts.get("train_mode")
-        is_unpretrained = train_mode == SUPERVISED or (train_mode == SEMI and starts_anew)
-        return self.kind == CLASSIFIER and is_unpretrained
 
     @property
     def is_pretrained_probe(self) -> bool:
@@ -131,7 +127,7 @@ def of_runs(runs: list[Run]) -> list[Contender]:
     contenders = []
     for run in runs:
         if not is_on_training_images(run):
-            contenders += _of_run(run, len(runs) > 1)
+            contenders += _of_run(run, runs)
     distinct = {}
     for contender in contenders:
         shared = contender.labels, contender.images[:-1]
@@ -153,6 +149,29 @@ def is_imported(run: Run) -> bool:
     return "--mode=eval" in run.get("command").split()
 
 
+def is_unpretrained(run: Run, runs: list[Run]) -> bool:
+    """Whether a network is known to have learned without any pretraining.
+
+    Args:
+        run: whose network it is.
+        runs: among which are those that it may have started or learned from.
+    """
+    flags = run.get("flags")
+    train_mode = run.facts.get("train_mode")
+    if train_mode == SUPERVISED:
+        return True
+    if train_mode == PRETRAIN or is_published(flags.get("backbone", "")):
+        return False
+    paths = [flags[name].rstrip("/") for name in CHECKPOINT_FLAGS if flags.get(name)]
+    if not paths:
+        return train_mode == SEMI
+    others = [other for other in runs if other is not run]
+    directories = {other.get("flags").get("model_dir"): other for other in others}
+    # A path is a run directory, or a directory or checkpoint in one.
+    origins = [directories.get(path) or directories.get(os.path.dirname(path)) for path in paths]
+    return all(origin is not None and is_unpretrained(origin, others) for origin in origins)
+
+
 def label_set(run: Run) -> LabelSet:
     """The labels that a run has used."""
     flags = run.get("flags")
@@ -163,10 +182,10 @@ def label_set(run: Run) -> LabelSet:
     return LabelSet(tuple(map(str, values)), run.facts.get("labels"), is_selected)
 
 
-def _of_run(run, has_others):
-    """The contenders of a run: its classifier, a probe on its features, and its baselines."""
+def _of_run(run, runs):
+    """The contenders of one of the runs: its classifier, a probe on its features, its baselines."""
     layer, _ = headline_layers(run.document)
-    subject = run.name if has_others else "this network"
+    subject = run.name if len(runs) > 1 else "this network"
     sources = [
         (NETWORKS["pixels"], PIXELS, "pixels", "pixels"),
         (f"the {NETWORKS['untrained']}", UNTRAINED, "untrained", layer),
@@ -180,11 +199,11 @@ def _of_run(run, has_others):
         sources.append((f"the features of {subject}", PROBE, "trained", layer))
     else:
         sources.append((subject, CLASSIFIER, "trained", CLASSIFIER))
-    contenders = [_contender(run, *source) for source in sources]
+    contenders = [_contender(run, runs, *source) for source in sources]
     return [contender for contender in contenders if contender is not None]
 
 
-def _contender(run, name, kind, network, layer):
+def _contender(run, runs, name, kind, network, layer):
     """One contender; None where its accuracy is not known."""
     is_classifier = kind == CLASSIFIER
     metrics = metrics_of(run.document, network, layer)
@@ -208,6 +227,7 @@ def _contender(run, name, kind, network, layer):
         (*evaluated_images(run), num_images, saved["labels"] if saved else None),
         correct,
         metrics.get(balanced),
+        is_supervised=is_classifier and is_unpretrained(run, runs),
     )
 
 

@@ -6,7 +6,7 @@ from tf_simclr.config.backbones import is_published
 from tf_simclr.report import chance, verdict_choice, verdict_notes
 from tf_simclr.report import contenders as contenders_lib
 from tf_simclr.report import runs as runs_lib
-from tf_simclr.report.contenders import BASELINES, PROBE, PUBLISHED, Contender
+from tf_simclr.report.contenders import BASELINES, DISTILL, PROBE, PUBLISHED, UNTRAINED, Contender
 from tf_simclr.report.evaluated import CLASSIFIER
 from tf_simclr.report.runs import Run
 from tf_simclr.report.wording import capitalized
@@ -133,7 +133,9 @@ def _subjects(members):
     networks = [each for each in members if each.kind == CLASSIFIER and not each.is_supervised]
     # A probe on pretrained features, before the network that knows the labels alone.
     probes = [each for each in members if each.kind == PROBE]
-    return networks or probes or [each for each in members if each.kind == CLASSIFIER]
+    classifiers = [each for each in members if each.kind == CLASSIFIER]
+    students = [each for each in classifiers if each.run.facts.get("train_mode") == DISTILL]
+    return networks or probes or students or classifiers
 
 
 def _group(members):
@@ -210,8 +212,7 @@ def _gain(group):
 
 
 def _is_yardstick(rival, subject):
-    backbone = subject.run.get("flags").get("backbone", "")
-    return rival.kind == PUBLISHED and not is_published(backbone)
+    return rival.kind == PUBLISHED and _published_backbone(subject) is None
 
 
 def _compared(subject, rival, difference):
@@ -237,8 +238,25 @@ def _hardest_rival(subject, rivals):
 
 def _praise(group):
     """What a gain is of: of pretraining only where the same was tried without it."""
-    has_supervised = any(rival.is_supervised for rival in group.rivals)
-    is_pretrained = group.subject is group.pretrained
-    if is_pretrained or (group.pretrained is not None and has_supervised):
-        return "Pretraining helps:"
-    return "That is"
+    is_of_pretraining = group.pretrained is not None and _is_tried_without(group)
+    return "Pretraining helps:" if is_of_pretraining else "That is"
+
+
+def _is_tried_without(group):
+    """Whether a rival had the weights that the pretraining started from, and no pretraining."""
+    flags = group.pretrained.run.get("flags")
+    if flags.get("checkpoint"):
+        return False
+    start = _published_backbone(group.pretrained)
+    supervised = [rival for rival in group.rivals if rival.is_supervised]
+    if any(_published_backbone(rival) == start for rival in supervised):
+        return True
+    kind = PUBLISHED if start else UNTRAINED
+    is_probe = group.subject is group.pretrained
+    return is_probe and any(rival.kind == kind for rival in group.rivals)
+
+
+def _published_backbone(contender):
+    """The published network that a contender started from; None if it was none."""
+    backbone = contender.run.get("flags").get("backbone", "")
+    return backbone if is_published(backbone) else None
