@@ -310,6 +310,42 @@ def test_classes_that_count_the_same():
     ) in text_of([network])
 
 
+def balanced_run(name, train_mode, correct, balanced):
+    """A run whose classes count the same."""
+    made = run(name, train_mode, classifier=correct, flags={"class_weights": "balanced"})
+    made.document["figures"]["trained"]["classifier"]["label_balanced_accuracy"] = balanced
+    return made
+
+
+def test_accuracies_that_disagree_decide_nothing():
+    """The supervised network is better in the frequent class alone."""
+    runs = [
+        balanced_run("supervised", "supervised", right(0.918), 0.71),
+        balanced_run("finetune", "finetune", right(0.877), 0.865),
+    ]
+    runs.append(run("pretrain", "pretrain", probe=right(0.8)))
+    found = verdict.of_runs(runs)
+    assert (
+        "Supervised is right more often than finetune (91.8% and 87.8%), but less often in the "
+        "mean over the classes (71.0% and 86.5%), which all count the same with "
+        "--class_weights=balanced: which is better depends on what counts."
+    ) in found.text
+    assert "Use " not in found.text and "retraining" not in found.text
+    assert found.best.name == "finetune"
+    runs[0].document["figures"]["trained"]["classifier"]["label_balanced_accuracy"] = 0.88
+    assert "Pretraining does not help here" in text_of(runs)
+    assert "Use supervised/saved_model" in text_of(runs)
+
+
+def test_a_network_that_misses_the_rare_class_is_not_preferred():
+    """Though by accuracy it can't be told from the best one and comes first."""
+    runs = [
+        balanced_run("supervised", "supervised", right(0.88, 5), 0.6),
+        balanced_run("finetune", "finetune", right(0.885), 0.86),
+    ]
+    assert "Use finetune/saved_model: supervised can't be told from it" in text_of(runs)
+
+
 def test_copies_are_left_out():
     is_copy = np.zeros(400, bool)
     is_copy[:40] = True  # the classifier is right about all of them

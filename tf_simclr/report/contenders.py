@@ -26,6 +26,7 @@ BASELINES = (PIXELS, UNTRAINED, PUBLISHED)
 # Values of --train_mode.
 PRETRAIN, SUPERVISED, SEMI, DISTILL = "pretrain", "supervised", "semi", "distill"
 SELECTED = "selected"  # value of --labels_chosen
+BALANCED = "balanced"  # value of --class_weights
 # Flags that say which labels were used; the seed draws them.
 LABEL_FLAGS = ("dataset", "train_split", "labels", "label_fraction", "labels_per_class")
 
@@ -83,6 +84,12 @@ class Contender:
     def phrase(self) -> str:
         """What it is called in a sentence."""
         return self.name if self.kind == CLASSIFIER else f"a linear probe on {self.name}"
+
+    @property
+    def balances_classes(self) -> bool:
+        """Whether all classes count the same, and its balanced accuracy is known."""
+        is_balanced = self.run.get("flags").get("class_weights") == BALANCED
+        return is_balanced and self.balanced_accuracy is not None
 
     @property
     def is_pretrained_probe(self) -> bool:

@@ -3,7 +3,7 @@
 import dataclasses
 
 from tf_simclr.config.backbones import is_published
-from tf_simclr.report import chance, verdict_choice, verdict_notes
+from tf_simclr.report import chance, verdict_balance, verdict_choice, verdict_notes
 from tf_simclr.report import contenders as contenders_lib
 from tf_simclr.report import runs as runs_lib
 from tf_simclr.report.contenders import BASELINES, DISTILL, PROBE, PUBLISHED, UNTRAINED, Contender
@@ -23,7 +23,9 @@ class Verdict:
         notes: what limits it, a sentence or two each.
         contenders: what is compared, for the chart: all with the labels of the one whose accuracy
             is stated, and networks with others; empty where nothing can be compared.
-        best: the contender that is to be used, or whose accuracy is stated; None without any.
+        best: the contender that is to be used, or whose accuracy is stated; of networks that
+            accuracy and balanced accuracy put in different orders the first by the latter; None
+            without any.
     """
 
     sentences: tuple[str, ...]
@@ -43,13 +45,13 @@ class Group:
 
     Attributes:
         subject: whose accuracy is stated: the best one of those that are no baselines.
-        num_candidates: the classifiers that it is the best of.
+        candidates: that it is the best of.
         rivals: the supervised network and the probes of baselines, the best one first.
         pretrained: the probe on features of a pretraining, None without one.
     """
 
     subject: Contender
-    num_candidates: int
+    candidates: tuple[Contender, ...]
     rivals: tuple[Contender, ...]
     pretrained: Contender | None
 
@@ -67,10 +69,16 @@ def of_runs(runs: list[Run]) -> Verdict | None:
     contenders, num_copies = contenders_lib.without_copies(contenders)
     group = _main_group(contenders)
     chosen, choice = verdict_choice.choose(contenders, group.subject)
-    if chance.better_than_guessing(contenders):
-        sentences = [_result(group), *_gain(group), *choice]
-    else:
+    classifiers = [contender for contender in contenders if contender.kind == CLASSIFIER]
+    disagreement = verdict_balance.disagreement([*group.candidates, *group.rivals])
+    disagreement = disagreement or verdict_balance.disagreement(classifiers)
+    if not chance.better_than_guessing(contenders):
         sentences = [_result(group), chance.of_all(contenders, group.subject)]
+    elif disagreement:
+        sentences = [_result(group), disagreement]
+        chosen = max(classifiers or [chosen], key=verdict_balance.balanced_accuracy)
+    else:
+        sentences = [_result(group), *_gain(group), *choice]
     notes = verdict_notes.notes(runs, contenders, group.subject, chosen, num_copies)
     charted = [
         contender
@@ -146,7 +154,7 @@ def _group(members):
     rivals.sort(key=lambda contender: -contender.accuracy)
     pretrained = [each for each in members if each.is_pretrained_probe]
     best = max(pretrained, key=lambda contender: contender.accuracy, default=None)
-    return Group(subject, len(candidates), tuple(rivals), best)
+    return Group(subject, tuple(candidates), tuple(rivals), best)
 
 
 def _result(group):
@@ -159,8 +167,9 @@ def _result(group):
         f"On {images}, with {subject.labels}: {subject.phrase} is right about "
         f"{subject.accuracy:.1%} ({interval})"
     )
-    if group.num_candidates > 1:
-        sentence += f", the best of {group.num_candidates} on these images"
+    num_candidates = len(group.candidates)
+    if num_candidates > 1:
+        sentence += f", the best of {num_candidates} on these images"
     if group.rivals:
         sentence += f"; {', '.join(_rivals(group.rivals))}"
     return f"{sentence}."

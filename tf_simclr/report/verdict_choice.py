@@ -33,7 +33,7 @@ def choose(
     candidates = chance.better_than_guessing(classifiers) or classifiers
     best = max(candidates, key=lambda contender: contender.accuracy)
     alike = [each for each in candidates if each is best or best.minus(each).low <= 0]
-    near = [each for each in alike if best.accuracy - each.accuracy <= MAX_BEHIND]
+    near = [each for each in alike if _is_near(each, best)]
     chosen = min(near, key=_size)
     not_beaten = [each for each in alike if each not in near]
     if not chance.is_better_than_guessing(chosen):
@@ -44,6 +44,14 @@ def choose(
     if len(classifiers) > 1:
         sentences.append(_use(chosen, best, not_beaten))
     return chosen, tuple(sentences)
+
+
+def _is_near(contender, best):
+    """Whether it is not far behind; where all classes count the same, in their mean, too."""
+    shortfalls = [best.accuracy - contender.accuracy]
+    if best.balances_classes and contender.balances_classes:
+        shortfalls.append(best.balanced_accuracy - contender.balanced_accuracy)
+    return max(shortfalls) <= MAX_BEHIND
 
 
 def _size(contender):

@@ -138,8 +138,7 @@ def _better_probe(contenders, chosen):
 
 def _balanced_classes(subject):
     """What else is to be known of a network for which all classes count the same."""
-    weights = subject.run.get("flags").get("class_weights")
-    if weights != "balanced" or subject.balanced_accuracy is None:
+    if not subject.balances_classes:
         return None
     return (
         f"With --class_weights=balanced all classes count the same, in the linear probes, too: "
