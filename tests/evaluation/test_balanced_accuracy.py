@@ -31,8 +31,9 @@ def test_probe_equals_scikit_learn(rng):
     labels = rng.choice(3, 90, p=(0.8, 0.15, 0.05))
     features = rng.normal(size=(90, 4)) + labels[:, None]
     train, test = Examples(features[:60], labels[:60]), Examples(features[60:], labels[60:])
-    values, _ = metrics.run("probe", train, test, OPTIONS)
+    values, details = metrics.run("probe", train, test, OPTIONS)
     assert values["linear_probe_balanced_accuracy"] < values["linear_probe_accuracy"]
+    assert details["class_counts"] == [np.sum(test.labels == label) for label in range(3)]
 
     logits = rng.normal(size=(30, 3))
     values, _ = metrics.run("classifier", None, Examples(logits, test.labels), OPTIONS)

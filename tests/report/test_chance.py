@@ -71,6 +71,20 @@ def test_nothing_is_advised_at_chance_level():
     assert "more images with labels" in verdict.of_runs([runs[0]]).text
 
 
+def test_a_probe_that_says_the_most_frequent_class():
+    """Without a classifier, whose confusion says how many images each class has."""
+    made = run("pretrain", "pretrain", probe=right(0.95, num_images=1000))
+    made.document["run"]["class_names"] = ["common", "rare"]
+    assert "better than guessing" not in verdict.of_runs([made]).text
+    made.document["details"]["trained"]["final_avg_pool"]["class_counts"] = [950, 50]
+    text = verdict.of_runs([made]).text
+    assert "; always the most frequent class: 95.0%." in text
+    assert "It is not surely better than guessing (95.0%)" in text
+    for counts in ([510, 490], [1000, 0], [1000]):
+        made.document["details"]["trained"]["final_avg_pool"]["class_counts"] = counts
+        assert "most frequent" not in verdict.of_runs([made]).text
+
+
 def test_guessing_is_not_claimed_of_few_images():
     """8 of 10 right in two classes may be a guess: it is not said that it is one."""
     few = run("finetune", "finetune", classifier=right(0.8, num_images=10))

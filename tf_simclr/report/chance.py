@@ -5,9 +5,12 @@ from collections.abc import Sequence
 
 from tf_simclr.config.evaluation_sections import FEW_EVALUATED
 from tf_simclr.report.contenders import Contender
-from tf_simclr.report.evaluated import CLASSIFIER
+from tf_simclr.report.evaluated import CLASSIFIER, headline_layers
 from tf_simclr.report.intervals import Z
 from tf_simclr.report.wording import capitalized
+
+# Of the share of the most frequent class over 1 / classes; below, it is not worth saying.
+MIN_EXCESS = 0.05
 
 
 def better_than_guessing(contenders: Sequence[Contender]) -> list[Contender]:
@@ -40,10 +43,23 @@ def share_of_guess(contender: Contender) -> float | None:
     return max(counts) / sum(counts) if counts else 1 / num_classes
 
 
+def frequent_class(contender: Contender) -> str | None:
+    """What always naming the most frequent class reaches; None where it is hardly more often."""
+    counts = _class_counts(contender)
+    guess = share_of_guess(contender)
+    if guess is None or not counts or guess - 1 / len(counts) <= MIN_EXCESS:
+        return None
+    return f"always the most frequent class: {guess:.1%}"
+
+
 def _class_counts(contender):
     """Evaluated images of each class that has some; empty where not known."""
-    confusion = contender.run.details(CLASSIFIER, "confusion") or []
-    return [count for count in map(sum, confusion) if count]
+    run = contender.run
+    counts = [sum(row) for row in run.details(CLASSIFIER, "confusion") or []]
+    if not counts:
+        layer, _ = headline_layers(run.document)
+        counts = run.details(layer, "class_counts") or []
+    return [count for count in counts if count > 0]
 
 
 def _is_balanced_above_guess(contender):

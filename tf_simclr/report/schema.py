@@ -86,6 +86,7 @@ KINDS = {
                 "probe?": dict,
                 "classifier_correct?": image_bits.KIND,
                 "probe_correct?": image_bits.KIND,
+                "class_counts?": [int],
             }
         }
     },

@@ -172,6 +172,9 @@ def _result(group):
         sentence += f", the best of {num_candidates} on these images"
     if group.rivals:
         sentence += f"; {', '.join(_rivals(group.rivals))}"
+    frequent_class = chance.frequent_class(subject)
+    if frequent_class:
+        sentence += f"; {frequent_class}"
     return f"{sentence}."
 
 

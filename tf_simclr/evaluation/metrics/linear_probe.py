@@ -43,8 +43,9 @@ def evaluate(train, test, options):
     over ten draws of it.
 
     Yields:
-        linear_probe_accuracy, linear_probe_balanced_accuracy, probe: {"l2_strength", "solver"}, and
-        probe_correct, which test examples are right, see `image_bits.pack`.
+        linear_probe_accuracy, linear_probe_balanced_accuracy, probe: {"l2_strength", "solver"},
+        probe_correct, which test examples are right, see `image_bits.pack`, and class_counts, the
+        test examples of each class.
 
     Raises:
         NotPossible: labels of one class only.
@@ -63,6 +64,7 @@ def evaluate(train, test, options):
     correct = probe.predict(test.features) == test.labels
     yield Metric("linear_probe_accuracy", np.mean(correct))
     yield Detail("probe_correct", image_bits.pack(correct, test.labels))
+    yield Detail("class_counts", np.bincount(test.labels).tolist())
     yield Metric("linear_probe_balanced_accuracy", balanced_accuracy(correct, test.labels))
 
 
