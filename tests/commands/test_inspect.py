@@ -246,19 +246,23 @@ def examples_of(settings, folder, split):
     return source, {**features, "position": np.arange(source.num_examples)}
 
 
-def test_copies_of_training_images_after_an_evaluation(settings, flawed, photos, log):
+def test_copies_of_training_images_after_an_evaluation(settings, flawed, photos, log, monkeypatch):
     train, train_features = examples_of(settings, flawed, "train")
     test, test_features = examples_of(settings, flawed, "test")
     data = EvaluationData(train, test)
     counts = training_copies.find(data, NetworkFeatures(train_features, test_features, None))
     which = counts["training_copies"]["which"]
-    assert counts == {
-        "training_copies": {"images": 2, "evaluated": 8, "compared": 16, "which": which}
-    }
+    numbers = {"images": 2, "evaluated": 8, "compared": 16, "skipped": 0}
+    assert counts == {"training_copies": {**numbers, "which": which}}
     assert image_bits.unpack(which).sum() == 2
     assert "2 images of 8 evaluated are near-copies of training images" in log.text
     kinds = schema.KINDS["training_copies?"]
     assert {name.rstrip("?") for name in kinds} == counts["training_copies"].keys()
+    assert "at least" not in log.text
+    monkeypatch.setattr(training_copies, "MAX_COMPARED", 8)  # the nearest of each image
+    fewer = training_copies.find(data, NetworkFeatures(train_features, test_features, None))
+    assert fewer["training_copies"] == {**counts["training_copies"], "skipped": 8 * 10 - 8}
+    assert "at least 2 images of 8 evaluated are near-copies" in log.text
     # The training images themselves, none at all, and images that are too small:
     same = EvaluationData(train, train)
     assert not training_copies.find(same, NetworkFeatures(train_features, train_features, None))

@@ -95,6 +95,21 @@ def test_copies_of_few_among_many(textures):
     itself = {(0, 2), (1, 5), (2, NUM_TEXTURES + 1)}
     copies = {(0, NUM_TEXTURES + 2), (1, NUM_TEXTURES + 5), (2, 1)}
     assert as_set(pairs) == itself | copies
+    assert pairs.skipped == 0
+
+
+def test_each_image_is_compared_with_its_nearest_before_any_other(textures):
+    """The ten copies of one image don't take the places of another image's only copy."""
+    images = np.stack([textures[0]] * 10 + [textures[1]])
+    features = np.array([[1.0, 0.0]] * 10 + [[0.2, 1.0]])
+    chosen = np.array([0, 10])
+    queries = np.array([[1.0, 0.0], [0.0, 1.0]])  # the second is less like its copy
+    lookup = thumbnails_of(images)
+    pairs = near_copies.copies_of(
+        queries, lambda index: lookup(chosen[index]), features, lookup, max_compared=2
+    )
+    assert sorted(pairs.first) == [0, 1] and (1, 10) in as_set(pairs)
+    assert pairs.skipped == 20 - 2
 
 
 def slow_similarity(whole, crop):

@@ -24,9 +24,10 @@ def find(data: EvaluationData, features: NetworkFeatures) -> dict:
 
     Returns:
         {"training_copies": {"images": near-copies, "evaluated": images evaluated, "compared":
-        training images with features, "which": the copies, see `image_bits.pack`}} for
-        results.json; empty without training images, for images that are the training images
-        themselves, and for images too small to be compared.
+        training images with features, "skipped": pairs beyond `MAX_COMPARED`, among which may be
+        more copies, "which": the copies, see `image_bits.pack`}} for results.json; empty without
+        training images, for images that are the training images themselves, and for images too
+        small to be compared.
     """
     if features.train is None or _is_same_split(data) or not _can_be_compared(data.test):
         return {}
@@ -47,6 +48,7 @@ def find(data: EvaluationData, features: NetworkFeatures) -> dict:
         "images": int(is_copy.sum()),
         "evaluated": len(is_copy),
         "compared": len(train["label"]),
+        "skipped": pairs.skipped,
         "which": image_bits.pack(is_copy, test["label"]),
     }
     if len(pairs):
@@ -58,9 +60,11 @@ def find(data: EvaluationData, features: NetworkFeatures) -> dict:
 
 def _warn(counts, evaluated, trained):
     """Says how many copies there are, with an example."""
+    at_least = "at least " if counts["skipped"] else ""
     logging.warning(
-        "%s of %d evaluated are near-copies of training images, e.g. %s of %s; --mode=inspect "
+        "%s%s of %d evaluated are near-copies of training images, e.g. %s of %s; --mode=inspect "
         "lists all of them and the accuracy without them",
+        at_least,
         counted(counts["images"], "image"),
         counts["evaluated"],
         evaluated,

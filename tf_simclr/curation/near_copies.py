@@ -29,11 +29,13 @@ class Pairs:
         first: int64 [M], positions.
         second: int64 [M], positions.
         similarity: float32 [M], the correlation of the aligned pictures.
+        skipped: pairs of similar features whose pictures were not compared, for their number.
     """
 
     first: np.ndarray
     second: np.ndarray
     similarity: np.ndarray
+    skipped: int = 0
 
     def __len__(self):
         return len(self.similarity)
@@ -87,8 +89,8 @@ def copies_of(
         query_thumbnails_of: as `thumbnails_of`, of the few.
         features: [N, C], of the many. One of the few that is among them is a copy of itself.
         thumbnails_of: see `find`.
-        max_compared: pairs whose pixels are compared at most, those with the most similar features;
-            None: all candidates.
+        max_compared: pairs whose pixels are compared at most: those of each of the few and its
+            nearest first, of these the most similar ones; None: all candidates.
 
     Returns:
         Pairs (position in the few, position in the many).
@@ -102,9 +104,13 @@ def copies_of(
         return no_pairs()
     similarity, candidates = neighbors.nearest(unit, unit_queries, count)
     is_candidate = candidates != neighbors.NOWHERE
-    order = np.argsort(-similarity[is_candidate], kind="stable")[:max_compared]
-    pairs = _as_pairs(candidates)[np.sort(order)]
-    return _verified(pairs, query_thumbnails_of, thumbnails_of)
+    # Nearest first: else the ten copies of one image take the places of other images' only ones.
+    _, rank = np.nonzero(is_candidate)
+    order = np.lexsort((-similarity[is_candidate], rank))
+    compared = np.sort(order[:max_compared])
+    pairs = _as_pairs(candidates)[compared]
+    copies = _verified(pairs, query_thumbnails_of, thumbnails_of)
+    return dataclasses.replace(copies, skipped=len(order) - len(compared))
 
 
 def group(num_images: int, pairs: Pairs) -> list[np.ndarray]:

@@ -43,7 +43,12 @@ def _never_predicted(run):
 
 def _training_copies(run):
     copies = run.get("training_copies")
-    return copies and f"{copies['images']:,} of {copies['evaluated']:,}"
+    if not copies:
+        return None
+    number = f"{copies['images']:,}"
+    if copies.get("skipped"):  # there may be more
+        number = f"at least {number}" if copies["images"] else "none found"
+    return f"{number} of {copies['evaluated']:,}"
 
 
 ABOUT = {  # {label: run -> value}

@@ -107,6 +107,7 @@ KINDS = {
         "images": int,
         "evaluated": int,
         "compared": int,
+        "skipped?": int,
         "which?": image_bits.KIND,
     },
     "held_out_choice?": {"subject": str, "chosen": str, "scores": {"*": [NUMBER]}, "held_out": int},
