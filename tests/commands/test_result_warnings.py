@@ -9,6 +9,7 @@ import pytest
 from tf_simclr.commands import result_warnings
 from tf_simclr.commands.measurement import Measurement
 from tf_simclr.evaluation.results import Results
+from tf_simclr.runs import files as run_files
 
 NUM_IMAGES = 400
 
@@ -40,9 +41,10 @@ def warnings(settings, logged):
 
 @pytest.fixture
 def start(settings, tmp_path):
-    """A function: what its evaluation has saved besides -> the run that a training starts from."""
+    """A function: flags, what was saved besides -> the run that a training starts from."""
 
-    def start(**values):
+    def start(flags=(), **values):
+        (tmp_path / run_files.CONFIG).write_text(json.dumps(settings(**dict(flags)).flat()))
         evaluated_with = json.loads(json.dumps(settings().evaluation_flags))
         result = {"labels": 20, "eval/linear_probe_accuracy": 0.9}
         result = {"evaluated_with": evaluated_with, **result, **values}
@@ -83,7 +85,26 @@ def test_a_difference_that_chance_makes(warnings):
 def test_a_classifier_below_the_probe_of_its_start(warnings, start):
     (line,) = warnings(0.8, probe=0.8, train_mode="finetune", checkpoint=start())
     assert "on the features of the weights that it started from 90.0%" in line
-    assert warnings(0.8, 0.8, train_mode="finetune", checkpoint=f"{start()}/best") == [line]
+
+
+def test_the_best_weights_are_not_those_that_the_start_was_evaluated_with(warnings, start):
+    checkpoint = f"{start()}/best"
+    assert warnings(0.8, 0.8, train_mode="finetune", checkpoint=checkpoint) == []
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"dataset": "cifar10"},
+        {"labels_per_class": 2},
+        {"label_fraction": 0.5},
+        {"seed": 1},
+        {"train_split": "train[:50%]"},
+    ],
+)
+def test_a_start_on_other_data_or_labels_is_not_compared(warnings, start, flags):
+    assert warnings(0.8, train_mode="finetune", checkpoint=start()) != []
+    assert warnings(0.8, train_mode="finetune", checkpoint=start(flags)) == []
 
 
 def test_a_start_that_was_evaluated_otherwise_is_not_compared(warnings, start):

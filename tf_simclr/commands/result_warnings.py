@@ -8,10 +8,12 @@ from absl import logging
 from etils import epath
 
 from tf_simclr.commands.measurement import Measurement
-from tf_simclr.config import Config
+from tf_simclr.config import Config, inheritance
 from tf_simclr.config.registry import LEARNS_LABELS
+from tf_simclr.config.values import same_data_set
 from tf_simclr.data.source import first_names
 from tf_simclr.runs import files as run_files
+from tf_simclr.training import prior_labels
 from tf_simclr.training.loss_watch import smaller_rate
 from tf_simclr.training.settings_warnings import half_width
 
@@ -93,10 +95,10 @@ def _below_probe(evaluated):
 def _probe_of_start(evaluated):
     """The accuracy of the probe in the run that a training started from; None: not comparable."""
     checkpoint = evaluated.settings.objective.checkpoint
-    if not checkpoint:
+    if not checkpoint or not _has_same_labels(checkpoint, evaluated.settings):
         return None
-    directory = epath.Path(checkpoint.removesuffix(f"/{run_files.BEST}"))
-    saved = run_files.read_json(directory / run_files.RESULT) or {}
+    # The best weights have none: the metrics of their run are those of its last ones.
+    saved = run_files.read_json(epath.Path(checkpoint) / run_files.RESULT) or {}
     description = evaluated.measurement.description
     evaluated_with = saved.get("evaluated_with", {})
     flags = description["evaluated_with"]
@@ -104,6 +106,14 @@ def _probe_of_start(evaluated):
     if not same_images or saved.get("labels") != description["labels"]:
         return None
     return saved.get("eval/linear_probe_accuracy")
+
+
+def _has_same_labels(checkpoint, settings):
+    """Whether the run that a training started from had the same data and labels."""
+    saved, flags = inheritance.saved_flags(checkpoint), settings.flat()
+    if saved is None or not same_data_set(saved["dataset"], flags["dataset"]):
+        return False
+    return all(saved[name] == flags[name] for name in prior_labels.HELD_OUT_BY)
 
 
 LIMITS = ("eval_steps", "eval_batch_size")  # flags that leave some images out

@@ -5,7 +5,7 @@ from tf_simclr.config.label_tables import same_table
 from tf_simclr.config.values import same_data_set
 from tf_simclr.runs import files as run_files
 
-# What decides, besides the data set, which labels are held out.
+# What decides, besides the data set, which labels are used and which are held out.
 HELD_OUT_BY = (
     "train_split",
     "labels",
