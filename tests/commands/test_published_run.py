@@ -90,6 +90,7 @@ def test_a_killed_training_continues_bit_for_bit(folder):
 
 def test_the_published_network_is_a_contender(folder):
     document = json.loads((folder / "finetune" / "results.json").read_text())
+    assert document["run"]["learned_labels"] is True
     networks = document["figures"]
     assert set(networks) == {"pixels", "trained", "hub:dino"}
     accuracy = networks["hub:dino"]["final_avg_pool"]["linear_probe_accuracy"]

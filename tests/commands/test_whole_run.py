@@ -108,6 +108,7 @@ def test_whole_run_has_a_report(whole):
     document = schema.read(directory)
     assert (
         document["run"]["step"] == STEPS
+        and document["run"]["learned_labels"] is False
         and document["figures"]["trained"]["classifier"]
         and document["figures"]["pixels"]["pixels"]
     )

@@ -5,11 +5,12 @@ import pytest
 from tests.helpers import report_runs
 from tf_simclr import report
 from tf_simclr.commands import evaluate
-from tf_simclr.report import charts
+from tf_simclr.evaluation.metrics import label_law
+from tf_simclr.report import charts, label_answer
 from tf_simclr.report import runs as runs_lib
 
 SENTENCES = [
-    "For 95%: about 120 labels (78 to 180).",
+    "For 95%: about 120 labels (80% interval 78 to 180).",
     "For 99%: at least 150 labels, probably more than 200.",
     "You have 144.",
 ]
@@ -44,8 +45,8 @@ def test_a_line_of_the_log(log):
 @pytest.mark.parametrize(
     ("target", "sentence"),
     [
-        ((0.95, 12_345, 1_999, None), "For 95%: about 12,000 labels (1,900 or more)."),
-        ((0.95, 7, 7, 9), "For 95%: about 7 labels (7 to 9)."),
+        ((0.95, 12_345, 1_999, None), "For 95%: about 12,000 labels (80% interval 1,900 or more)."),
+        ((0.95, 7, 7, 9), "For 95%: about 7 labels (80% interval 7 to 9)."),
         ((0.95, None, None, None), "For 95%: more than 200 labels."),
         (
             (0.999, None, None, None),
@@ -96,6 +97,43 @@ def test_page_and_chart(tmp_path):
     chart = charts.few_labels(runs)
     assert "fitted law: 1: 59.2%, 2: 68.8%, 4: 76.1%, 10: 83.2%" in chart.words
     assert "fitted law" in chart.svg
+    assert chart.caption.endswith("; of the fitted law: 80% interval")
+    low, high = label_law.INTERVAL
+    assert f"{high - low:.0%} interval" == label_answer.LAW_INTERVAL
+
+
+@pytest.mark.parametrize(
+    ("facts", "has_learned"),
+    [
+        ({"train_mode": "finetune"}, True),  # of an evaluation before it was saved
+        ({"train_mode": "finetune", "learned_labels": False}, False),  # those of other data
+        ({"train_mode": "pretrain", "learned_labels": True}, True),
+    ],
+)
+def test_labels_that_the_network_has_learned_foretell_nothing(tmp_path, facts, has_learned):
+    content = report_runs.document("tuned")
+    content["run"] |= facts
+    assert report.labels_needed(content) == ([] if has_learned else SENTENCES)
+    path = report_runs.write(tmp_path / "tuned", content, events=False)
+    chart = charts.few_labels(runs_lib.read([path]))
+    assert ("fitted law" in chart.words) != has_learned
+    note = "trained on these labels, so it foretells nothing of further ones: tuned"
+    assert (note in chart.caption) == has_learned
+
+
+def test_the_law_is_drawn_where_the_labels_were_measured(tmp_path):
+    """With a class of one image, 2 labels of each class are not half of the labels of 4."""
+    content = report_runs.document()
+    details = content["details"]["trained"]["final_avg_pool"]
+    for entry, labels in zip(details["few_labels"], (10, 19, 37), strict=True):
+        entry["labels"] = labels
+    law = details["label_law"]
+    law["labels"] = 37
+    for point, labels in zip(law["band"], (10, 19, 37, 92, 185), strict=True):
+        point["labels"] = labels
+    path = report_runs.write(tmp_path / "run", content, events=False)
+    words = charts.few_labels(runs_lib.read([path])).words
+    assert "fitted law: 1: 59.2%, 2: 68.8%, 4: 76.1%, 10: 83.2%, 20: " in words
 
 
 def test_several_runs_are_named_and_have_no_law_drawn(tmp_path):
@@ -119,6 +157,6 @@ def test_a_probe_of_more_labels_than_the_law():
     content["run"] |= {"labels": 5000, "fitted_examples": 500}
     assert report.labels_needed(content) == [
         "For 95%: more than the 500 labels that the probe was fitted to.",
-        "For 99%: about 900 labels (700 to 1,500).",
+        "For 99%: about 900 labels (80% interval 700 to 1,500).",
         "You have 5,000.",
     ]

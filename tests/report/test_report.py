@@ -400,6 +400,10 @@ def _changed(name, *keys, to):
         ),
         (_changed("file", "images", to="../secret.jpg"), "'../secret.jpg'"),
         (_changed("step", "run", to=True), "run.step is 'True'"),
+        (
+            _changed("learned_labels", "run", to=1),
+            "run.learned_labels is '1', not true or false",
+        ),
     ],
 )
 def test_damaged_results(tmp_path, content, message):

@@ -6,7 +6,7 @@ import pytest
 
 from tf_simclr.config import inheritance
 from tf_simclr.runs import files as run_files
-from tf_simclr.training.prior_labels import may_know_held_out
+from tf_simclr.training.prior_labels import may_know_held_out, may_know_labels
 
 
 @pytest.fixture
@@ -81,6 +81,25 @@ def test_the_classifier_beside_a_pretraining(
     middle = save_run("middle", checkpoint=start, **HOLDS_OUT)
     options = settings(train_mode=train_mode, checkpoint=middle, **flags, **HOLDS_OUT)
     assert may_know_held_out(options) == (expected and has_classifier)
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ({"train_mode": "finetune", "checkpoint": "x"}, True),
+        ({"train_mode": "distill", "teacher_checkpoint": "x"}, True),
+        ({"train_mode": "finetune", "checkpoint": "x", "dataset": "cifar10"}, False),
+        ({"train_mode": "pretrain"}, False),  # its classifier teaches the features nothing
+    ],
+)
+def test_features_that_know_the_labels(settings, save_run, flags, expected):
+    start = save_run("start", **flags)
+    imported = settings(train_mode=flags["train_mode"], checkpoint=start)
+    assert may_know_labels(imported, is_imported=True) == expected
+    options = settings(train_mode="pretrain", checkpoint=start)
+    assert may_know_labels(options, is_imported=False) == expected
+    trained = settings(train_mode="finetune", checkpoint=start)
+    assert may_know_labels(trained, is_imported=False)
 
 
 @pytest.mark.parametrize(("train_mode", "expected"), [("finetune", True), ("pretrain", False)])

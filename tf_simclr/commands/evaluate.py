@@ -20,7 +20,7 @@ from tf_simclr.export import exporter, model_card
 from tf_simclr.runs import calibration as run_calibration
 from tf_simclr.runs import files as run_files
 from tf_simclr.runs.calibration import Calibration
-from tf_simclr.training import optimizers
+from tf_simclr.training import optimizers, prior_labels
 from tf_simclr.training.experiment import Experiment
 
 
@@ -147,6 +147,9 @@ def write_report(experiment: Experiment, measurement: Measurement, images: dict)
         "parameters": description["parameters"],
         "train_minutes": description["train_minutes"],
         "images": experiment.data.num_available,
+        "learned_labels": prior_labels.may_know_labels(
+            experiment.settings, experiment.imported is not None
+        ),
     }
     document = results_json.document(
         directory,

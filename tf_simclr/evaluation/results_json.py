@@ -36,7 +36,8 @@ def document(
     Args:
         directory: `epath.Path` of the run.
         settings: the whole configuration.
-        run: {"step", "total_steps", "labels", "parameters", "train_minutes", "images"}.
+        run: {"step", "total_steps", "labels", "parameters", "train_minutes", "images",
+            "learned_labels"}.
         class_names: of the data.
         data: what was evaluated on.
         results: of the evaluation.

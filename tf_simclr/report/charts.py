@@ -10,11 +10,13 @@ from tf_simclr.report.evaluated import (
     CLASSIFIER,
     TRAINED,
     evaluated_layers,
+    has_learned_labels,
     headline_layers,
     metrics_of,
     network_title,
     networks_of,
 )
+from tf_simclr.report.label_answer import LAW_INTERVAL
 from tf_simclr.report.metric_names import format_value, metric
 from tf_simclr.report.runs import Run
 from tf_simclr.report.wording import capitalized
@@ -54,20 +56,31 @@ def few_labels(runs: list[Run]) -> Chart | None:
             entries = run.details(layer, "few_labels", network)
             if entries:
                 lines.append(_few_labels_line(runs, number, run, network, entries))
-    if len(runs) == 1:
-        lines += _law_line(runs[0])
+    law_line = _law_line(runs[0]) if len(runs) == 1 else []
+    lines += law_line
     chances = {accuracy_of_guesses(run) for run in runs if run.num_classes} if lines else set()
     axes = line_chart.Axes(
         "labels of each class (logarithmic)", True, True, chances=tuple(sorted(chances))
     )
     return _network_chart(
         "Linear probe by labels of each class",
-        "mean and standard deviation over draws of the labels",
+        _few_labels_caption(runs, law_line),
         lines,
         axes,
         write_x=lambda x: f"{x:g}",
         name="few-labels",
     )
+
+
+def _few_labels_caption(runs, law_line):
+    caption = "mean and standard deviation over draws of the labels"
+    if law_line:
+        caption += f"; of the fitted law: {LAW_INTERVAL}"
+    learned = [run.name for run in runs if has_learned_labels(run.document)]
+    if learned:
+        names = ", ".join(learned)
+        caption += f"; trained on these labels, so it foretells nothing of further ones: {names}"
+    return caption
 
 
 def _few_labels_line(runs, number, run, network, entries):
@@ -87,14 +100,21 @@ def _law_line(run):
     """The law fitted to the curve of the trained network, in a list; empty without one."""
     layer, _ = headline_layers(run.document)
     entries, label_law = run.details(layer, "few_labels"), run.details(layer, "label_law")
-    if not (entries and label_law and label_law["band"]):
+    is_known = entries and label_law and label_law["band"]
+    if not is_known or has_learned_labels(run.document):
         return []
-    labels_of_each = entries[-1]["labels_per_class"] / label_law["labels"]
     points = label_law["band"]
+    # A small class runs out of labels: their number in all does not grow as that of each class.
+    measured = {entry.get("labels"): entry["labels_per_class"] for entry in entries}
+    labels_of_each = entries[-1]["labels_per_class"] / label_law["labels"]
+    xs = []
+    for point in points:
+        beyond = round(point["labels"] * labels_of_each)
+        xs.append(measured.get(point["labels"], beyond))
     low, high = ([point[name] for point in points] for name in ("low", "high"))
     line = line_chart.Line(
         "fitted law",
-        [round(point["labels"] * labels_of_each) for point in points],
+        xs,
         [point["accuracy"] for point in points],
         network=line_chart.LAW,
         band=(low, high),

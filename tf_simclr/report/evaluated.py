@@ -50,6 +50,19 @@ def headline_layers(document: dict) -> tuple[str, str]:
     return layers[-1], CLASSIFIER
 
 
+def has_learned_labels(document: dict) -> bool:
+    """Whether the trained network has learned from the labels that probes are fitted to.
+
+    Then its accuracy with few of these says nothing of what further labels give.
+
+    Args:
+        document: a results.json; of an older one the kind of training decides.
+    """
+    run = document["run"]
+    is_on_labels = run.get("train_mode", "pretrain") != "pretrain"
+    return run.get("learned_labels", is_on_labels)
+
+
 def evaluated_layers(document: dict) -> list[str]:
     """The layers that were evaluated, from the input to the output."""
     names = set()

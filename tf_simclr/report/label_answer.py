@@ -2,13 +2,16 @@
 
 import math
 
-from tf_simclr.report.evaluated import headline_layers, metrics_of
+from tf_simclr.report.evaluated import has_learned_labels, headline_layers, metrics_of
+
+LAW_INTERVAL = "80% interval"  # `INTERVAL` of metrics/label_law.py; other intervals are of 95%
 
 
 def labels_needed(document: dict) -> list[str]:
     """Sentences on the labels that accuracies of 90, 95 and 99% take; none if it is not known.
 
-    Accuracies that the linear probe has reached with all labels are left out.
+    Accuracies that the linear probe has reached with all labels are left out. Of a network that has
+    learned from these labels nothing is known.
 
     Args:
         document: a results.json.
@@ -16,7 +19,7 @@ def labels_needed(document: dict) -> list[str]:
     layer, _ = headline_layers(document)
     details = document["details"].get("trained", {}).get(layer, {})
     label_law = details.get("label_law")
-    if not label_law:
+    if not label_law or has_learned_labels(document):
         return []
     reached = metrics_of(document, "trained", layer).get("linear_probe_accuracy") or 0
     targets = [target for target in label_law["targets"] if target["accuracy"] > reached]
@@ -54,7 +57,7 @@ def _answer(target, label_law):
         interval = f"{_rounded(low, math.floor)} or more"
         if high is not None:
             interval = f"{_rounded(low, math.floor)} to {_rounded(high, math.ceil)}"
-        return f"about {_rounded(labels, round)} labels ({interval})"
+        return f"about {_rounded(labels, round)} labels ({LAW_INTERVAL} {interval})"
     if law["ceiling"] < target["accuracy"]:
         return (
             "more labels alone won't reach it by this law, which levels off at "

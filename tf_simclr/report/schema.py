@@ -29,6 +29,7 @@ KINDS = {
         "images?": int,
         "parameters?": int,
         "train_minutes?": NUMBER,
+        "learned_labels?": bool,
         "evaluated_examples?": int,
         "fitted_examples?": int,
         "class_names?": [str],
@@ -125,6 +126,7 @@ KINDS = {
     ],
 }
 WORDS = {
+    bool: "true or false",
     int: "a whole number",
     float: "a number",
     str: "a text",
@@ -212,8 +214,8 @@ def _accepted_types(kind):
 def _is_of_kind(value, kind):
     """Whether a value has the outer type of a kind."""
     accepted = _accepted_types(kind)
-    if isinstance(value, bool):
-        return False
+    if isinstance(value, bool):  # which is an int in Python
+        return bool in accepted
     if value is None:
         return None in accepted
     return isinstance(value, tuple(each for each in accepted if each))

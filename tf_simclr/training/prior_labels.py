@@ -1,4 +1,4 @@
-"""Whether the networks that a training starts from have learned labels that it holds out."""
+"""Whether the networks that a training starts from have learned its labels."""
 
 from tf_simclr.config import Config, inheritance
 from tf_simclr.config.label_tables import same_table
@@ -24,8 +24,38 @@ def may_know_held_out(settings: Config) -> bool:
         settings: of a training that holds labels out.
     """
     flags = settings.flat()
+    for saved, is_head_used in _origins(flags, is_head_used=True):
+        holds_out_the_same = saved["eval_every_epochs"] and all(
+            saved[name] == flags[name] for name in HELD_OUT_BY
+        )
+        if _has_learned_labels(saved, is_head_used) and not holds_out_the_same:
+            return True
+    return False
+
+
+def may_know_labels(settings: Config, is_imported: bool) -> bool:
+    """Whether features were learned from labels of the data, here or by what they come from.
+
+    Args:
+        settings: of a training or an evaluation.
+        is_imported: whether weights from elsewhere are evaluated, which were not trained here.
+    """
+    flags = settings.flat()
+    if not is_imported and _has_learned_labels(flags, is_head_used=False):
+        return True
+    origins = _origins(flags, is_head_used=False)
+    return any(_has_learned_labels(saved, is_head_used) for saved, is_head_used in origins)
+
+
+def _origins(flags, is_head_used):
+    """Yields (flags, whether its linear head is used) of all that a run comes from, on its data.
+
+    Args:
+        flags: of the run.
+        is_head_used: whether the linear head of the run itself is.
+    """
     seen = set()
-    starts = _starts(flags, is_head_used=True)
+    starts = _starts(flags, is_head_used)
     while starts:
         start = starts.pop()
         path, is_head_used = start
@@ -37,14 +67,9 @@ def may_know_held_out(settings: Config) -> bool:
         if is_of_other_data and not _is_export(path):
             continue
         if same_table(saved["labels"], flags["labels"], flags["dataset"]):
-            saved["labels"] = flags["labels"]
-        holds_out_the_same = saved["eval_every_epochs"] and all(
-            saved[name] == flags[name] for name in HELD_OUT_BY
-        )
-        if _has_learned_labels(saved, is_head_used) and not holds_out_the_same:
-            return True
+            saved = {**saved, "labels": flags["labels"]}  # under another name
+        yield saved, is_head_used
         starts += _starts(saved, is_head_used)
-    return False
 
 
 def _starts(flags, is_head_used):
