@@ -97,7 +97,10 @@ def test_an_evaluation_calibrates(finished):
     assert saved.temperature > 0 and len(saved.reference) == fitting.MAX_REFERENCE
     result = json.loads((finished / "result.json").read_text())
     assert 0 <= result["eval/calibrated_calibration_error"] <= 1
-    assert "calibration error, calibrated" in (finished / "report.html").read_text()
+    page = (finished / "report.html").read_text()
+    assert "calibration error, calibrated" in page and "perfectly calibrated, about" in page
+    details = json.loads((finished / "results.json").read_text())["details"]["trained"]
+    assert 0 < details["classifier"]["calibrated_calibration_error_by_chance"] < 0.2
     assets = finished / "saved_model" / str(STEP) / "assets"
     assert calibration.read(epath.Path(assets)).fingerprint == saved.fingerprint
     assert "Calibrated on 360 labels, split test" in (assets / "model_card.md").read_text()

@@ -440,6 +440,25 @@ def test_calibration_of_known_cases():
         assert values["expected_calibration_error"] == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("least, most", [(0.2, 1), (0.2, 0.4), (0.9, 1), (0.995, 1)])
+@pytest.mark.parametrize("num_images", [30, 360])
+def test_calibration_error_of_a_perfectly_calibrated_classifier(rng, least, most, num_images):
+    confidence = np.linspace(least, most, num_images)
+    is_right = rng.random((4000, num_images)) < confidence
+    errors = [
+        classifier.calibration_error(classifier.reliability(confidence, correct))
+        for correct in is_right
+    ]
+    by_chance = classifier.calibration_error_by_chance(confidence)
+    assert by_chance == pytest.approx(np.mean(errors), rel=0.15)
+
+
+def test_chance_makes_no_calibration_error_of_what_is_certain():
+    sure = Examples(np.float32([[50, -50], [-50, 50]]), np.array([0, 0]))
+    _, details = metrics.run("classifier", None, sure, OPTIONS)
+    assert details["calibration_error_by_chance"] == pytest.approx(0, abs=1e-6)
+
+
 def test_a_class_that_is_not_there():
     examples = Examples(np.eye(3), np.array([0, 1, 1]))
     _, details = metrics.run("classifier", None, examples, OPTIONS)

@@ -14,7 +14,7 @@ from tests.helpers import report_runs
 from tests.helpers.report_runs import HOSTILE
 from tf_simclr import report
 from tf_simclr.errors import UserError
-from tf_simclr.report import gallery, line_chart, metric_names, page_tables, training_curves
+from tf_simclr.report import charts, gallery, line_chart, metric_names, page_tables, training_curves
 from tf_simclr.report import runs as runs_lib
 
 SECTIONS = (
@@ -469,6 +469,25 @@ def test_a_legend_of_many_long_names_leaves_room_for_the_lines():
     names = [f"finetune-instance_discrimination {number}" for number in range(21)]
     lines = [line_chart.Line(name, [0, 1], [0.1, 0.2], number) for number, name in enumerate(names)]
     assert line_chart.draw(lines, line_chart.Axes("step"), "x").count("<text") > len(lines)
+
+
+@pytest.mark.parametrize(
+    "by_chance, expected",
+    [
+        (None, "4.0%"),  # of an evaluation before it was saved
+        (0.031, "4.0% (perfectly calibrated, about 3.1%)"),
+        (0.052, "4.0%, no more than chance makes (perfectly calibrated, about 5.2%)"),
+    ],
+)
+def test_calibration_error_beside_that_of_chance(tmp_path, by_chance, expected):
+    content = report_runs.document()
+    if by_chance is not None:
+        details = content["details"]["trained"]["classifier"]
+        details["calibration_error_by_chance"] = by_chance
+    path = report_runs.write(tmp_path / "run", content, events=False)
+    (read,) = runs_lib.read([path])
+    caption = charts.calibration(read, 0).caption
+    assert caption.startswith(f"calibration error (ECE) {expected}: below the dashed line")
 
 
 def test_results_table():

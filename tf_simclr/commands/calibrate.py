@@ -12,6 +12,7 @@ from tf_simclr.evaluation import calibration
 from tf_simclr.evaluation.calibration import HeldOut
 from tf_simclr.evaluation.network_features import LOGITS, EvaluationData
 from tf_simclr.report.evaluated import CLASSIFIER, ENCODER_OUTPUT
+from tf_simclr.report.metric_names import calibration_error_text
 from tf_simclr.runs.calibration import Calibration
 from tf_simclr.training import prior_labels
 from tf_simclr.training.experiment import Experiment
@@ -74,9 +75,9 @@ def calibrate(experiment: Experiment, measurement: Measurement) -> Calibration |
         step=measurement.step,
         precision=experiment.settings.predict.predict_precision,
     )
-    _add_error(fitted, held_out, features, measurement.results)
     for line in fitted.lines:
         logging.info("calibration on %s: %s", held_out.labels_of, line)
+    _add_error(fitted, held_out, features, measurement.results)
     return fitted
 
 
@@ -111,4 +112,8 @@ def _add_error(fitted, held_out, features, results):
         probabilities = fitted.probabilities(features.test[LOGITS])
     if (labels != UNLABELED).all():  # as all or none of the test images
         error = calibration.calibration_error(probabilities, labels)
-        results.add("trained", CLASSIFIER, {ERROR: error}, {})
+        by_chance = calibration.calibration_error_by_chance(probabilities)
+        results.add("trained", CLASSIFIER, {ERROR: error}, {f"{ERROR}_by_chance": by_chance})
+        text = calibration_error_text(error, by_chance)
+        images = counted(len(labels), "image")
+        logging.info("calibration error with that temperature on %s: %s", images, text)

@@ -125,6 +125,11 @@ def calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
     return classifier.calibration_error(bins)
 
 
+def calibration_error_by_chance(probabilities: np.ndarray) -> float:
+    """What of it chance makes of such probabilities [N, num_classes], see `classifier`."""
+    return classifier.calibration_error_by_chance(probabilities.max(1))
+
+
 def cross_fitted_probabilities(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Calibrated probabilities, each with the temperature of the other folds.
 

@@ -17,7 +17,7 @@ from tf_simclr.report.evaluated import (
     networks_of,
 )
 from tf_simclr.report.label_answer import LAW_INTERVAL
-from tf_simclr.report.metric_names import format_value, metric
+from tf_simclr.report.metric_names import calibration_error_text, metric
 from tf_simclr.report.runs import Run
 from tf_simclr.report.wording import capitalized
 
@@ -196,9 +196,10 @@ def calibration(run: Run, number: int) -> Chart | None:
         if b["count"] and b["accuracy"] is not None:
             sure, right = f"{b['confidence']:.0%} sure", f"{b['accuracy']:.0%} right"
             words.append(f"{sure}: {right}, {b['count']} images.")
+    by_chance = run.details(CLASSIFIER, "calibration_error_by_chance")
     caption = (
-        f"calibration error (ECE) {format_value('expected_calibration_error', error)}: below the "
-        "dashed line the classifier is too sure, above it too modest"
+        f"calibration error (ECE) {calibration_error_text(error, by_chance)}: below the dashed "
+        "line the classifier is too sure, above it too modest"
     )
     drawing = Markup(reliability_chart.draw(bins, f"reliability-{number}"))
     return Chart("Reliability", caption, " ".join(words), drawing)

@@ -47,7 +47,7 @@ METRICS = {  # in the order of the tables; # stands for any number, called k in 
         PERCENT,
         "lower",
         "how far the classifier's confidence is from its accuracy, the mean over bins of equal "
-        "confidence",
+        "confidence; the fewer images, the more of it chance makes",
     ),
     "calibrated_calibration_error": MetricName(
         "calibration error, calibrated",
@@ -230,6 +230,16 @@ def format_value(name: str, value: float | None) -> str:
     if value is None or not math.isfinite(value):
         return MISSING
     return metric(name).format.format(value)
+
+
+def calibration_error_text(error: float | None, by_chance: float | None) -> str:
+    """A calibration error beside that of a perfectly calibrated classifier, where it is known."""
+    text = format_value("expected_calibration_error", error)
+    if error is None or by_chance is None:
+        return text
+    if error <= by_chance:
+        text = f"{text}, no more than chance makes"
+    return f"{text} (perfectly calibrated, about {by_chance:.1%})"
 
 
 def in_table_order(names) -> list[str]:

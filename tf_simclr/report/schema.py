@@ -45,6 +45,8 @@ KINDS = {
                 "confusion?": [[int]],
                 "per_class_accuracy?": [OPTIONAL_NUMBER],
                 "never_predicted?": [int],
+                "calibration_error_by_chance?": NUMBER,
+                "calibrated_calibration_error_by_chance?": NUMBER,
                 "reliability?": [
                     {
                         "from": NUMBER,

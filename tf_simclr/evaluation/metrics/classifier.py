@@ -24,8 +24,9 @@ def evaluate(train, test, options):
         expected_calibration_error (Guo et al. 2017, equation 3); per_class_accuracy [C], None for
         a class that does not occur; confusion [C][C], a row for each true class, of up to 1,000;
         never_predicted, the classes that occur and are never predicted;
-        reliability, a dict for each bin of the confidence; mistakes, the most confident first;
-        classifier_correct, which examples are right, see `image_bits.pack`.
+        calibration_error_by_chance, see there; reliability, a dict for each bin of the confidence;
+        mistakes, the most confident first; classifier_correct, which examples are right, see
+        `image_bits.pack`.
     """
     logits = test.features.astype(np.float64)
     labels = test.labels
@@ -46,6 +47,7 @@ def evaluate(train, test, options):
     confidence = np.exp(log_probabilities.max(1))
     bins = reliability(confidence, correct)
     yield Metric("expected_calibration_error", calibration_error(bins))
+    yield Detail("calibration_error_by_chance", calibration_error_by_chance(confidence))
     yield Detail("reliability", bins)
     if num_classes <= MAX_CONFUSION_CLASSES:
         pairs = labels * num_classes + predicted
@@ -72,7 +74,7 @@ def reliability(confidence: np.ndarray, correct: np.ndarray) -> list[dict]:
         [{"from", "to", "count", "confidence", "accuracy"}] of `NUM_BINS` equal bins, each with its
         upper end; the means are None in an empty bin.
     """
-    index = np.clip(np.ceil(confidence * NUM_BINS).astype(int) - 1, 0, NUM_BINS - 1)  # [N]
+    index = _bin_of(confidence)
     counts = np.bincount(index, minlength=NUM_BINS)
     confidence_sums = np.bincount(index, confidence, NUM_BINS)
     correct_sums = np.bincount(index, correct, NUM_BINS)
@@ -90,6 +92,11 @@ def reliability(confidence: np.ndarray, correct: np.ndarray) -> list[dict]:
     return bins
 
 
+def _bin_of(confidence):
+    """int [N], the bin of each confidence [N]."""
+    return np.clip(np.ceil(confidence * NUM_BINS).astype(int) - 1, 0, NUM_BINS - 1)
+
+
 def calibration_error(bins: list[dict]) -> float:
     """The expected calibration error of the bins of `reliability`.
 
@@ -97,6 +104,22 @@ def calibration_error(bins: list[dict]) -> float:
     """
     gaps = [b["count"] * abs(b["accuracy"] - b["confidence"]) for b in bins if b["count"]]
     return sum(gaps) / sum(b["count"] for b in bins)
+
+
+def calibration_error_by_chance(confidence: np.ndarray) -> float:
+    """About the expected calibration error that a perfectly calibrated classifier has.
+
+    Its predictions are right as often as their confidence says, but of few the share that is right
+    is off by chance.
+
+    Args:
+        confidence: float [N] in [0, 1].
+    """
+    # Of how many of each bin are right; the mean absolute deviation is that of a normal
+    # distribution, or, where hardly one is wrong, that of single predictions.
+    variance = np.bincount(_bin_of(confidence), confidence * (1 - confidence), NUM_BINS)
+    deviation = np.minimum(np.sqrt(2 / np.pi * variance), 2 * variance)
+    return float(deviation.sum() / len(confidence))
 
 
 def _per_class_accuracy(correct, labels, num_classes):
