@@ -30,8 +30,11 @@ from tests.helpers.processes import (
     variables,
 )
 from tests.helpers.small_run import leave_out_outputs
+from tf_simclr.commands import run as commands
+from tf_simclr.commands.stages import Stages
 from tf_simclr.models import resnet
 from tf_simclr.runs import files as run_files
+from tf_simclr.runs.directory import RunDirectory
 
 pytestmark = pytest.mark.usefixtures("shallow")
 STEPS = 3
@@ -451,6 +454,21 @@ def test_run_directory_in_use(trained, main):
         status, stderr = main(f"--model_dir={trained}", *HERE, "--keep_checkpoint_max=1")
     assert status == 2 and "another process is training there" in the_message(stderr)
     assert snapshot(trained) == before
+
+
+def test_an_interrupted_training_can_be_resumed_in_the_same_process(settings, monkeypatch):
+    """As in a notebook, which keeps the traceback of an error, and what its frames hold."""
+
+    def interrupted(experiment, *_):
+        experiment.lock_directory()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(commands, "_train_and_evaluate", interrupted)
+    options = settings()
+    with pytest.raises(KeyboardInterrupt) as kept:
+        commands.run_stage(Stages([options]), 0, shows_plan=False)
+    assert kept.traceback
+    assert not RunDirectory(options.train.model_dir).in_training()
 
 
 def test_broken_flags_json(trained, tmp_path, main):

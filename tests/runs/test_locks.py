@@ -5,6 +5,7 @@ import builtins
 import pytest
 
 from tf_simclr.errors import UserError
+from tf_simclr.runs import directory as directory_module
 from tf_simclr.runs import files
 from tf_simclr.runs.directory import RunDirectory
 
@@ -16,8 +17,19 @@ def test_a_training_is_seen(tmp_path):
     assert directory.in_training() and other.in_training()
     with pytest.raises(UserError, match="another process is training there"):
         other.lock()
-    del directory
+    directory.unlock()
     assert not other.in_training()
+    other.lock()
+    del other
+    assert not directory.in_training()
+
+
+def test_where_there_are_no_locks(tmp_path, monkeypatch):
+    monkeypatch.setattr(directory_module, "try_lock", lambda path: True)
+    directory = RunDirectory(tmp_path)
+    directory.unlock()
+    directory.lock()
+    directory.unlock()
 
 
 @pytest.mark.parametrize("may_read", [True, False])

@@ -119,6 +119,9 @@ def run_stage(stages: Stages, number: int, shows_plan: bool) -> bool:
             f"{name} can't be read any more ({reason}); run the same command again to resume "
             "without it"
         ) from None
+    finally:
+        # A notebook keeps the last traceback, and with it the experiment and its open lock.
+        experiment.directory.unlock()
     return distribute.is_chief(experiment.strategy)
 
 

@@ -160,7 +160,7 @@ class RunDirectory:
     def lock(self):
         """Makes the directory and keeps other processes of this machine from training in it.
 
-        The lock is held until this process ends.
+        The lock is held until `unlock`, or until this process ends.
 
         Raises:
             UserError: another process trains there, or the directory holds another configuration
@@ -179,6 +179,13 @@ class RunDirectory:
         self.exists = (self.path / files.CONFIG).exists()
         if self.exists:  # another process may have started a run since this one looked
             self._check_same_configuration()
+
+    def unlock(self):
+        """Lets other processes, and other runs of this one, train in the directory again."""
+        has_file = self._lock not in (None, True)  # True: there are no locks
+        if has_file:
+            self._lock.close()
+        self._lock = None
 
     def _wait_for_lock(self):
         """The lock, None if another process keeps it; `in_training` holds it for an instant."""
