@@ -1,6 +1,7 @@
 """`tf_simclr.load`: where models come from, and what images may be."""
 
 import io
+import json
 import shutil
 
 import keras
@@ -112,7 +113,7 @@ def test_wrong_images(exported, images, message):
 
 
 def test_without_linear_head(tmp_path):
-    path = tmp_path / "papers"
+    path = tmp_path / "saved_model" / "7"
     reference = reference_model.ReferenceModel(18, 0.125, image_size=32, num_proj_layers=1)
     reference_model.save_saved_model(reference, path)
     model, images = (
@@ -125,6 +126,10 @@ def test_without_linear_head(tmp_path):
     )
     with pytest.raises(ValueError, match="no linear head"):
         model.predict(images)
+    # A run of the original release has its flags beside the folder of its exports.
+    flags = {"logtostderr": False, "resnet_depth": 18, "width_multiplier": 0.125, "image_size": 40}
+    (tmp_path / "flags.json").write_text(json.dumps(flags))
+    assert tf_simclr.load(path).image_size == 40
 
 
 def test_wrong_models(tmp_path):

@@ -14,6 +14,7 @@ from tf_simclr.checkpoints import pretrained, resnet_of_weights
 from tf_simclr.checkpoints.class_names import class_names_or_numbers, saved_class_names
 from tf_simclr.checkpoints.published_weights import local_path
 from tf_simclr.checkpoints.weights import SAVED_MODEL_FILE
+from tf_simclr.config import inheritance
 from tf_simclr.config.automatic import Preprocessing
 from tf_simclr.data import python_images
 from tf_simclr.errors import UserError
@@ -23,16 +24,17 @@ from tf_simclr.runs import files as run_files
 from tf_simclr.runs.calibration import Calibration
 from tf_simclr.runs.decisions import decide
 
-# Of the published SavedModels of the original SimCLR release, which do not say it.
+# Of SavedModels of the original SimCLR release where nothing says it.
 PUBLISHED_PREPROCESSING = Preprocessing(224, "centre", "original")
 
 
 def load(path: str, image_size: int | None = None, offline: bool = False) -> "Model":
     """See `tf_simclr.load`."""
+    name = str(path)
     with _flag_left_out():
-        path = local_path(path, "path", offline)
+        path = local_path(name, "path", offline)
     if (epath.Path(path) / SAVED_MODEL_FILE).exists():
-        return _load_saved_model(path, image_size)
+        return _load_saved_model(path, name, image_size)
     trained = _load_trained(path)
     with _flag_left_out():
         calibration = trained.calibration
@@ -47,9 +49,9 @@ def load(path: str, image_size: int | None = None, offline: bool = False) -> "Mo
     )
 
 
-def _load_trained(path):
+def _load_trained(path, settings=None):
     with _flag_left_out():
-        return pretrained.load(path, "path")
+        return pretrained.load(path, "path", settings)
 
 
 @contextlib.contextmanager
@@ -70,12 +72,12 @@ def _with_size(preprocessing, image_size):
     return preprocessing._replace(size=image_size) if image_size else preprocessing
 
 
-def _load_saved_model(path, image_size):
+def _load_saved_model(path, name, image_size):
+    """The model in a SavedModel at `path`; `name` is how the user calls it."""
     assets = epath.Path(path) / run_files.ASSETS
-    saved = run_files.read_json(assets / run_files.CONFIG)
+    settings = _settings_of_saved_model(assets, name)
     preprocessing, value_range = PUBLISHED_PREPROCESSING, None
-    if saved is not None:
-        settings = config.build(config.completed(saved))
+    if settings is not None:
         preprocessing, value_range = settings.preprocessing, settings.value_range
     with pretrained.expect_saved_model(str(path), "final_avg_pool"):
         module = tf.saved_model.load(str(path))
@@ -94,8 +96,15 @@ def _load_saved_model(path, image_size):
             class_names,
             value_range,
             calibration,
-            load_network=lambda: _load_trained(path).network,
+            load_network=lambda: _load_trained(path, settings).network,
         )
+
+
+def _settings_of_saved_model(assets, name):
+    """The configuration in the assets; of the original release that of its run, or of its name."""
+    saved = run_files.read_json(assets / run_files.CONFIG)
+    flags = inheritance.saved_flags(name) if saved is None else config.completed(saved)
+    return None if flags is None else config.build(flags)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -65,6 +65,7 @@ def test_load(original, images):
     assert (model.image_size, model.class_names) == (224, tuple("0123456"))
     assert_same(model.embed(images.numpy()), original(images)["final_avg_pool"])
     assert tf_simclr.load(NAME, 48, offline=True).image_size == 48
+    assert_same(model.keras_model()(images), original(images)["final_avg_pool"])
     with pytest.raises(UserError, match=r"^simclrv2:r50_1x_sk1/pretrained: it is not in the cache"):
         tf_simclr.load("simclrv2:r50_1x_sk1/pretrained", offline=True)
 
