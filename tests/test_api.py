@@ -172,6 +172,17 @@ def test_the_newest_of_several_exports(exported, tmp_path):
     assert inheritance.saved_flags(str(folder))["width_multiplier"] == 0.1
 
 
+def test_after_a_training_in_bfloat16(exported, rng, tmp_path, shallow):
+    """A training leaves its policy to the process; a model is loaded in float32 all the same."""
+    _, path, model = exported
+    shutil.copytree(path / "variables", tmp_path / "run")
+    shutil.copy(path / "assets" / "flags.json", tmp_path / "run")
+    images = rng.random((2, 40, 40, 3)).astype(np.float32)
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    loaded = tf_simclr.load(tmp_path / "run" / "variables")
+    np.testing.assert_allclose(loaded.embed(images), model.embed(images), rtol=1e-5, atol=1e-5)
+
+
 def test_weights_of_another_resnet(exported, tmp_path, shallow):
     path = exported[1]
     with pytest.raises(ValueError, match=r"^depth=50: the weights in .* are of depth=18, width=0"):

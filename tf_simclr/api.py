@@ -18,6 +18,7 @@ from tf_simclr.config import inheritance
 from tf_simclr.config.automatic import Preprocessing
 from tf_simclr.data import python_images
 from tf_simclr.errors import UserError
+from tf_simclr.models.layers import float32_policy
 from tf_simclr.models.network import Network, with_predictions
 from tf_simclr.runs import calibration as run_calibration
 from tf_simclr.runs import files as run_files
@@ -50,7 +51,8 @@ def load(path: str, image_size: int | None = None, offline: bool = False) -> "Mo
 
 
 def _load_trained(path, settings=None):
-    with _flag_left_out():
+    # A training of this process may have left another policy.
+    with _flag_left_out(), float32_policy():
         return pretrained.load(path, "path", settings)
 
 

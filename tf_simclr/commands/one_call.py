@@ -41,7 +41,11 @@ def train(
         said["config"] = AUTO
     arguments = ["tf_simclr.train", *(as_flag(name, value) for name, value in said.items())]
     configs = commands.parse(arguments, absl_flags.FlagValues())
-    commands.run(configs)
+    console.start_tensorflow()  # `tf_simclr.load` needs it, too
+    from tf_simclr.models.layers import float32_policy
+
+    with float32_policy():  # which puts back the policy of before, whatever --precision has set
+        commands.run(configs)
     directories = [epath.Path(settings.train.model_dir) for settings in configs]
     return report.advised(directories) or directories[-1]
 
