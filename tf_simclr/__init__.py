@@ -26,7 +26,7 @@ def load(path, image_size: int | None = None, *, offline: bool = False):
             "simclrv2:r50_1x_sk0/finetuned_100pct", which is downloaded once.
         image_size: height and width in pixels that images are brought to; None: the one trained
             on, 224 for a SavedModel of the original SimCLR release without the flags.json of its
-            run.
+            run. With another one there is no calibration, which was fitted at that size.
         offline: whether published models are taken from the cache alone.
 
     Returns:

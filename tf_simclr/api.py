@@ -1,7 +1,6 @@
 """Trained models in Python: `tf_simclr.load`."""
 
 import contextlib
-import dataclasses
 from collections.abc import Callable
 
 import keras
@@ -23,7 +22,7 @@ from tf_simclr.models.network import Network, with_predictions
 from tf_simclr.runs import calibration as run_calibration
 from tf_simclr.runs import files as run_files
 from tf_simclr.runs.calibration import Calibration
-from tf_simclr.runs.decisions import decide
+from tf_simclr.runs.decisions import Classification, decide
 
 # Of SavedModels of the original SimCLR release where nothing says it.
 PUBLISHED_PREPROCESSING = Preprocessing(224, "centre", "original")
@@ -37,14 +36,16 @@ def load(path: str, image_size: int | None = None, offline: bool = False) -> "Mo
     if (epath.Path(path) / SAVED_MODEL_FILE).exists():
         return _load_saved_model(path, name, image_size)
     trained = _load_trained(path)
+    trained_with = trained.settings.preprocessing
+    preprocessing = _with_size(trained_with, image_size)
     with _flag_left_out():
         calibration = trained.calibration
     return Model(
         trained.network.predictions,
-        _with_size(trained.settings.preprocessing, image_size),
+        preprocessing,
         lambda num_classes: trained.class_names,
         trained.settings.value_range,
-        calibration,
+        calibration if preprocessing == trained_with else None,
         directory=epath.Path(path),
         load_network=lambda: trained.network,
     )
@@ -78,9 +79,10 @@ def _load_saved_model(path, name, image_size):
     """The model in a SavedModel at `path`; `name` is how the user calls it."""
     assets = epath.Path(path) / run_files.ASSETS
     settings = _settings_of_saved_model(assets, name)
-    preprocessing, value_range = PUBLISHED_PREPROCESSING, None
+    trained_with, value_range = PUBLISHED_PREPROCESSING, None
     if settings is not None:
-        preprocessing, value_range = settings.preprocessing, settings.value_range
+        trained_with, value_range = settings.preprocessing, settings.value_range
+    preprocessing = _with_size(trained_with, image_size)
     with pretrained.expect_saved_model(str(path), "final_avg_pool"):
         module = tf.saved_model.load(str(path))
 
@@ -94,10 +96,10 @@ def _load_saved_model(path, name, image_size):
         calibration = run_calibration.read(assets)
         return Model(
             network,
-            _with_size(preprocessing, image_size),
+            preprocessing,
             class_names,
             value_range,
-            calibration,
+            calibration if preprocessing == trained_with else None,
             load_network=lambda: _load_trained(path, settings).network,
         )
 
@@ -107,28 +109,6 @@ def _settings_of_saved_model(assets, name):
     saved = run_files.read_json(assets / run_files.CONFIG)
     flags = inheritance.saved_flags(name) if saved is None else config.completed(saved)
     return None if flags is None else config.build(flags)
-
-
-@dataclasses.dataclass(frozen=True)
-class Classification:
-    """What a classifier says of an image.
-
-    Attributes:
-        class_name: of the most probable class.
-        probability: of that class, calibrated where the model has a fitted temperature.
-        second: name of the second class, empty if there is none.
-        margin: how much more probable the first class is.
-        unsure: whether it is less probable than the threshold; None: there is no threshold.
-        novelty: share of held-out images that are more like the training images, above 0.99 it is
-            unlike anything seen; None: not known.
-    """
-
-    class_name: str
-    probability: float
-    second: str
-    margin: float
-    unsure: bool | None
-    novelty: float | None
 
 
 class Model:

@@ -117,6 +117,19 @@ def test_weights_exported_elsewhere_stay_calibrated(thresholded, settings, tmp_p
     assert "| label_top_1_accuracy |" in card and f", {STEP} steps, on digits" in card
 
 
+def test_at_another_size_nothing_is_calibrated(thresholded, settings, tmp_path, log):
+    """What was measured at the size of the training does not hold at another one."""
+    run, new = str(thresholded), tmp_path / "new"
+    export.export_run(settings(mode="export", image_size=24, checkpoint=run, model_dir=str(new)))
+    assert "metrics and calibration, which were measured with the former, are left out" in log.text
+    (module,) = (new / "saved_model").iterdir()
+    assert calibration.read(epath.Path(module / "assets")) is None
+    card = (module / "assets" / "model_card.md").read_text()
+    assert "| label_top_1_accuracy |" not in card and f", {STEP} steps, on digits" in card
+    for path in (thresholded, thresholded / "saved_model" / str(STEP)):
+        assert tf_simclr.load(path, image_size=24).calibration is None
+
+
 def test_run_export_and_python_say_the_same(thresholded, photos, predicted):
     table = predicted(thresholded, photos, predict_top_k=4)
     assert {row["file"] for row in table} == {path.name for path in photos.iterdir()}

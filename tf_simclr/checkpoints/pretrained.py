@@ -48,6 +48,8 @@ class Pretrained:
         class_names: outputs of the linear head, empty without one.
         step: of the training.
         directory: its run directory, or the folder of its assets.
+        has_other_preprocessing: whether images are brought to it in another way than in its
+            training, so that what was measured there does not hold.
     """
 
     network: Network
@@ -55,15 +57,18 @@ class Pretrained:
     class_names: tuple[str, ...]
     step: int
     directory: epath.Path
+    has_other_preprocessing: bool = False
 
     @functools.cached_property
     def calibration(self) -> Calibration | None:
-        """Of the classifier; None: there is none of these weights.
+        """Of the classifier; None: there is none of these weights with this preprocessing.
 
         Raises:
             UserError: it can't be read.
         """
-        return calibration.of_weights(self.directory, self.step) if self.class_names else None
+        if self.has_other_preprocessing or not self.class_names:
+            return None
+        return calibration.of_weights(self.directory, self.step)
 
 
 def load(path: str, flag: str = "checkpoint", settings: Config | None = None) -> Pretrained:
@@ -80,37 +85,48 @@ def load(path: str, flag: str = "checkpoint", settings: Config | None = None) ->
             says of which.
     """
     weights = Weights(path, flag, settings is not None and settings.train.offline)
-    settings = _settings_of(weights, settings)
-    if settings is None:
+    trained = _trained_settings(weights, settings)
+    if trained is None:
         raise _unknown_network(weights)
-    backbones.prepare_saved(settings.model.backbone, weights.directory)
-    network = _build(settings, weights.num_classes)
+    used = trained
+    if settings is not None and settings.preprocessing != trained.preprocessing:
+        used = _with_preprocessing(weights, trained, settings.preprocessing)
+    backbones.prepare_saved(used.model.backbone, weights.directory)
+    network = _build(used, weights.num_classes)
     restore(weights, network, network.variables)
     saved_names = saved_class_names(weights.directory)
     class_names = class_names_or_numbers(weights.num_classes, saved_names)
-    return Pretrained(network, settings, class_names, weights.step, weights.directory)
+    return Pretrained(
+        network,
+        used,
+        class_names,
+        weights.step,
+        weights.directory,
+        has_other_preprocessing=used is not trained,
+    )
 
 
-def _settings_of(weights, settings):
-    """The configuration of a network with the preprocessing that `settings` ask for."""
+def _trained_settings(weights, settings):
+    """The configuration beside weights; `settings` if there is none. None: neither."""
     saved = _saved_settings(weights)
     if saved is None and settings is None and weights.is_of_original_release:
         flags = inheritance.saved_flags(weights.path)
         return config.build(flags) if flags else None
-    if saved is None or settings is None:
-        return saved or settings
-    preprocessing, trained_with = settings.preprocessing, saved.preprocessing
-    if preprocessing == trained_with:
-        return saved
+    return saved or settings
+
+
+def _with_preprocessing(weights, trained, preprocessing):
+    """The configuration of a network, used with another preprocessing; the log says so."""
     logging.warning(
-        "--%s=%s was trained with %s, and is used with %s here",
+        "--%s=%s was trained with %s, and is used with %s here; its metrics and calibration, which "
+        "were measured with the former, are left out",
         weights.flag,
         weights.path,
-        _in_words(trained_with),
+        _in_words(trained.preprocessing),
         _in_words(preprocessing),
     )
-    return saved.replace(
-        stem=saved.resolved()["stem"],  # which may follow from the image size
+    return trained.replace(
+        stem=trained.resolved()["stem"],  # which may follow from the image size
         image_size=preprocessing.size,
         eval_crop=preprocessing.eval_crop,
         resizing=preprocessing.resizing,

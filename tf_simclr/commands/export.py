@@ -55,10 +55,12 @@ def _describe(model, step, known_by):
     class_names = class_names_or_numbers(len(model.class_names), *names)
     metrics, data, saved_calibration = {}, {}, None
     for directory, step_there in reversed(known_by.items()):
+        data = run_files.read_json(directory / run_files.DATA) or data
+        if directory == model.directory and model.has_other_preprocessing:
+            continue  # what was measured there does not hold
         saved_calibration = calibration.of_weights(directory, step_there) or saved_calibration
         result = run_files.read_json(directory / run_files.result_of_step(step_there))
         metrics = result or metrics
-        data = run_files.read_json(directory / run_files.DATA) or data
     backbone = backbones.description(model.settings.model)
     return ModelDescription(
         model.settings,

@@ -29,6 +29,28 @@ class Decisions:
     novelty: np.ndarray | None
 
 
+@dataclasses.dataclass(frozen=True)
+class Classification:
+    """What a classifier says of an image.
+
+    Attributes:
+        class_name: of the most probable class.
+        probability: of that class, calibrated where the model has a fitted temperature.
+        second: name of the second class, empty if there is none.
+        margin: how much more probable the first class is.
+        unsure: whether it is less probable than the threshold; None: there is no threshold.
+        novelty: share of held-out images that are more like the training images, above 0.99 it is
+            unlike anything seen; None: not known.
+    """
+
+    class_name: str
+    probability: float
+    second: str
+    margin: float
+    unsure: bool | None
+    novelty: float | None
+
+
 def decide(
     logits: np.ndarray, features: np.ndarray, calibration: Calibration | None, top_k: int = 2
 ) -> Decisions:
