@@ -61,8 +61,8 @@ layer = keras.layers.TFSMLayer(PATH, call_endpoint="images", trainable=False)
 saved_model_cli show --dir PATH --all
 tensorflow_model_server --rest_api_port=8501 --model_name=simclr \
   --model_base_path=$(dirname $(realpath PATH))
-curl -d "{\"instances\": [{\"b64\": \"$(base64 -w0 image.jpg)\"}]}" \
-  http://localhost:8501/v1/models/simclr:predict
+(printf '{"instances": [{"b64": "'; base64 < image.jpg | tr -d '\n'; printf '"}]}') |
+  curl -d @- http://localhost:8501/v1/models/simclr:predict
 ```"""
 
 
