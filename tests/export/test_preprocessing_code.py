@@ -13,7 +13,7 @@ from PIL import Image
 
 from tf_simclr import api, config
 from tf_simclr.config.automatic import Preprocessing
-from tf_simclr.data import augment
+from tf_simclr.data import augment, decoding
 from tf_simclr.data.resizing import RESIZINGS
 from tf_simclr.export import model_card, preprocessing_code, saved_model
 from tf_simclr.objectives.base import Objective
@@ -51,17 +51,36 @@ def by_signature(paths, preprocessing):
     return np.stack([signatures._decode(tf.constant(path.read_bytes())) for path in paths])
 
 
-@pytest.mark.parametrize("size", [16, 40])
-@pytest.mark.parametrize("kind", KINDS, ids="-".join)
-def test_the_code_of_the_card(photos, kind, size):
-    settings = settings_of(kind, size)
+def program_of(settings):
+    """What the code of the card defines, by name."""
     card = model_card.markdown(model_card.ModelDescription(settings, (), 1, {}, {}))
     (code,) = re.findall(r"```python\n(import numpy.*?)```", card, re.DOTALL)
     program = {}
     exec(code, program)
+    return program
+
+
+@pytest.mark.parametrize("size", [16, 40])
+@pytest.mark.parametrize("kind", KINDS, ids="-".join)
+def test_the_code_of_the_card(photos, kind, size):
+    settings = settings_of(kind, size)
+    program = program_of(settings)
     expected = by_signature(photos, settings.preprocessing)
     for path, image in zip(photos, expected, strict=True):
         np.testing.assert_allclose(program["preprocess"](path), image, atol=1 / 255)
+
+
+@pytest.mark.parametrize("value_range", ["100,4095", "0,65535", "top_byte"])
+def test_the_code_of_the_card_for_16_bits(tmp_path, rng, value_range):
+    """Microscopes write 12 of them; Pillow's own conversion to RGB makes these white."""
+    values = rng.integers(0, 6000, (20, 24), np.uint16)
+    path = tmp_path / "a.png"
+    Image.fromarray(values).save(path)
+    settings = config.build({"image_size": 16, "value_range": value_range})
+    preprocess = program_of(settings)["preprocess"]
+    image = decoding.decode(path.read_bytes(), value_range=settings.value_range)
+    expected = augment.eval_image(image, *settings.preprocessing)
+    np.testing.assert_allclose(preprocess(path), expected, atol=0.1 / 255)
 
 
 def test_the_card_names_what_is_done():

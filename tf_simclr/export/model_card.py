@@ -126,7 +126,7 @@ Images are {preprocessing_code.words(settings.preprocessing)}.
 In PIL and NumPy, for programs that call the model with images of their own:
 
 ```python
-{preprocessing_code.code(settings.preprocessing)}
+{preprocessing_code.code(settings.preprocessing, settings.value_range)}
 ```
 
 {LOADING}

@@ -37,6 +37,9 @@ LINES = {
     image = np.pad(image, [*sides, (0, 0)], constant_values=128)""",
     ),
 }
+# Of gray images with 16 bits a value, which `convert` makes white.
+TOP_BYTE = "np.asarray(image) // 256"
+WITHIN_RANGE = "np.clip((np.asarray(image, np.float32) - {low}) * (255 / ({high} - {low})), 0, 255)"
 # {--resizing: how wide the kernel is, in pixels of the image}.
 SUPPORTS = {"antialias": "max(scale, 1)", "original": "1"}
 
@@ -56,9 +59,18 @@ def words(preprocessing: Preprocessing) -> str:
     )
 
 
-def code(preprocessing: Preprocessing) -> str:
-    """A Python program whose `preprocess(path)` is the preprocessing, float [S, S, 3] in [0, 1]."""
+def code(preprocessing: Preprocessing, value_range: tuple[float, float] | None = None) -> str:
+    """A Python program whose `preprocess(path)` is the preprocessing, float [S, S, 3] in [0, 1].
+
+    Args:
+        preprocessing: what is done to images.
+        value_range: of images with 16 bits a value, see `data.decoding.decode`.
+    """
     before, after = LINES[_crop(preprocessing)]
+    gray = TOP_BYTE
+    if value_range is not None:
+        low, high = value_range
+        gray = WITHIN_RANGE.format(low=low, high=high)
     return f"""import numpy as np
 from PIL import Image, ImageOps
 
@@ -73,8 +85,11 @@ def weights(n, size):
     return kernel / kernel.sum(1, keepdims=True)
 
 def preprocess(path):
-    image = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
-    image = np.asarray(image, np.float32){before}
+    image = ImageOps.exif_transpose(Image.open(path))
+    if image.mode.startswith("I"):  # gray, 16 bits; of colors Pillow takes the upper 8 bits alone
+        gray = {gray}
+        image = Image.fromarray(np.rint(gray).astype(np.uint8))
+    image = np.asarray(image.convert("RGB"), np.float32){before}
     rows, columns = weights(len(image), height), weights(image.shape[1], width)
     image = np.stack([rows @ image[..., c] @ columns.T for c in range(3)], -1){after}
     return np.clip(image / 255, 0, 1)"""
