@@ -41,7 +41,7 @@ def load(path, image_size: int | None = None, *, offline: bool = False):
     return api.load(path, image_size, offline)
 
 
-def train(images, model_dir, *, minutes: float = 30, labels="", **flags):
+def train(images, model_dir, *, minutes: float = 30, labels=None, **flags):
     """Learns a classifier from images, or an encoder where there are no labels, in a given time.
 
     What `python run.py FOLDER --budget=...` does: a recipe is planned for the images and this
@@ -51,8 +51,10 @@ def train(images, model_dir, *, minutes: float = 30, labels="", **flags):
         images: path of a folder of images, or the name of a data set such as "digits".
         model_dir: the run directory; `report.html` is written there.
         minutes: how long everything may take.
-        labels: a table of labels, "none", or empty: the folders are the classes.
+        labels: a table of labels, "none", or "": the folders are the classes; None: as a recipe
+            says, "" without one.
         **flags: any flag of `run.py`, e.g. `image_size=64`; they win over what is planned.
+            Neither `plan` nor a `mode` that evaluates nothing.
 
     Returns:
         The model that the report advises to use, as `load` returns it.

@@ -5,11 +5,13 @@ import os
 from absl import flags as absl_flags
 from etils import epath
 
-from tf_simclr import console, report
+from tf_simclr import config, console, report
 from tf_simclr.commands import run as commands
 from tf_simclr.config.planned_recipe import FOLDER
 from tf_simclr.config.recipes import AUTO
+from tf_simclr.config.registry import MODES
 from tf_simclr.config.values import as_flag
+from tf_simclr.errors import UserError
 
 
 def train(
@@ -17,7 +19,7 @@ def train(
     model_dir: str | os.PathLike,
     *,
     minutes: float,
-    labels: str | os.PathLike,
+    labels: str | os.PathLike | None,
     flags: dict,
 ) -> epath.Path:
     """Plans, trains, evaluates and exports, as `tf_simclr.train` says.
@@ -34,9 +36,11 @@ def train(
         "dataset": _dataset(images),
         "model_dir": os.fspath(model_dir),
         "budget": f"{round(60 * minutes)}s",
-        "labels": os.fspath(labels),
         **flags,
     }
+    _check_ends_with_a_model(said)
+    if labels is not None:
+        said["labels"] = os.fspath(labels)
     if "config" not in flags:
         said["config"] = AUTO
     arguments = ["tf_simclr.train", *(as_flag(name, value) for name, value in said.items())]
@@ -48,6 +52,21 @@ def train(
         commands.run(configs)
     directories = [epath.Path(settings.train.model_dir) for settings in configs]
     return report.advised(directories) or directories[-1]
+
+
+def _check_ends_with_a_model(said):
+    """What is loaded at the end is what an evaluation advises to use."""
+    if config.coerce("plan", said.get("plan", False)):
+        raise UserError(
+            "plan=True: nothing is trained, and tf_simclr.train returns a trained model; leave it "
+            "out, or print the plan with --plan of run.py"
+        )
+    accepted = [name for name, mode in MODES.items() if mode.evaluates]
+    if said["mode"] not in accepted:
+        raise UserError(
+            f"mode={said['mode']}: nothing is evaluated, and tf_simclr.train returns the model "
+            f"that an evaluation advises to use; give {' or '.join(accepted)}, or use run.py"
+        )
 
 
 def _dataset(images):
