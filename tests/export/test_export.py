@@ -7,6 +7,7 @@ import os
 import struct
 import sys
 import time
+import types
 
 import keras
 import numpy as np
@@ -21,7 +22,7 @@ from PIL import Image
 
 import tf_simclr
 from tf_simclr import config
-from tf_simclr.checkpoints import pretrained
+from tf_simclr.checkpoints import backbones, pretrained
 from tf_simclr.data import augment, datasets, decoding, gif, pipeline
 from tf_simclr.data.image import EncodedImage
 from tf_simclr.data.indexed_source import Indexed
@@ -29,7 +30,7 @@ from tf_simclr.errors import Failed, UserError
 from tf_simclr.evaluation import calibration
 from tf_simclr.evaluation.metrics import linear_probe
 from tf_simclr.export import exporter, formats, model_card, saved_model
-from tf_simclr.models.network import Network
+from tf_simclr.models.network import Network, make_encoder
 from tf_simclr.models.resnet import FAMILY
 from tf_simclr.objectives import objective_class
 from tf_simclr.objectives.base import Objective
@@ -328,6 +329,17 @@ def test_regularization_losses(plain):
     assert losses == [pytest.approx(penalty, rel=1e-4)]
     without_decay = network_of(**PLAIN, weight_decay=0.0)
     assert saved_model.regularization_losses(without_decay) == []
+
+
+def test_tokens_and_embeddings_have_no_regularization_loss(presets, settings):
+    options = settings(backbone=f"hub:{presets / 'dino'}", image_size=24, weight_decay=0.1)
+    backbones.prepare(options, options.train.model_dir)
+    encoder = make_encoder(options)
+    kernels = [v.numpy() for v in encoder.trainable_variables if v.path.endswith("/kernel")]
+    penalty = 0.1 * sum((kernel**2).sum() / 2 for kernel in kernels)
+    network = types.SimpleNamespace(encoder=encoder, settings=options)
+    (loss,) = saved_model.regularization_losses(network)
+    assert float(loss()) == pytest.approx(penalty, rel=1e-4)
 
 
 @pytest.mark.parametrize("variant", [VARIANTS[0], VARIANTS[2]], ids=str, indirect=True)

@@ -148,7 +148,11 @@ def regularization_losses(network) -> list:
         Functions without argument; none without weight decay.
     """
     decay = network.settings.optimizer.weight_decay
-    kernels = [v.value for v in network.encoder.trainable_variables if len(v.shape) > 1]
+    encoder = network.encoder
+    # Tokens and embeddings of published backbones, which the training does not decay either.
+    undecayed = {id(v) for v in encoder.not_decayed}
+    decayed = [v for v in encoder.trainable_variables if id(v) not in undecayed]
+    kernels = [v.value for v in decayed if len(v.shape) > 1]
 
     def loss():
         return decay * tf.add_n([tf.nn.l2_loss(kernel) for kernel in kernels])
