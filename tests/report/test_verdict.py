@@ -354,6 +354,9 @@ def test_copies_are_left_out():
     one = run("finetune", "finetune", classifier=right(0.5), training_copies=copies)
     assert "On 360 test images" in text_of([one]) and "44.4%" in text_of([one])
     assert "40 near-copies of training images left out." in text_of([one])
+    skipping = {**copies, "skipped": 3}
+    one = run("finetune", "finetune", classifier=right(0.5), training_copies=skipping)
+    assert "left out; not all similar images were compared." in text_of([one])
     del copies["which"]
     one = run("finetune", "finetune", classifier=right(0.5), training_copies=copies)
     assert "50.0%" in text_of([one]) and "the accuracies are a little too good" in text_of([one])
@@ -384,8 +387,8 @@ def test_more_labels():
     }
     details = runs[1].document["details"]["trained"]["final_avg_pool"]
     details["label_law"] = law
-    expected = "More labels would help: about +4 points (2 to 7) for a linear probe on pretrain"
-    assert expected in text_of(runs) and "with 50 instead of 20" in text_of(runs)
+    expected = "More labels would help: about +4 points (2 to 7, 80% interval) for a linear probe"
+    assert f"{expected} on pretrain" in text_of(runs) and "with 50 instead of 20" in text_of(runs)
     law["band"][1]["low"] = 0.79
     assert "More labels" not in text_of(runs)
     law["band"][1]["low"], law["reason"] = 0.82, "can't tell"

@@ -6,7 +6,14 @@ from tf_simclr.config.evaluation_sections import FEW_EVALUATED
 from tf_simclr.report import chance, image_bits, intervals, probe_command
 from tf_simclr.report import contenders as contenders_lib
 from tf_simclr.report.contenders import PROBE, Contender
-from tf_simclr.report.evaluated import CLASSIFIER, TRAINED, headline_layers, metrics_of
+from tf_simclr.report.evaluated import (
+    CLASSIFIER,
+    TRAINED,
+    has_learned_labels,
+    headline_layers,
+    metrics_of,
+)
+from tf_simclr.report.label_answer import LAW_INTERVAL
 from tf_simclr.report.runs import Run
 
 MIN_DRAWS = 5  # of the labels, to speak of their spread
@@ -77,16 +84,19 @@ def _cross_validated(pretrained):
 
 
 def _copies(runs, num_copies):
+    counts = [run.get("training_copies") for run in runs if run.get("training_copies")]
+    are_skipped = any(count.get("skipped") for count in counts)
     if num_copies:
         images = "1 image that is a near-copy" if num_copies == 1 else f"{num_copies:,} near-copies"
-        return f"{images} of training images left out."
-    counts = [run.get("training_copies") for run in runs if run.get("training_copies")]
+        others = "; not all similar images were compared" if are_skipped else ""
+        return f"{images} of training images left out{others}."
     most = max(counts, key=lambda count: count["images"], default=None)
     if most is None or not most["images"]:
         return None
+    at_least = "At least " if most.get("skipped") else ""
     return (
-        f"{most['images']:,} of {most['evaluated']:,} evaluated images are near-copies of training "
-        "images, so the accuracies are a little too good."
+        f"{at_least}{most['images']:,} of {most['evaluated']:,} evaluated images are near-copies "
+        "of training images, so the accuracies are a little too good."
     )
 
 
@@ -196,6 +206,8 @@ def spread_over_draws(entries: list[dict], num_labels: int) -> float | None:
 
 def _more_labels(run):
     """What more labels would give, by the law fitted to the draws; None where it can't tell."""
+    if has_learned_labels(run.document):
+        return None  # the law would be of labels that are known
     layer, _ = headline_layers(run.document)
     label_law = run.details(layer, "label_law")
     if not label_law or label_law["reason"] or "law" not in label_law:
@@ -214,6 +226,6 @@ def _more_labels(run):
     most = more["high"] - current
     return (
         f"More labels would help: about {100 * gain:+.0f} points ({100 * least:.0f} to "
-        f"{100 * most:.0f}) for a linear probe on {run.name} with {more['labels']:,} instead of "
-        f"{label_law['labels']:,}, by the fitted law."
+        f"{100 * most:.0f}, {LAW_INTERVAL}) for a linear probe on {run.name} with "
+        f"{more['labels']:,} instead of {label_law['labels']:,}, by the fitted law."
     )
