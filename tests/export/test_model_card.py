@@ -3,7 +3,6 @@
 import base64
 import json
 import os
-import re
 import subprocess
 
 from tf_simclr.export import model_card
@@ -16,7 +15,8 @@ def test_a_large_photo_is_sent(tmp_path):
     curl = tmp_path / "curl"
     curl.write_text("#!/bin/sh\ncat > body.json\n")
     curl.chmod(0o755)
-    (command,) = re.findall(r"^\(printf .*?:predict$", model_card.LOADING, re.DOTALL | re.MULTILINE)
+    _, _, after_server = model_card.LOADING.partition("$(dirname $(realpath PATH))\n")
+    command = after_server.removesuffix("```")
     path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
     subprocess.run(["sh", "-c", command], cwd=tmp_path, env={"PATH": path}, check=True)
     (instance,) = json.loads((tmp_path / "body.json").read_text())["instances"]
