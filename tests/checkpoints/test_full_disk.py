@@ -6,6 +6,7 @@ import resource
 import pytest
 
 from tests.helpers.processes import DIGITS, HERE, SECONDS_KEY, TINY, newest, the_line, variables
+from tests.helpers.small_run import leave_out_outputs
 
 pytestmark = pytest.mark.usefixtures("shallow", "eager")
 RUN = [
@@ -40,7 +41,7 @@ def undisturbed(tmp_path_factory):
 @pytest.mark.parametrize(
     ("size", "mode"), [(500, "train"), (10_000, "train"), (25_000, "train_then_eval")]
 )
-def test_full_disk(main, undisturbed, tmp_path, size, mode):
+def test_full_disk(main, undisturbed, monkeypatch, tmp_path, size, mode):
     """At the first small file, at the first checkpoint, at what comes after them."""
     if not undisturbed.exists():
         status, stderr = main(*RUN, f"--model_dir={undisturbed}", "--mode=train")
@@ -52,6 +53,7 @@ def test_full_disk(main, undisturbed, tmp_path, size, mode):
     line = the_line(stderr)
     assert "File too large" in line and line == stderr.splitlines()[-1], stderr
     saved = newest(tmp_path / "run")
+    leave_out_outputs(monkeypatch)
     status, stderr = main(*disturbed)
     assert status == 0, stderr
     assert not saved or f"ckpt-{saved}" in stderr or "training is complete" in stderr, stderr

@@ -27,7 +27,11 @@ RECIPES = [recipes.CONFIG_DIR / f"{name}.yaml" for name in recipes.names()]
 LATER_SECTIONS = ("eval", "export", "embed", "predict", "report")
 WITHOUT_EFFECT = {
     *("label_fraction", "labels_per_class"),
-    *("model_dir", "checkpoint", "teacher_checkpoint", "train_epochs"),
+    *("model_dir", "checkpoint", "teacher_checkpoint", "train_epochs", "seed", "labels_chosen"),
+    *("min_steps", "warmup_epochs", "checkpoint_epochs", "checkpoint_steps"),
+    # Numbers of which the same is computed.
+    *("learning_rate", "learning_rate_scaling", "weight_decay", "temperature", "crop_area"),
+    *("color_jitter_strength", "unlabeled_ratio", "unlabeled_weight", "ema_decay"),
 }
 # {flags with an effect: metrics of two steps}: recipes for several shares of labels train the same.
 TRAINED = {}
