@@ -6,6 +6,8 @@ import subprocess
 import sys
 import threading
 
+from absl import logging as absl_logging
+
 from tests.helpers.waiting import wait_until
 from tf_simclr import console
 from tf_simclr.console import Progress, announced_if_slow
@@ -41,14 +43,17 @@ def test_a_notebook_has_a_bar(monkeypatch, capsys, log):
 
 def test_a_line_of_the_log_stands_above_the_bar(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "ipykernel", sys)
+    handler = absl_logging.get_absl_handler()
+    monkeypatch.setattr(handler.python_handler, "stream", sys.stderr)
+    console.set_up_logging()
     with Progress("training", total=40) as progress:
         progress.update(20)
-        handler = std_logging.StreamHandler(sys.stderr)
-        console._keep_off_bars(handler)
-        handler.emit(std_logging.makeLogRecord({"msg": "about an hour"}))
+        record = {"msg": "about an hour", "pathname": console.__file__, "levelno": std_logging.INFO}
+        handler.handle(std_logging.makeLogRecord(record))
     shown = capsys.readouterr().err
-    (before,) = [line for line in shown.split("\r") if line.startswith("about an hour")]
-    assert before.splitlines()[0] == "about an hour"
+    (part,) = [part for part in shown.split("\r") if "about an hour" in part]
+    line = part.splitlines()[0]
+    assert line.endswith("about an hour") and "training" not in line
 
 
 def test_messages_of_an_installed_package_are_shown(monkeypatch):

@@ -28,7 +28,7 @@ def set_up_logging():
     handler = logging.get_absl_handler()
     handler.setFormatter(std_logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     handler.addFilter(_is_for_the_user)
-    _keep_off_bars(handler)
+    _keep_off_bars(handler.python_handler)  # which the one of absl calls
     # The Python part of TensorFlow tells of every collective that it traces.
     std_logging.getLogger("tensorflow").setLevel(std_logging.WARNING)
 
