@@ -340,6 +340,17 @@ def test_a_recipe_that_says_what_to_evaluate(tmp_path):
     assert (flags["resnet_depth"], flags["image_size"]) == (18, 32)
 
 
+@pytest.mark.parametrize("mode", ["train_then_eval", "eval"])
+def test_a_recipe_that_says_what_a_training_starts_from(tmp_path, mode):
+    """Its flags are not those of the recipe, whatever is done with the run that it has made."""
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / recipes.CONFIG_FILE).write_text(json.dumps({"color_jitter_strength": 0.25}))
+    path = yaml_file(tmp_path, f"train_mode: finetune\ncheckpoint: {run}\ndataset: digits\n")
+    flags, _ = parse(f"--config={path}", f"--mode={mode}", f"--model_dir={tmp_path / 'new'}")
+    assert flags["color_jitter_strength"] == 1
+
+
 def test_epochs_of_the_command_line_count_beside_steps_of_a_recipe(tmp_path):
     text = "train_mode: pretrain,finetune\ntrain_steps: 9\nfinetune:\n  train_steps: 5\n"
     path = yaml_file(tmp_path, text)
@@ -359,6 +370,8 @@ def test_flags_of_stages_in_a_file_of_flags(tmp_path):
     flags, _ = parse(f"--flagfile={path}")
     assert flags["seed"] == 5
     assert "give the path of a file" in refused("--flagfile=nowhere")
+    path.write_bytes("--model_dir=müller".encode("latin-1"))
+    assert "give the path of a file" in refused(f"--flagfile={path}")
 
 
 @pytest.mark.parametrize(
@@ -373,3 +386,15 @@ def test_flags_of_stages_in_a_file_of_flags(tmp_path):
 def test_a_key_that_is_there_twice(tmp_path, name, text):
     path = yaml_file(tmp_path, text, name)
     assert "is there twice; give it once" in refused(f"--config={path}")
+
+
+def test_keys_of_yaml_that_are_no_names(tmp_path):
+    path = yaml_file(tmp_path, "? [a]\n: 1\n")
+    assert "can't be read as YAML" in refused(f"--config={path}")
+    text = (
+        "train_mode: pretrain,finetune\npretrain: &a\n  seed: 1\nfinetune: &b\n  <<: *a\n"
+        "  learning_rate: 0.5\nfinetune-two:\n  <<: *a\n  <<: *b\n"
+    )
+    path = yaml_file(tmp_path, text.replace("train_mode: ", "train_mode: finetune-two,"))
+    flags, _ = parse_stages(f"--config={path}", f"--model_dir={tmp_path / 'x'}")
+    assert {stage["seed"] for stage in flags.values()} == {1}

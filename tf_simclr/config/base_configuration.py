@@ -45,9 +45,7 @@ def choose(config_name: str, flags: dict) -> Base:
     if config_name and config_name != AUTO:
         path = recipes.find(config_name)
         base = Base(recipes.read(path), path.stem)
-    values = {**base.values, **flags} if base else flags
-    default_mode = config.fields()["mode"].default
-    mode = MODES.get(values.get("mode", default_mode), Mode())
+    mode = _mode_of({**base.values, **flags} if base else flags)
     names_data = "dataset" in flags
     is_planned = planned_recipe.is_default(flags, mode) and not _goes_on_unplanned(flags)
     if config_name == AUTO or (not config_name and is_planned):
@@ -59,10 +57,18 @@ def choose(config_name: str, flags: dict) -> Base:
         if saved is not None:
             return saved
         base = Base() if names_data else _base_of_mode(flags)
-    if mode.of_a_run and not mode.needs_nothing and values.get("checkpoint"):
+    # A recipe of a training names what that starts from.
+    names_weights = base.values if _mode_of(base.values).of_a_run else {}
+    checkpoint = flags.get("checkpoint", names_weights.get("checkpoint"))
+    if mode.of_a_run and not mode.needs_nothing and checkpoint:
         with_data = not (config_name or names_data)
-        return _of_checkpoint(base, str(values["checkpoint"]), with_data)
+        return _of_checkpoint(base, str(checkpoint), with_data)
     return base
+
+
+def _mode_of(flags):
+    default = config.fields()["mode"].default
+    return MODES.get(flags.get("mode", default), Mode())
 
 
 def _goes_on_unplanned(flags):

@@ -129,8 +129,10 @@ def _with_flag_files(argv, flag_values):
     """The command line with what is in the files of --flagfile."""
     try:
         return flag_values.read_flags_from_files(argv)
-    except absl_flags.Error as error:
-        raise UserError(f"{error}; give the path of a file with a flag in each line") from None
+    except (absl_flags.Error, ValueError) as error:
+        raise UserError(
+            f"--flagfile: {error}; give the path of a file with a flag in each line"
+        ) from None
 
 
 def _complete(flags):

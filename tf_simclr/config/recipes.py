@@ -12,6 +12,7 @@ from tf_simclr.errors import UserError, did_you_mean
 _FOLDERS = (parent / "official_configs" for parent in pathlib.Path(__file__).resolve().parents[1:3])
 CONFIG_DIR = next((folder for folder in _FOLDERS if folder.is_dir()), None)
 QUICK_START = "digits_quickstart"
+MERGE = "tag:yaml.org,2002:merge"  # of the key <<
 CONFIG_FILE = "flags.json"  # a run directory's own configuration
 AUTO = "auto"  # a value of --config: the recipe is planned, see `commands.planning`
 PLANNED_FILE = "recipe.yaml"  # in a run directory: the recipe that was planned
@@ -93,7 +94,8 @@ def _check_keys(node):
         for part in inner if isinstance(inner, tuple) else (inner,):
             _check_keys(part)
     if node.id == "mapping":
-        _without_repeated([(key.value, value) for key, value in node.value])
+        keys = [key for key, _ in node.value if key.id == "scalar" and key.tag != MERGE]
+        _without_repeated([(key.value, None) for key in keys])
 
 
 def _without_repeated(pairs):
