@@ -57,15 +57,14 @@ def settle(settings: Config, related: list[epath.Path], selected_labels: dict | 
     saved = directory.read(run_files.HELD_OUT_CHOICE)
     if saved is None and directory.exists:  # it has begun as given
         return settings
-    if saved is None and not _can_hold_out(settings, related, selected_labels):
-        logging.warning(
-            "--%s=held_out: no label can be held out, since every class keeps one, and all copies; "
-            "%s is as given",
-            choice.flag,
-            choice.subject,
-        )
-        return settings
     if saved is None:
+        obstacle = _obstacle(settings, related, selected_labels)
+        if obstacle:
+            logging.warning(
+                "--%s=held_out: no label can be held out, since %s; %s is as given",
+                *(choice.flag, obstacle, choice.subject),
+            )
+            return settings
         candidates = _possible(settings, choice)
         decision = _decide(settings, choice, candidates, related, selected_labels)
         saved = dataclasses.asdict(decision)
@@ -73,8 +72,8 @@ def settle(settings: Config, related: list[epath.Path], selected_labels: dict | 
     return settings.replace(**choice.candidates[saved["chosen"]])
 
 
-def _can_hold_out(settings, related, selected_labels):
-    """Whether there are labels to measure candidates on, in each draw."""
+def _obstacle(settings, related, selected_labels):
+    """Why there are no labels to measure candidates on, in each draw; empty if there are."""
     distribute.get_strategy(settings.hardware)  # before images are decoded
     data = load_training_data(
         settings.replace(eval_every_epochs=0),
@@ -84,12 +83,13 @@ def _can_hold_out(settings, related, selected_labels):
         num_replicas=1,
         selected_labels=selected_labels,
     )
-    if not isinstance(data.train_source, Indexed):
-        return True  # which the candidates refuse, with what to do
-    return all(
-        holdout.num_labels(data.train_source, HELD_OUT_FRACTION, settings.train.seed + draw)
-        for draw in range(NUM_DRAWS)
-    )
+    source = data.train_source
+    if not isinstance(source, Indexed):
+        return f"{source.name} is read from its files (--cache_dataset=True keeps it in memory)"
+    seeds = [settings.train.seed + draw for draw in range(NUM_DRAWS)]
+    if all(holdout.num_labels(source, HELD_OUT_FRACTION, seed) for seed in seeds):
+        return ""
+    return "every class keeps one, and all copies"
 
 
 def _keep(directory, decision, strategy):
