@@ -9,6 +9,7 @@ from etils import epath
 
 from tf_simclr.commands.measurement import Measurement
 from tf_simclr.config import Config, inheritance
+from tf_simclr.config.label_tables import same_table
 from tf_simclr.config.registry import LEARNS_LABELS
 from tf_simclr.config.values import same_data_set
 from tf_simclr.data.source import first_names
@@ -113,7 +114,13 @@ def _has_same_labels(checkpoint, settings):
     saved, flags = inheritance.saved_flags(checkpoint), settings.flat()
     if saved is None or not same_data_set(saved["dataset"], flags["dataset"]):
         return False
-    return all(saved[name] == flags[name] for name in prior_labels.HELD_OUT_BY)
+    # The seed and the share held out decide nothing where all labels are used.
+    uses_all = flags["label_fraction"] == 1 and not flags["labels_per_class"]
+    uses_all = uses_all and not flags["eval_every_epochs"]
+    without_effect = {"labels", *(("seed", "holdout_fraction") if uses_all else ())}
+    names = set(prior_labels.HELD_OUT_BY) - without_effect
+    has_same_table = same_table(saved["labels"], flags["labels"], flags["dataset"])
+    return has_same_table and all(saved[name] == flags[name] for name in names)
 
 
 LIMITS = ("eval_steps", "eval_batch_size")  # flags that leave some images out
