@@ -33,8 +33,6 @@ ARGUMENTS = (
 CARRIED = ("file:", "data:", "blob:null/")  # addresses of the page itself and what is in it
 KEY_CODES = {"Enter": 13, "Tab": 9, "Escape": 27, "Backspace": 8, "ArrowRight": 39, " ": 32}
 SECONDS = 60  # how long an answer may take on a busy machine
-PAUSE = 0.1  # seconds without a message after which a loaded page is quiet
-IS_PAINTED = "new Promise(done => requestAnimationFrame(() => setTimeout(done, 0)))"
 
 
 def find():
@@ -87,7 +85,7 @@ class Browser:
 
     def _receive(self):
         """The next message, None after a pause without one."""
-        until = time.monotonic() + PAUSE
+        until = time.monotonic() + 0.5
         while b"\0" not in self._buffer:
             try:
                 data = os.read(self._in, 1 << 20)
@@ -155,7 +153,6 @@ class Browser:
             if message is None and any(
                 event["method"] == "Page.loadEventFired" for event in self.events
             ):
-                self.evaluate(IS_PAINTED)
                 return
             if message is not None and "method" in message:
                 self._keep(message)
