@@ -58,6 +58,17 @@ def test_a_teacher_that_is_a_pretraining(settings, save_run, has_classifier):
     assert not may_know_held_out(options)
 
 
+def test_a_table_under_another_name(settings, save_run, tmp_path):
+    """The same labels are held out, so they are not learned."""
+    table = tmp_path / "labels.csv"
+    table.touch()
+    data = {"dataset": f"folder:{tmp_path}", **HOLDS_OUT}
+    start = save_run("start", train_mode="supervised", labels="labels.csv", **data)
+    for labels, expected in ((str(table), False), ("other.csv", True)):
+        options = settings(train_mode="finetune", checkpoint=start, labels=labels, **data)
+        assert may_know_held_out(options) == expected
+
+
 def test_without_a_start(settings):
     assert not may_know_held_out(settings(train_mode="supervised", **HOLDS_OUT))
 

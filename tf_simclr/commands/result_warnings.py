@@ -9,7 +9,6 @@ from etils import epath
 
 from tf_simclr.commands.measurement import Measurement
 from tf_simclr.config import Config, inheritance
-from tf_simclr.config.label_tables import same_table
 from tf_simclr.config.registry import LEARNS_LABELS
 from tf_simclr.config.values import same_data_set
 from tf_simclr.data.source import first_names
@@ -117,10 +116,9 @@ def _has_same_labels(checkpoint, settings):
     # The seed and the share held out decide nothing where all labels are used.
     uses_all = flags["label_fraction"] == 1 and not flags["labels_per_class"]
     uses_all = uses_all and not flags["eval_every_epochs"]
-    without_effect = {"labels", *(("seed", "holdout_fraction") if uses_all else ())}
+    without_effect = {"seed", "holdout_fraction"} if uses_all else set()
     names = set(prior_labels.HELD_OUT_BY) - without_effect
-    has_same_table = same_table(saved["labels"], flags["labels"], flags["dataset"])
-    return has_same_table and all(saved[name] == flags[name] for name in names)
+    return prior_labels.has_same_labels(saved, flags, names)
 
 
 LIMITS = ("eval_steps", "eval_batch_size")  # flags that leave some images out

@@ -1,5 +1,7 @@
 """Whether the networks that a training starts from have learned its labels."""
 
+from collections.abc import Collection
+
 from tf_simclr.config import Config, inheritance
 from tf_simclr.config.label_tables import same_table
 from tf_simclr.config.values import same_data_set
@@ -25,12 +27,23 @@ def may_know_held_out(settings: Config) -> bool:
     """
     flags = settings.flat()
     for saved, is_head_used in _origins(flags, is_head_used=True):
-        holds_out_the_same = saved["eval_every_epochs"] and all(
-            saved[name] == flags[name] for name in HELD_OUT_BY
-        )
+        holds_out_the_same = saved["eval_every_epochs"] and has_same_labels(saved, flags)
         if _has_learned_labels(saved, is_head_used) and not holds_out_the_same:
             return True
     return False
+
+
+def has_same_labels(saved: dict, flags: dict, names: Collection[str] = HELD_OUT_BY) -> bool:
+    """Whether a run on the same data has the same labels; a table may have another name.
+
+    Args:
+        saved: its flags {flag name: value}.
+        flags: to compare them with.
+        names: flags that decide, among them "labels".
+    """
+    others = [name for name in names if name != "labels"]
+    has_same_table = same_table(saved["labels"], flags["labels"], flags["dataset"])
+    return has_same_table and all(saved[name] == flags[name] for name in others)
 
 
 def may_know_labels(settings: Config, is_imported: bool) -> bool:
@@ -66,8 +79,6 @@ def _origins(flags, is_head_used):
         is_of_other_data = not same_data_set(saved["dataset"], flags["dataset"])
         if is_of_other_data and not _is_export(path):
             continue
-        if same_table(saved["labels"], flags["labels"], flags["dataset"]):
-            saved = {**saved, "labels": flags["labels"]}  # under another name
         yield saved, is_head_used
         starts += _starts(saved, is_head_used)
 
