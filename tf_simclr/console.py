@@ -109,6 +109,7 @@ def announced_if_slow(work: str, seconds: float = SECONDS_OF_SILENCE):
         yield
     finally:
         timer.cancel()
+        timer.join()  # a line that has begun is written before those of what comes next
 
 
 def _has_bar():
