@@ -1,6 +1,5 @@
 """Labels from a table (CSV) beside the images, see --labels."""
 
-import collections
 import csv
 import dataclasses
 import io
@@ -9,7 +8,8 @@ import os
 from tf_simclr.config import label_tables
 from tf_simclr.data import label_columns
 from tf_simclr.data.label_columns import SYNTAX, Table, cell_of
-from tf_simclr.data.label_names import ImageResolver, composed
+from tf_simclr.data.label_names import ImageResolver
+from tf_simclr.data.label_spellings import unite_spellings, without_conflicts
 from tf_simclr.data.layout import split_name
 from tf_simclr.data.source import as_text, counted, first_names
 from tf_simclr.errors import UserError, did_you_mean
@@ -199,8 +199,8 @@ def _labels(table, columns, resolve, split_is_given):
             odd_splits.append(split.strip())
     if not spellings:
         raise UserError(_no_label(table, columns, unknown, ambiguous))
-    classes, notes = _unite_spellings(spellings)
-    classes, conflicts = _without_conflicts(classes)
+    classes, notes = unite_spellings(spellings)
+    classes, conflicts = without_conflicts(classes)
     if unknown:
         notes.append(f"{counted(len(unknown), 'file')} of it not there, e.g. {unknown[0]}")
     if ambiguous:
@@ -241,45 +241,3 @@ def _no_label(table, columns, unknown, ambiguous):
     if ambiguous:
         return f"{table.flag}: it has no labels for any image; {_several_images(ambiguous)}"
     return f"{table.flag}: it has no labels for any image; {SYNTAX} says which column has them"
-
-
-def _unite_spellings(spellings):
-    """({image: its classes}, notes): what differs in case or spaces alone is one class."""
-    counts = collections.Counter(label for labels in spellings.values() for label in labels)
-    variants = {}
-    for label in counts:
-        key = composed(" ".join(label.split())).casefold()
-        variants.setdefault(key, []).append(label)
-    names, notes = {}, []
-    for labels in variants.values():
-        most_frequent = max(labels, key=counts.__getitem__)
-        name = " ".join(most_frequent.split())
-        names.update(dict.fromkeys(labels, name))
-        others = [label for label in labels if label != most_frequent]
-        if others:
-            number = sum(counts[label] for label in others)
-            texts = ", ".join(map(repr, others))
-            text = counted(number, "label")
-            notes.append(f"{text} {texts} taken as another spelling of '{name}'")
-    united = {image: {names[label] for label in labels} for image, labels in spellings.items()}
-    return united, _summarized(notes)
-
-
-def _summarized(notes):
-    """One line for all spellings."""
-    if len(notes) < 2:
-        return notes
-    return [f"{notes[0]}; so are the spellings of {len(notes) - 1} more classes"]
-
-
-def _without_conflicts(classes):
-    """({image: class}, notes): an image with several classes has none."""
-    unique = {image: min(names) for image, names in classes.items() if len(names) == 1}
-    conflicts = [image for image, names in classes.items() if len(names) > 1]
-    if not conflicts:
-        return unique, []
-    example = conflicts[0]
-    names = " and ".join(sorted(classes[example]))
-    number = counted(len(conflicts), "image")
-    note = f"{number} with different labels in it, which get none, e.g. {example}"
-    return unique, [f"{note} ({names})"]

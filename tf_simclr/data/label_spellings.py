@@ -1,0 +1,62 @@
+"""Which class an image has that is labeled several times, or in several spellings."""
+
+import collections
+
+from tf_simclr.data.label_names import composed
+from tf_simclr.data.source import counted
+
+
+def unite_spellings(spellings: dict[str, list[str]]) -> tuple[dict[str, set[str]], list[str]]:
+    """What differs in case or spaces alone is one class.
+
+    Args:
+        spellings: {image: its labels as they are written}.
+
+    Returns:
+        {image: its classes}, and notes.
+    """
+    counts = collections.Counter(label for labels in spellings.values() for label in labels)
+    variants = {}
+    for label in counts:
+        key = composed(" ".join(label.split())).casefold()
+        variants.setdefault(key, []).append(label)
+    names, notes = {}, []
+    for labels in variants.values():
+        most_frequent = max(labels, key=counts.__getitem__)
+        name = " ".join(most_frequent.split())
+        names.update(dict.fromkeys(labels, name))
+        others = [label for label in labels if label != most_frequent]
+        if others:
+            number = sum(counts[label] for label in others)
+            texts = ", ".join(map(repr, others))
+            text = counted(number, "label")
+            notes.append(f"{text} {texts} taken as another spelling of '{name}'")
+    united = {image: {names[label] for label in labels} for image, labels in spellings.items()}
+    return united, _summarized(notes)
+
+
+def without_conflicts(classes: dict[str, set[str]]) -> tuple[dict[str, str], list[str]]:
+    """An image with several classes has none.
+
+    Args:
+        classes: {image: its classes}.
+
+    Returns:
+        {image: its only class}, and notes.
+    """
+    unique = {image: min(names) for image, names in classes.items() if len(names) == 1}
+    conflicts = [image for image, names in classes.items() if len(names) > 1]
+    if not conflicts:
+        return unique, []
+    example = conflicts[0]
+    names = " and ".join(sorted(classes[example]))
+    number = counted(len(conflicts), "image")
+    note = f"{number} with different labels in it, which get none, e.g. {example}"
+    return unique, [f"{note} ({names})"]
+
+
+def _summarized(notes):
+    """One line for all spellings."""
+    if len(notes) < 2:
+        return notes
+    return [f"{notes[0]}; so are the spellings of {len(notes) - 1} more classes"]
