@@ -179,6 +179,22 @@ def test_an_unknown_split_among_known_ones(read):
     assert labels.splits == {"a.png": "validation", "b.png": "test"}
 
 
+def test_commas_without_quotes(read):
+    """They move the cells behind them: no such line gives a label, or another image's."""
+    labels = read("file,label\nb.png,cat, black\na,1.png,cat\nc.png,dog,\nd,dog\n")
+    assert labels.classes == {"deep/c.png": "dog", "deep/d.jpg": "dog"}
+    (note,) = labels.notes
+    assert "2 lines with more cells than the header, which" in note
+    assert "e.g. b.png, cat, black; write quotes" in note
+    labels = read("a.png,cat\nb.png,cat, black\nc.png\nd\n")
+    assert labels.classes == {"a.png": "cat"} and "1 line with more cells" in labels.notes[0]
+    assert read('file,label\na.png,"cat, black"\n').classes == {"a.png": "cat, black"}
+    with pytest.raises(UserError, match="no labels for any image; 1 line with more cells than the"):
+        read("file,label\na.png,cat, black\n")
+    with pytest.raises(UserError, match=r"^--labels=labels\.csv: 1 line with more cells than the"):
+        read("file,label,split\na.png,cat, black,test\nb.png,dog,train\n")
+
+
 def test_what_is_odd_is_one_line_each(read):
     lines = ["file,label", "gone.png,cat", "a.png,Cat", "b.png,cat ", "c.png,Cat", "d,dog"]
     labels = read("\n".join([*lines, "a.png,dog", "gone2.png,dog"]))

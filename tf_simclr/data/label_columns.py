@@ -32,12 +32,14 @@ class Table:
         path: of the file.
         header: names of the columns; empty: it has none.
         lines: the cells of each line.
+        too_wide: those of lines that have more cells than the others, and can't be trusted.
     """
 
     flag: str
     path: str
     header: tuple[str, ...]
     lines: list[list[str]]
+    too_wide: list[list[str]]
 
 
 @dataclasses.dataclass(frozen=True)

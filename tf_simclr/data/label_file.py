@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import io
 import os
+import statistics
 
 from tf_simclr.config import label_tables
 from tf_simclr.data import label_columns
@@ -85,10 +86,25 @@ def _parse(flag, path, resolve, named_columns):
     lines = _read_lines(flag, path)
     if not lines:
         raise UserError(f"{flag}: {path} is empty; give a table with a line for each image")
-    if not _is_header(lines, resolve, named_columns):
-        return Table(flag, path, (), lines)
-    header = tuple(cell.strip() for cell in lines[0])
-    return Table(flag, path, header, lines[1:])
+    header = ()
+    if _is_header(lines, resolve, named_columns):
+        header = tuple(cell.strip() for cell in lines[0])
+        lines = lines[1:]
+    width = len(header) or _usual_width(lines)
+    fitting = [cells for cells in lines if _num_cells(cells) <= width]
+    too_wide = [cells for cells in lines if _num_cells(cells) > width]
+    return Table(flag, path, header, fitting, too_wide)
+
+
+def _usual_width(lines):
+    """How many cells most lines have; those of images without a label may have one alone."""
+    return max(2, min(statistics.multimode(map(len, lines))))
+
+
+def _num_cells(cells):
+    """How many cells a line has, without the empty ones at its end."""
+    numbers = [number for number, cell in enumerate(cells, start=1) if cell.strip()]
+    return max(numbers, default=0)
 
 
 def _read_lines(flag, path):
@@ -205,6 +221,10 @@ def _labels(table, columns, resolve, split_is_given):
         notes.append(f"{counted(len(unknown), 'file')} of it not there, e.g. {unknown[0]}")
     if ambiguous:
         notes.append(_several_images(ambiguous))
+    if table.too_wide:
+        notes.append(_too_wide(table))
+        if splits:  # without its split, an image to test on would be trained on
+            raise UserError(f"{table.flag}: {notes[-1]}")
     notes += conflicts
     if odd_splits:
         must_be_known = splits or split_is_given
@@ -230,8 +250,21 @@ def _several_images(ambiguous):
     return f"{number} of several images not used, e.g. {cell} ({listed}); give paths"
 
 
+def _too_wide(table):
+    """A comma without quotes around it moves the cells behind it, and cuts a name or a class."""
+    number = counted(len(table.too_wide), "line")
+    normal_lines = "the header" if table.header else "most lines"
+    example = ", ".join(cell.strip() for cell in table.too_wide[0])
+    return (
+        f"{number} with more cells than {normal_lines}, which can't be trusted and give no label, "
+        f"e.g. {example}; write quotes around a text that has a separator in it"
+    )
+
+
 def _no_label(table, columns, unknown, ambiguous):
     name = table.header[columns["file"]] if table.header else "first"
+    if table.too_wide and not table.lines:
+        return f"{table.flag}: it has no labels for any image; {_too_wide(table)}"
     if unknown and len(unknown) == len(table.lines):
         return (
             f"{table.flag}: none of its {len(unknown)} files is there, e.g. {unknown[0]} (column "
