@@ -209,6 +209,11 @@ def test_a_list_of_files(tmp_path, lines):
     image_list.write_text("cat/0.png big\ndog/1.png small\ndog/2.png, small\n")
     splits, sources = sides(image_list)
     assert sources["train"].class_names == ("big", "small")
+    image_list.write_text("cat/0.png big\ndog/1.png small\ncat/0.png small\n")
+    splits, sources = sides(image_list)
+    assert sources["train"].class_names == ("small",)
+    message = "1 image with different labels in it, which get none, e.g. cat/0.png (big and small)"
+    assert any(f"{image_list}: {message}" in line for line in lines())
     image_list.write_text("nothing\n")
     with pytest.raises(UserError, match="none of its 1 lines is the path of an image"):
         load(image_list)

@@ -179,6 +179,16 @@ def test_an_unknown_split_among_known_ones(read):
     assert labels.splits == {"a.png": "validation", "b.png": "test"}
 
 
+def test_an_image_in_two_splits(read):
+    """It would be trained on and tested on."""
+    content = "file,label,split\na.png,cat,train\na.png,cat,{}\nb.png,cat,test\n"
+    assert read(content.format("training")).splits == {"a.png": "train", "b.png": "test"}
+    assert read(content.format("")).splits == {"a.png": "train", "b.png": "test"}
+    message = r"1 image in several splits, e.g. a.png \(test and train\); write one split"
+    with pytest.raises(UserError, match=f"^--labels=labels.csv: {message}"):
+        read(content.format("test"))
+
+
 def test_commas_without_quotes(read):
     """They move the cells behind them: no such line gives a label, or another image's."""
     labels = read("file,label\nb.png,cat, black\na,1.png,cat\nc.png,dog,\nd,dog\n")

@@ -5,6 +5,7 @@ import os
 import re
 
 from tf_simclr.data import image_endings
+from tf_simclr.data.label_spellings import without_conflicts
 from tf_simclr.errors import UserError
 
 SUFFIXES = (".txt", ".lst")  # of lists
@@ -47,7 +48,7 @@ def read(path: str) -> FileList:
         name = os.path.relpath(file, folder or ".") if not os.path.isabs(line) else file
         paths[name] = file
         if label:
-            labels[name] = label
+            labels.setdefault(name, set()).add(label)
     if not paths:
         example = f", e.g. {lines[0]}" if lines else ""
         raise UserError(
@@ -55,12 +56,13 @@ def read(path: str) -> FileList:
             f"is there{example}; give a folder, or a text file with a path a line, relative to "
             f"it; accepted are {image_endings.accepted()}"
         )
-    notes = ()
+    classes, conflicts = without_conflicts(labels)
+    notes = [f"{path}: {note}" for note in conflicts]
     if missing:
-        notes = (
-            f"{len(missing)} of {len(lines)} lines of {path} are no images, e.g. {missing[0]}",
+        notes.append(
+            f"{len(missing)} of {len(lines)} lines of {path} are no images, e.g. {missing[0]}"
         )
-    return FileList(paths, labels, notes)
+    return FileList(paths, classes, tuple(notes))
 
 
 def _lines(path):

@@ -210,7 +210,7 @@ def _labels(table, columns, resolve, split_is_given):
             spellings.setdefault(image, []).append(label)
         split = cell_of(cells, columns.get("split"))
         if split_name(split.strip()):
-            splits[image] = split_name(split.strip())
+            splits.setdefault(image, set()).add(split_name(split.strip()))
         elif split.strip():
             odd_splits.append(split.strip())
     if not spellings:
@@ -230,7 +230,20 @@ def _labels(table, columns, resolve, split_is_given):
         must_be_known = splits or split_is_given
         notes.append(_odd_splits(table, columns, odd_splits, must_be_known))
     notes = tuple(f"{table.flag}: {note}" for note in notes)
-    return Labels(classes, splits or None, notes, table.flag)
+    return Labels(classes, _only_splits(table, splits) or None, notes, table.flag)
+
+
+def _only_splits(table, splits):
+    """{image: split}; an image of two would be trained on and tested on."""
+    several = {image: names for image, names in splits.items() if len(names) > 1}
+    if several:
+        image, names = next(iter(several.items()))
+        number = counted(len(several), "image")
+        raise UserError(
+            f"{table.flag}: {number} in several splits, e.g. {as_text(image)} "
+            f"({' and '.join(sorted(names))}); write one split for each image"
+        )
+    return {image: min(names) for image, names in splits.items()}
 
 
 def _odd_splits(table, columns, cells, must_be_known):
