@@ -48,6 +48,22 @@ def test_kinds_of_tables(read, content, columns):
     assert labels.classes == EXPECTED and labels.splits is None and labels.notes == ()
 
 
+def test_two_tables_of_one_name(read, tmp_path, monkeypatch):
+    """That of the folder is read, and the log says so."""
+    content = "file,label\na.png,cat\n"
+    monkeypatch.chdir(tmp_path)
+    assert read(content).notes == ()  # one file in both places
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    (elsewhere / "labels.csv").write_text("file,label\na.png,dog\n")
+    labels = read(content)
+    path = tmp_path / "labels.csv"
+    assert labels.classes == {"a.png": "cat"}
+    note = f"--labels=labels.csv: {path} is read, and not {elsewhere / 'labels.csv'}"
+    assert labels.notes == (note,)
+
+
 def test_a_name_in_another_encoding(read):
     assert read("file,label\na.png,Bär\n".encode("latin-1")).classes == {"a.png": "Bär"}
 

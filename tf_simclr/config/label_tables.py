@@ -23,8 +23,18 @@ def find(name: str, folders: list[str]) -> str | None:
         name: of the table.
         folders: of the images.
     """
-    candidates = [os.path.join(folder, name) for folder in folders] + [name]
-    return next((path for path in candidates if os.path.isfile(path)), None)
+    return next(iter(find_all(name, folders)), None)
+
+
+def find_all(name: str, folders: list[str]) -> list[str]:
+    """The paths of all tables of a name, each file once; the first one is taken, see `find`."""
+    paths = []
+    for path in (*(os.path.join(folder, name) for folder in folders), name):
+        if not os.path.isfile(path):
+            continue
+        if not any(os.path.samefile(path, other) for other in paths):
+            paths.append(path)
+    return paths
 
 
 def same_table(first: str, second: str, dataset: str) -> bool:

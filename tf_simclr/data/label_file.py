@@ -54,11 +54,15 @@ def read(value: str, folders: list[str], images: dict[str, str]) -> Labels:
     """
     name, options = label_tables.separate_columns(value)
     named_columns = dict(option.split("=", 1) for option in options.split(",") if "=" in option)
-    path = _find(value, name, folders)
+    path, *others = _find(value, name, folders)
     resolve = ImageResolver(images, [*folders, os.path.dirname(path)])
     table = _parse(f"--labels={value}", path, resolve, named_columns)
     columns = label_columns.choose(table, named_columns, resolve)
     labels = _labels(table, columns.numbers, resolve, "split" in named_columns)
+    if others:
+        listed = ", ".join(map(os.path.abspath, others))
+        note = f"--labels={value}: {path} is read, and not {listed}"
+        labels = dataclasses.replace(labels, notes=(note, *labels.notes))
     if columns.chosen:
         return dataclasses.replace(labels, flag=f"--labels={name}:{columns.chosen}")
     return labels
@@ -72,9 +76,10 @@ def unused_tables(folder: str) -> list[str]:
 
 
 def _find(value, name, folders):
-    path = label_tables.find(name, folders)
-    if path is not None:
-        return path
+    """The paths of the tables of a name, at least one."""
+    paths = label_tables.find_all(name, folders)
+    if paths:
+        return paths
     names = [table for folder in folders for table in unused_tables(folder)]
     raise UserError(
         f"--labels={value}: no such file in {' or '.join(folders)} or the working directory; "
