@@ -205,6 +205,14 @@ def test_an_image_in_two_splits(read):
         read(content.format("test"))
 
 
+def test_missing_values_as_words(read):
+    """As pandas writes them as text. They stay classes: NA may be Namibia."""
+    labels = read("file,label\na.png,nan\nb.png,NA\nc.png,nan\nd,nancy\n")
+    assert set(labels.classes.values()) == {"nan", "NA", "nancy"}
+    (note,) = labels.notes
+    assert note.startswith("--labels=labels.csv: 3 images of class NA and nan; if that means")
+
+
 def test_commas_without_quotes(read):
     """They move the cells behind them: no such line gives a label, or another image's."""
     labels = read("file,label\nb.png,cat, black\na,1.png,cat\nc.png,dog,\nd,dog\n")

@@ -10,7 +10,7 @@ from tf_simclr.config import label_tables
 from tf_simclr.data import label_columns
 from tf_simclr.data.label_columns import SYNTAX, Table, cell_of
 from tf_simclr.data.label_names import ImageResolver
-from tf_simclr.data.label_spellings import unite_spellings, without_conflicts
+from tf_simclr.data.label_spellings import like_missing_values, unite_spellings, without_conflicts
 from tf_simclr.data.layout import split_name
 from tf_simclr.data.source import as_text, counted, first_names
 from tf_simclr.errors import UserError, did_you_mean
@@ -231,6 +231,7 @@ def _labels(table, columns, resolve, split_is_given):
         if splits:  # without its split, an image to test on would be trained on
             raise UserError(f"{table.flag}: {notes[-1]}")
     notes += conflicts
+    notes += like_missing_values(classes)
     if odd_splits:
         must_be_known = splits or split_is_given
         notes.append(_odd_splits(table, columns, odd_splits, must_be_known))

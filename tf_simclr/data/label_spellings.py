@@ -5,6 +5,9 @@ import collections
 from tf_simclr.data.label_names import composed
 from tf_simclr.data.source import counted
 
+# How programs write that there is no value, in lower case. NA may be Namibia, none a class.
+MISSING_VALUES = ("nan", "na", "n/a", "#n/a", "null", "none")
+
 
 def unite_spellings(spellings: dict[str, list[str]]) -> tuple[dict[str, set[str]], list[str]]:
     """What differs in case or spaces alone is one class.
@@ -53,6 +56,23 @@ def without_conflicts(classes: dict[str, set[str]]) -> tuple[dict[str, str], lis
     number = counted(len(conflicts), "image")
     note = f"{number} with different labels in it, which get none, e.g. {example}"
     return unique, [f"{note} ({names})"]
+
+
+def like_missing_values(classes: dict[str, str]) -> list[str]:
+    """A note where classes are called as programs write a missing value; they stay classes.
+
+    Args:
+        classes: {image: class}.
+    """
+    counts = collections.Counter(classes.values())
+    names = sorted(name for name in counts if name.casefold() in MISSING_VALUES)
+    if not names:
+        return []
+    number = counted(sum(counts[name] for name in names), "image")
+    return [
+        f"{number} of class {' and '.join(names)}; if that means that the label is missing, leave "
+        "its cell empty"
+    ]
 
 
 def _summarized(notes):
