@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import unicodedata
 
 import numpy as np
 import pytest
@@ -9,7 +10,15 @@ from PIL import Image
 
 from tests.data.test_image_folder import fill, labels_of, load
 from tf_simclr import config
-from tf_simclr.data import copies, datasets, division, holdout, image_folder, scan_cache
+from tf_simclr.data import (
+    copies,
+    datasets,
+    division,
+    folder_messages,
+    holdout,
+    image_folder,
+    scan_cache,
+)
 from tf_simclr.errors import UserError
 
 
@@ -68,6 +77,15 @@ def test_a_class_called_train(tmp_path):
     splits, sources = sides(tmp_path)
     assert sources["train"].class_names == ("bus", "car", "train")
     assert sum(map(len, splits.values())) == 12
+
+
+def test_classes_that_look_the_same():
+    """Not as folders, of which not every file system keeps both."""
+    names = ["Cat", "cat", "dog", *(unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))]
+    classes = {f"{number}.png": name for number, name in enumerate(names)}
+    (line,) = folder_messages.odd_classes({"train": classes})
+    assert line.startswith("4 classes that differ in case, spaces or the encoding of accents alone")
+    assert "dog" not in line and line.count("caf") == 2
 
 
 def test_one_class_and_no_labels(tmp_path, lines):

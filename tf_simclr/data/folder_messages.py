@@ -4,6 +4,7 @@ import collections
 import os
 
 from tf_simclr.data import label_file
+from tf_simclr.data.label_names import composed
 from tf_simclr.data.source import as_text, counted, first_names
 from tf_simclr.errors import UserError
 
@@ -77,10 +78,14 @@ def odd_classes(splits: dict):
             f"1 class only, {as_text(name)}: pretraining works, but no classifier can be trained "
             "and no accuracy means anything; more class folders or --labels=FILE.csv give more"
         )
-    spellings = collections.Counter(name.strip().casefold() for name in counts)
-    similar = [name for name in counts if spellings[name.strip().casefold()] > 1]
+    keys = {name: composed(name.strip()).casefold() for name in counts}
+    spellings = collections.Counter(keys.values())
+    similar = [name for name, key in keys.items() if spellings[key] > 1]
     if similar:
-        yield f"{len(similar)} classes that differ in case or spaces alone: {', '.join(similar)}"
+        yield (
+            f"{len(similar)} classes that differ in case, spaces or the encoding of accents alone: "
+            f"{', '.join(similar)}"
+        )
 
 
 def nested_folders(splits: dict):
