@@ -75,6 +75,17 @@ def test_transparency_is_said_with_its_number(log):
     assert "3 of 9 images that were looked at have transparency, which is left out" in log.text
 
 
+def test_transparency_without_an_alpha_channel(log):
+    """A palette with it, a color that means it, and WebP without loss, which has a bit for it."""
+    opaque = [encoded("L", "PNG"), encoded("RGB", "WEBP", lossless=True)]
+    transparency.note(source_of(opaque))
+    assert not log.text
+    palette = encoded("P", "PNG", transparency=3, icc_profile=bytes(500))
+    color = encoded("RGB", "PNG", transparency=(1, 2, 3))
+    transparency.note(source_of([*opaque, palette, color, encoded("RGBA", "WEBP", lossless=True)]))
+    assert "3 of 5 images that were looked at have transparency" in log.text
+
+
 def test_the_range_of_16_bits_is_that_of_the_colors():
     """An alpha channel is 65535 where nothing is transparent."""
     pixels = np.full((4, 5, 4), 1000, np.uint16)

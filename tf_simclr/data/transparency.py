@@ -1,4 +1,4 @@
-"""How many images have an alpha channel, which is left out."""
+"""How many PNG and WebP images have transparency, which is left out."""
 
 from absl import logging
 
@@ -7,11 +7,14 @@ from tf_simclr.data.indexed_source import Indexed
 from tf_simclr.data.source import Source
 
 MAX_IMAGES = 1000  # that are looked at, a seeded draw
-HEAD_SIZE = 32  # bytes of a file
+HEAD_SIZE = 2**14  # bytes of a file; a PNG may have a color profile before its transparency
+LEAST_SIZE = 32  # bytes of a file that is an image
 PNG_COLOR_TYPE = 25  # position
 PNG_ALPHA_TYPES = (4, 6)  # gray and alpha, RGB and alpha
-WEBP_FLAGS = 20  # position, in an extended file
+PNG_TRANSPARENCY = b"tRNS"  # of a palette, or the color that is transparent
+PNG_PIXELS = b"IDAT"
 WEBP_ALPHA_BIT = 0x10
+WEBP_ALPHA_BYTES = {b"WEBPVP8X": 20, b"WEBPVP8L": 24}  # {extended or lossless: position}
 
 
 def note(source: Source):
@@ -35,9 +38,10 @@ def note(source: Source):
 
 
 def _has_alpha(head):
-    if len(head) < HEAD_SIZE:
+    if len(head) < LEAST_SIZE:
         return False
     if head.startswith(PNG_SIGNATURE):
-        return head[PNG_COLOR_TYPE] in PNG_ALPHA_TYPES
-    is_extended_webp = head[8:16] == b"WEBPVP8X"
-    return is_extended_webp and bool(head[WEBP_FLAGS] & WEBP_ALPHA_BIT)
+        before_pixels = head.partition(PNG_PIXELS)[0]
+        return head[PNG_COLOR_TYPE] in PNG_ALPHA_TYPES or PNG_TRANSPARENCY in before_pixels
+    position = WEBP_ALPHA_BYTES.get(head[8:16])
+    return position is not None and bool(head[position] & WEBP_ALPHA_BIT)
