@@ -190,6 +190,14 @@ def test_wrong_output(settings):
         inspect.inspect(settings(inspect_output="x.txt"))
 
 
+def test_no_other_table_is_replaced(settings, tmp_path):
+    labels = tmp_path / "labels.csv"
+    labels.write_text("file,label\na.png,cat\n")
+    with pytest.raises(UserError, match=r"--inspect_output=.*labels\.csv: this file exists and is"):
+        inspect.inspect(settings(inspect_output=str(labels)))
+    assert labels.read_text() == "file,label\na.png,cat\n"
+
+
 def images_of(options):
     """(extractor, images) of a configuration, by pixels."""
     extractor = PixelExtractor(options, True)

@@ -107,6 +107,20 @@ def test_the_older_table_stays_until_the_new_one_is_whole(begun, tmp_path, log):
     assert read(tmp_path / "table.csv") == rows_of(0, 1, 2)
 
 
+def test_no_other_table_is_replaced(begun, tmp_path):
+    file, _ = begun()
+    file.add(rows_of(*range(6)))
+    file.finish()
+    prediction_file.check(tmp_path / "table.csv")
+    labels = tmp_path / "labels.csv"
+    labels.write_text("")
+    prediction_file.check(labels)
+    labels.write_text("file,label\na.png,cat\n")
+    message = "no earlier table of this mode, which begins with file,split,class,.*; give another"
+    with pytest.raises(UserError, match=f"^--predict_output={labels}: .*{message}"):
+        prediction_file.check(labels)
+
+
 def test_parquet_is_the_table(begun, tmp_path):
     file, _ = begun(name="table.parquet")
     file.add(rows_of(*range(6)))

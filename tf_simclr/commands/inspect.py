@@ -31,12 +31,14 @@ def inspect(settings: Config, alone: bool = True):
         alone: whether it is a single run, not a stage of a chain.
 
     Raises:
-        UserError: no weights, no images, features that are not finite, or nothing can be written.
+        UserError: no weights, no images, features that are not finite, a file of something else
+            in the place of the table, or nothing can be written.
     """
     directory = RunDirectory(settings.train.model_dir)
     output = epath.Path(settings.inspect.inspect_output or directory.path / run_files.ISSUES)
     if output.suffix != ENDING:
         raise UserError(f"--inspect_output={output}: accepted are files that end in {ENDING}")
+    run_files.check_replaceable(output, COLUMNS, f"--inspect_output={output}")
     inspection.read(directory.path)  # what is damaged should show now
     extractor = build_extractor(settings, alone)
     directory.create()

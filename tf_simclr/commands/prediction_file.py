@@ -275,7 +275,8 @@ def check(output: pathlib.Path):
     """Checks that a file can be written as --predict_output, before any work.
 
     Raises:
-        UserError: another ending, a directory, or a folder that can't be made.
+        UserError: another ending, a directory, a file with something else, or a folder that can't
+            be made.
     """
     flag = f"--predict_output={output}"
     if output.suffix not in (CSV, PARQUET):
@@ -283,6 +284,8 @@ def check(output: pathlib.Path):
     require_package(flag, output.suffix)
     if output.is_dir():
         raise UserError(f"{flag}: it is a directory; give a file")
+    if output.suffix == CSV:
+        run_files.check_replaceable(output, COLUMNS, flag)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

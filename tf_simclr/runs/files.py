@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from tf_simclr.config import held_out_choices, inheritance
 from tf_simclr.config.recipes import CONFIG_FILE, PLANNED_FILE
 from tf_simclr.config.stages import BEST_DIRECTORY
-from tf_simclr.errors import UserError
+from tf_simclr.errors import UserError, not_written
 
 # What a run is.
 CONFIG = CONFIG_FILE  # its configuration
@@ -140,6 +140,32 @@ def write_text(path, text: str):
         with contextlib.suppress(OSError):  # the directory may be what is wrong
             partial.unlink(missing_ok=True)
         raise
+
+
+def check_replaceable(path, columns: Sequence[str], flag: str):
+    """Checks, before any work, that a table will replace an earlier one of its kind or nothing.
+
+    Args:
+        path: of the CSV file.
+        columns: names of the first columns.
+        flag: that names the file, with its value.
+
+    Raises:
+        UserError: the file has something else, such as the user's labels, or can't be read.
+    """
+    expected = csv_text([columns]).strip()
+    try:
+        if not path.exists():
+            return
+        with path.open("rb") as file:
+            first_line = file.readline(READ_SIZE).decode(errors="replace").strip()
+    except OSError as error:
+        raise not_written(flag, error) from None
+    if first_line and not first_line.startswith(expected):
+        raise UserError(
+            f"{flag}: this file exists and is no earlier table of this mode, which begins with "
+            f"{expected}; give another file, or remove this one"
+        )
 
 
 def append_text(path, text: str):
