@@ -97,6 +97,19 @@ def test_rounds_go_on_from_each_other(ask, photos, tmp_path):
     assert names_with_label(options, photos, "validation") == evaluated
 
 
+def test_a_page_in_work_is_kept(ask, tmp_path):
+    """The same images, asked for with other classes: the browser keeps answers by the page."""
+    ask()
+    directory = tmp_path / "run"
+    table, page = (directory / "to_label.csv").read_text(), (directory / "label.html").read_text()
+    (directory / "label.html").write_text(page.replace("</html>", "<!-- other classes --></html>"))
+    in_work = (directory / "label.html").read_text()
+    ask()
+    assert (directory / "label.html").read_text() == in_work
+    assert (directory / "to_label_2.csv").read_text() == table
+    assert (directory / "label_2.html").read_text() == page
+
+
 def test_nobody_says_how_good_it_will_be(ask, log):
     ask()
     assert "no image of split validation has a label" in log.text

@@ -157,8 +157,8 @@ def _table(questions: list[Question]) -> str:
 
 
 def _write(directory: RunDirectory, table: str, page: str):
-    """Writes both files under new names, unless the same table is there already."""
-    number = _free_number(directory.path, table)
+    """Writes both files under new names, unless the same ones are there already."""
+    number = _free_number(directory.path, table, page)
     table_name = run_files.numbered(run_files.TO_LABEL, number)
     page_name = run_files.numbered(run_files.LABEL_PAGE, number)
     directory.write_text(table_name, table)
@@ -167,11 +167,21 @@ def _write(directory: RunDirectory, table: str, page: str):
     logging.info("open %s in a browser, label, and download labels.csv", directory.path / page_name)
 
 
-def _free_number(path, table):
-    """The number of the round; an earlier page may be in work, and is kept."""
+def _free_number(path, table, page):
+    """The number of the round.
+
+    An earlier page may be in work, and is kept: another one in its place, with other labels or
+    classes, would not find what the browser has kept of the answers.
+    """
     number = 1
     while True:
-        earlier = path / run_files.numbered(run_files.TO_LABEL, number)
-        if not earlier.exists() or earlier.read_text(encoding="utf-8") == table:
+        table_path = path / run_files.numbered(run_files.TO_LABEL, number)
+        page_path = path / run_files.numbered(run_files.LABEL_PAGE, number)
+        if _has_no_other(table_path, table) and _has_no_other(page_path, page):
             return number
         number += 1
+
+
+def _has_no_other(path, text):
+    """Whether a file has this text, or is not there."""
+    return not path.exists() or path.read_text(encoding="utf-8") == text
