@@ -1,9 +1,11 @@
 """Embeddings of images in a file, with predictions and neighbors."""
 
+import errno
 import json
 
 import numpy as np
 import pytest
+from etils import epath
 from pyarrow import parquet
 
 import tf_simclr
@@ -98,6 +100,22 @@ def test_without_classes_and_neighbors(settings, model, photos, tmp_path):
     with np.load(tmp_path / "run" / "embeddings.npz") as columns:
         assert set(columns) == {"name", "split", "label", "embedding"}
         assert set(columns["split"]) == {"validation"}
+
+
+def test_an_older_file_stays_until_the_new_one_is_whole(tmp_path, monkeypatch):
+    output = epath.Path(tmp_path / "file.npz")
+    embed._write({"name": np.array(["a.png"])}, output)
+
+    def fill_the_disk(columns, path):
+        path.write_text("the first part")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setitem(embed.WRITERS, ".npz", fill_the_disk)
+    with pytest.raises(OSError, match="No space left"):
+        embed._write({"name": np.array(["b.png"])}, output)
+    with np.load(output) as columns:
+        assert list(columns["name"]) == ["a.png"]
+    assert list(tmp_path.iterdir()) == [tmp_path / "file.npz"]
 
 
 @pytest.mark.parametrize(("num_images", "shape"), [(3, (3, 2)), (1, (1, 0))])

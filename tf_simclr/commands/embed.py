@@ -51,7 +51,7 @@ def embed(settings: Config, alone: bool = True):
     if not distribute.is_chief(extractor.strategy):
         return
     try:
-        WRITERS[output.suffix](columns, output)
+        _write(columns, output)
     except OSError as error:
         raise not_written(f"--embed_output={output}", error) from None
     logging.info("%s: %d images, %s", output, len(columns["name"]), ", ".join(columns))
@@ -105,6 +105,16 @@ def _table(columns):
         texts = [f"{names[neighbor]} ({similarity:.2f})" for neighbor, similarity in pairs]
         lines.append(f"| {names[row]} | {', '.join(texts)} |")
     return "\n".join(lines)
+
+
+def _write(columns, output):
+    """Writes the file whole or not at all: an older one stays until then."""
+    partial = run_files.partial_path(output)
+    try:
+        WRITERS[output.suffix](columns, partial)
+        partial.replace(output)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _write_npz(columns, path):
