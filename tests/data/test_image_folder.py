@@ -134,6 +134,18 @@ def test_hidden_files_and_folders_are_left_out(tmp_path):
     assert labels_of(load(tmp_path)) == {"cat/1.png": 0}
 
 
+@pytest.mark.parametrize("file", ["flags.json", "recipe.yaml"])
+def test_runs_inside_the_folder_are_left_out(tmp_path, log, file):
+    """They are put there where the folder is the working directory; runs have images, too."""
+    fill(tmp_path, "cat/1.png", "dog/1.png", "runs/a/report.png", "runs/a/deep/report.png")
+    for run in (tmp_path / "runs" / "a", tmp_path):  # what the user names is no run to leave out
+        (run / file).write_text("{}")
+    for layout in ("auto", "simple"):
+        assert labels_of(load(tmp_path, folder_layout=layout)) == {"cat/1.png": 0, "dog/1.png": 1}
+    line = f"1 folder with flags.json or recipe.yaml, e.g. {tmp_path}/runs/a: not searched for"
+    assert line in log.text
+
+
 @pytest.mark.parametrize(
     ("train", "validation"), [("train", "val"), ("Train", "validation"), ("TRAIN", "Valid")]
 )

@@ -8,17 +8,20 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from tf_simclr.config.recipes import CONFIG_FILE, PLANNED_FILE
 from tf_simclr.console import Progress
 from tf_simclr.data import decoding, file_checks, foreign_images, image_endings, scan_cache
 from tf_simclr.data.cores import num_cores
+from tf_simclr.data.source import as_text, counted
 from tf_simclr.errors import UserError
 
 MAX_LOGGED = 10  # files that can't be read and are named in the log
+RUN_FILES = (CONFIG_FILE, PLANNED_FILE)  # a folder with one of them is a run directory
 CHECK_RATIO = 8  # a JPEG is checked at an eighth of its size, which takes less time
 
 
 def files_below(folder: str, follow_links: bool = True) -> list[str]:
-    """All files below a folder, sorted; hidden ones are left out.
+    """All files below a folder, sorted; hidden ones, and run directories, are left out.
 
     Args:
         folder: its path.
@@ -29,9 +32,13 @@ def files_below(folder: str, follow_links: bool = True) -> list[str]:
     def log_unreadable(error):
         logging.warning("%s: its images are left out: %s", error.filename, error.strerror)
 
-    files = []
+    files, runs = [], []
     ancestors = {str(folder): (os.path.realpath(folder),)}  # of each folder, with itself
     for path, folders, names in os.walk(folder, onerror=log_unreadable, followlinks=follow_links):
+        if path != str(folder) and not set(RUN_FILES).isdisjoint(names):
+            runs.append(path)
+            folders.clear()
+            continue
         entered = []
         for name in sorted(folders):
             inner = os.path.join(path, name)
@@ -44,7 +51,20 @@ def files_below(folder: str, follow_links: bool = True) -> list[str]:
         for name in names:
             if not name.startswith("."):
                 files.append(os.path.join(path, name))
+    if runs:
+        _warn_of_runs(tuple(sorted(runs)))
     return sorted(files)
+
+
+@functools.lru_cache(maxsize=64)
+def _warn_of_runs(runs):
+    """Says once what is left out, however often a folder is listed."""
+    logging.warning(
+        "%s with %s, e.g. %s: not searched for images, as run directories are not",
+        counted(len(runs), "folder"),
+        " or ".join(RUN_FILES),
+        as_text(runs[0]),
+    )
 
 
 def image_files(folder: str) -> list[str]:
