@@ -1,6 +1,8 @@
 """Files that TensorFlow can't read: converted once by Pillow, or counted by kind."""
 
+import errno
 import io
+import pathlib
 import sys
 
 import numpy as np
@@ -9,8 +11,8 @@ import tensorflow as tf
 from PIL import Image
 
 from tf_simclr import config
-from tf_simclr.data import copies, datasets, division, foreign_images, scan_cache
-from tf_simclr.errors import UserError
+from tf_simclr.data import copies, datasets, division, foreign_images, image_folder, scan_cache
+from tf_simclr.errors import Failed, UserError
 
 
 def picture(seed=0):
@@ -57,6 +59,26 @@ def test_converted_once(tmp_path, monkeypatch):
     monkeypatch.setattr(foreign_images, "_read", None)  # nothing is read again
     assert foreign_images.usable_path(path) == usable
     np.testing.assert_array_equal(Image.open(usable), picture(1))
+
+
+def test_a_cache_that_can_not_be_written(photos, monkeypatch):
+    """It ends the run: images are not left out for that."""
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nowhere")
+    with pytest.raises(Failed, match=r"the cache /proc/nowhere/.* XDG_CACHE_HOME=FOLDER"):
+        datasets.load(config.build({"dataset": f"folder:{photos}"}).data, "train")
+
+
+def test_a_full_disk(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    picture().save(tmp_path / "a.tif")
+
+    def no_room(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(pathlib.Path, "replace", no_room)
+    with pytest.raises(Failed, match=r"can't be written \(No space left on device\)"):
+        image_folder.problems_of([str(tmp_path / "a.tif")], "checking")
+    assert not list((tmp_path / "cache").rglob("*.partial"))
 
 
 @pytest.mark.parametrize("dtype", ["<u2", ">u2"])

@@ -1,13 +1,15 @@
 """Folders of images: formats, splits and classes, broken files, and what is refused."""
 
+import errno
+
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
 from tf_simclr import config
-from tf_simclr.data import datasets, image_folder
-from tf_simclr.errors import UserError
+from tf_simclr.data import datasets, foreign_images, image_folder
+from tf_simclr.errors import Failed, UserError
 
 TOP, BOTTOM = (200, 40, 90), (30, 160, 220)
 
@@ -182,6 +184,21 @@ def test_broken_files_are_named_and_skipped(tmp_path, log):
         assert f"{name}: " in log.text
     assert "good" not in log.text and "function_node" not in log.text
     assert [int(label) for _, label in source.ordered()] == [0, 1]
+
+
+def test_a_disk_that_does_not_work(tmp_path, monkeypatch):
+    """It ends the run: its files are not broken. Words in the name of a file mean nothing."""
+    fill(tmp_path, "Input/output error/a.png")
+    path = str(tmp_path / "Input/output error/a.png")
+    (problem,) = image_folder.problems_of([path + ".png"], "checking")
+    assert "No such file" in problem
+
+    def fail(path):
+        raise OSError(errno.EIO, "Input/output error", path)
+
+    monkeypatch.setattr(foreign_images, "usable_path", fail)
+    with pytest.raises(Failed, match="the disk does not work as it should"):
+        image_folder.problems_of([path], "checking")
 
 
 def test_all_files_broken(tmp_path):

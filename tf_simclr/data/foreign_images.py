@@ -5,6 +5,7 @@ be deleted at any time.
 """
 
 import collections
+import contextlib
 import hashlib
 import io
 import os
@@ -13,9 +14,10 @@ import struct
 
 from absl import logging
 
+from tf_simclr.config import user_cache
 from tf_simclr.data.image_endings import CONVERTED
 from tf_simclr.data.source import counted
-from tf_simclr.errors import UserError
+from tf_simclr.errors import Failed, UserError
 
 # {ending: name of the kind} of images that are left out.
 UNREAD = {
@@ -61,21 +63,34 @@ def usable_path(path: str) -> str:
 
     Raises:
         UserError: it can't be converted; the message is the reason.
+        Failed: the cache can't be written.
     """
     if not is_foreign(path):
         return path
     status = os.stat(path)
     identity = f"{os.path.realpath(path)}\n{status.st_size}\n{status.st_mtime_ns}\n{CONVERSION}"
     digest = hashlib.sha256(os.fsencode(identity)).hexdigest()
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    target = pathlib.Path(base, "tf_simclr", "converted", digest[:2], f"{digest}.png")
-    if not target.exists():
-        image = _read(path)
+    target = user_cache.folder("converted") / digest[:2] / f"{digest}.png"
+    if not os.path.exists(target):
+        _save(_read(path), target)
+    return str(target)
+
+
+def _save(image, target):
+    """Puts a PNG into the cache."""
+    partial = target.with_suffix(f".{os.getpid()}.partial")
+    try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_suffix(f".{os.getpid()}.partial")
         image.save(partial, "PNG", compress_level=1)
         partial.replace(target)
-    return str(target)
+    except OSError as error:  # which says nothing of the image
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        folder = user_cache.folder("converted")
+        raise Failed(
+            f"the cache {folder} can't be written ({error.strerror or error}), and converted "
+            "images are kept there; XDG_CACHE_HOME=FOLDER puts it elsewhere"
+        ) from None
 
 
 def _read(path):

@@ -13,7 +13,7 @@ from tf_simclr.console import Progress
 from tf_simclr.data import decoding, file_checks, foreign_images, image_endings, scan_cache
 from tf_simclr.data.cores import num_cores
 from tf_simclr.data.source import as_text, counted
-from tf_simclr.errors import UserError
+from tf_simclr.errors import Failed, UserError, environment_failure
 
 MAX_LOGGED = 10  # files that can't be read and are named in the log
 RUN_FILES = (CONFIG_FILE, PLANNED_FILE)  # a folder with one of them is a run directory
@@ -125,6 +125,9 @@ def problems_of(paths: list[str], what: str) -> list[str | None]:
 
     Returns:
         A reason for each, None for those that can be decoded.
+
+    Raises:
+        Failed: the cache can't be written, or the disk does not work.
     """
     problems = []
     with (
@@ -140,11 +143,18 @@ def problems_of(paths: list[str], what: str) -> list[str | None]:
 def _problem(path):
     try:
         _decode(tf.constant(os.fsencode(foreign_images.usable_path(path))))
+        return None
+    except Failed:
+        raise
     except (UserError, OSError) as error:
-        return str(error)
+        problem = str(error)
     except (tf.errors.OpError, ValueError) as error:
-        return file_checks.reason(error)
-    return None
+        problem = file_checks.reason(error)
+    # Without the path, which may hold the words that it looks for.
+    failure = environment_failure(OSError(problem.replace(path, "")))
+    if failure:
+        raise failure
+    return problem
 
 
 @tf.function(autograph=False)
