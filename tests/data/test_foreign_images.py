@@ -110,9 +110,19 @@ def four_bands():
     return bytes(content)
 
 
+def damaged_avif():
+    """An AVIF whose pixels are zeros."""
+    stream = io.BytesIO()
+    picture().save(stream, "AVIF")
+    content = stream.getvalue()
+    start = content.index(b"mdat") + 4
+    return content[:start] + bytes(len(content) - start)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (damaged_avif, "item|[Dd]ecod"),
         (four_bands, "4 channels, which the file does not call"),
         (lambda: b"II*\0 nothing", "Pillow does not know|cannot|not"),
     ],

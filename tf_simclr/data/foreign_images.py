@@ -41,8 +41,17 @@ WRITTEN_MODES = {
     "I;16B": ("I", "I;16"),
 }
 CONVERSION = 2  # to be raised when files become other PNGs than before
-# What Pillow raises of damaged files.
-DAMAGED = (OSError, ValueError, SyntaxError, TypeError, KeyError, EOFError, struct.error)
+# What Pillow raises of damaged files; RuntimeError of AVIF.
+DAMAGED = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    TypeError,
+    KeyError,
+    EOFError,
+    RuntimeError,
+    struct.error,
+)
 MANY_VALUED_MODES = ("I", "F")  # 32 bits a value
 TIFF_BITS_PER_SAMPLE = 258  # number of a tag
 TIFF_EXTRA_SAMPLES = 338
