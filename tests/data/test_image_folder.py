@@ -183,6 +183,8 @@ def test_broken_files_are_named_and_skipped(tmp_path, log):
     for name in broken:
         assert f"{name}: " in log.text
     assert "good" not in log.text and "function_node" not in log.text
+    assert "dog/half.jpg: Invalid JPEG data, size" in log.text
+    assert "dog/half.png: Invalid PNG" in log.text
     assert [int(label) for _, label in source.ordered()] == [0, 1]
 
 

@@ -153,7 +153,10 @@ def reason(error: BaseException) -> str:
     )  # the same, not compiled
     if eager:
         return f"{eager[2]} {eager[3]}".strip()
-    return message.splitlines()[0].split(" [Op:")[0].split("}} ")[-1]
+    said, node, _ = message.partition("\n\t [[{{node")
+    lines = said.splitlines()
+    line = lines[-1] if node else lines[0]  # that of a graph follows its call stack
+    return line.split(" [Op:")[0].split("}} ")[-1]
 
 
 def has_color_palette(contents: tf.Tensor) -> tf.Tensor:
