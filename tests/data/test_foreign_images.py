@@ -119,10 +119,18 @@ def damaged_avif():
     return content[:start] + bytes(len(content) - start)
 
 
+def eps():
+    """A program for Ghostscript, which must not run it."""
+    stream = io.BytesIO()
+    picture().save(stream, "EPS")
+    return stream.getvalue()
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (damaged_avif, "item|[Dd]ecod"),
+        (eps, "is not known to Pillow"),
         (four_bands, "4 channels, which the file does not call"),
         (lambda: b"II*\0 nothing", "Pillow does not know|cannot|not"),
     ],

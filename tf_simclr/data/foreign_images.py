@@ -40,6 +40,9 @@ WRITTEN_MODES = {
     "I;16L": ("I", "I;16"),
     "I;16B": ("I", "I;16"),
 }
+# What Pillow may read, whatever the ending says: other formats may start programs, as EPS does. TGA
+# is last since it has no signature.
+FORMATS = ("TIFF", "AVIF", "JPEG2000", "PPM", "JPEG", "PNG", "BMP", "GIF", "WEBP", "TGA")
 CONVERSION = 2  # to be raised when files become other PNGs than before
 # What Pillow raises of damaged files; RuntimeError of AVIF.
 DAMAGED = (
@@ -106,16 +109,19 @@ def _read(path):
     """The first picture of a file, upright, in a mode that a PNG keeps."""
     from PIL import Image, ImageOps, UnidentifiedImageError
 
+    formats = FORMATS
     if _kind(path) == "HEIC":
         _register_heic()
+        formats = ("HEIF", *FORMATS)
     try:
         # Of its contents: Pillow turns no TIFF upright that it maps into memory.
-        image = Image.open(io.BytesIO(pathlib.Path(path).read_bytes()))
+        content = io.BytesIO(pathlib.Path(path).read_bytes())
+        image = Image.open(content, formats=formats)
         image.load()
         upright = ImageOps.exif_transpose(image)
     except UnidentifiedImageError:
         raise UserError(
-            "its number of channels or its compression is not known to Pillow"
+            "its format, number of channels or compression is not known to Pillow"
         ) from None
     except (*DAMAGED, Image.DecompressionBombError) as error:
         raise UserError(" ".join(str(error).split())) from None
