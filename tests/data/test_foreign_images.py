@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from tf_simclr import config
 from tf_simclr.data import copies, datasets, division, foreign_images, image_folder, scan_cache
@@ -140,6 +140,15 @@ def test_what_can_not_be_converted(tmp_path, make, message):
     path.write_bytes(make())
     with pytest.raises(UserError, match=message):
         foreign_images.usable_path(str(path))
+
+
+def test_too_many_pixels(tmp_path, monkeypatch):
+    """They are counted before they are decoded."""
+    picture().save(tmp_path / "large.tif")
+    monkeypatch.setattr(foreign_images, "MAX_PIXELS", 100)
+    monkeypatch.setattr(TiffImagePlugin.TiffImageFile, "load", None)
+    with pytest.raises(UserError, match="too many pixels: at most 100 are accepted, got 192"):
+        foreign_images.usable_path(str(tmp_path / "large.tif"))
 
 
 def test_32_bits_are_refused(tmp_path):

@@ -10,7 +10,7 @@ from PIL import Image
 
 from tests.helpers.processes import HERE, TINY, the_line
 from tf_simclr import config
-from tf_simclr.data import datasets, mixture
+from tf_simclr.data import datasets, image_folder, mixture
 from tf_simclr.data.unreadable import replace_unreadable
 from tf_simclr.errors import Failed
 from tf_simclr.training import loop
@@ -118,6 +118,18 @@ def test_hostile_images(tmp_path, monkeypatch, log, in_memory):
     assert decoded["train/a/20000x1.jpg"].shape == (1, 20000, 3)
     assert source.fingerprint() == load(tmp_path).fingerprint()
     assert "".join(source.names_of(np.arange(source.num_examples))).encode()
+
+
+def test_files_that_do_not_end(tmp_path):
+    """Pipes, devices and files larger than any image are not read."""
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "device.tif").symlink_to("/dev/zero")
+    with open(tmp_path / "slide.tif", "wb") as file:
+        file.truncate(2**30 + 1)  # without taking room on the disk
+    names = ("pipe.jpg", "device.tif", "slide.tif")
+    problems = image_folder.problems_of([str(tmp_path / name) for name in names], "checking")
+    assert problems[:2] == ["it is not a regular file"] * 2
+    assert problems[2].startswith(f"it has {2**30 + 1} bytes, at most {2**30} are read")
 
 
 def test_a_folder_that_may_not_be_read(tmp_path, monkeypatch, log):

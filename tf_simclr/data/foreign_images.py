@@ -15,6 +15,7 @@ import struct
 from absl import logging
 
 from tf_simclr.config import user_cache
+from tf_simclr.data.decoding import MAX_PIXELS
 from tf_simclr.data.image_endings import CONVERTED
 from tf_simclr.data.source import counted
 from tf_simclr.errors import Failed, UserError
@@ -117,6 +118,7 @@ def _read(path):
         # Of its contents: Pillow turns no TIFF upright that it maps into memory.
         content = io.BytesIO(pathlib.Path(path).read_bytes())
         image = Image.open(content, formats=formats)
+        _check_size(image)
         image.load()
         upright = ImageOps.exif_transpose(image)
     except UnidentifiedImageError:
@@ -130,6 +132,15 @@ def _read(path):
     for mode in WRITTEN_MODES.get(upright.mode, ("RGB",)):
         upright = upright.convert(mode)
     return upright
+
+
+def _check_size(image):
+    """Refuses what takes gigabytes to decode, before it is."""
+    num_pixels = image.width * image.height
+    if num_pixels > MAX_PIXELS:
+        raise UserError(
+            f"the image has too many pixels: at most {MAX_PIXELS} are accepted, got {num_pixels}"
+        )
 
 
 def _warn_of_further_pictures(path, image):

@@ -3,6 +3,7 @@
 import concurrent.futures
 import functools
 import os
+import stat
 
 import numpy as np
 import tensorflow as tf
@@ -17,6 +18,7 @@ from tf_simclr.errors import Failed, UserError, environment_failure
 
 MAX_LOGGED = 10  # files that can't be read and are named in the log
 RUN_FILES = (CONFIG_FILE, PLANNED_FILE)  # a folder with one of them is a run directory
+MAX_FILE_BYTES = 2**30  # of an image file; it is read as a whole
 CHECK_RATIO = 8  # a JPEG is checked at an eighth of its size, which takes less time
 
 
@@ -142,6 +144,7 @@ def problems_of(paths: list[str], what: str) -> list[str | None]:
 
 def _problem(path):
     try:
+        _check_file(path)
         _decode(tf.constant(os.fsencode(foreign_images.usable_path(path))))
         return None
     except Failed:
@@ -155,6 +158,18 @@ def _problem(path):
     if failure:
         raise failure
     return problem
+
+
+def _check_file(path):
+    """Refuses what would be read for ever, or would fill the memory."""
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):
+        raise UserError("it is not a regular file")
+    if status.st_size > MAX_FILE_BYTES:
+        raise UserError(
+            f"it has {status.st_size} bytes, at most {MAX_FILE_BYTES} are read; cut it into "
+            "several images, or save it smaller"
+        )
 
 
 @tf.function(autograph=False)
