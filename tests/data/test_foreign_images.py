@@ -4,6 +4,7 @@ import errno
 import io
 import pathlib
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -66,6 +67,23 @@ def test_a_cache_that_can_not_be_written(photos, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nowhere")
     with pytest.raises(Failed, match=r"the cache /proc/nowhere/.* XDG_CACHE_HOME=FOLDER"):
         datasets.load(config.build({"dataset": f"folder:{photos}"}).data, "train")
+
+
+def test_two_names_of_one_file(tmp_path, monkeypatch):
+    """Which two threads convert at a time."""
+    picture().save(tmp_path / "a.tif")
+    (tmp_path / "b.tif").symlink_to("a.tif")
+    both_saved = threading.Barrier(2, timeout=60)
+    replace = pathlib.Path.replace
+    monkeypatch.setattr(image_folder, "num_cores", lambda: 2)
+
+    def replace_together(path, target):
+        both_saved.wait()
+        return replace(path, target)
+
+    monkeypatch.setattr(pathlib.Path, "replace", replace_together)
+    paths = [str(tmp_path / name) for name in ("a.tif", "b.tif")]
+    assert image_folder.problems_of(paths, "checking") == [None, None]
 
 
 def test_a_full_disk(tmp_path, monkeypatch):

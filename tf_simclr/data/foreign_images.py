@@ -1,7 +1,7 @@
 """Image files that TensorFlow can't read: which Pillow reads and are converted once, which not.
 
 A converted image is a PNG in the user's cache, by path, size and time of change of its file. It may
-be deleted at any time.
+be deleted while nothing runs.
 """
 
 import collections
@@ -11,6 +11,7 @@ import io
 import os
 import pathlib
 import struct
+import threading
 
 from absl import logging
 
@@ -91,7 +92,8 @@ def usable_path(path: str) -> str:
 
 def _save(image, target):
     """Puts a PNG into the cache."""
-    partial = target.with_suffix(f".{os.getpid()}.partial")
+    writer = f"{os.getpid()}-{threading.get_ident()}"  # an image may have several names
+    partial = target.with_suffix(f".{writer}.partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         image.save(partial, "PNG", compress_level=1)
