@@ -243,7 +243,7 @@ def test_unchanged_files_are_not_read_again(tmp_path, monkeypatch):
     for name in names:
         os.utime(tmp_path / name, (10**9, 10**9))
     splits, _ = sides(tmp_path)
-    image_folder.readable.cache_clear()
+    image_folder._readable.cache_clear()
     checked, hashed = [], []
     digest = scan_cache._digest
     problems_of = image_folder.problems_of
@@ -256,10 +256,27 @@ def test_unchanged_files_are_not_read_again(tmp_path, monkeypatch):
     assert sides(tmp_path)[0] == splits
     assert checked == hashed == []
     (tmp_path / names[3]).write_bytes(b"no image any more")
-    image_folder.readable.cache_clear()
     later, _ = sides(tmp_path)
     assert names[3] not in later["train"] | later["validation"]
     assert checked == [str(tmp_path / names[3])]
+
+
+@pytest.mark.parametrize("folder", ["", "train/", "train/cat/"])
+def test_files_that_vanish_while_the_folder_is_read(tmp_path, monkeypatch, lines, folder):
+    """After they were looked at."""
+    names = [f"{folder}{i}.png" for i in range(8)]
+    make_images(tmp_path, *names)
+    digest = scan_cache._digest
+
+    def vanishing(path):
+        if path.endswith("3.png"):
+            os.remove(path)
+        return digest(path)
+
+    monkeypatch.setattr(scan_cache, "_digest", vanishing)
+    splits, _ = sides(tmp_path)
+    assert {name for labels in splits.values() for name in labels} == {*names} - {names[3]}
+    assert f"1 image skipped: gone while the folder was read, e.g. {names[3]}" in lines()
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"version": 1, "files": 3}', "{"])
@@ -268,7 +285,7 @@ def test_a_damaged_cache_is_made_again(tmp_path, content):
     path = scan_cache._file_of(str(tmp_path))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(content)
-    image_folder.readable.cache_clear()
+    image_folder._readable.cache_clear()
     assert sum(map(len, sides(tmp_path)[0].values())) == 2
 
 

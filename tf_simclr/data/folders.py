@@ -22,7 +22,7 @@ from tf_simclr.data import (
     simple_layout,
 )
 from tf_simclr.data.layout import ALL
-from tf_simclr.data.source import UNLABELED, FolderFacts, as_text
+from tf_simclr.data.source import UNLABELED, FolderFacts, as_text, counted
 from tf_simclr.errors import UserError
 
 HINT = f"if not: --labels={NO_LABELS}, or --labels=FILE.csv"
@@ -195,7 +195,11 @@ def _readable(images, names):
         paths = [os.path.join(folder, short) for short in good]
         for short, digest in zip(good, scan_cache.digests(folder, paths)):
             digests[group[short]] = digest
-    return dict(sorted(digests.items()))
+    gone = [name for name, digest in digests.items() if not digest]
+    if gone:
+        number, example = counted(len(gone), "image"), as_text(gone[0])
+        logging.warning("%s skipped: gone while the folder was read, e.g. %s", number, example)
+    return {name: digest for name, digest in sorted(digests.items()) if digest}
 
 
 def _divided(dataset, images, classes, lines, moved):

@@ -86,7 +86,6 @@ def no_images(root: str, folder: str) -> UserError:
     )
 
 
-@functools.lru_cache(maxsize=8)  # splits may share their files
 def readable(root: str, files: tuple[str, ...]) -> np.ndarray:
     """Indices of the files that can be decoded.
 
@@ -99,7 +98,16 @@ def readable(root: str, files: tuple[str, ...]) -> np.ndarray:
 
     Raises:
         UserError: none is left.
+        Failed: as `problems_of`.
     """
+    # Stages of a process are hours apart, and files may change in between. Of a million files the
+    # states themselves would take 100 MB.
+    states = hash(tuple(scan_cache.state(os.path.join(root, file)) for file in files))
+    return _readable(root, files, states)
+
+
+@functools.lru_cache(maxsize=8)  # splits may share their files
+def _readable(root, files, states):
     paths = [os.path.join(root, file) for file in files]
     unchanged = scan_cache.unchanged(root, paths)
     new = [path for path in paths if path not in unchanged]

@@ -33,7 +33,7 @@ def digests(root: str, paths: list[str]) -> list[str]:
     """
     known = _load(root)
     keys = {path: _key(root, path) for path in paths}
-    states = {path: _state(path) for path in keys}
+    states = {path: state(path) for path in keys}
     new = [path for path, key in keys.items() if not _is_known(known, key, states[path])]
     if new:
         entries = _read(new, states)
@@ -45,7 +45,16 @@ def digests(root: str, paths: list[str]) -> list[str]:
 def unchanged(root: str, paths: list[str]) -> set[str]:
     """The files that could be read before, and have not changed since."""
     known = _load(root)
-    return {path for path in paths if _is_known(known, _key(root, path), _state(path))}
+    return {path for path in paths if _is_known(known, _key(root, path), state(path))}
+
+
+def state(path: str) -> tuple[int, int] | None:
+    """(size in bytes, time of change in ns) of a file; None: it is gone."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns
 
 
 def content_digest(content: bytes) -> str:
@@ -58,17 +67,8 @@ def _key(root, path):
     return path.removeprefix(os.path.join(root, ""))
 
 
-def _state(path):
-    """[size in bytes, time of change in ns] of a file; None: it is gone."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return [status.st_size, status.st_mtime_ns]
-
-
-def _is_known(known, key, state):
-    return state is not None and known.get(key, [])[:-1] == state
+def _is_known(known, key, current):
+    return current is not None and tuple(known.get(key, ())[:-1]) == current
 
 
 def _read(paths, states):
