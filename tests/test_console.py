@@ -78,3 +78,20 @@ def test_a_reader_that_has_had_enough():
     process.stdout.close()
     _, stderr = process.communicate()
     assert (process.returncode, stderr) == (0, b"")
+
+
+def test_names_can_not_forge_what_a_terminal_shows(monkeypatch, capsys):
+    handler = absl_logging.get_absl_handler()
+    monkeypatch.setattr(handler.python_handler, "stream", sys.stderr)
+    console.set_up_logging()
+
+    def shown(message, *args):
+        record = {"msg": message, "args": args, "pathname": console.__file__, "levelno": 20}
+        handler.handle(std_logging.makeLogRecord(record))
+        return capsys.readouterr().err
+
+    forged = shown("  %s: %s", "\x1b[2J\x9b31m\x7f\n02:00:00 all is well.png", "no image")
+    assert forged.endswith("   \\x1b[2J\\x9b31m\\x7f\\n02:00:00 all is well.png: no image\n")
+    assert shown("the plan:\n\n%s\n", "| a |\n| \x1b[31mb |").endswith(
+        "\n\n| a |\n| \\x1b[31mb |\n\n"
+    )

@@ -13,6 +13,7 @@ import tqdm
 from absl import logging
 
 from tf_simclr.config.version import __version__
+from tf_simclr.errors import printable
 
 PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 SECONDS_BETWEEN_LINES = 20
@@ -26,11 +27,22 @@ def set_up_logging():
     logging.use_absl_handler()
     logging.set_verbosity(logging.INFO)
     handler = logging.get_absl_handler()
-    handler.setFormatter(std_logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    handler.setFormatter(_PrintableFormatter("%(asctime)s %(message)s", "%H:%M:%S"))
     handler.addFilter(_is_for_the_user)
     _keep_off_bars(handler.python_handler)  # which the one of absl calls
     # The Python part of TensorFlow tells of every collective that it traces.
     std_logging.getLogger("tensorflow").setLevel(std_logging.WARNING)
+
+
+class _PrintableFormatter(std_logging.Formatter):
+    """Shows no control characters, see `errors.printable`, but line breaks of ours."""
+
+    def formatMessage(self, record):
+        lines = [record.message]
+        if "\n" in str(record.msg):  # it has a table; elsewhere only a name brings line breaks
+            lines = record.message.split("\n")
+        record.message = "\n".join(map(printable, lines))
+        return super().formatMessage(record)
 
 
 def _is_for_the_user(record):

@@ -5,6 +5,16 @@ import difflib
 import signal
 
 SHELL_OFFSET = 128  # of the exit status after a signal, as shells report it
+# Control characters (C0, DEL and C1) and how Python writes them.
+ESCAPES = {code: repr(chr(code))[1:-1] for code in (*range(0x20), *range(0x7F, 0xA0))}
+
+
+def printable(text: str) -> str:
+    r"""`text` with escapes such as \x1b for control characters.
+
+    A terminal acts on these: the name of a file could clear it, or add lines to what it shows.
+    """
+    return text.translate(ESCAPES)
 
 
 class UserError(Exception):
@@ -16,7 +26,8 @@ class UserError(Exception):
     status = 2  # exit status of the program
 
     def __init__(self, message: str):
-        super().__init__(" ".join(str(message).splitlines()))  # a value may hold line breaks
+        in_one_line = " ".join(str(message).splitlines())  # a value may hold line breaks
+        super().__init__(printable(in_one_line))
 
 
 class Failed(UserError):

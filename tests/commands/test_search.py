@@ -136,6 +136,15 @@ def test_a_name_with_a_comma(find, photos):
     assert len(lines) == 4
 
 
+def test_a_name_with_a_line_break(find, photos, log):
+    """It stays in its line of the table in the log."""
+    name = "cat/3\n02:00:00 all is well.png"
+    (photos / "cat/3.png").rename(photos / name)
+    find(name)
+    (table,) = {message for message in log.messages if message.startswith("most similar")}
+    assert "| cat/3 02:00:00 all is well.png |" in table
+
+
 @pytest.mark.parametrize("suffix", [".npz", ".parquet"])
 def test_stored_embeddings(find, stored, photos, suffix, monkeypatch):
     """They give the same; weights are needed for other files alone, images for thumbnails."""

@@ -19,6 +19,7 @@ from tf_simclr.data import folders, single_files
 from tf_simclr.errors import UserError, did_you_mean
 from tf_simclr.evaluation.metrics import knn
 from tf_simclr.evaluation.metrics.base import normalized
+from tf_simclr.report import markdown_tables
 from tf_simclr.report.evaluated import ENCODER_OUTPUT
 from tf_simclr.runs import files as run_files
 from tf_simclr.runs.directory import RunDirectory
@@ -206,12 +207,13 @@ def _nearest(queries, files, images: SearchSet, count) -> list[Result]:
 
 def _table(results, images):
     """What is most like the first queries as a Markdown table."""
-    lines = ["| query | most similar (cosine) |", "|---|---|"]
+    cells = []
     for result in results[:MAX_LOGGED]:
         pairs = zip(result.neighbors[:MAX_LOGGED], result.cosines)
         texts = [f"{images.names[neighbor]} ({cosine:.2f})" for neighbor, cosine in pairs]
-        lines.append(f"| {result.query.name} | {', '.join(texts)} |")
-    return "\n".join(lines)
+        cells.append((result.query.name, ", ".join(texts)))
+    header = ("query", "most similar (cosine)")
+    return markdown_tables.table(header, cells, [markdown_tables.TEXT_RULE] * len(header))
 
 
 def _write(directory, results, images, page):

@@ -226,7 +226,8 @@ class Stages:
     def _log_verdict(self):
         path = self.root.path / run_files.VERDICT
         if path.exists():
-            logging.info("verdict: %s", path.read_text().rstrip("\n"))
+            for line in path.read_text().splitlines():
+                logging.info("verdict: %s", line)
 
     def write_report(self):
         """Writes the page of `report_runs`, or else of the evaluated stages, or of the run.
