@@ -20,9 +20,11 @@ def class_names_or_numbers(num_classes: int, *candidates: tuple[str, ...]) -> tu
 
 def saved_class_names(directory: epath.Path) -> tuple[str, ...]:
     """The names of the classes that are written down in a run directory or assets, if any."""
+    data = run_files.read_json(directory / run_files.DATA) or {}
+    names = data.get("class_names")
+    if names:
+        return tuple(names)
     path = directory / run_files.CLASS_NAMES
-    names = path.read_text().splitlines() if path.exists() else []
-    if not names:
-        data = run_files.read_json(directory / run_files.DATA) or {}
-        names = data.get("class_names", ())
-    return tuple(names)
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    # Not `splitlines`: names may have what that takes for the end of a line, such as \u2028.
+    return tuple(text.removesuffix("\n").split("\n")) if text else ()

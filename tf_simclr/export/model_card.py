@@ -6,6 +6,7 @@ import json
 from tf_simclr import config
 from tf_simclr.config import Config, backbones
 from tf_simclr.config.automatic import FULL_RANGE, limits_of
+from tf_simclr.errors import printable
 from tf_simclr.export import calibration_text, preprocessing_code
 from tf_simclr.runs import files as run_files
 from tf_simclr.runs.calibration import Calibration
@@ -85,7 +86,8 @@ def asset_files(description: ModelDescription) -> dict[str, str]:
         if content:
             texts[name] = json.dumps(content, indent=2) + "\n"
     if description.class_names:
-        texts[run_files.CLASS_NAMES] = "\n".join(description.class_names) + "\n"
+        names = map(printable, description.class_names)  # a line each, also with a line break
+        texts[run_files.CLASS_NAMES] = "\n".join(names) + "\n"
     return texts
 
 
