@@ -107,6 +107,17 @@ def test_names_are_taken_exactly_first(tmp_path):
     assert labels.notes == ()
 
 
+def test_names_with_line_breaks(tmp_path):
+    """As the page to label writes them; the ends of lines may be any."""
+    names = ["a\rb.png", "a\nb.png", "a\r\nb.png"]
+    images = {name: str(tmp_path / name) for name in names}
+    lines = ["file,label", *(f'"{name}",class {number}' for number, name in enumerate(names))]
+    for end in ("\r\n", "\n", "\r"):
+        (tmp_path / "labels.csv").write_bytes(end.join(lines).encode())
+        labels = label_file.read("labels.csv", [str(tmp_path)], images)
+        assert labels.classes == {name: f"class {number}" for number, name in enumerate(names)}
+
+
 def test_a_number_of_the_row_is_no_name(tmp_path):
     """Not even where more images are found by it."""
     images = {name: str(tmp_path / name) for name in ("0.jpg", "1.jpg", "2.jpg")}

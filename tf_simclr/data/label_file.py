@@ -117,7 +117,7 @@ def _read_lines(flag, path):
     text = _decode(flag, path)
     first_line = text.partition("\n")[0]
     delimiter = max(DELIMITERS, key=first_line.count)
-    lines = io.StringIO(text, newline=None).readlines()
+    lines = io.StringIO(text, newline="").readlines()
     unread, begin = iter(lines), 0  # the line that the next record begins with
     records = []
     while begin < len(lines):
