@@ -175,6 +175,35 @@ def test_nothing_runs_what_it_reads():
                 assert node.arg not in UNSAFE_ARGUMENTS, path
 
 
+def test_text_has_an_encoding():
+    """Without one the machine's locale decides: the class 猫 can't be written in many."""
+    num_calls = 0
+    for path in [*MODULES, ROOT / "run.py"]:
+        for call in text_calls(parse(path)):
+            num_calls += 1
+            keywords = {keyword.arg for keyword in call.keywords}
+            assert "encoding" in keywords, f"{path}:{call.lineno}: {ast.unparse(call)}"
+    assert num_calls > 20
+
+
+def text_calls(tree):
+    """Calls that read or write text files: `open` and the methods of paths."""
+    for call in ast.walk(tree):
+        if not isinstance(call, ast.Call):
+            continue
+        is_method = isinstance(call.func, ast.Attribute)
+        name = call.func.attr if is_method else getattr(call.func, "id", "")
+        if name == "open":
+            (mode, *_) = [*call.args[0 if is_method else 1 :], ast.Constant("r")]
+            # What is opened by other methods, such as images, is no text constant.
+            is_text = isinstance(mode, ast.Constant) and "b" not in mode.value
+        else:
+            # Our own functions of these names take a path besides.
+            is_text = (name, len(call.args)) in (("read_text", 0), ("write_text", 1))
+        if is_text:
+            yield call
+
+
 def test_the_table_of_imports_is_that_of_build():
     page = (ROOT / "docs" / "architecture.md").read_text()
     section = page.split("## Who may import whom")[1].split("\n## ")[0]

@@ -245,7 +245,8 @@ class Model:
         if not pages:
             raise ValueError("it was not loaded from the directory of a run that was evaluated")
         verdicts = [folder / run_files.VERDICT for folder in folders]
-        texts = [verdict.read_text().strip() for verdict in verdicts if verdict.exists()]
+        verdicts = [verdict for verdict in verdicts if verdict.exists()]
+        texts = [verdict.read_text(encoding="utf-8").strip() for verdict in verdicts]
         return "\n".join([*texts, f"report: {pages[-1]}"])
 
     def _require_classes(self):

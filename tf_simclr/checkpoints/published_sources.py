@@ -218,7 +218,7 @@ def _license(source):
     folder = epath.Path(source)
     if (folder / PRESET_CONFIG).exists():
         metadata = folder / PRESET_METADATA
-        saved = json.loads(metadata.read_text()) if metadata.exists() else {}
+        saved = json.loads(metadata.read_text(encoding="utf-8")) if metadata.exists() else {}
         return str(saved.get("license") or _license_of_readme(folder / PRESET_README))
     presets = keras_hub.models.Backbone.presets
     return str(presets.get(source, {}).get("metadata", {}).get("license", ""))
@@ -226,7 +226,7 @@ def _license(source):
 
 def _license_of_readme(path):
     """That of the YAML header of a model card; empty: none."""
-    parts = path.read_text().split("---\n", 2) if path.exists() else []
+    parts = path.read_text(encoding="utf-8").split("---\n", 2) if path.exists() else []
     if len(parts) < 3 or parts[0]:
         return ""
     try:

@@ -100,7 +100,7 @@ def _is_intact(folder, label):
 def _damage(folder):
     """What is wrong with a model in the cache; None: nothing."""
     try:
-        checksums = json.loads((folder / CHECKSUMS).read_text())
+        checksums = json.loads((folder / CHECKSUMS).read_text(encoding="utf-8"))
         for file, expected in checksums.items():
             if not (folder / file).exists():
                 return f"{file} is missing"
@@ -149,7 +149,7 @@ def _fetch(name, folder, label):
                 path.unlink(missing_ok=True)
                 downloads.download(file, path, label, lambda size: progress.update(size / MEGABYTE))
             checksums[relative] = digest(path)
-    (new / CHECKSUMS).write_text(json.dumps(checksums, indent=2) + "\n")
+    (new / CHECKSUMS).write_text(json.dumps(checksums, indent=2) + "\n", encoding="utf-8")
     if folder.exists():  # damaged
         shutil.rmtree(folder)
     new.rename(folder)

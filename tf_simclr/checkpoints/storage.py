@@ -70,7 +70,9 @@ def write(checkpoint: tf.train.Checkpoint, directory, step: int) -> str:
         checkpoint.write(str(partial / name))
         digests = {file.name: digest(file) for file in sorted(partial.iterdir())}
         manifest = {"step": step, "sha256": digests}
-        (partial / (name + CHECKPOINT_MANIFEST)).write_text(json.dumps(manifest, indent=2) + "\n")
+        (partial / (name + CHECKPOINT_MANIFEST)).write_text(
+            json.dumps(manifest, indent=2) + "\n", encoding="utf-8"
+        )
         for file in (*digests, name + CHECKPOINT_MANIFEST):  # data, index, manifest
             _flush(partial / file)
             (partial / file).replace(directory / file)
@@ -227,7 +229,7 @@ def _check(prefix, step, files):
     if manifest not in files:
         return _check_with_tensorflow(str(prefix), step, files)
     try:
-        content = json.loads(manifest.read_text())
+        content = json.loads(manifest.read_text(encoding="utf-8"))
         digests = dict(content["sha256"])
         has_index = any(name.endswith(CHECKPOINT_INDEX) for name in digests)
         if content["step"] != step or not has_index:

@@ -118,7 +118,7 @@ class PredictionFile:
 
     def _read_state(self):
         try:
-            return json.loads(self._state.read_text())
+            return json.loads(self._state.read_text(encoding="utf-8"))
         except (OSError, ValueError):  # there is none, or it can't be relied on
             return None
 

@@ -226,7 +226,7 @@ class Stages:
     def _log_verdict(self):
         path = self.root.path / run_files.VERDICT
         if path.exists():
-            for line in path.read_text().splitlines():
+            for line in path.read_text(encoding="utf-8").splitlines():
                 logging.info("verdict: %s", line)
 
     def write_report(self):

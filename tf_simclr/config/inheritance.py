@@ -42,7 +42,7 @@ def saved_flags(path: str) -> dict | None:
     if original is not None:
         return original
     try:
-        saved = json.loads((folder_of(path) / CONFIG_FILE).read_text())
+        saved = json.loads((folder_of(path) / CONFIG_FILE).read_text(encoding="utf-8"))
         return config.build(config.completed(saved)).resolved()
     except Exception:  # of a file or a bucket; what is wrong shows where the weights are read
         return None

@@ -70,7 +70,7 @@ def network_flags(flags_of_run: dict) -> dict:
 def saved_in(folder: epath.Path) -> dict | None:
     """The flags.json of the original release in a folder; None: there is none of it."""
     try:
-        saved = json.loads((folder / CONFIG_FILE).read_text())
+        saved = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
     except Exception:  # of a file or a bucket
         return None
     return saved if is_its(saved) else None

@@ -36,7 +36,8 @@ class FeatureStore:
             return None
         folder = self.directory / examples
         try:
-            if json.loads((folder / run_files.FEATURES_KEY).read_text()) != depends_on:
+            key = (folder / run_files.FEATURES_KEY).read_text(encoding="utf-8")
+            if json.loads(key) != depends_on:
                 return None
             paths = sorted(folder.glob("*.npy"))
             return {path.stem: np.load(path, mmap_mode="r") for path in paths}
@@ -79,7 +80,7 @@ class FeatureStore:
                 is_shorter = not isinstance(values, np.memmap)  # fewer examples than announced
                 if is_kept(name) and is_shorter:
                     np.save(partial / f"{name}.npy", values)
-            (partial / run_files.FEATURES_KEY).write_text(json.dumps(depends_on))
+            (partial / run_files.FEATURES_KEY).write_text(json.dumps(depends_on), encoding="utf-8")
             shutil.rmtree(folder, ignore_errors=True)
             partial.rename(folder)
             return arrays

@@ -70,13 +70,13 @@ def _write_projector(directory, thumbnails, features, images):
     from tensorboard.plugins import projector
 
     mapped = mapped_examples(features)
-    with (directory / run_files.PROJECTOR_FEATURES).open("w") as file:
+    with (directory / run_files.PROJECTOR_FEATURES).open("w", encoding="utf-8") as file:
         np.savetxt(file, features.test[main_layer(features)][mapped], "%.5g", "\t")
     lines = ["label\tpredicted\tname"]
     columns = zip(mapped, images["labels"], images["predicted"], images["names"])
     for _, label, predicted, name in columns:
         lines.append(f"{label}\t{predicted}\t{' '.join(name.split())}")
-    (directory / run_files.PROJECTOR_METADATA).write_text("\n".join(lines) + "\n")
+    (directory / run_files.PROJECTOR_METADATA).write_text("\n".join(lines) + "\n", encoding="utf-8")
     (directory / run_files.REPORT_IMAGES).write_bytes(thumbnails)
     description = projector.ProjectorConfig()
     embedding = description.embeddings.add(
@@ -87,4 +87,4 @@ def _write_projector(directory, thumbnails, features, images):
     embedding.sprite.image_path = run_files.REPORT_IMAGES
     embedding.sprite.single_image_dim.extend([images["size"]] * 2)
     text = text_format.MessageToString(description)
-    (directory / run_files.PROJECTOR_CONFIG).write_text(text)
+    (directory / run_files.PROJECTOR_CONFIG).write_text(text, encoding="utf-8")

@@ -55,7 +55,7 @@ def export(
         if calibration is not None:
             run_calibration.write(assets, calibration)
         for name, text in model_card.asset_files(description).items():
-            (assets / name).write_text(text)
+            (assets / name).write_text(text, encoding="utf-8")
 
     step, keep = description.step, options.keep_hub_module_max
     path = _replace(directory / run_files.SAVED_MODEL, step, keep, write_saved_model)

@@ -65,7 +65,7 @@ def faster_products(x: tf.Tensor, kernel: tf.Tensor) -> Products:
 def has_amx() -> bool:
     """Whether the processor has units for products of bfloat16 matrices."""
     try:
-        return "amx_bf16" in pathlib.Path(CPU_DESCRIPTION).read_text()
+        return "amx_bf16" in pathlib.Path(CPU_DESCRIPTION).read_text(encoding="utf-8")
     except OSError:
         return False
 

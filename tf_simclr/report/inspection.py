@@ -58,7 +58,7 @@ def read(directory) -> dict | None:
     """
     path = directory / run_files.INSPECTION
     try:
-        document = json.loads(path.read_text())
+        document = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:

@@ -149,7 +149,7 @@ def read(directory) -> dict:
     """
     path = directory / run_files.RESULTS
     try:
-        document = json.loads(path.read_text())
+        document = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(
             f"{directory}: it has no {run_files.RESULTS}; give the directory of a run that was "

@@ -209,7 +209,7 @@ def read_json(path):
         UserError: it can't be read.
     """
     try:
-        return json.loads(path.read_text()) if path.exists() else None
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
     except NotADirectoryError:  # a part of the path is a file
         return None
     except (OSError, ValueError) as error:

@@ -18,7 +18,7 @@ def try_lock(path):
         return True
     if "://" in str(path):
         return True  # buckets have no locks
-    file = open(path, "a")  # noqa: SIM115  it stays open as long as the lock is held
+    file = open(path, "ab")  # noqa: SIM115  it stays open as long as the lock is held
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return file
@@ -38,7 +38,7 @@ def is_locked(path) -> bool:
         return False
     try:
         # For reading, as the file may be another user's; shared, as some systems ask of a reader.
-        with open(path) as file:
+        with open(path, encoding="utf-8") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             return False
     except BlockingIOError:

@@ -206,7 +206,7 @@ def _meminfo():
     path = pathlib.Path("/proc/meminfo")
     if not path.exists():
         return {}
-    lines = [line.split() for line in path.read_text().splitlines()]
+    lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines()]
     return {words[0].rstrip(":"): int(words[1]) * 1024 for words in lines if len(words) == 3}
 
 
@@ -215,11 +215,12 @@ def _cgroup_limits(root: str = ""):
     membership = pathlib.Path(f"{root}/proc/self/cgroup")
     groups = {""}
     if membership.exists():
-        groups |= {line.split(":", 2)[2] for line in membership.read_text().splitlines()}
+        lines = membership.read_text(encoding="utf-8").splitlines()
+        groups |= {line.split(":", 2)[2] for line in lines}
     for pattern in CGROUP_LIMITS:
         for group in groups:
             path = pathlib.Path(root + pattern.format(group=group.rstrip("/")))
-            text = path.read_text().strip() if path.exists() else ""
+            text = path.read_text(encoding="utf-8").strip() if path.exists() else ""
             if text.isdigit():
                 yield int(text)
 
