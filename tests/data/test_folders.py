@@ -14,6 +14,7 @@ from tf_simclr.data import (
     copies,
     datasets,
     division,
+    file_list,
     folder_messages,
     holdout,
     image_folder,
@@ -235,6 +236,18 @@ def test_a_list_of_files(tmp_path, lines):
     image_list.write_text("nothing\n")
     with pytest.raises(UserError, match="none of its 1 lines is the path of an image"):
         load(image_list)
+
+
+def test_a_list_in_another_encoding(tmp_path):
+    """Its classes are read as those of tables; files have these bytes or these characters."""
+    make_images(tmp_path, "wörter/0.png", "mögen.png", "mice/1.png")
+    other_bytes = os.fsdecode("mögen.png".encode("latin-1"))
+    os.rename(tmp_path / "mögen.png", tmp_path / other_bytes)
+    image_list = tmp_path / "list.txt"
+    text = "wörter/0.png Bär\nmögen.png Bär\nmice/1.png Igel\n"
+    image_list.write_bytes(text.encode("latin-1"))
+    content = file_list.read(str(image_list))
+    assert content.labels == {"wörter/0.png": "Bär", other_bytes: "Bär", "mice/1.png": "Igel"}
 
 
 def test_unchanged_files_are_not_read_again(tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """Lists of image files: text files with a path a line, and perhaps a label behind it."""
 
+import contextlib
 import dataclasses
 import os
 import re
@@ -9,6 +10,7 @@ from tf_simclr.data.label_spellings import without_conflicts
 from tf_simclr.errors import UserError
 
 SUFFIXES = (".txt", ".lst")  # of lists
+ENCODINGS = ("utf-8", "cp1252", "latin-1")  # the first that fits
 LABEL_BEHIND = re.compile(r"(.+?)[\s,;]+(\S+)")  # a path and a label, as in `a.jpg 3`
 
 
@@ -82,10 +84,20 @@ def _file_and_label(folder, line):
         return file, None
     match = LABEL_BEHIND.fullmatch(line)
     file = _image(folder, match[1]) if match else None
-    return (file, match[2]) if file is not None else (None, None)
+    return (file, _decoded(match[2])) if file is not None else (None, None)
 
 
 def _image(folder, text):
-    path = os.path.join(folder, text)
-    is_image = image_endings.is_image(text) and os.path.isfile(path)
-    return path if is_image else None
+    """The path of an image whose name has these bytes, or else these characters."""
+    if not image_endings.is_image(text):
+        return None
+    paths = [os.path.join(folder, name) for name in (text, _decoded(text))]
+    return next(filter(os.path.isfile, paths), None)
+
+
+def _decoded(text):
+    """The characters of a text, as of tables, also where its bytes are no UTF-8."""
+    content = text.encode("utf-8", "surrogateescape")
+    for encoding in ENCODINGS:
+        with contextlib.suppress(UnicodeDecodeError):
+            return content.decode(encoding)
