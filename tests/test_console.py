@@ -6,11 +6,13 @@ import subprocess
 import sys
 import threading
 
+import pytest
 from absl import logging as absl_logging
 
 from tests.helpers.waiting import wait_until
 from tf_simclr import console
 from tf_simclr.console import Progress, announced_if_slow
+from tf_simclr.errors import UserError
 
 
 def test_slow_work_is_announced_while_it_lasts(log):
@@ -67,6 +69,13 @@ def test_messages_of_an_installed_package_are_shown(monkeypatch):
     assert is_shown("tf_simclr/commands/run.py", std_logging.INFO)
     assert not is_shown("tf_simclr_other/run.py", std_logging.INFO)
     assert is_shown("keras/layers.py", std_logging.WARNING)
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_another_backend_of_keras(monkeypatch, backend):
+    monkeypatch.setenv("KERAS_BACKEND", backend)
+    with pytest.raises(UserError, match=f"^KERAS_BACKEND={backend}: .* tensorflow alone; unset"):
+        console.start_tensorflow()
 
 
 def test_a_reader_that_has_had_enough():

@@ -13,7 +13,7 @@ import tqdm
 from absl import logging
 
 from tf_simclr.config.version import __version__
-from tf_simclr.errors import printable
+from tf_simclr.errors import UserError, printable
 
 PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 SECONDS_BETWEEN_LINES = 20
@@ -84,7 +84,16 @@ def start_tensorflow():
     """Imports TensorFlow without its start-up messages, which no setting silences.
 
     TF_CPP_MIN_LOG_LEVEL=0 shows them.
+
+    Raises:
+        UserError: KERAS_BACKEND, which the package sets where it is not set, is another one.
     """
+    backend = os.environ["KERAS_BACKEND"]
+    if backend not in ("tensorflow", ""):
+        raise UserError(
+            f"KERAS_BACKEND={backend}: this program works on tensorflow alone; unset this "
+            "environment variable, or set it to tensorflow"
+        )
     with without_native_messages():
         import tensorflow as tf
 
