@@ -132,6 +132,21 @@ def test_strangers_are_no_workers():
         assert cluster.finish() == [0, 1]
 
 
+def test_a_stranger_that_speaks_slowly_holds_nobody_up():
+    """What it may take counts as a whole, not for each byte."""
+    cluster = Cluster(2)
+    cluster.start(0)
+    with cluster.connect() as connection:
+        cluster.start(1)
+        began = time.monotonic()
+        with contextlib.suppress(OSError):  # it is sent away
+            while cluster.gone == [] and time.monotonic() < began + 10:
+                connection.sendall(b"x")
+                time.sleep(0.1)
+        assert time.monotonic() < began + 10
+    assert cluster.finish() == [0, 1]
+
+
 def test_who_answers_at_the_address_of_the_chief_may_be_another():
     """A server that is about to end; the worker waits until the chief itself is there."""
     cluster = Cluster(2)

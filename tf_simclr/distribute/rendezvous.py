@@ -178,13 +178,13 @@ class _Guests:
     def _welcome(self, connection):
         """Whoever does not say which worker it is, such as a health check, is sent away."""
         self._stack.enter_context(connection)
-        connection.settimeout(SECONDS_OF_ANSWER)
         worker = None
         with contextlib.suppress(OSError):  # also of one that says nothing
-            worker = self._expected.get(_Lines(connection).next())
+            worker = self._expected.get(_Lines(connection).next(SECONDS_OF_ANSWER))
         if worker is None:
             connection.close()
             return
+        connection.settimeout(SECONDS_OF_ANSWER)
         if worker in self._connections:  # it was started anew
             self._connections[worker].close()
         self._connections[worker] = connection
@@ -214,12 +214,11 @@ def _is_let_go(own, first, notice):
     try:
         with socket.create_connection(first.host_and_port, SECONDS_OF_ANSWER) as connection:
             connection.sendall(f"{HELLO} {own.job} {own.index}\n".encode())
-            connection.settimeout(SECONDS_BETWEEN_ATTEMPTS)
             lines = _Lines(connection)
             missing = str(first)
             while True:
                 try:
-                    line = lines.next()
+                    line = lines.next(SECONDS_BETWEEN_ATTEMPTS)
                 except TimeoutError:
                     notice.missing(missing.split(", "))
                     continue
@@ -231,24 +230,28 @@ def _is_let_go(own, first, notice):
 
 
 class _Lines:
-    """The lines that arrive over a connection.
-
-    Args:
-        connection: with a timeout.
-    """
+    """The lines that arrive over a connection."""
 
     def __init__(self, connection: socket.socket):
         self._connection = connection
         self._received = b""
 
-    def next(self) -> str:
+    def next(self, seconds: float) -> str:
         """The next line; empty at the end, or where it is none of a worker.
+
+        Args:
+            seconds: that it may take as a whole, however slowly its bytes arrive.
 
         Raises:
             TimeoutError: none has arrived; what has is kept.
             OSError: the connection is lost.
         """
+        deadline = time.monotonic() + seconds
         while b"\n" not in self._received:
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                raise TimeoutError
+            self._connection.settimeout(remaining)
             received = self._connection.recv(4096)
             self._received += received
             if not received or len(self._received) > MAX_LINE:
