@@ -1,10 +1,12 @@
 """What the report and TensorBoard show: images, neighbors, mistakes, views, the projector."""
 
 import json
+import os
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from etils import epath
 from sklearn.metrics.pairwise import cosine_similarity
 
 from tests.helpers.configurations import TINY, parse_command_line
@@ -181,3 +183,27 @@ def test_tensorboard(make_experiment):
     sheet = tf.io.decode_jpeg((directory / sprite.image_path).read_bytes())
     num_pixels = len(vectors) * np.prod(sprite.single_image_dim)
     assert sheet.shape[0] * sheet.shape[1] >= num_pixels
+
+
+def test_files_are_replaced_by_whole_ones(results, tmp_path):
+    """Who reads an earlier one meanwhile, or after a full disk, has it as it was."""
+    _, measured, document = results
+    folder, earlier = epath.Path(tmp_path / "new"), tmp_path / "earlier"
+    folder.mkdir()
+    earlier.mkdir()
+    names = (
+        run_files.REPORT_IMAGES,
+        run_files.REPORT_VIEWS,
+        run_files.PROJECTOR_CONFIG,
+        run_files.PROJECTOR_FEATURES,
+        run_files.PROJECTOR_METADATA,
+    )
+    for name in names:
+        (folder / name).write_text("earlier")
+        os.link(folder / name, earlier / name)
+    tensorboard._write_projector(folder, b"sheet", measured.features, document["images"])
+    report_images._write_sheet(folder / run_files.REPORT_VIEWS, np.zeros([1, 8, 8, 3], np.uint8), 1)
+    assert {path.name for path in folder.iterdir()} == set(names)
+    for name in names:
+        assert (earlier / name).read_text() == "earlier"
+        assert (folder / name).read_bytes() != b"earlier"

@@ -216,4 +216,4 @@ def _write_sheet(path, images, num_columns):
     grid = cells.reshape(num_rows, num_columns, size, size, 3)
     sheet = grid.swapaxes(1, 2).reshape(num_rows * size, num_columns * size, 3)
     encoded = tf.io.encode_jpeg(sheet, quality=JPEG_QUALITY, chroma_downsampling=False)
-    path.write_bytes(encoded.numpy())
+    run_files.write_bytes(path, encoded.numpy())

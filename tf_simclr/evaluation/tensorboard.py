@@ -1,5 +1,7 @@
 """An evaluation on TensorBoard: metrics, flags, views, and the features in the projector."""
 
+import io
+
 import numpy as np
 import tensorflow as tf
 
@@ -70,14 +72,15 @@ def _write_projector(directory, thumbnails, features, images):
     from tensorboard.plugins import projector
 
     mapped = mapped_examples(features)
-    with (directory / run_files.PROJECTOR_FEATURES).open("w", encoding="utf-8") as file:
-        np.savetxt(file, features.test[main_layer(features)][mapped], "%.5g", "\t")
+    table = io.StringIO()
+    np.savetxt(table, features.test[main_layer(features)][mapped], "%.5g", "\t")
+    run_files.write_text(directory / run_files.PROJECTOR_FEATURES, table.getvalue())
     lines = ["label\tpredicted\tname"]
     columns = zip(mapped, images["labels"], images["predicted"], images["names"])
     for _, label, predicted, name in columns:
         lines.append(f"{label}\t{predicted}\t{' '.join(name.split())}")
-    (directory / run_files.PROJECTOR_METADATA).write_text("\n".join(lines) + "\n", encoding="utf-8")
-    (directory / run_files.REPORT_IMAGES).write_bytes(thumbnails)
+    run_files.write_text(directory / run_files.PROJECTOR_METADATA, "\n".join(lines) + "\n")
+    run_files.write_bytes(directory / run_files.REPORT_IMAGES, thumbnails)
     description = projector.ProjectorConfig()
     embedding = description.embeddings.add(
         tensor_name="features",
@@ -87,4 +90,4 @@ def _write_projector(directory, thumbnails, features, images):
     embedding.sprite.image_path = run_files.REPORT_IMAGES
     embedding.sprite.single_image_dim.extend([images["size"]] * 2)
     text = text_format.MessageToString(description)
-    (directory / run_files.PROJECTOR_CONFIG).write_text(text, encoding="utf-8")
+    run_files.write_text(directory / run_files.PROJECTOR_CONFIG, text)

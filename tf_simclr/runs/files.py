@@ -123,18 +123,23 @@ def partial_path(path):
 
 
 def write_text(path, text: str):
+    """Writes a text file as UTF-8, see `write_bytes`."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path, content: bytes):
     """Writes a file whole or not at all.
 
     Args:
         path: `epath.Path`.
-        text: its content.
+        content: of the file.
 
     Raises:
         OSError: it can't be written; nothing is left beside it then.
     """
     partial = partial_path(path)
     try:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_bytes(content)
         partial.replace(path)
     except OSError:
         with contextlib.suppress(OSError):  # the directory may be what is wrong
