@@ -180,6 +180,18 @@ def test_folders_with_splits_lose_nothing(ask, photos, tmp_path, flags):
     assert dict(known)["test/cat/0.png"] == "cat" and dict(known)["val/zebra/1.png"] == "zebra"
 
 
+def test_labels_of_numbered_images(settings, model, tmp_path):
+    """Images of both splits are called 0, 1, 2, ...; the page shows those of one."""
+    options = settings(checkpoint=model(0), labels_per_class=2, select_count=1, eval_split="test")
+    select.select(options)
+    page = (tmp_path / "run" / "label.html").read_text(encoding="utf-8")
+    known = json.loads(re.search(r'"known": ?(\[\[.*?\]\])', page).group(1))
+    train = datasets.load(options.data, "train")
+    classes = [train.class_names[label] for label in train.example_ids()[1]]
+    assert len(known) == 20
+    assert all(classes[int(name)] == label for name, label in known)
+
+
 def detailed_pictures(rng, count):
     """Pictures uint8 [64, 64, 3] with details, each its own."""
     noise = rng.normal(size=(count, 64, 64, 3))

@@ -63,7 +63,7 @@ def select(settings: Config, alone: bool = True):
     table = folders.table_of(extractor.data.dataset, extractor.data.labels)
     known = known_labels(extractor.data, table)
     if known is None:
-        known = _labels_of(source) | (_labels_of(eval_source) if eval_source else {})
+        known = _labels_of(source)  # other splits have images of the same names: 0, 1, 2, ...
     class_names = source.class_names or extractor.model.class_names
     page = label_page.render(
         questions, class_names, known, note=_note(settings, alone), splits=table and table.splits
