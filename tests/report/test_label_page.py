@@ -94,21 +94,16 @@ def save(chromium, directory):
     return labels_of(chromium.download(directory, lambda: chromium.press("s", control=True)))
 
 
-def key_of(label):
-    """The key of a digit: the tenth class has the first letter."""
-    return "123456789a"[label]
-
-
 def test_twenty_digits_by_keys(chromium, digits, tmp_path):
     """With an undo, a skip, a "not sure", a "none of these" and two taken along."""
     names = [str(label) for label in range(10)]
     known = {"old, image.png": "7"}
     chromium.open(write(tmp_path / "label.html", questions(digits), names, known))
-    keys = [key_of(label) for label in digits[1][:COUNT]]
+    keys = [str(label) for label in digits[1][:COUNT]]
     keys[4:5] = ["1", "Backspace", keys[4]]  # a mistake
     expected = {f"digit {number}.png": str(digits[1][number]) for number in range(COUNT)}
     chromium.press(*keys[:8])  # digits 0 to 5
-    chromium.press("ArrowRight", "?", "0")
+    chromium.press("ArrowRight", "?", "-")
     for number in (6, 7, 8):
         del expected[f"digit {number}.png"]
     chromium.press(" ", *keys[11:])
@@ -123,38 +118,43 @@ def test_twenty_digits_by_keys(chromium, digits, tmp_path):
 
 def test_what_was_taken_along_follows_a_correction(chromium, digits, tmp_path):
     asked_for = questions(digits)[:2]
-    chromium.open(write(tmp_path / "label.html", asked_for, ("a", "b")))
+    chromium.open(write(tmp_path / "label.html", asked_for, ("cat", "dog")))
     chromium.press(" ", "1", "1")
     chromium.evaluate("document.getElementById('overview').open = true")
     chromium.evaluate("render()")
     chromium.evaluate("document.querySelector('#all button').click()")
     chromium.press("2")
     beside = [neighbor.name for neighbor in asked_for[0].neighbors[:2]]
-    expected = {"digit 0.png": "b", "digit 1.png": "a", **dict.fromkeys(beside, "b")}
+    expected = {"digit 0.png": "dog", "digit 1.png": "cat", **dict.fromkeys(beside, "dog")}
     assert save(chromium, tmp_path / "saved") == expected
 
 
 def test_splits_of_the_table_stay(chromium, digits, tmp_path):
     known, splits = (
-        {"old.png": "a", "held out.png": "b"},
+        {"old.png": "cat", "held out.png": "dog"},
         {"old.png": "train", "held out.png": "test"},
     )
-    chromium.open(write(tmp_path / "label.html", questions(digits)[:1], ("a", "b"), known, splits))
+    asked_for = questions(digits)[:1]
+    chromium.open(write(tmp_path / "label.html", asked_for, ("cat", "dog"), known, splits))
     chromium.press("2")
     content = chromium.download(tmp_path / "saved", lambda: chromium.press("s", control=True))
     table = list(csv.reader(io.StringIO(content.decode(), newline="")))
     assert table[0] == ["file", "label", "split"]
-    rows = [["digit 0.png", "b", "train"], ["held out.png", "b", "test"], ["old.png", "a", "train"]]
+    rows = [
+        ["digit 0.png", "dog", "train"],
+        ["held out.png", "dog", "test"],
+        ["old.png", "cat", "train"],
+    ]
     assert sorted(table[1:]) == rows
 
 
 def test_the_skipped_come_again(chromium, digits, tmp_path):
-    chromium.open(write(tmp_path / "label.html", questions(digits)[:3], ("a", "b")))
+    chromium.open(write(tmp_path / "label.html", questions(digits)[:3], ("cat", "dog")))
     chromium.press("ArrowRight", "1", "ArrowRight")
     assert not chromium.evaluate("document.getElementById('end').hidden")
     chromium.evaluate("document.getElementById('again').click()")
     chromium.press("2", "2")
-    names = {"digit 0.png": "b", "digit 1.png": "a", "digit 2.png": "b"}
+    names = {"digit 0.png": "dog", "digit 1.png": "cat", "digit 2.png": "dog"}
     assert save(chromium, tmp_path / "saved") == names
 
 
@@ -213,7 +213,7 @@ def test_a_class_is_renamed(chromium, digits, tmp_path):
 
 def test_what_is_kept_between_visits(chromium, digits, tmp_path):
     """The answers, and the neighbors taken along; not those of another round."""
-    path = write(tmp_path / "label.html", questions(digits)[:4], ("a", "b"))
+    path = write(tmp_path / "label.html", questions(digits)[:4], ("cat", "dog"))
     chromium.open(path)
     chromium.press(" ", "1", "2")
     chromium.open(path)
@@ -226,12 +226,12 @@ def test_what_is_kept_between_visits(chromium, digits, tmp_path):
     assert chromium.evaluate(STATUS) == "1 of 4 · 0 done · 0 labels"
     assert chromium.evaluate("document.querySelectorAll('#neighbors [aria-pressed=true]').length")
     chromium.press("1", "1")
-    chromium.open(write(path, questions(digits)[:3], ("a", "b")))
+    chromium.open(write(path, questions(digits)[:3], ("cat", "dog")))
     assert chromium.evaluate(STATUS) == "1 of 3 · 0 done · 0 labels"
 
 
 def test_without_storage(chromium, digits, tmp_path):
-    path = write(tmp_path / "label.html", questions(digits)[:2], ("a", "b"))
+    path = write(tmp_path / "label.html", questions(digits)[:2], ("cat", "dog"))
     script = chromium.call("Page.addScriptToEvaluateOnNewDocument", source=NO_STORAGE)
     try:
         chromium.open(path)
@@ -240,7 +240,7 @@ def test_without_storage(chromium, digits, tmp_path):
         labels = save(chromium, tmp_path / "saved")
     finally:
         chromium.call("Page.removeScriptToEvaluateOnNewDocument", **script)
-    assert list(labels.values()) == ["a", "b"] and chromium.complaints() == []
+    assert list(labels.values()) == ["cat", "dog"] and chromium.complaints() == []
     chromium.open(path)
     assert chromium.evaluate("document.getElementById('unkept').hidden")
 
@@ -287,7 +287,7 @@ def test_sizes_and_colors(chromium, digits, tmp_path, width, scheme):
 
 
 def test_touch(chromium, digits, tmp_path):
-    chromium.open(write(tmp_path / "label.html", questions(digits)[:2], ("a", "b")), 360)
+    chromium.open(write(tmp_path / "label.html", questions(digits)[:2], ("cat", "dog")), 360)
     for selector in ("#neighbors button", "[data-class='1']"):
         x, y = chromium.evaluate(f"""(() => {{
             const button = document.querySelector("{selector}");
@@ -301,4 +301,4 @@ def test_touch(chromium, digits, tmp_path):
                 "Input.dispatchMouseEvent", type=kind, button="left", clickCount=1, **point
             )
     names = {"digit 0.png", questions(digits)[0].neighbors[0].name}
-    assert save(chromium, tmp_path / "saved") == dict.fromkeys(names, "b")
+    assert save(chromium, tmp_path / "saved") == dict.fromkeys(names, "dog")

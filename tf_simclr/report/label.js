@@ -149,17 +149,22 @@ const save = () => {
   byId("saved").textContent = `${counted(labels.size, "label")} in it.`;
 };
 
-// [name, number] of the classes that have not been taken away, in the order of their keys.
-const usedClasses = () => state.classes.map((name, index) => [name, index]).filter(([name]) => name);
+// [name, number, key] of the classes that have not been taken away. Names of one digit or letter
+// are keys themselves, so that 1 never means another class than "1".
+const usedClasses = () => {
+  const used = state.classes.map((name, index) => [name, index]).filter(([name]) => name);
+  const areKeys = used.every(([name]) => /^[0-9a-z]$/.test(name));
+  return used.map(([name, index], position) => [name, index, areKeys ? name : KEYS[position]]);
+};
 const renderClasses = ({ labels }) => {
   const counts = new Map();
   for (const label of labels.values()) counts.set(label, (counts.get(label) ?? 0) + 1);
   const wanted = byId("filter").value.trim().toLowerCase();
   const now = current === null ? undefined : labels.get(questions[current].name);
   const used = usedClasses();
-  const buttons = used.map(([name, index], position) => {
+  const buttons = used.map(([name, index, key]) => {
     const parts = [make("span", {}, name), make("span", { class: "count" }, String(counts.get(name) ?? ""))];
-    if (KEYS[position]) parts.push(make("kbd", {}, KEYS[position]));
+    if (key) parts.push(make("kbd", {}, key));
     return make("button", { type: "button", "data-class": index, class: name === now ? "current" : "", click: () => answerWith(index) }, ...parts);
   });
   const focused = document.activeElement.dataset?.class;
@@ -167,6 +172,8 @@ const renderClasses = ({ labels }) => {
   byId("classes").classList.toggle("several", buttons.length > MANY);
   byId("filter-label").hidden = buttons.length <= MANY;
   if (focused) byId("classes").querySelector(`[data-class="${focused}"]`)?.focus();
+  const noneKey = used.some(([, , key]) => key === "0") ? "-" : "0";
+  for (const kbd of document.querySelectorAll(".none-key")) kbd.textContent = noneKey;
   byId("panel-title").textContent = buttons.length ? "Which class is it?" : "First: which classes are there?";
 };
 
@@ -243,6 +250,7 @@ const render = () => {
 
 const ACTIONS = {
   0: () => answerWith("none"),
+  "-": () => answerWith("none"),
   "?": () => answerWith("unsure"),
   ArrowRight: () => answerWith("skip"),
   Backspace: undo,
@@ -253,10 +261,10 @@ const ACTIONS = {
 // What a key does; on some keyboards digits are typed with Shift, and count without it.
 const actionOf = event => {
   const digit = event.shiftKey ? undefined : /^Digit([0-9])$/.exec(event.code)?.[1];
-  for (const key of [event.key, digit]) {
-    if (ACTIONS[key]) return ACTIONS[key];
-    const chosen = usedClasses()[KEYS.indexOf(key?.toLowerCase())];
+  for (const pressed of [digit, event.key].filter(Boolean)) {
+    const chosen = usedClasses().find(([, , key]) => key === pressed.toLowerCase());
     if (chosen) return () => answerWith(chosen[1]);
+    if (ACTIONS[pressed]) return ACTIONS[pressed];
   }
   return null;
 };
