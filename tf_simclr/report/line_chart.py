@@ -55,6 +55,7 @@ class Axes:
         is_percent: whether y is written as percentages.
         log_x: whether x is logarithmic.
         log_y: whether y is logarithmic.
+        from_zero: whether y begins at 0.
         has_legend: also for one line.
         names: of x = 0, 1, ...
         chances: levels.
@@ -65,6 +66,7 @@ class Axes:
     is_percent: bool = False
     log_x: bool = False
     log_y: bool = False
+    from_zero: bool = False
     has_legend: bool = False
     names: tuple[str, ...] = ()
     chances: tuple[float, ...] = ()
@@ -140,6 +142,8 @@ def _set_scales(plot, lines, axes):
         lowest_peak = min(np.max(line.y) for line in lines)
         plot.set_ylim(lowest_peak / 100)  # a schedule begins and ends at 0
         plot.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    if axes.from_zero:
+        plot.set_ylim(0)
     if axes.is_percent:
         plot.yaxis.set_major_formatter(svg.percent)
         low, high = plot.get_ylim()

@@ -1,0 +1,16 @@
+"""Lines -> SVG: axes, and what tells lines apart."""
+
+import re
+
+from tf_simclr.report import line_chart
+
+
+def texts(lines, axes):
+    """What is written in a chart."""
+    return re.findall(r"<text[^>]*>([^<]*)</text>", line_chart.draw(lines, axes, "x"))
+
+
+def test_small_changes_look_small_on_an_axis_from_zero():
+    lines = [line_chart.Line("a", [1, 2], [0.0885, 0.0850])]
+    assert "0.00" not in texts(lines, line_chart.Axes("step"))
+    assert "0.00" in texts(lines, line_chart.Axes("step", from_zero=True))
