@@ -409,9 +409,18 @@ def test_chart_is_to_scale():
         value = low + (row.x - x0) / (x1 - x0) * (high - low)
         assert value == pytest.approx(float(row.value.rstrip("%")), abs=0.3)
         assert 0 <= row.low <= row.x <= row.high <= drawing.width
-    assert [row.label for row in drawing.rows if row.is_best] == [
+    assert [row.label for row in drawing.rows if row.is_used] == [
         "finetune-selected, 20 selected, 2.3 min"
     ]
+
+
+def test_bold_is_what_the_verdict_says_to_use():
+    no_bold = verdict_chart.chart(verdict.of_runs([run("a", "finetune", classifier=right(0.3))]))
+    assert (no_bold.key, [row.is_used for row in no_bold.rows]) == ("", [False])
+    guesses = [run(name, "finetune", classifier=right(0.1)) for name in "ab"]
+    assert not any(row.is_used for row in verdict_chart.chart(verdict.of_runs(guesses)).rows)
+    of_chain = verdict_chart.chart(verdict.of_runs(chain()))
+    assert of_chain.key.startswith("Bold: what the verdict says to use. Gray: linear probes on")
 
 
 def test_many_runs_are_not_all_drawn():

@@ -26,12 +26,14 @@ class Verdict:
         best: the contender that is to be used, or whose accuracy is stated; of networks that
             accuracy and balanced accuracy put in different orders the first by the latter; None
             without any.
+        used: the contender that the sentences say to use; None where they do not.
     """
 
     sentences: tuple[str, ...]
     notes: tuple[str, ...] = ()
     contenders: tuple[Contender, ...] = ()
     best: Contender | None = None
+    used: Contender | None = None
 
     @property
     def text(self) -> str:
@@ -72,6 +74,7 @@ def of_runs(runs: list[Run]) -> Verdict | None:
     classifiers = [contender for contender in contenders if contender.kind == CLASSIFIER]
     disagreement = verdict_balance.disagreement([*group.candidates, *group.rivals])
     disagreement = disagreement or verdict_balance.disagreement(classifiers)
+    used = None
     if not chance.better_than_guessing(contenders):
         sentences = [_result(group), chance.of_all(contenders, group.subject)]
     elif disagreement:
@@ -79,13 +82,14 @@ def of_runs(runs: list[Run]) -> Verdict | None:
         chosen = max(classifiers or [chosen], key=verdict_balance.balanced_accuracy)
     else:
         sentences = [_result(group), *_gain(group), *choice]
+        used = chosen if verdict_choice.is_advised(chosen, classifiers) else None
     notes = verdict_notes.notes(runs, contenders, group.subject, chosen, num_copies)
     charted = [
         contender
         for contender in contenders
         if contender.kind == CLASSIFIER or contender.labels == group.subject.labels
     ]
-    return Verdict(tuple(sentences), notes, tuple(charted), chosen)
+    return Verdict(tuple(sentences), notes, tuple(charted), chosen, used)
 
 
 def text_of(directories: list) -> str | None:

@@ -16,6 +16,7 @@ AXIS = 22  # height below the last row
 TICK_STEPS = (0.01, 0.02, 0.05, 0.1, 0.2)
 MAX_TICKS = 6
 MAX_ROWS = 12
+OF_BASELINE = "of-baseline"  # class of the style sheet
 MAX_LABEL = 34  # characters, without the minutes
 
 
@@ -31,7 +32,7 @@ class ChartRow:
         x: of the accuracy.
         high: x of the upper end.
         color: class of the style sheet.
-        is_best: whether the verdict is for it.
+        is_used: whether the verdict says to use it.
     """
 
     label: str
@@ -41,7 +42,7 @@ class ChartRow:
     x: float
     high: float
     color: str
-    is_best: bool
+    is_used: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +56,7 @@ class VerdictChart:
         bottom: y below the last row.
         height: of the drawing.
         words: what it shows, in words.
+        key: what bold and gray mean, where there are any.
         left_out: contenders that are not drawn since there are too many.
     """
 
@@ -64,6 +66,7 @@ class VerdictChart:
     bottom: int
     height: int
     words: str
+    key: str
     left_out: int
 
 
@@ -88,7 +91,7 @@ def chart(verdict: Verdict) -> VerdictChart | None:
                 number * ROW + BAR,
                 *map(x_of, (interval.low, interval.value, interval.high)),
                 _color(contender, verdict),
-                contender is verdict.best,
+                contender is verdict.used,
             )
         )
     words = [f"{row.label}: {row.value}" for row in chart_rows]
@@ -100,8 +103,20 @@ def chart(verdict: Verdict) -> VerdictChart | None:
         bottom,
         bottom + AXIS,
         f"Accuracies with 95% intervals. {'; '.join(words)}.",
+        _key(chart_rows),
         len(verdict.contenders) - len(chart_rows),
     )
+
+
+def _key(chart_rows):
+    sentences = []
+    if any(row.is_used for row in chart_rows):
+        sentences.append("Bold: what the verdict says to use.")
+    if any(row.color == OF_BASELINE for row in chart_rows):
+        sentences.append(
+            "Gray: linear probes on raw pixels and on networks that were not trained here."
+        )
+    return " ".join(sentences)
 
 
 def _drawn(verdict):
@@ -143,7 +158,7 @@ def _color(contender: Contender, verdict: Verdict) -> str:
     if contender.kind == PROBE:
         return "of-probe"
     if contender.kind != CLASSIFIER:
-        return "of-baseline"
+        return OF_BASELINE
     if contender.labels != _stated_labels(verdict):
         return "of-other-labels"
     return "of-supervised" if contender.is_supervised else "of-network"

@@ -41,9 +41,19 @@ def choose(
     sentences = []
     if best.labels != subject.labels and best.minus(subject).low > 0:
         sentences.append(_of_other_labels(best, subject, classifiers))
-    if len(classifiers) > 1:
+    if is_advised(chosen, classifiers):
         sentences.append(_use(chosen, best, not_beaten))
     return chosen, tuple(sentences)
+
+
+def is_advised(chosen: Contender, classifiers: Sequence[Contender]) -> bool:
+    """Whether there is a reason to use what was chosen: others that it was chosen from.
+
+    Args:
+        chosen: the contender.
+        classifiers: among which it is.
+    """
+    return len(classifiers) > 1 and chance.is_better_than_guessing(chosen)
 
 
 def _is_near(contender, best):
