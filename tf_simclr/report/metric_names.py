@@ -155,15 +155,17 @@ METRICS = {  # in the order of the tables; # stands for any number, called k in 
     "alignment": MetricName(
         "alignment",
         "{:.3f}",
-        "lower",
-        "mean squared distance of the features of two views of one image, at length 1",
+        "",
+        "mean squared distance of the features of two views of one image, at length 1; less is "
+        "better while uniformity stays low, but 0 where all images have the same features",
         needs_labels=False,
     ),
     "uniformity": MetricName(
         "uniformity",
         "{:.3f}",
-        "lower",
-        "how evenly the features spread over the sphere: log of the mean of exp(-2 distance²)",
+        "",
+        "how evenly the features spread over the sphere: log of the mean of exp(-2 distance²); "
+        "less is more even, 0 where all images have the same features",
         needs_labels=False,
     ),
     "feature_std": MetricName(

@@ -71,9 +71,11 @@ def comparison(runs: list[Run]) -> Table:
     """What the runs are and how well they do, side by side."""
     rows = [Row(label, texts) for label, texts in about_run.texts(runs).items()]
     columns = [metrics_of(run.document, "trained", *headline_layers(run.document)) for run in runs]
+    datasets = {run.facts.get("dataset") for run in runs}
+    group_size = len(columns) if len(datasets) == 1 else 1  # none is the best of different data
     for name in in_table_order(name for column in columns for name in column):
         if name in HEADLINE_METRICS or name in LABEL_FREE_METRICS:
-            rows.append(_metric_row(name, columns, len(columns)))
+            rows.append(_metric_row(name, columns, group_size))
     names = tuple(run.name for run in runs)
     return Table("Runs", (("", names),), tuple(rows))
 
