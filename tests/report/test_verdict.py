@@ -352,8 +352,10 @@ def test_copies_are_left_out():
     which = verdict_runs.image_bits.pack(is_copy, np.arange(400) % 10)
     copies = {"images": 40, "evaluated": 400, "compared": 9, "which": which}
     one = run("finetune", "finetune", classifier=right(0.5), training_copies=copies)
-    assert "On 360 test images" in text_of([one]) and "44.4%" in text_of([one])
-    assert "40 near-copies of training images left out." in text_of([one])
+    assert "On 360 of 400 test images" in text_of([one]) and "44.4%" in text_of([one])
+    assert (
+        "40 near-copies of training images left out. Metrics and tables are of all 400 images."
+    ) in text_of([one])
     skipping = {**copies, "skipped": 3}
     one = run("finetune", "finetune", classifier=right(0.5), training_copies=skipping)
     assert "left out; not all similar images were compared." in text_of([one])

@@ -86,6 +86,11 @@ class Contender:
         return self.name if self.kind == CLASSIFIER else f"a linear probe on {self.name}"
 
     @property
+    def num_with_copies(self) -> int:
+        """The evaluated images before near-copies of training images are left out."""
+        return self.images[-2]
+
+    @property
     def balances_classes(self) -> bool:
         """Whether all classes count the same, and its balanced accuracy is known."""
         is_balanced = self.run.get("flags").get("class_weights") == BALANCED

@@ -165,7 +165,10 @@ def _result(group):
     """How often the subject is right, and its rivals."""
     subject = group.subject
     split = subject.run.facts.get("eval_split", "")
-    images = f"{subject.num_images:,} {split} images".replace("  ", " ")
+    count = f"{subject.num_images:,}"
+    if subject.num_images < subject.num_with_copies:
+        count = f"{count} of {subject.num_with_copies:,}"
+    images = f"{count} {split} images".replace("  ", " ")
     interval = f"95% interval {subject.interval.ends}"
     sentence = (
         f"On {images}, with {subject.labels}: {subject.phrase} is right about "

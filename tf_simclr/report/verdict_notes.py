@@ -41,7 +41,7 @@ def notes(
     pretrained = _pretrained(contenders, subject)
     candidates = [
         _few_images(subject, pretrained),
-        _copies(runs, num_copies),
+        _copies(runs, num_copies, subject),
         _left_out(runs),
         _not_paired(contenders),
         _better_probe(contenders, chosen),
@@ -83,13 +83,16 @@ def _cross_validated(pretrained):
     )
 
 
-def _copies(runs, num_copies):
+def _copies(runs, num_copies, subject):
     counts = [run.get("training_copies") for run in runs if run.get("training_copies")]
     are_skipped = any(count.get("skipped") for count in counts)
     if num_copies:
         images = "1 image that is a near-copy" if num_copies == 1 else f"{num_copies:,} near-copies"
         others = "; not all similar images were compared" if are_skipped else ""
-        return f"{images} of training images left out{others}."
+        return (
+            f"{images} of training images left out{others}. Metrics and tables are of all "
+            f"{subject.num_with_copies:,} images."
+        )
     most = max(counts, key=lambda count: count["images"], default=None)
     if most is None or not most["images"]:
         return None
@@ -120,10 +123,10 @@ def _not_paired(contenders):
             "Which images were right is not known of each: the intervals of some differences are "
             "those of different images, and mostly too wide. --mode=eval evaluates a run again."
         )
-    if first.images[-2] > image_bits.MAX_IMAGES:
+    if first.num_with_copies > image_bits.MAX_IMAGES:
         return (
             f"The intervals of differences are those of {image_bits.MAX_IMAGES:,} of the "
-            f"{first.images[-2]:,} images."
+            f"{first.num_with_copies:,} images."
         )
     return None
 
