@@ -63,7 +63,8 @@ def sentence(run: Run) -> str:
     else:
         return (
             "There are no labels to evaluate with: what is known is how the features spread, and "
-            "which images they hold to be similar."
+            "which images they hold to be similar. They spread more the higher the effective rank "
+            "and the lower the uniformity."
         )
     num_fitted = run.facts.get("fitted_examples")
     if num_fitted:

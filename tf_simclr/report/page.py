@@ -10,6 +10,7 @@ from tf_simclr.report import (
     svg,
     templates,
     training_charts,
+    training_notes,
     verdict_chart,
 )
 from tf_simclr.report import runs as runs_lib
@@ -75,6 +76,7 @@ def render(runs: list[Run]) -> str:
     return templates.render(
         "page.html",
         headline=headline,
+        training_notes=training_notes,
         metric_names=metric_names,
         flag_text=flag_text,
         all_runs=runs,

@@ -3,7 +3,7 @@
 import math
 
 from tf_simclr.config.evaluation_sections import FEW_EVALUATED
-from tf_simclr.report import chance, image_bits, intervals, probe_command
+from tf_simclr.report import chance, image_bits, intervals, probe_command, training_notes
 from tf_simclr.report import contenders as contenders_lib
 from tf_simclr.report.contenders import PROBE, Contender
 from tf_simclr.report.evaluated import (
@@ -40,6 +40,7 @@ def notes(
     """
     pretrained = _pretrained(contenders, subject)
     candidates = [
+        *[note for run in runs for note in training_notes.notes(run)],
         _few_images(subject, pretrained),
         _copies(runs, num_copies, subject),
         _left_out(runs),
