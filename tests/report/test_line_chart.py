@@ -14,3 +14,7 @@ def test_small_changes_look_small_on_an_axis_from_zero():
     lines = [line_chart.Line("a", [1, 2], [0.0885, 0.0850])]
     assert "0.00" not in texts(lines, line_chart.Axes("step"))
     assert "0.00" in texts(lines, line_chart.Axes("step", from_zero=True))
+
+
+def test_sixty_four_runs_look_different():
+    assert len({line_chart.look(number) for number in range(64)}) == 64

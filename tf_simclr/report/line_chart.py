@@ -96,13 +96,23 @@ def _draw(figure, lines, axes):
         figure.legend(drawn, labels, loc="outside lower left", ncols=_legend_columns(lines))
 
 
+def look(number: int | None) -> tuple[str, str]:
+    """The color and the marker of a run by its number; None: of a baseline.
+
+    Runs with the same color have other markers, up to 64 of them.
+    """
+    if number is None:
+        return MUTED, PUBLISHED_MARKER
+    rounds, color = divmod(number, NUM_COLORS)
+    return SERIES[color], MARKERS[(color + rounds) % len(MARKERS)]
+
+
 def _legend_columns(lines):
     return 1 if max(len(line.label) for line in lines) > LONG_LABEL else 2
 
 
 def _draw_line(plot, line):
-    color = MUTED if line.color is None else SERIES[line.color % NUM_COLORS]
-    of_run = PUBLISHED_MARKER if line.color is None else MARKERS[line.color % len(MARKERS)]
+    color, of_run = look(line.color)
     marker = BASELINE_MARKERS.get(line.network, of_run)
     every = max(len(line.x) // NUM_MARKERS, 1)
     plot.plot(
