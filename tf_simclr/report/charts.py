@@ -165,18 +165,30 @@ def _network_chart(title, caption, lines, axes, *, write_x, name):
     """A chart of several networks; None without lines."""
     if not lines:
         return None
-    distinct = {}
-    for line in lines:  # runs share what does not depend on training
-        key = line.network, line.color, tuple(line.x), tuple(line.y)
-        if key in distinct:
-            line = dataclasses.replace(line, label=network_title(line.network))
-        distinct[key] = line
-    lines = list(distinct.values())
+    lines = _distinct(lines)
     words = [f"{title}: {caption}."]
     for line in lines:
         values = [f"{write_x(x)}: {y:.1%}" for x, y in zip(line.x, line.y)]
         words.append(f"{line.label}: {', '.join(values)}.")
     return Chart(title, caption, " ".join(words), Markup(line_chart.draw(lines, axes, name)))
+
+
+def _distinct(lines):
+    """Each line once: runs share what does not depend on training.
+
+    It goes by the name of its first run, or by that of the network if all runs share one line.
+    """
+    alike = {}
+    for line in lines:
+        key = line.network, line.color, tuple(line.x), tuple(line.y)
+        alike.setdefault(key, []).append(line)
+    networks = [network for network, *_ in alike]
+    drawn = []
+    for first, *others in alike.values():
+        if others and networks.count(first.network) == 1:
+            first = dataclasses.replace(first, label=network_title(first.network))
+        drawn.append(first)
+    return drawn
 
 
 def _line_label(runs, run, network):
