@@ -1,5 +1,6 @@
 """The verdict on runs whose answers to each image are known."""
 
+import dataclasses
 import re
 
 import numpy as np
@@ -423,6 +424,18 @@ def test_bold_is_what_the_verdict_says_to_use():
     assert not any(row.is_used for row in verdict_chart.chart(verdict.of_runs(guesses)).rows)
     of_chain = verdict_chart.chart(verdict.of_runs(chain()))
     assert of_chain.key.startswith("Bold: what the verdict says to use. Gray: linear probes on")
+
+
+@pytest.mark.parametrize(
+    "minutes, ending", [(0.03, ", 20 selected, 2 s"), (61, ", 20 selected, 61.0 min")]
+)
+def test_labels_leave_room_for_the_accuracy(minutes, ending):
+    long = selected(0.95)
+    long = dataclasses.replace(long, name="finetune-with-a-long-name-that-is-selected")
+    long.facts["train_minutes"] = minutes
+    labels = [row.label for row in verdict_chart.chart(verdict.of_runs([*chain(), long])).rows]
+    assert labels[-1].endswith(f"…selected{ending}")
+    assert max(map(len, labels)) == verdict_chart.MAX_LABEL
 
 
 def test_many_runs_are_not_all_drawn():

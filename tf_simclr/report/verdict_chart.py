@@ -17,7 +17,8 @@ TICK_STEPS = (0.01, 0.02, 0.05, 0.1, 0.2)
 MAX_TICKS = 6
 MAX_ROWS = 12
 OF_BASELINE = "of-baseline"  # class of the style sheet
-MAX_LABEL = 34  # characters, without the minutes
+MAX_LABEL = 40  # characters, so that the accuracy beside it stays free
+MIN_NAME = 12  # characters of it that are left to a name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,15 +138,22 @@ def _ticks(low, high):
 
 
 def _label(contender, verdict):
-    """The name of a contender and its minutes of training, or what a probe is on."""
+    """The name of a contender and its time of training, or what a probe is on."""
     name = contender.name.removeprefix("the ")
     if contender.kind != CLASSIFIER:
-        return _shortened(name)
+        return _shortened(name, MAX_LABEL)
+    suffix = ""
     if contender.labels != _stated_labels(verdict):
         labels = str(contender.labels).replace("selected labels", "selected")
-        name = f"{_shortened(name, MAX_LABEL // 2)}, {labels}"
+        suffix += f", {labels}"
     minutes = contender.run.facts.get("train_minutes")
-    return _shortened(name) + ("" if minutes is None else f", {minutes:.1f} min")
+    if minutes is not None:
+        suffix += f", {_duration(minutes)}"
+    return _shortened(name, max(MAX_LABEL - len(suffix), MIN_NAME)) + suffix
+
+
+def _duration(minutes):
+    return f"{60 * minutes:.0f} s" if minutes < 1 else f"{minutes:.1f} min"
 
 
 def _stated_labels(verdict):
@@ -164,5 +172,5 @@ def _color(contender: Contender, verdict: Verdict) -> str:
     return "of-supervised" if contender.is_supervised else "of-network"
 
 
-def _shortened(label, length=MAX_LABEL):
+def _shortened(label, length):
     return label if len(label) <= length else f"{label[: length - 9]}…{label[-8:]}"
