@@ -337,6 +337,7 @@ def test_a_hundred_classes(tmp_path):
         tmp_path / "report.html",
         report_runs.write(tmp_path / "run", report_runs.document(classes=100), events=False),
     )
+    assert "The stronger the color, the larger" in parsed.text
     assert (
         "mask-image: url(data:image/png;base64," in parsed.source and "Confused most" in parsed.text
     )
