@@ -19,6 +19,7 @@ DASHES = {
 PUBLISHED_MARKER, PUBLISHED_DASHES = "D", (0, (3, 1.5, 1, 1.5))  # of a published network
 WIDTHS = {LAW: 0.9}
 MARK_DASHES = (0, (1, 2))
+MAX_CHANCES = 2  # levels up to which each is named; of more the highest one
 NUM_MARKERS = 6  # on a line
 LONG_LABEL = 22  # characters from which a legend has one column
 LEGEND_ROW = 0.22  # inches
@@ -58,7 +59,7 @@ class Axes:
         from_zero: whether y begins at 0.
         has_legend: also for one line.
         names: of x = 0, 1, ...
-        chances: levels.
+        chances: levels, ascending.
         marks: ((x, color), ...), the best steps.
     """
 
@@ -84,8 +85,9 @@ def _draw(figure, lines, axes):
     plot = figure.subplots()
     for line in lines:
         _draw_line(plot, line)
+    named = axes.chances if len(axes.chances) <= MAX_CHANCES else axes.chances[-1:]
     for level in axes.chances:
-        _draw_chance(plot, level)
+        _draw_chance(plot, level, is_named=level in named)
     for step, color in axes.marks:
         _draw_mark(plot, step, color)
     _set_scales(plot, lines, axes)
@@ -131,8 +133,10 @@ def _draw_line(plot, line):
         plot.fill_between(line.x, low, high, color=color, alpha=0.18, linewidth=0)
 
 
-def _draw_chance(plot, level):
+def _draw_chance(plot, level, *, is_named):
     plot.axhline(level, color=MUTED, linewidth=1.2, linestyle=LEVEL_DASHES, zorder=1)
+    if not is_named:
+        return
     beside = {"xycoords": ("axes fraction", "data"), "xytext": (0, 2), "ha": "right"}
     plot.annotate("chance", (1, level), **beside, **ANNOTATION)
 

@@ -174,14 +174,20 @@ def _monitor_chart(tag):
 
 def _chart(numbered_runs, tag, tag_chart, *, has_legend):
     """numbered_runs: [(number, run)]."""
-    lines = []
-    chances, marks = set(), []
-    for number, run in numbered_runs:
+    lines, marks = [], []
+    levels = [tag_chart.chance(run) for _, run in numbered_runs]
+    if not tag_chart.is_percent and _differ(levels):
+        tag_chart = dataclasses.replace(
+            tag_chart,
+            title=f"{tag_chart.title} / chance",
+            caption=f"{tag_chart.caption}; divided by that of chance, which runs differ in",
+        )
+        units, chances = levels, [1.0]
+    else:
+        units, chances = [1] * len(levels), _distinct(levels)
+    for (number, run), unit in zip(numbered_runs, units, strict=True):
         curve = run.curves[tag]
-        lines.append(line_chart.Line(run.name, curve.steps, curve.values, number))
-        level = tag_chart.chance(run)
-        if level is not None:
-            chances.add(round(level, 6))
+        lines.append(line_chart.Line(run.name, curve.steps, curve.values / unit, number))
         if run.get("best"):
             marks.append((run.get("best")["step"], number))
     write = "{:.1%}".format if tag_chart.is_percent else "{:.4g}".format
@@ -189,7 +195,7 @@ def _chart(numbered_runs, tag, tag_chart, *, has_legend):
     for line in lines:
         first, last = write(line.y[0]), write(line.y[-1])
         words.append(f"{line.label}: {first} at step {line.x[0]}, {last} at step {line.x[-1]}.")
-    words += [f"Chance: {write(level)}." for level in sorted(chances)]
+    words += [f"Chance: {write(level)}." for level in chances]
     words += [f"Best step: {step}." for step, _ in marks]
     axes = line_chart.Axes(
         "step",
@@ -197,11 +203,21 @@ def _chart(numbered_runs, tag, tag_chart, *, has_legend):
         log_y=tag == "learning_rate" and _are_far_apart(lines),
         from_zero=tag_chart.from_zero,
         has_legend=has_legend,
-        chances=tuple(sorted(chances)),
+        chances=tuple(chances),
         marks=tuple(marks),
     )
     drawing = Markup(line_chart.draw(lines, axes, f"curve-{tag.replace('/', '-')}"))
     return Chart(tag_chart.title, tag_chart.caption, " ".join(words), drawing)
+
+
+def _distinct(levels):
+    return sorted({round(level, 6) for level in levels if level is not None})
+
+
+def _differ(levels):
+    """Whether each run has a level at chance, and not all have the same."""
+    are_known = all(level is not None and level > 0 for level in levels)
+    return are_known and len(_distinct(levels)) > 1
 
 
 def _are_far_apart(lines):
