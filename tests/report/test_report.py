@@ -277,7 +277,7 @@ def test_two_runs_side_by_side(tmp_path):
     ]
     parsed = page(tmp_path / "report.html", *paths, paths[0])
     assert (
-        "a/pretrain · b/pretrain" in parsed.text
+        "a/pretrain\u00a0· b/pretrain" in parsed.text
     )  # of one name, so told apart by their paths; each once
     differing = re.findall(r'<tr class="differs">.*?</tr>', parsed.source, re.DOTALL)
     assert ["learning_rate" in row for row in differing].count(True) == 1 and all(
@@ -301,7 +301,7 @@ def test_heading_of_many_runs(tmp_path):
     assert (
         parsed.source.count("7 runs, ") == 2
         and "&lt;b&gt;6</h1>" in parsed.source
-        and " · " not in parsed.source.split("</h1>")[0]
+        and "· " not in parsed.source.split("</h1>")[0]
     )
 
 

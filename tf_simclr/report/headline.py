@@ -1,4 +1,4 @@
-"""What one quotes of a run: its best-known metrics beside their baselines, and a sentence."""
+"""What stands first: the heading; of a run its best-known metrics and a sentence."""
 
 import dataclasses
 
@@ -6,6 +6,9 @@ from tf_simclr.config.splits import overlap
 from tf_simclr.report.evaluated import BASELINES, TRAINED, headline_layers, metrics_of, networks_of
 from tf_simclr.report.metric_names import HEADLINE_METRICS, LABEL_FREE_METRICS, format_value
 from tf_simclr.report.runs import Run
+from tf_simclr.runs import files as run_files
+
+MAX_NAMED = 6  # runs, in the heading
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,6 +24,40 @@ class Tile:
     name: str
     value: str
     baselines: tuple[tuple[str, str], ...]
+
+
+def heading(runs: list[Run]) -> str:
+    """What a page is called: by the chain whose stages the runs are, or by their names."""
+    names = [run.name for run in runs]
+    parents = {run.directory.parent for run in runs}
+    chain = parents.pop()
+    is_chain = not parents and (chain / run_files.CONFIG).exists()
+    if len(runs) > 1 and is_chain:
+        return f"{chain.name}: {len(runs)} stages"
+    if len(runs) <= MAX_NAMED:
+        return "\u00a0· ".join(names)  # no line begins with the point
+    return f"{len(names)} runs, {names[0]} to {names[-1]}"
+
+
+def data(runs: list[Run]) -> str:
+    """The data set, its images and the labels that were used, where all runs have the same."""
+    texts = []
+    datasets = {run.facts.get("dataset") for run in runs} - {None}
+    if len(datasets) == 1:
+        texts += datasets
+        # Some stages are trained on the labeled images alone.
+        num_images = max(run.facts.get("images") or 0 for run in runs)
+        if num_images:
+            texts.append(_counted(num_images, "image"))
+    numbers = {run.facts.get("labels") for run in runs} - {None}
+    if len(numbers) == 1:
+        (number,) = numbers
+        texts.append(_counted(number, "label"))
+    return ", ".join(texts)
+
+
+def _counted(number, noun):
+    return f"1 {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def tiles(run: Run) -> list[Tile]:
@@ -68,8 +105,7 @@ def sentence(run: Run) -> str:
         )
     num_fitted = run.facts.get("fitted_examples")
     if num_fitted:
-        plural = "" if num_fitted == 1 else "s"
-        subject += f" on {num_fitted:,} label{plural}"
+        subject += f" on {_counted(num_fitted, 'label')}"
     return f"{subject} reaches {tile.value} of {images}{_compared(tile.baselines)}."
 
 
