@@ -73,7 +73,7 @@ def test_page(chromium, two_runs, width, scheme):
 def test_a_table_that_goes_on_has_a_shadow(chromium, two_runs, tmp_path):
     """At the edge behind which there is more of it, and nowhere else."""
     chromium.open(two_runs, 360)
-    table = "document.querySelector('#runs .scroll')"
+    table = "document.querySelector('#evaluations .scroll')"
     chromium.evaluate(f"{table}.scrollIntoView({{behavior: 'instant'}})")
 
     def darkest(end):
@@ -96,6 +96,16 @@ def test_a_table_that_goes_on_has_a_shadow(chromium, two_runs, tmp_path):
     assert left < 0.95 * paper and right < 0.9 * paper
     left, right = darkest(9999)
     assert left < 0.9 * paper and right > paper
+
+
+def test_names_of_rows_stay_in_a_wide_table(chromium, two_runs):
+    chromium.open(two_runs, 360)
+    table = "document.querySelector('#evaluations .scroll')"
+    left = f"{table}.querySelector('tbody th').getBoundingClientRect().left"
+    before = chromium.evaluate(left)
+    chromium.evaluate(f"{table}.scrollLeft = 60")
+    assert chromium.evaluate(f"{table}.scrollLeft") == 60
+    assert chromium.evaluate(left) == pytest.approx(before, abs=1)
 
 
 def test_map(chromium, two_runs):
@@ -154,6 +164,8 @@ def test_print(chromium, two_runs):
         == "exact"
     )
     assert chromium.evaluate(WIDTH) == 800
+    tables = "[...document.querySelectorAll('.scroll')]"
+    assert chromium.evaluate(f"{tables}.every(one => one.scrollWidth <= one.clientWidth)")
 
 
 def test_hostile_names(chromium, tmp_path):
