@@ -25,3 +25,12 @@ def test_near_copies_where_not_all_pairs_were_compared(images, skipped, expected
     evaluated = run("finetune", "finetune", classifier=right(0.5), training_copies=copies)
     assert about_run.texts([evaluated])[LABEL] == (expected,)
     assert LABEL not in about_run.texts([run("finetune", "finetune", classifier=right(0.5))])
+
+
+def test_classes_that_are_not_evaluated_are_named():
+    evaluated = run("finetune", "finetune", classifier=right(0.5))
+    details = evaluated.document["details"]["trained"]["classifier"]
+    details["per_class_accuracy"] = [0.9, None, 0.3, None]
+    assert about_run.texts([evaluated])["classes not evaluated"] == ("class 1, class 3",)
+    details["per_class_accuracy"] = [0.9, 0.3]
+    assert "classes not evaluated" not in about_run.texts([evaluated])

@@ -31,11 +31,18 @@ def _step(run):
 
 
 def _never_predicted(run):
-    """Classes of the evaluated images that the classifier never predicts; None if there are none.
+    """Classes of the evaluated images that the classifier never predicts."""
+    return _named(run, run.details(CLASSIFIER, "never_predicted") or [])
 
-    Only some are named.
-    """
-    labels = run.details(CLASSIFIER, "never_predicted") or []
+
+def _not_evaluated(run):
+    """Classes of which no image was evaluated, and so without an accuracy."""
+    accuracies = run.details(CLASSIFIER, "per_class_accuracy") or []
+    return _named(run, [label for label, value in enumerate(accuracies) if value is None])
+
+
+def _named(run, labels):
+    """The names of some classes; None if there are none. Only some are named."""
     names = [run.class_name(label) for label in labels[:MAX_NAMED]]
     more = len(labels) - len(names)
     return ", ".join(names) + (f" and {more} more" if more else "") or None
@@ -62,6 +69,7 @@ ABOUT = {  # {label: run -> value}
     "evaluated images": lambda run: run.facts.get("evaluated_examples"),
     "near-copies of training images": _training_copies,
     "classes never predicted": _never_predicted,
+    "classes not evaluated": _not_evaluated,
     "parameters": lambda run: run.facts.get("parameters"),
     "minutes of training": _minutes,
     "best step": _best_step,
