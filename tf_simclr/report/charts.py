@@ -73,7 +73,7 @@ def few_labels(runs: list[Run]) -> Chart | None:
 
 
 def _few_labels_caption(runs, law_line):
-    caption = "mean and standard deviation over draws of the labels"
+    caption = "accuracy, mean and standard deviation over draws of the labels"
     if law_line:
         caption += f"; of the fitted law: {LAW_INTERVAL}"
     learned = [run.name for run in runs if has_learned_labels(run.document)]

@@ -110,7 +110,7 @@ TAGS = {
     ),
     "train/contrast_entropy": TagChart(
         "Entropy of the contrastive choice",
-        "high: undecided; low: sure",
+        "in nats; high: undecided; low: sure",
         chance=_batch_entropy,
     ),
     "train/supervised_acc": TagChart(
