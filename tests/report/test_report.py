@@ -332,6 +332,16 @@ def test_without_the_sheets(tmp_path):
     )
 
 
+def test_long_names_of_classes_leave_room_for_the_matrix(tmp_path):
+    content = report_runs.document(class_name="<b>Felis silvestris catus {}".format)
+    parsed = page(
+        tmp_path / "report.html", report_runs.write(tmp_path / "run", content, events=False)
+    )
+    matrix = parsed.source.split('<table class="confusion">')[1].split("</table>")[0]
+    short, full = "&lt;b&gt;Felis silvestr…<", 'title="&lt;b&gt;Felis silvestris catus 0"'
+    assert (matrix.count(short), matrix.count(full)) == (20, 2)
+
+
 def test_a_hundred_classes(tmp_path):
     parsed = page(
         tmp_path / "report.html",
