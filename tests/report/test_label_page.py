@@ -116,6 +116,19 @@ def test_twenty_digits_by_keys(chromium, digits, tmp_path):
     assert (chromium.complaints(), chromium.outside()) == ([], [])
 
 
+def test_what_readers_of_all_kinds_are_told(chromium, digits, tmp_path):
+    """With a screen reader, without scripts, for the first time."""
+    path = write(tmp_path / "label.html", questions(digits)[:2], ("0", "cat"), {"old.png": "cat"})
+    assert "<noscript>" in path.read_text(encoding="utf-8")
+    chromium.open(path)
+    labels = "[...document.querySelectorAll('#classes button')].map(one => one.ariaLabel)"
+    assert chromium.evaluate(labels) == ["0, 0 labels, key 1", "cat, 1 label, key 2"]
+    headings = "[...document.querySelectorAll('h1')].map(one => one.textContent)"
+    assert chromium.evaluate(headings) == ["Images to label"]
+    hint = "document.querySelector('#near .hint').textContent"
+    assert chromium.evaluate(hint) == "Those that you click get the same class."
+
+
 def test_what_was_taken_along_follows_a_correction(chromium, digits, tmp_path):
     asked_for = questions(digits)[:2]
     chromium.open(write(tmp_path / "label.html", asked_for, ("cat", "dog")))

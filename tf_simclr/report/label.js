@@ -165,7 +165,8 @@ const renderClasses = ({ labels }) => {
   const buttons = used.map(([name, index, key]) => {
     const parts = [make("span", {}, name), make("span", { class: "count" }, String(counts.get(name) ?? ""))];
     if (key) parts.push(make("kbd", {}, key));
-    return make("button", { type: "button", "data-class": index, class: name === now ? "current" : "", click: () => answerWith(index) }, ...parts);
+    const words = [name, counted(counts.get(name) ?? 0, "label"), ...(key ? [`key ${key}`] : [])].join(", ");
+    return make("button", { type: "button", "aria-label": words, "data-class": index, class: name === now ? "current" : "", click: () => answerWith(index) }, ...parts);
   });
   const focused = document.activeElement.dataset?.class;
   byId("classes").replaceChildren(...buttons.filter((button, position) => used[position][0].toLowerCase().includes(wanted)));
