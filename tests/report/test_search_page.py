@@ -80,6 +80,13 @@ def save(chromium, directory):
     return labels_of(chromium.download(directory, lambda: chromium.evaluate(script)))
 
 
+def test_what_a_click_does_is_said(chromium, page):
+    assert "<noscript>" in page.read_text(encoding="utf-8")
+    chromium.open(page)
+    status = chromium.evaluate("document.getElementById('status').textContent")
+    assert status.endswith("A click shows what is most like an image, a tick marks it.")
+
+
 def test_a_click_changes_the_results(chromium, page):
     chromium.open(page)
     assert chromium.evaluate(HITS)[:4] == [149, 148, 147, 146]  # those of the query

@@ -117,7 +117,7 @@ const render = () => {
   byId("picture").replaceChildren(shot(current));
   byId("name").textContent = names[current];
   byId("label").textContent = labelOf(current) ? `class ${labelOf(current)}` : "no label";
-  byId("status").textContent = `The most similar of ${counted(count, "image")} first; the numbers are cosines.`;
+  byId("status").textContent = `The most similar of ${counted(count, "image")} first; the numbers are cosines. A click shows what is most like an image, a tick marks it.`;
   byId("back").hidden = !past.length;
   for (const button of byId("queries").children) button.setAttribute("aria-pressed", button.image === current);
   renderMarks();
