@@ -23,6 +23,16 @@ ISSUES = {  # by the name of the issue: what it is, in words
     "odd_shape": "of another shape",
     "broken": "broken files",
 }
+SCORES = {  # what the score of an issue is, see docs/labelling.md; of all others `ANY_SCORE`
+    "leak": "correlation {:.2f}",
+    "exact_copy": "correlation {:.2f}",
+    "near_copy": "correlation {:.2f}",
+    "doubtful_label": "improbable to {:.1%}",
+    "outlier": "{:.1f} robust deviations",
+    "overlapping_classes": "overlap {:.2f} of at most 1",
+    "broken": "",
+}
+ANY_SCORE = "score {:.3g}, the more the worse"
 NOT_OF_IMAGES = ("overlapping_classes", "broken")  # no share of the images
 PICTURE = {"name": str, "split?": str, "image?": str}
 KINDS = {
@@ -112,9 +122,13 @@ def view(document: dict) -> dict:
     for issue in document["issues"]:
         if issue["number"]:
             title = ISSUES.get(issue["issue"], issue["issue"])
-            kinds.append(
-                {**issue, "title": title, "rest": issue["number"] - len(issue["examples"])}
-            )
+            score = SCORES.get(issue["issue"], ANY_SCORE)
+            examples = [
+                {**example, "score": score.format(example["score"])}
+                for example in issue["examples"]
+            ]
+            rest = issue["number"] - len(examples)
+            kinds.append({**issue, "title": title, "examples": examples, "rest": rest})
     splits = [f"{name} ({count:,})" for name, count in document["splits"].items()]
     return {
         "images": sum(document["splits"].values()),
