@@ -214,6 +214,13 @@ def test_probe_of_one_example_a_class(rng):
     assert (values["linear_probe_accuracy"], details["probe"]["l2_strength"]) == (1, 1)
 
 
+def test_probe_of_many_classes_goes_on_after_the_first_steps(rng):
+    """Of 1,500 classes each has so small a share of the mean gradient that it looks like an end."""
+    centers = rng.normal(size=(1500, 8)).astype(np.float32)
+    fitted = linear_probe.fit(centers, np.arange(1500))
+    assert fitted.score(centers, np.arange(1500)) > 0.6  # 0.4 after two steps
+
+
 def test_probe_in_minibatches_equals_the_exact_one(digits, monkeypatch):
     train, test = digits
     monkeypatch.setattr(linear_probe, "MAX_LBFGS_EXAMPLES", 100)

@@ -25,7 +25,8 @@ from tf_simclr.report import image_bits
 STRENGTHS = (1e4, 1e3, 1e2, 1e1, 1.0, 0.1)
 HELD_OUT_FRACTION = 0.2  # share of the training examples that chooses the strength
 MAX_ITERATIONS = 200  # of L-BFGS
-TOLERANCE = 1e-3
+TOLERANCE = 1e-3  # of the mean gradient, of which each class has a share as small as it is itself
+MANY_CLASSES = 300  # more of them take a lower tolerance, not to end after the first step
 # Fewer examples are split several times, since one split of few says little.
 FEW_EXAMPLES = 500
 NUM_SPLITS = 10
@@ -204,7 +205,7 @@ def _accuracy_of_strengths(fitted, held_out, *, balanced, stops_early):
         stops_early: 0 from where the accuracy has fallen by more than its standard error, which is
             no matter of chance any more.
     """
-    regression = _regression(balanced, warm_start=True)
+    regression = _regression(fitted[1], balanced, warm_start=True)
     accuracies = np.zeros(len(STRENGTHS))
     held_out_labels = held_out[1]
     num_held_out = len(held_out_labels)
@@ -245,13 +246,16 @@ def class_weight(balanced: bool) -> str | None:
 
 
 def _fit_regression(scaled, labels, strength, balanced):
-    regression = _regression(balanced, C=1 / strength)
+    regression = _regression(labels, balanced, C=1 / strength)
     return _fit_without_warning(regression, scaled, labels)
 
 
-def _regression(balanced, **options):
+def _regression(labels, balanced, **options):
+    """A regression to be fitted to labels [N]."""
+    num_classes = len(np.unique(labels))
+    tolerance = TOLERANCE * (MANY_CLASSES / max(num_classes, MANY_CLASSES))
     return LogisticRegression(
-        max_iter=MAX_ITERATIONS, tol=TOLERANCE, class_weight=class_weight(balanced), **options
+        max_iter=MAX_ITERATIONS, tol=tolerance, class_weight=class_weight(balanced), **options
     )
 
 
