@@ -229,9 +229,23 @@ def test_probe_in_minibatches_equals_the_exact_one(digits, monkeypatch):
     assert details["probe"]["solver"] == "minibatches"
     strength = details["probe"]["l2_strength"]
     fitted_to = np.random.default_rng(0).permutation(600)[120:]
+    monkeypatch.undo()
     exact = linear_probe.fit(train.features[fitted_to], train.labels[fitted_to], strength)
     expected = exact.score(test.features, test.labels)
     assert values["linear_probe_accuracy"] == pytest.approx(expected, abs=0.01)
+
+
+@pytest.mark.parametrize("limit", ["MAX_LBFGS_EXAMPLES", "MAX_LBFGS_PRODUCTS"])
+def test_a_probe_of_known_strength_goes_through_minibatches_too(digits, limit, monkeypatch):
+    """Those of many examples or products, such as the start of a linear head."""
+    train, test = digits
+    exact = linear_probe.fit(train.features, train.labels, 10.0)
+    monkeypatch.setattr(linear_probe, limit, 100)
+    monkeypatch.setattr(sgd_probe, "MIN_STEPS", 600)
+    monkeypatch.setattr(LogisticRegression, "fit", None)  # it would hold all of them at once
+    fitted = linear_probe.fit(train.features, train.labels, 10.0)
+    agreement = np.mean(fitted.predict(test.features) == exact.predict(test.features))
+    assert agreement > 0.97
 
 
 def test_minibatches_of_two_classes_and_labels_with_gaps(digits, monkeypatch):

@@ -7,6 +7,7 @@ import tensorflow as tf
 from absl import logging
 
 from tf_simclr.config import Config
+from tf_simclr.console import announced_if_slow
 from tf_simclr.data.source import Source
 from tf_simclr.errors import UserError
 from tf_simclr.evaluation import features
@@ -52,9 +53,10 @@ def start_as_probe(
         )
     head = objective.supervised_head
     initial = [tf.convert_to_tensor(v).numpy() for v in (head.kernel, head.bias)]
-    probe = linear_probe.fit(
-        arrays["features"], arrays["label"], balanced=settings.eval.balances_classes
-    )
+    with announced_if_slow("logistic regression for the start of the linear head"):
+        probe = linear_probe.fit(
+            arrays["features"], arrays["label"], balanced=settings.eval.balances_classes
+        )
     objective.start_linear_head(*linear_probe.as_linear_layer(probe, head.units))
     if not learns_statistics(objective):
         return

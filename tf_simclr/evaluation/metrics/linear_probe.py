@@ -53,8 +53,7 @@ def evaluate(train, test, options):
     """
     classes = _at_least_two_classes(train)
     balanced = options.balances_classes
-    num_products = train.features.size * len(classes)
-    if len(train) > MAX_LBFGS_EXAMPLES or num_products > MAX_LBFGS_PRODUCTS:
+    if _is_for_minibatches(train.features, len(classes)):
         solver = "minibatches"
         probe, strength = sgd_probe.fit(train, STRENGTHS, HELD_OUT_FRACTION, class_weight(balanced))
     else:
@@ -224,7 +223,7 @@ def _accuracy_of_strengths(fitted, held_out, *, balanced, stops_early):
 def fit(
     features: np.ndarray, labels: np.ndarray, strength: float = 1.0, balanced: bool = False
 ) -> Pipeline:
-    """Fits the probe.
+    """Fits the probe, by the solver that is made for so many examples.
 
     Args:
         features: [N, C].
@@ -235,9 +234,19 @@ def fit(
     Returns:
         A scikit-learn pipeline of scaler and logistic regression.
     """
+    if _is_for_minibatches(features, len(np.unique(labels))):
+        train = Examples(features, labels)
+        # Of a single strength nothing is to be chosen, and nothing is held out for it.
+        probe, _ = sgd_probe.fit(train, (strength,), 0, class_weight(balanced))
+        return probe
     scaler = StandardScaler()
     scaled = scaler.fit_transform(features)
     return make_pipeline(scaler, _fit_regression(scaled, labels, strength, balanced))
+
+
+def _is_for_minibatches(features, num_classes):
+    num_products = features.size * num_classes
+    return len(features) > MAX_LBFGS_EXAMPLES or num_products > MAX_LBFGS_PRODUCTS
 
 
 def class_weight(balanced: bool) -> str | None:
