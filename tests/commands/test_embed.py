@@ -11,6 +11,7 @@ from pyarrow import parquet
 import tf_simclr
 from tf_simclr.checkpoints import pretrained
 from tf_simclr.commands import embed
+from tf_simclr.curation import neighbors
 from tf_simclr.data import scan_cache
 
 pytestmark = pytest.mark.usefixtures("shallow", "eager")
@@ -71,13 +72,13 @@ def test_a_folder(settings, model, photos, tmp_path):
 
 
 def check_neighbors(columns):
-    embeddings, neighbors = columns["embedding"], columns["neighbors"]
+    embeddings, nearest = columns["embedding"], columns["neighbors"]
     similarity = columns["similarity"]
     np.testing.assert_allclose(similarity, slow_neighbors(embeddings, 4), atol=1e-5)
     queries = np.arange(13)[:, None]
-    assert np.all(neighbors != queries)
+    assert np.all(nearest != queries)
     unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
-    cosines = (unit[queries] * unit[neighbors]).sum(-1)
+    cosines = (unit[queries] * unit[nearest]).sum(-1)
     np.testing.assert_allclose(cosines, similarity, atol=1e-5)
 
 
@@ -122,6 +123,19 @@ def test_an_older_file_stays_until_the_new_one_is_whole(tmp_path, monkeypatch):
 def test_more_neighbors_than_images(num_images, shape):
     columns = embed.nearest_neighbors(np.eye(num_images, dtype=np.float32), 8)
     assert columns["neighbors"].shape == shape
+
+
+def test_neighbors_of_many_images(rng, log, monkeypatch):
+    """They are looked for in cells; where these have too few, the others are -1."""
+    monkeypatch.setattr(neighbors, "MAX_EXACT", 200)
+    embeddings = rng.normal(size=(400, 4)).astype(np.float32)
+    columns = embed.nearest_neighbors(embeddings, 3)
+    assert "nearest neighbors of 400 images, more than 200" in log.text
+    is_exact = np.isclose(columns["similarity"], slow_neighbors(embeddings, 3), atol=1e-5)
+    assert is_exact.mean() > 0.95
+    with_more = {"name": np.arange(400), **embed.nearest_neighbors(embeddings, 399)}
+    assert (with_more["neighbors"] == neighbors.NOWHERE).any()
+    assert "inf" not in embed._table(with_more)
 
 
 def test_weights_of_the_run_or_of_another_checkpoint(settings, tmp_path):

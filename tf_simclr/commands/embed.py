@@ -4,15 +4,14 @@ import numpy as np
 from absl import logging
 from etils import epath
 from scipy.special import softmax
-from sklearn.neighbors import NearestNeighbors
 
 from tf_simclr import distribute
 from tf_simclr.commands.image_set import build_extractor, compute_image_set, load_all
 from tf_simclr.commands.parquet import PARQUET, require_package
 from tf_simclr.config import Config
+from tf_simclr.console import announced_if_slow
+from tf_simclr.curation import neighbors
 from tf_simclr.errors import UserError, not_written
-from tf_simclr.evaluation.metrics import knn
-from tf_simclr.evaluation.metrics.base import normalized
 from tf_simclr.runs import files as run_files
 
 MAX_LOGGED = 5  # images whose neighbors are in the log
@@ -23,7 +22,7 @@ def embed(settings: Config, alone: bool = True):
 
     Its columns, a row an image: name, split, label (the class, empty if unknown), embedding
     float32 [C], predicted and score where the network has a linear head, neighbors (rows of the
-    most similar other images) and similarity (cosine).
+    most similar other images) and similarity (cosine), see `nearest_neighbors`.
 
     Args:
         settings: the whole configuration.
@@ -75,25 +74,30 @@ def _compute_columns(extractor):
 
 
 def nearest_neighbors(embeddings: np.ndarray, count: int) -> dict[str, np.ndarray]:
-    """The most similar other images of each image.
+    """The most similar other images of each image, as `neighbors.nearest` finds them.
 
     Args:
         embeddings: [N, C].
         count: how many, at most N - 1.
 
     Returns:
-        {"neighbors": int [N, count], "similarity": float32 [N, count]}.
+        {"neighbors": int [N, count], "similarity": float32 [N, count]}; NOWHERE and -inf where
+        fewer were found.
+
+    Raises:
+        UserError: some of the embeddings are not finite.
     """
-    unit = normalized(embeddings)
-    count = min(count, len(unit) - 1)
-    if not count:
-        return {
-            "neighbors": np.zeros([len(unit), 0], np.int64),
-            "similarity": np.zeros([len(unit), 0], np.float32),
-        }
-    index = NearestNeighbors(algorithm="brute").fit(unit)
-    similarity, neighbors = knn.nearest_others(index, unit, np.arange(len(unit)), count)
-    return {"neighbors": neighbors, "similarity": similarity.astype(np.float32)}
+    unit = neighbors.unit_features(embeddings)
+    if len(unit) > neighbors.MAX_EXACT:
+        logging.info(
+            "nearest neighbors of %d images, more than %d: in groups of similar images, so that "
+            "some that are not that near are missed",
+            len(unit),
+            neighbors.MAX_EXACT,
+        )
+    with announced_if_slow(f"nearest neighbors of {len(unit)} images"):
+        similarity, nearest = neighbors.nearest_others(unit, count)
+    return {"neighbors": nearest, "similarity": similarity.astype(np.float32)}
 
 
 def _table(columns):
@@ -102,7 +106,11 @@ def _table(columns):
     lines = ["| image | most similar (cosine) |", "|---|---|"]
     for row in range(min(MAX_LOGGED, len(names))):
         pairs = zip(columns["neighbors"][row], columns["similarity"][row])
-        texts = [f"{names[neighbor]} ({similarity:.2f})" for neighbor, similarity in pairs]
+        texts = [
+            f"{names[neighbor]} ({similarity:.2f})"
+            for neighbor, similarity in pairs
+            if neighbor != neighbors.NOWHERE
+        ]
         lines.append(f"| {names[row]} | {', '.join(texts)} |")
     return "\n".join(lines)
 
