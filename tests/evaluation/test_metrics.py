@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -20,6 +21,7 @@ from tf_simclr.config.evaluation_sections import EvalConfig
 from tf_simclr.evaluation import metrics
 from tf_simclr.evaluation.metrics import (
     EVALUATIONS,
+    base,
     classifier,
     clustering,
     knn,
@@ -47,6 +49,22 @@ def clusters(rng, noise, count=60):
     labels = np.arange(count) % 3
     features = np.eye(3)[labels] + noise * rng.normal(size=(count, 3))
     return Examples(features.astype(np.float32), labels)
+
+
+def test_normalized_holds_no_copies_of_all(rng, monkeypatch):
+    """Block by block the numbers are the same to the last digit."""
+    features = rng.normal(size=(5000, 64)).astype(np.float32)
+    expected = base.normalized(features)
+    np.testing.assert_allclose(expected, normalize(features), rtol=1e-6)
+    monkeypatch.setattr(base, "BLOCK", 300)
+    tracemalloc.start()
+    unit = base.normalized(features)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    np.testing.assert_array_equal(unit, expected)
+    assert peak < 1.3 * features.nbytes
+    views = features.reshape(-1, 2, 64)
+    np.testing.assert_array_equal(base.normalized(views), expected.reshape(views.shape))
 
 
 def run_metrics(name, train, test, options=OPTIONS):

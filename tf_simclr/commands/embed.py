@@ -12,6 +12,7 @@ from tf_simclr.config import Config
 from tf_simclr.console import announced_if_slow
 from tf_simclr.curation import neighbors
 from tf_simclr.errors import UserError, not_written
+from tf_simclr.evaluation.metrics.base import by_blocks
 from tf_simclr.runs import files as run_files
 
 MAX_LOGGED = 5  # images whose neighbors are in the log
@@ -67,9 +68,9 @@ def _compute_columns(extractor):
         "embedding": images.features,
     }
     if images.logits is not None:
-        probabilities = softmax(images.logits, 1)  # [N, num_classes]
-        columns["predicted"] = np.array(extractor.model.class_names)[probabilities.argmax(1)]
-        columns["score"] = probabilities.max(1)
+        predicted = by_blocks(lambda block: softmax(block, 1).argmax(1), images.logits)
+        columns["predicted"] = np.array(extractor.model.class_names)[predicted]
+        columns["score"] = by_blocks(lambda block: softmax(block, 1).max(1), images.logits)
     return columns
 
 

@@ -224,8 +224,7 @@ def compute_image_set(extractor: Extractor, sources: list[Source], work: str) ->
     arrays_of_splits = [extractor.compute(source, f"{work}, {source.split}") for source in sources]
     splits = [np.full(source.num_examples, source.split) for source in sources]
     arrays = {
-        name: np.concatenate([arrays[name] for arrays in arrays_of_splits])
-        for name in arrays_of_splits[0]
+        name: _joined([arrays[name] for arrays in arrays_of_splits]) for name in arrays_of_splits[0]
     }
     return ImageSet(
         sources=tuple(sources),
@@ -236,3 +235,8 @@ def compute_image_set(extractor: Extractor, sources: list[Source], work: str) ->
         features=arrays[ENCODER_OUTPUT],
         logits=arrays.get(LOGITS),
     )
+
+
+def _joined(arrays):
+    """Arrays one after the other; a single one is not copied, since it may be large."""
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)

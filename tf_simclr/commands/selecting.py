@@ -14,10 +14,9 @@ from tf_simclr.data import copies
 from tf_simclr.data.indexed_source import Indexed
 from tf_simclr.data.source import UNLABELED, counted
 from tf_simclr.errors import UserError
-from tf_simclr.evaluation.metrics.base import normalized
+from tf_simclr.evaluation.metrics.base import by_blocks, normalized
 
 MAX_ATTEMPTS = 10  # to choose no near-copies
-BLOCK = 10_000  # images whose features are normalized at a time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,10 +47,10 @@ def choose(images: ImageSet, may_be_labeled: np.ndarray, request: Request) -> Se
     """
     is_labeled = images.labels != UNLABELED
     pool = Pool(
-        features=_unit_features(images.features),
+        features=normalized(images.features),
         is_labeled=is_labeled,
         is_excluded=~may_be_labeled | _copies(images, is_labeled),
-        probabilities=None if images.logits is None else softmax(images.logits, 1),
+        probabilities=None if images.logits is None else _probabilities(images.logits),
     )
     strategy, reason = request.strategy, "as --select_strategy says"
     if strategy == AUTO:
@@ -121,10 +120,8 @@ def _thumbnails(images, positions):
     return thumbnails_of
 
 
-def _unit_features(features):
-    """The features at length 1, normalized in blocks, since many of them are large."""
-    blocks = [features[start : start + BLOCK] for start in range(0, len(features), BLOCK)]
-    return np.concatenate([normalized(block) for block in blocks])
+def _probabilities(logits):
+    return by_blocks(lambda block: softmax(block, 1), logits)
 
 
 def _copies(images, is_labeled):

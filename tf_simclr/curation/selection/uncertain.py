@@ -4,6 +4,7 @@ import numpy as np
 
 from tf_simclr.curation.selection.base import NotSelectable, Pool, Selection
 from tf_simclr.curation.selection.clustering import kmeans
+from tf_simclr.evaluation.metrics.base import by_blocks
 
 CANDIDATES_PER_CHOICE = 10  # beta of Zhdanov
 
@@ -69,5 +70,9 @@ def margin(probabilities: np.ndarray) -> np.ndarray:
     """
     if probabilities.shape[1] < 2:
         return probabilities[:, 0]
-    second, first = np.sort(probabilities, 1)[:, -2:].T
+    return by_blocks(_difference_of_likeliest, probabilities)
+
+
+def _difference_of_likeliest(probabilities):
+    second, first = np.partition(probabilities, (-2, -1), 1)[:, -2:].T
     return first - second

@@ -1,12 +1,14 @@
 """What an evaluation is given, what it yields, and how it says that it is not possible."""
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 
 from tf_simclr.data.source import UNLABELED
 
 MAX_EXAMPLES = 10_000  # of what grows with the square of their number
+BLOCK = 10_000  # examples that `by_blocks` hands over at a time
 
 
 class NotPossible(Exception):
@@ -83,8 +85,32 @@ def draw(total: int, count: int, seed: int = 0) -> np.ndarray:
     return np.sort(np.random.default_rng(seed).permutation(total)[:count])
 
 
+def by_blocks(function: Callable[[np.ndarray], np.ndarray], values: np.ndarray) -> np.ndarray:
+    """What a function makes of each example; what it holds besides is that of a block only.
+
+    Args:
+        function: [n, ...] -> [n, ...], to which the examples are independent of one another.
+        values: [N, ...].
+
+    Returns:
+        [N, ...].
+    """
+    first = function(values[:BLOCK])
+    if len(values) <= BLOCK:
+        return first
+    results = np.empty([len(values), *first.shape[1:]], first.dtype)
+    results[:BLOCK] = first
+    for start in range(BLOCK, len(values), BLOCK):
+        results[start : start + BLOCK] = function(values[start : start + BLOCK])
+    return results
+
+
 def normalized(features: np.ndarray) -> np.ndarray:
-    """Features [..., C] at length 1, so that a product of two is the cosine; zeros stay zeros."""
+    """Features [N, ..., C] at length 1: a product of two is the cosine; zeros stay zeros."""
+    return by_blocks(_normalized, features)
+
+
+def _normalized(features):
     tiny = np.finfo(np.float32).tiny
     largest = np.abs(features).max(-1, keepdims=True)
     features = features / np.maximum(largest, tiny)  # the squares of large numbers are not finite
