@@ -100,6 +100,26 @@ def test_probability_of_error_is_its_definition(seed):
     assert len(set(expected)) > 5
 
 
+def test_a_draw_says_how_probable_errors_are(rng, monkeypatch):
+    """With more images than are counted nearly the same, also beyond the probabilities drawn."""
+    probabilities = rng.dirichlet(np.full(4, 0.4), size=6000)
+    labels = np.array([rng.choice(4, p=row) for row in probabilities])
+    labels[:300] = rng.integers(4, size=300)
+    expected = doubtful_labels.probability_of_error(probabilities, labels)
+    monkeypatch.setattr(doubtful_labels, "MAX_COUNTED", 2000)
+    actual = doubtful_labels.probability_of_error(probabilities, labels)
+    assert 0 < np.abs(actual - expected).mean() < 0.03
+    assert np.all((actual >= 0) & (actual <= 1))
+
+
+def test_overlaps_of_many_classes():
+    """A table of all pairs of them would not fit into the memory."""
+    labels = np.repeat([0, 10**6], 30)
+    nearest = np.arange(60)[::-1, None]  # always of the other class
+    ((first, second, overlap),) = doubtful_labels.overlaps(labels, nearest)
+    assert (first, second) == (0, 10**6) and overlap > 1
+
+
 def test_overlapping_classes(rng):
     """Classes 0 and 1 are the same, class 2 is not; class 3 has no image."""
     labels = np.array([0, 1, 2, 2, 4] * 60)

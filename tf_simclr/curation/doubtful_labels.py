@@ -7,16 +7,18 @@ Images whose label is improbable to a classifier that has not seen them, as in c
 import dataclasses
 
 import numpy as np
+from scipy.sparse import csr_array
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from tf_simclr.evaluation.metrics.base import draw
+from tf_simclr.evaluation.metrics.base import by_blocks, draw
 
 NUM_FOLDS = 5
 MAX_FITTED = 20_000  # images that the classifier of a fold is fitted to
+MAX_COUNTED = 20_000  # images that say how often labels of a probability occur
 # Of the logistic regression on standardized features: C is this divided by the number of images,
 # between the limits.
 REGULARIZATION = 100
@@ -39,7 +41,7 @@ class DoubtfulLabels:
     Attributes:
         positions: int64 [M].
         suggested: int64 [M], the classes that the images probably are of.
-        confidence: float64 [M], probability of the labels that they have (self-confidence,
+        confidence: float32 [M], probability of the labels that they have (self-confidence,
             Northcutt, Jiang and Chuang 2021, Confident learning).
     """
 
@@ -82,7 +84,8 @@ def probability_of_error(probabilities: np.ndarray, labels: np.ndarray) -> np.nd
 
     A label that surely is not the class of its image is a mistake, which says how often these
     happen: in a share e of images and other classes. Of the labels that occur in a share f of the
-    images to which the classifier gives them this probability, e/f are then wrong.
+    images to which the classifier gives them this probability, e/f are then wrong. Both shares are
+    those of a draw of at most MAX_COUNTED images.
 
     Args:
         probabilities: [N, K], out of sample.
@@ -92,13 +95,15 @@ def probability_of_error(probabilities: np.ndarray, labels: np.ndarray) -> np.nd
         float64 [N], from 0 to 1; it falls as the probability of the label rises.
     """
     num_classes = probabilities.shape[1]
-    is_label = np.arange(num_classes) == labels[:, None]
-    frequency = IsotonicRegression().fit_transform(
-        probabilities.ravel(), is_label.ravel().astype(float)
-    )
-    frequency_of_labels = frequency.reshape(probabilities.shape)[is_label]
+    confidence = probabilities[np.arange(len(labels)), labels]
+    drawn = draw(len(labels), MAX_COUNTED)
+    counted = probabilities[drawn]
+    is_label = np.arange(num_classes) == labels[drawn, None]
+    regression = IsotonicRegression(out_of_bounds="clip")
+    regression.fit(counted.ravel(), is_label.ravel().astype(float))
+    frequency_of_labels = regression.predict(confidence)
     expected = EXPECTED_WRONG / (num_classes - 1)
-    surely_not = probabilities <= np.quantile(probabilities, SURELY_NOT)
+    surely_not = counted <= np.quantile(counted, SURELY_NOT)
     num_mistakes = is_label[surely_not].sum() + PRIOR_STRENGTH * expected
     mistakes = num_mistakes / (surely_not.sum() + PRIOR_STRENGTH)  # e
     return mistakes / np.maximum(frequency_of_labels, mistakes)
@@ -112,9 +117,9 @@ def out_of_sample_probabilities(features: np.ndarray, labels: np.ndarray) -> np.
         labels: int64 [N], 0 to K - 1, each at least NUM_FOLDS times.
 
     Returns:
-        float64 [N, K].
+        float32 [N, K].
     """
-    probabilities = np.zeros([len(labels), labels.max() + 1])
+    probabilities = np.zeros([len(labels), labels.max() + 1], np.float32)
     strength = np.clip(REGULARIZATION / len(labels), *LIMITS_OF_C)
     folds = StratifiedKFold(NUM_FOLDS, shuffle=True, random_state=0)
     for train, test in folds.split(features, labels):
@@ -123,7 +128,7 @@ def out_of_sample_probabilities(features: np.ndarray, labels: np.ndarray) -> np.
         classifier = make_pipeline(StandardScaler(), regression)
         classifier.fit(features[fitted], labels[fitted])
         classes = classifier.classes_  # a draw may miss a rare one
-        probabilities[np.ix_(test, classes)] = classifier.predict_proba(features[test])
+        probabilities[np.ix_(test, classes)] = by_blocks(classifier.predict_proba, features[test])
     return probabilities
 
 
@@ -146,13 +151,18 @@ def overlaps(labels: np.ndarray, neighbors: np.ndarray) -> list[tuple[int, int, 
     first, second = labels[image], labels[neighbors[image, column]]
     is_known = second >= 0
     cells = first[is_known] * num_classes + second[is_known]
-    counts = np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
+    cells, counts = np.unique(cells, return_counts=True)  # of K x K only those that occur
+    row, column = np.divmod(cells, num_classes)
+    num_neighbors = np.bincount(row, counts, num_classes)
     class_sizes = np.bincount(labels[labels >= 0], minlength=num_classes)
-    expected = np.maximum(counts.sum(1, keepdims=True) * class_sizes, 1)
-    rates = counts / expected
-    within = np.maximum(rates.diagonal(), LEAST_RATE)
-    overlap = np.sqrt(rates / within[:, None] * (rates.T / within))
-    pairs = []
-    for low, high in np.argwhere(np.triu(overlap >= OVERLAP, 1)).tolist():
-        pairs.append((low, high, float(overlap[low, high])))
+    rates = counts / np.maximum(num_neighbors[row] * class_sizes[column], 1)
+    within = np.full(num_classes, LEAST_RATE)
+    is_same = row == column
+    within[row[is_same]] = np.maximum(rates[is_same], LEAST_RATE)
+    relative = csr_array((rates / within[row], (row, column)), [num_classes, num_classes])
+    product = relative.multiply(relative.T).tocoo()
+    overlap = np.sqrt(product.data)
+    is_listed = (product.row < product.col) & (overlap >= OVERLAP)
+    columns = product.row, product.col, overlap
+    pairs = zip(*(column[is_listed].tolist() for column in columns))
     return sorted(pairs, key=lambda pair: -pair[2])
