@@ -15,7 +15,7 @@ from tests.helpers import report_runs
 from tf_simclr.commands import image_issues, inspect, leaks, training_copies
 from tf_simclr.commands.image_issues import Issue
 from tf_simclr.commands.image_set import compute_image_set
-from tf_simclr.curation import near_copies
+from tf_simclr.curation import near_copies, neighbors
 from tf_simclr.data import datasets
 from tf_simclr.errors import UserError
 from tf_simclr.evaluation.network_features import EvaluationData, NetworkFeatures
@@ -210,6 +210,24 @@ def test_features_that_are_not_finite(settings, photos):
     images.features[2, 0] = np.nan
     with pytest.raises(UserError, match="1 of 13 images are not finite"):
         image_issues.find(images, image_issues.look_at(images))
+
+
+def test_neighbors_are_looked_for_once(settings, flawed, monkeypatch):
+    """Outliers, near-copies and overlapping classes are all of the same ones."""
+    _, images = images_of(settings(dataset=f"folder:{flawed}"))
+    pictures = image_issues.look_at(images)
+    expected = near_copies.find(images.features, pictures.thumbnails.__getitem__)
+    searches = []
+
+    def nearest_others(unit, count):
+        searches.append(count)
+        return original(unit, count)
+
+    original = neighbors.nearest_others
+    monkeypatch.setattr(neighbors, "nearest_others", nearest_others)
+    issues = image_issues.find(images, pictures)
+    assert searches == [10]
+    assert len(expected) and len(issues["near_copy"]) + len(issues["leak"]) > 0
 
 
 def test_accuracy_without_the_leaks(settings, flawed):

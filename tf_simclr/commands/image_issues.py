@@ -88,11 +88,11 @@ def find(images: ImageSet, pictures: Pictures) -> dict[str, list[Issue]]:
         UserError: features that are not finite.
     """
     unit = neighbors.unit_features(images.features)
-    similarity, nearest = neighbors.nearest_others(unit, outliers.NUM_NEIGHBORS)
+    similarity, nearest = neighbors.nearest_others(unit, near_copies.NUM_CANDIDATES)
     issues = {
-        **_copies(images, pictures),
+        **_copies(images, pictures, nearest),
         "doubtful_label": _doubtful_labels(images),
-        "outlier": _outliers(similarity, pictures),
+        "outlier": _outliers(similarity[:, : outliers.NUM_NEIGHBORS], pictures),
         "overlapping_classes": _overlapping_classes(images, nearest),
     }
     for name, (positions, scores) in image_quality.find(pictures.measures).items():
@@ -104,12 +104,12 @@ def find(images: ImageSet, pictures: Pictures) -> dict[str, list[Issue]]:
     return issues
 
 
-def _copies(images, pictures):
+def _copies(images, pictures, nearest=None):
     """{"leak", "exact_copy", "near_copy"}: copies across the splits are leaks, of either kind."""
     exact = _exact_copies(pictures.contents, images.splits)
     near = near_copies.no_pairs()
     if pictures.can_be_compared:
-        near = near_copies.find(images.features, pictures.thumbnails.__getitem__)
+        near = near_copies.find(images.features, pictures.thumbnails.__getitem__, nearest)
     else:
         logging.info(
             "near-copies are not looked for: images below %d pixels have too few details for it",

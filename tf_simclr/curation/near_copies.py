@@ -52,13 +52,17 @@ def no_pairs() -> Pairs:
     return Pairs(nobody, nobody, np.zeros(0, np.float32))
 
 
-def find(features: np.ndarray, thumbnails_of: ThumbnailsOf) -> Pairs:
+def find(
+    features: np.ndarray, thumbnails_of: ThumbnailsOf, nearest: np.ndarray | None = None
+) -> Pairs:
     """The near-copies among some images, exact copies included.
 
     Args:
         features: [N, C].
         thumbnails_of: positions int64 [n] -> gray thumbnails uint8 [n, 32, 32]; it is called with
             few thousand at a time, ascending.
+        nearest: int64 [N, NUM_CANDIDATES], the nearest others of each image where they are known,
+            see `neighbors.nearest_others`; None: they are looked for.
 
     Returns:
         Pairs of positions, `first` below `second`.
@@ -66,11 +70,12 @@ def find(features: np.ndarray, thumbnails_of: ThumbnailsOf) -> Pairs:
     Raises:
         UserError: features that are not finite.
     """
-    unit = neighbors.unit_features(features)
-    if len(unit) < 2:
+    if len(features) < 2:
         return no_pairs()
-    _, candidates = neighbors.nearest_others(unit, NUM_CANDIDATES)
-    pairs = _as_pairs(candidates)
+    if nearest is None:
+        unit = neighbors.unit_features(features)
+        _, nearest = neighbors.nearest_others(unit, NUM_CANDIDATES)
+    pairs = _as_pairs(nearest)
     ordered = np.unique(np.sort(pairs, 1), axis=0)
     return _verified(ordered, thumbnails_of, thumbnails_of)
 
