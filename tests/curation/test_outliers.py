@@ -5,6 +5,7 @@ from scipy import ndimage
 from sklearn.preprocessing import normalize
 
 from tf_simclr.curation import neighbors, outliers
+from tf_simclr.evaluation.metrics.base import draw
 
 
 def slow_scores(unit, count):
@@ -46,6 +47,26 @@ def test_stripes_among_blots(rng):
     assert scores.argmax() == 9 and scores[9] > 2 * outliers.THRESHOLD
     assert not outliers.spectrum_scores(thumbnails[:5]).any()
     assert not outliers.spectrum_scores(thumbnails[:0]).any()
+
+
+def test_stripes_among_a_draw_of_blots(rng, monkeypatch):
+    """Of more images than are compared with; none is its own neighbor."""
+    monkeypatch.setattr(outliers, "MAX_REFERENCE", 30)
+    noise = rng.normal(size=(60, 32, 32))
+    blots = ndimage.gaussian_filter(noise, (0, 2, 2))
+    thumbnails = np.uint8(np.clip(128 + 300 * blots, 0, 255))
+    drawn = draw(60, 30)
+    unlike = [drawn[0], np.setdiff1d(np.arange(60), drawn)[0]]
+    thumbnails[unlike[0]] = 128 + 100 * np.sin(np.arange(32) * 2)
+    thumbnails[unlike[1]] = 128 + 100 * np.sin(np.arange(32) * 3)
+    scores = outliers.spectrum_scores(thumbnails)
+    assert sorted(np.argsort(scores)[-2:]) == sorted(unlike)
+    points = np.stack([outliers.robust_scores(band) for band in outliers.spectrum(thumbnails).T], 1)
+    means = []
+    for number, point in enumerate(points):
+        distances = np.linalg.norm(points[drawn[drawn != number]] - point, axis=1)
+        means.append(np.log(np.mean(np.sort(distances)[:10])))
+    np.testing.assert_allclose(scores, outliers.robust_scores(means), rtol=1e-6)
 
 
 def slow_spectrum(thumbnail):

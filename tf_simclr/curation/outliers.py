@@ -10,7 +10,12 @@ import itertools
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
+from tf_simclr.data.cores import num_cores
+from tf_simclr.evaluation.metrics import knn
+from tf_simclr.evaluation.metrics.base import draw
+
 NUM_NEIGHBORS = 10  # a handful of foreign images that are alike still has others among these
+MAX_REFERENCE = 50_000  # images among which neighbors by details are looked for, a draw of more
 THRESHOLD = 3.5  # robust standard deviations (Iglewicz and Hoaglin 1993)
 DEVIATIONS_OF_NORMAL = 1.4826  # a standard deviation is this many median absolute deviations
 # Of the spectrum of a thumbnail: limits of its bands, in periods per side, and their directions.
@@ -72,8 +77,10 @@ def spectrum_scores(thumbnails: np.ndarray) -> np.ndarray:
         return np.zeros(len(thumbnails))
     bands = spectrum(thumbnails)
     points = np.stack([robust_scores(band) for band in bands.T], 1)
-    index = NearestNeighbors(n_neighbors=NUM_NEIGHBORS).fit(points)
-    distance, _ = index.kneighbors()
+    drawn = draw(len(points), MAX_REFERENCE)
+    index = NearestNeighbors(n_jobs=num_cores()).fit(points[drawn])
+    distance, nearest = index.kneighbors(points, NUM_NEIGHBORS + 1)
+    distance, _ = knn.without_queries(distance, drawn[nearest], np.arange(len(points)))
     return robust_scores(np.log(np.maximum(distance.mean(1), SMALLEST_DISTANCE)))
 
 
