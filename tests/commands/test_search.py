@@ -6,13 +6,14 @@ import re
 import shutil
 
 import numpy as np
+import pyarrow
 import pytest
 import tensorflow as tf
 from etils import epath
 from PIL import Image
 
 import tf_simclr
-from tf_simclr.commands import embed, search, search_page
+from tf_simclr.commands import embed, embedding_file, search, search_page
 from tf_simclr.data import datasets
 from tf_simclr.errors import UserError
 
@@ -165,6 +166,18 @@ def test_stored_embeddings(find, stored, photos, suffix, monkeypatch):
         assert shape == ((0, 0) if name.startswith("dog/") else shape_of[name])
     shutil.rmtree(photos)
     assert set(check_again().values()) == {(0, 0)}
+
+
+def test_columns_of_lists_are_read_as_they_are():
+    """In several chunks, with no object of Python for each number; of one length only."""
+    rows = np.arange(12, dtype=np.float32).reshape(6, 2)
+    chunks = [pyarrow.array(list(rows[:4])), pyarrow.array(list(rows[4:]))]
+    values = embedding_file._as_array(pyarrow.chunked_array(chunks))
+    assert values.dtype == np.float32
+    np.testing.assert_array_equal(values, rows)
+    for uneven in ([[1.0, 2.0], [3.0]], [[1.0, 2.0], None], [[1.0], [2.0, 3.0, 4.0]]):
+        with pytest.raises(ValueError, match="not all of the same length"):
+            embedding_file._as_array(pyarrow.chunked_array([pyarrow.array(uneven)]))
 
 
 def test_the_split_of_stored_embeddings(find, stored):

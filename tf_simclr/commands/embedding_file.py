@@ -71,8 +71,23 @@ def _read_parquet(file):
         table = parquet.ParquetFile(opened)
         known = [name for name in (*NEEDED, *OPTIONAL) if name in table.schema_arrow.names]
         for name, column in zip(known, table.read(known).columns):
-            columns[name] = np.array(column.to_pylist())
+            columns[name] = _as_array(column)
     return columns
+
+
+def _as_array(column):
+    """A column of pyarrow; lists of numbers without an object of Python for each number."""
+    from pyarrow import types
+
+    is_nested = types.is_list(column.type) or types.is_large_list(column.type)
+    if not is_nested or not len(column):
+        return np.array(column.to_pylist())
+    # Chunk by chunk: the offsets of a single array end at 2^31 numbers.
+    values = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in column.chunks]
+    lengths = [chunk.value_lengths().to_numpy(zero_copy_only=False) for chunk in column.chunks]
+    if len(np.unique(np.concatenate(lengths))) > 1:
+        raise ValueError("its lists of numbers are not all of the same length")
+    return np.concatenate(values).reshape(len(column), -1)
 
 
 READERS = {".npz": _read_npz, PARQUET: _read_parquet}
