@@ -46,6 +46,30 @@ def test_no_class_is_held_out_whole(labels, fraction, seed):
         assert np.all(np.abs(counts - fraction * totals) <= 1.5)
 
 
+def slow_choice(labels, fraction, seed):
+    """Class by class, each in one order of all, with the last of each class left out."""
+    order = np.random.default_rng([seed, 0, 1]).permutation(len(labels)).tolist()
+    rank = {}
+    for label in set(labels):
+        members = [i for i in order if labels[i] == label]
+        for number, i in enumerate(members[:-1]):
+            rank[i] = (number + 0.5) / len(members)
+    chosen = []
+    for has_label in (True, False):
+        members = [i for i in order if (labels[i] >= 0) == has_label]
+        count = max(1, round(fraction * len(members)))
+        ranked = sorted(members, key=lambda i: rank.get(i, 2))[:count]
+        chosen += [i for i in ranked if i in rank]
+    return sorted(chosen)
+
+
+@hypothesis_settings(max_examples=60, deadline=None, derandomize=True)
+@given(LABELS, st.floats(0.01, 0.5), st.integers(0, 3))
+def test_choice_is_its_definition(labels, fraction, seed):
+    chosen = holdout.choose(np.array(labels), fraction, seed)
+    assert chosen.tolist() == slow_choice(labels, fraction, seed)
+
+
 def images_of(source):
     return [image.tobytes() for image in source.records]
 

@@ -26,10 +26,11 @@ def choose(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:
     """
     order = np.random.default_rng([seed, 0, 1]).permutation(len(labels))
     rank = np.empty(len(labels))  # of each example within its class, between 0 and 1
-    for label in np.unique(labels):
-        members = order[labels[order] == label]
-        rank[members] = (np.arange(len(members)) + 0.5) / len(members)
-        rank[members[-1]] = np.inf
+    by_class = order[np.argsort(labels[order], kind="stable")]
+    _, first, counts = np.unique(labels[by_class], return_index=True, return_counts=True)
+    number = np.arange(len(labels)) - np.repeat(first, counts)  # 0, 1, ... within each class
+    rank[by_class] = (number + 0.5) / np.repeat(counts, counts)
+    rank[by_class[first + counts - 1]] = np.inf
     chosen = []
     for has_label in (True, False):
         members = order[(labels[order] != UNLABELED) == has_label]
