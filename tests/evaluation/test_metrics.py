@@ -67,6 +67,33 @@ def test_normalized_holds_no_copies_of_all(rng, monkeypatch):
     np.testing.assert_array_equal(base.normalized(views), expected.reshape(views.shape))
 
 
+def test_a_classifier_of_many_classes_is_evaluated_in_blocks(rng, monkeypatch):
+    """The numbers are the same, and nothing else is as large as the logits."""
+    logits = rng.normal(size=(3000, 400)).astype(np.float32)
+    test = Examples(logits, rng.integers(400, size=3000))
+    expected = metrics.run("classifier", None, test, OPTIONS)
+    monkeypatch.setattr(base, "BLOCK", 100)
+    monkeypatch.setattr(classifier, "MAX_CONFUSION_CLASSES", 1)
+    del expected[1]["confusion"]
+    tracemalloc.start()
+    assert metrics.run("classifier", None, test, OPTIONS) == expected
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < logits.nbytes
+
+
+def test_a_vote_over_many_classes_is_in_blocks(rng, monkeypatch):
+    similarity, labels = rng.random((3000, 5)), rng.integers(400, size=(3000, 5))
+    labels[0] = 399
+    expected = knn.vote(similarity, labels, 0.1)
+    monkeypatch.setattr(base, "BLOCK", 100)
+    tracemalloc.start()
+    np.testing.assert_array_equal(knn.vote(similarity, labels, 0.1), expected)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 3000 * 400
+
+
 def run_metrics(name, train, test, options=OPTIONS):
     values, _ = metrics.run(name, train, test, options)
     return values

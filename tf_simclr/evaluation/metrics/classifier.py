@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tf_simclr.evaluation.metrics.base import Detail, Metric, balanced_accuracy
+from tf_simclr.evaluation.metrics.base import Detail, Metric, balanced_accuracy, by_blocks
 from tf_simclr.report import image_bits
 
 NUM_BINS = 15  # of the confidence (Guo et al. 2017)
@@ -28,23 +28,24 @@ def evaluate(train, test, options):
         mistakes, the most confident first; classifier_correct, which examples are right, see
         `image_bits.pack`.
     """
-    logits = test.features.astype(np.float64)
-    labels = test.labels
+    logits, labels = test.features, test.labels
     num_classes = logits.shape[1]
-    true_logits = np.take_along_axis(logits, labels[:, None], 1)  # [N, 1]
-    rank = (logits >= true_logits).sum(1) - 1  # a tie counts against the network
+
+    def outcomes(index):
+        return _outcomes(logits[index], labels[index])
+
+    columns = by_blocks(outcomes, np.arange(len(labels))).T
+    rank, true_log_probabilities, log_confidence = columns
     correct = rank < 1
     yield Metric("label_top_1_accuracy", np.mean(correct))
     yield Detail("classifier_correct", image_bits.pack(correct, labels))
     yield Metric("label_top_5_accuracy", np.mean(rank < 5))
     yield Metric("label_balanced_accuracy", balanced_accuracy(correct, labels))
 
-    log_probabilities = _log_softmax(logits)
-    true_log_probabilities = np.take_along_axis(log_probabilities, labels[:, None], 1)
     yield Metric("negative_log_likelihood", -np.mean(true_log_probabilities))
 
     predicted = logits.argmax(1)
-    confidence = np.exp(log_probabilities.max(1))
+    confidence = np.exp(log_confidence)
     bins = reliability(confidence, correct)
     yield Metric("expected_calibration_error", calibration_error(bins))
     yield Detail("calibration_error_by_chance", calibration_error_by_chance(confidence))
@@ -56,6 +57,16 @@ def evaluate(train, test, options):
     yield Detail("per_class_accuracy", _per_class_accuracy(correct, labels, num_classes))
     yield Detail("never_predicted", np.setdiff1d(labels, predicted).tolist())
     yield Detail("mistakes", _mistakes(labels, predicted, confidence))
+
+
+def _outcomes(logits, labels):
+    """[N, 3]: the rank of the true class, its log-probability, and the highest one."""
+    logits = logits.astype(np.float64)
+    true_logits = np.take_along_axis(logits, labels[:, None], 1)  # [N, 1]
+    rank = (logits >= true_logits).sum(1) - 1  # a tie counts against the network
+    log_probabilities = _log_softmax(logits)
+    of_true = np.take_along_axis(log_probabilities, labels[:, None], 1)[:, 0]
+    return np.stack([rank, of_true, log_probabilities.max(1)], 1)
 
 
 def _log_softmax(logits):

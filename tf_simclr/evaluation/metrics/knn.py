@@ -9,6 +9,7 @@ from tf_simclr.evaluation.metrics.base import (
     Examples,
     Metric,
     NotPossible,
+    by_blocks,
     draw,
     normalized,
 )
@@ -121,6 +122,14 @@ def vote(similarity: np.ndarray, labels: np.ndarray, temperature: float) -> np.n
         int64 [Q].
     """
     num_classes = int(labels.max()) + 1
+
+    def winners(queries):
+        return _vote(similarity[queries], labels[queries], temperature, num_classes)
+
+    return by_blocks(winners, np.arange(len(labels)))
+
+
+def _vote(similarity, labels, temperature, num_classes):
     # A common factor does not change the vote.
     shifted = similarity - similarity.max(1, keepdims=True)
     weight = np.exp(shifted / temperature)
