@@ -280,6 +280,26 @@ def test_probe_in_minibatches_equals_the_exact_one(digits, monkeypatch):
     assert values["linear_probe_accuracy"] == pytest.approx(expected, abs=0.01)
 
 
+def test_minibatches_of_many_classes_are_scored_a_few_at_a_time(digits, monkeypatch):
+    """So many that no more logits are held than are allowed; the choice is the same."""
+    train, _ = digits
+    monkeypatch.setattr(sgd_probe, "MIN_STEPS", 50)
+    fitted, strength = sgd_probe.fit(train, (1e4, 1.0), 0.2)
+    sizes = []
+    blocks = sgd_probe._blocks
+
+    def recorded(index, size):
+        sizes.append(size)
+        return blocks(index, size)
+
+    monkeypatch.setattr(sgd_probe, "_blocks", recorded)
+    monkeypatch.setattr(sgd_probe, "MAX_SCORED", 100)
+    again, same_strength = sgd_probe.fit(train, (1e4, 1.0), 0.2)
+    assert sizes[-1] == 5  # of two strengths and ten classes
+    assert strength == same_strength
+    np.testing.assert_array_equal(fitted[1].coef_, again[1].coef_)
+
+
 @pytest.mark.parametrize("limit", ["MAX_LBFGS_EXAMPLES", "MAX_LBFGS_PRODUCTS"])
 def test_a_probe_of_known_strength_goes_through_minibatches_too(digits, limit, monkeypatch):
     """Those of many examples or products, such as the start of a linear head."""

@@ -10,6 +10,7 @@ from tf_simclr.config.splits import overlap
 from tf_simclr.data.source import UNLABELED, counted
 from tf_simclr.evaluation import calibration
 from tf_simclr.evaluation.calibration import HeldOut
+from tf_simclr.evaluation.metrics.base import draw
 from tf_simclr.evaluation.network_features import LOGITS, EvaluationData
 from tf_simclr.report.evaluated import CLASSIFIER, ENCODER_OUTPUT
 from tf_simclr.report.metric_names import calibration_error_text
@@ -17,7 +18,7 @@ from tf_simclr.runs.calibration import Calibration
 from tf_simclr.training import prior_labels
 from tf_simclr.training.experiment import Experiment
 
-MAX_HELD_OUT = 10_000  # labels of the training split that are held out and used
+MAX_HELD_OUT = 10_000  # labels that are used, a draw of more
 ERROR = "calibrated_calibration_error"
 
 
@@ -90,10 +91,11 @@ def _held_out(experiment, features):
         if overlap(data.train_split, data.eval_split):
             source += ", which is trained on"
             arrays = {name: values[:0] for name, values in arrays.items()}
-    is_labeled = arrays["label"] != UNLABELED
-    labels = arrays["label"][is_labeled]
+    labeled = np.flatnonzero(arrays["label"] != UNLABELED)
+    drawn = labeled[draw(len(labeled), MAX_HELD_OUT)]
+    labels = arrays["label"][drawn]
     return HeldOut(
-        logits=np.asarray(arrays[LOGITS])[is_labeled],
+        logits=np.asarray(arrays[LOGITS])[drawn],
         labels=labels,
         features=arrays.get(ENCODER_OUTPUT),
         labels_of=f"{counted(len(labels), 'label')}, {source}",

@@ -15,7 +15,8 @@ NUM_EPOCHS = 20
 LEARNING_RATE = 3e-3
 MIN_STEPS = 2000  # fewer examples are seen more often
 SCALER_BLOCK = 64 * BATCH_SIZE  # examples that are read at once to standardize
-SCORE_BLOCK = 16 * BATCH_SIZE  # examples that are read at once to measure the accuracy
+SCORE_BLOCK = 16 * BATCH_SIZE  # examples that are read at once to measure the accuracy,
+MAX_SCORED = 100_000_000  # or fewer: so many logits of all strengths are held at once
 
 
 def fit(
@@ -58,7 +59,9 @@ def fit(
         num_classes=len(classes),
     )
     scores = np.zeros(len(strengths))
-    for block in _blocks(held_out_index, SCORE_BLOCK):
+    logits_per_example = len(strengths) * len(classes)
+    block_size = min(SCORE_BLOCK, max(MAX_SCORED // logits_per_example, 1))
+    for block in _blocks(held_out_index, block_size):
         scaled = scaler.transform(train.features[block])
         logits = np.einsum("nc,gck->gnk", scaled, weights) + biases
         scores += (logits.argmax(2) == targets[block]) @ example_weights[block]
