@@ -110,6 +110,24 @@ def test_a_page_in_work_is_kept(ask, tmp_path):
     assert (directory / "label_2.html").read_text() == page
 
 
+def test_a_page_of_many_images_has_the_first_ones(ask, tmp_path, log, monkeypatch):
+    """The table has all of them, and those to evaluate on are on the page in any case."""
+    monkeypatch.setattr(select, "MAX_ON_PAGE", 2)
+    questions = []
+
+    def render(on_page, *arguments, **options):
+        questions.extend(on_page)
+        return original(on_page, *arguments, **options)
+
+    original = select.label_page.render
+    monkeypatch.setattr(select.label_page, "render", render)
+    ask(select_count=4, select_eval_count=1)
+    assert "the page has the first 2 of the 4 images" in log.text
+    names = [row["file"] for row in read_table(tmp_path / "run" / "to_label.csv")]
+    assert len(names) == 5
+    assert [question.name for question in questions] == [*names[:2], names[4]]
+
+
 def test_nobody_says_how_good_it_will_be(ask, log):
     ask()
     assert "no image of split validation has a label" in log.text

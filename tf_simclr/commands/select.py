@@ -14,6 +14,7 @@ from tf_simclr.commands.label_questions import EvaluationDraw
 from tf_simclr.commands.selecting import Request, choose
 from tf_simclr.config import Config, label_tables
 from tf_simclr.config.values import FOLDER
+from tf_simclr.curation.selection import Selection
 from tf_simclr.data import copies, datasets, division, folders, label_subset
 from tf_simclr.data.source import UNLABELED, as_text, counted
 from tf_simclr.errors import UserError
@@ -24,6 +25,7 @@ from tf_simclr.runs.directory import RunDirectory
 from tf_simclr.training.earlier_runs import saved_by_runs
 
 COLUMNS = ("rank", "file", "cluster", "why")
+MAX_ON_PAGE = 1000  # images that were chosen; each is about 110 KB with those beside it
 
 
 def select(settings: Config, alone: bool = True):
@@ -56,10 +58,16 @@ def select(settings: Config, alone: bool = True):
     draw = _draw_to_evaluate(source, eval_source, is_trained_on, settings)
     if not distribute.is_chief(extractor.strategy):
         return
-    questions = [
-        *label_questions.of_selection(images, chosen, is_trained_on),
-        *label_questions.of_draw(draw),
-    ]
+    on_page = chosen.first(MAX_ON_PAGE)
+    if len(chosen.index) > MAX_ON_PAGE:
+        logging.info(
+            "the page has the first %d of the %d images; label them and select again, or label by "
+            "the table, which has all",
+            MAX_ON_PAGE,
+            len(chosen.index),
+        )
+    to_evaluate = label_questions.of_draw(draw)
+    questions = [*label_questions.of_selection(images, on_page, is_trained_on), *to_evaluate]
     table = folders.table_of(extractor.data.dataset, extractor.data.labels)
     known = known_labels(extractor.data, table)
     if known is None:
@@ -68,7 +76,7 @@ def select(settings: Config, alone: bool = True):
     page = label_page.render(
         questions, class_names, known, note=_note(settings, alone), splits=table and table.splits
     )
-    _write(directory, _table(questions), page)
+    _write(directory, _table(images.names, chosen, to_evaluate), page)
 
 
 def _with_usable_labels(source, extractor, settings):
@@ -148,11 +156,12 @@ def _note(settings, alone):
     )
 
 
-def _table(questions: list[Question]) -> str:
+def _table(names: np.ndarray, chosen: Selection, to_evaluate: list[Question]) -> str:
+    entries = list(zip(names[chosen.index], chosen.clusters, chosen.reasons))
+    entries += [(question.name, question.cluster, question.why) for question in to_evaluate]
     lines = [COLUMNS]
-    for rank, question in enumerate(questions, 1):
-        cluster = question.cluster if question.cluster >= 0 else ""
-        lines.append((rank, question.name, cluster, question.why))
+    for rank, (name, cluster, why) in enumerate(entries, 1):
+        lines.append((rank, name, cluster if cluster >= 0 else "", why))
     return run_files.csv_text(lines)
 
 

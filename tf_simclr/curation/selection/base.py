@@ -77,6 +77,10 @@ class Selection:
     clusters: np.ndarray
     reasons: tuple[str, ...]
 
+    def first(self, count: int) -> "Selection":
+        """The first images only."""
+        return Selection(self.index[:count], self.clusters[:count], self.reasons[:count])
+
     @classmethod
     def of_all_candidates(cls, pool: Pool) -> "Selection":
         """All that may be chosen, in their order."""
