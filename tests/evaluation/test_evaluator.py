@@ -250,6 +250,23 @@ def test_only_features_without_labels_are_cross_validated(make_experiment, flags
     assert "knn_accuracy" in metrics
 
 
+def test_of_many_images_without_label_a_draw_is_evaluated(settings, monkeypatch, log):
+    """No evaluation that needs no labels takes more; eval_steps does."""
+    monkeypatch.setattr(evaluator, "MAX_EXAMPLES", 50)
+    options = settings(eval_steps=0)
+    source = datasets.load(options.data, "train")
+    unlabeled = source.without_labels()
+    of_labels = evaluator.evaluation_data(source, source, options)
+    assert of_labels.test.num_examples == source.num_examples
+    assert "has a label" not in log.text
+    data = evaluator.evaluation_data(source, unlabeled, options)
+    assert data.test.fingerprint() == unlabeled.at_most(50, 0).fingerprint()
+    text = f"no image of split train has a label: 50 of its {source.num_examples} are evaluated"
+    assert text in log.text
+    options = settings(eval_steps=2, eval_batch_size=30)
+    assert evaluator.evaluation_data(source, unlabeled, options).test.num_examples == 60
+
+
 def test_damaged_labels_count_as_none(make_experiment, log):
     experiment = make_experiment(untrained_baseline=False)
     data = evaluation_data(experiment)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import tensorflow as tf
+from absl import logging
 from etils import epath
 
 from tf_simclr import distribute
@@ -13,7 +14,7 @@ from tf_simclr.console import announced_if_slow
 from tf_simclr.data.source import Source
 from tf_simclr.evaluation import baselines, metrics
 from tf_simclr.evaluation.metrics import EVALUATIONS
-from tf_simclr.evaluation.metrics.base import NotPossible
+from tf_simclr.evaluation.metrics.base import MAX_EXAMPLES, NotPossible
 from tf_simclr.evaluation.network_features import (
     LOGITS,
     EvaluationData,
@@ -42,7 +43,8 @@ BASELINES_VERSION = 3
 def evaluation_data(train_source: Source, test_source: Source, settings: Config) -> EvaluationData:
     """What is evaluated on: seeded draws of `knn_examples` images and of `eval_steps` batches.
 
-    Test images without label are there only where none has one.
+    Test images without label are there only where none has one, and no more of them than what needs
+    no labels takes.
     """
     options = settings.eval
     train = None
@@ -51,6 +53,15 @@ def evaluation_data(train_source: Source, test_source: Source, settings: Config)
     test = test_source.labeled() if test_source.num_labeled else test_source
     if options.eval_steps:
         test = test.at_most(options.eval_steps * options.eval_batch_size, 0)
+    elif not test.num_labeled and test.num_examples > MAX_EXAMPLES:
+        logging.info(
+            "no image of split %s has a label: %d of its %d are evaluated, a draw; --eval_steps "
+            "takes more",
+            test.split,
+            MAX_EXAMPLES,
+            test.num_examples,
+        )
+        test = test.at_most(MAX_EXAMPLES, 0)
     return EvaluationData(train, test)
 
 
