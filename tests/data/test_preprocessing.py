@@ -56,6 +56,21 @@ def test_enlarged_images_keep_their_bits(side):
     np.testing.assert_array_equal(resize(image, 32), expected)
 
 
+def test_bytes_are_not_transposed():
+    """Of which oneDNN complains, in every process whose CPU lacks AVX-512."""
+    signature = tf.TensorSpec([None, None, 3], tf.uint8)
+    function = tf.function(resize, autograph=False).get_concrete_function(signature, 32)
+    graph = function.graph.as_graph_def()
+    transposes = [
+        node
+        for branch in graph.library.function
+        for node in branch.node_def
+        if node.op == "Transpose"
+    ]
+    types = {tf.as_dtype(node.attr["T"].type) for node in transposes}
+    assert types == {tf.float32}
+
+
 def test_the_original_resizing_does_not_antialias():
     image = tf.constant(picture(100, 120))
     expected = tf.image.resize(image, [32, 32], "bicubic")

@@ -30,7 +30,9 @@ def _antialiased_bicubic(image, shape):
     """Equal to Pillow's; an image that is only enlarged has nothing to antialias."""
 
     def columns_first():
-        turned = _antialiased_rows(tf.transpose(image, [1, 0, 2]), shape[1])  # [w, H, 3]
+        # Of a transpose of bytes oneDNN complains on a CPU that lacks what it wants.
+        pixels = tf.cast(image, tf.float32)
+        turned = _antialiased_rows(tf.transpose(pixels, [1, 0, 2]), shape[1])  # [w, H, 3]
         return _antialiased_rows(tf.transpose(turned, [1, 0, 2]), shape[0])
 
     def rows_first():
