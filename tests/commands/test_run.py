@@ -7,6 +7,7 @@ import fcntl
 import json
 import re
 import shutil
+import types
 
 import numpy as np
 import pytest
@@ -31,10 +32,12 @@ from tests.helpers.processes import (
 )
 from tests.helpers.small_run import leave_out_outputs
 from tf_simclr.commands import run as commands
+from tf_simclr.commands.planning import forecast
 from tf_simclr.commands.stages import Stages
 from tf_simclr.models import resnet
 from tf_simclr.runs import files as run_files
 from tf_simclr.runs.directory import RunDirectory
+from tf_simclr.training import loop
 
 pytestmark = pytest.mark.usefixtures("shallow")
 STEPS = 3
@@ -469,6 +472,18 @@ def test_an_interrupted_training_can_be_resumed_in_the_same_process(settings, mo
         commands.run_stage(Stages([options]), 0, shows_plan=False)
     assert kept.traceback
     assert not RunDirectory(options.train.model_dir).in_training()
+
+
+def test_the_pace_is_told_in_every_stage(monkeypatch):
+    """Also where the plan was printed in an earlier one."""
+    functions = []
+    monkeypatch.setattr(loop, "fit", lambda experiment, name, on_pace: functions.append(on_pace))
+    mode = types.SimpleNamespace(trains=True, evaluates=False)
+    plan = types.SimpleNamespace(plan=False)
+    settings = types.SimpleNamespace(mode=mode, plan=plan)
+    experiment = types.SimpleNamespace(settings=settings, strategy=tf.distribute.get_strategy())
+    commands._train_and_evaluate(experiment, "2/2 finetune", later=[], shows_plan=False)
+    assert functions[0].func is forecast.log
 
 
 def test_broken_flags_json(trained, tmp_path, main):

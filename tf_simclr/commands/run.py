@@ -136,8 +136,10 @@ def _train_and_evaluate(experiment, description, later, shows_plan):
         evaluate_checkpoints.evaluate_run(experiment)
         return
     on_pace = None
-    if shows_plan and distribute.is_chief(experiment.strategy):
-        logging.info("the plan:\n\n%s\n", stage_table.of_stages(experiment, later))
+    if distribute.is_chief(experiment.strategy):
+        if shows_plan:
+            logging.info("the plan:\n\n%s\n", stage_table.of_stages(experiment, later))
+        # Of each stage anew: how long its steps take is only roughly known from an earlier one.
         on_pace = functools.partial(forecast.log, experiment, later)
     if experiment.settings.plan.plan:
         return

@@ -1,4 +1,4 @@
-"""How long all stages will train, foretold from the first steps of one of them."""
+"""How long all stages will train, foretold from the first steps of each of them."""
 
 import tqdm
 from absl import logging
@@ -35,7 +35,9 @@ def text(experiment: Experiment, later: list[Config], seconds_per_step: float) -
     seconds = [_seconds(stage, stages, experiment, seconds_per_step) for stage in stages]
     known = [number for number in seconds if number is not None]
     parts = [f"{stage_name(stage)} {_time(number)}" for stage, number in zip(stages, seconds)]
-    total = f"{_time(sum(known))} in all" if len(known) > 1 else ""
+    names = [stage_name(stage) for stage, number in zip(stages, seconds) if number is None]
+    without = ", ".join(["evaluations", *names])
+    total = f"{_time(sum(known))} in all without {without}" if len(known) > 1 else ""
     listed = "; ".join(filter(None, [", ".join(parts), total]))
     return f"at {seconds_per_step:.3g} s a step the training takes about: {listed}"
 
