@@ -7,6 +7,7 @@ import sys
 import threading
 
 import pytest
+import tqdm
 from absl import logging as absl_logging
 
 from tests.helpers.waiting import wait_until
@@ -41,6 +42,15 @@ def test_a_notebook_has_a_bar(monkeypatch, capsys, log):
         progress.update(40, "loss 3")
     assert "training: 100%" in capsys.readouterr().err
     assert len(set(log.messages)) == 1
+
+
+def test_a_narrow_terminal_shows_how_the_work_goes(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "ipykernel", sys)
+    monkeypatch.setattr(tqdm.std, "_screen_shape_wrapper", lambda: lambda file: (79, 24))
+    with Progress("5/6 finetune-selected", total=4000) as progress:
+        progress.update(2000, "loss 6.895 (chance 8.29)")
+    last = capsys.readouterr().err.split("\r")[-1]
+    assert "left, loss 6.895 (chance 8.29)" in last and len(last.strip()) < 80
 
 
 def test_a_line_of_the_log_stands_above_the_bar(monkeypatch, capsys):

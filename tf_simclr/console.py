@@ -18,8 +18,8 @@ from tf_simclr.errors import UserError, printable
 PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 SECONDS_BETWEEN_LINES = 20
 SECONDS_OF_SILENCE = 5  # before the log says what is being done
-# In a narrow terminal the end is cut off, which says how the work goes.
-BAR = "{desc}: {percentage:3.0f}%|{bar:10}| {rate_noinv_fmt}, {remaining} left{postfix}"
+# In a narrow terminal the end is cut off, so what matters least stands there.
+BAR = "{desc}: {percentage:3.0f}%|{bar:5}| {remaining} left{postfix}, {rate_noinv_fmt}"
 
 
 def set_up_logging():

@@ -40,3 +40,11 @@ def test_a_stage_whose_directory_was_removed(tmp_path, log):
     lines = {record.getMessage() for record in log.records}
     (line,) = [line for line in lines if "is trained anew" in line]
     assert line.startswith("stage pretrain is trained anew, and stage finetune keeps what it has")
+
+
+def test_progress_begins_with_the_number_of_the_stage(tmp_path):
+    """In a narrow terminal what follows has to have its place."""
+    arguments = ["--dataset=digits", "--train_mode=pretrain,finetune"]
+    configs, _ = parse_command_line(*arguments, f"--model_dir={tmp_path}")
+    assert Stages(configs).describe(1) == "2/2 finetune"
+    assert Stages(configs[:1]).describe(0) == "training"

@@ -151,7 +151,7 @@ class Stages:
         """What the progress of the training of a stage is called."""
         if self.root is None:
             return "training"
-        return f"{self._name(number)}, stage {number + 1} of {len(self.configs)}"
+        return f"{number + 1}/{len(self.configs)} {self._name(number)}"
 
     def skips(self, number: int) -> bool:
         """Whether a stage is finished; the log says so, or which stage begins."""
