@@ -44,6 +44,15 @@ def test_a_notebook_has_a_bar(monkeypatch, capsys, log):
     assert len(set(log.messages)) == 1
 
 
+@pytest.mark.parametrize("size, has_bar", [((80, 24), True), ((80, 0), False), ((0, 0), False)])
+def test_a_terminal_without_a_size_has_lines(monkeypatch, log, size, has_bar):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr(os, "get_terminal_size", lambda file: os.terminal_size(size))
+    with Progress("training", total=40) as progress:
+        progress.update(40, "loss 3")
+    assert bool(log.messages) != has_bar
+
+
 def test_a_narrow_terminal_shows_how_the_work_goes(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "ipykernel", sys)
     monkeypatch.setattr(tqdm.std, "_screen_shape_wrapper", lambda: lambda file: (79, 24))

@@ -135,7 +135,10 @@ def announced_if_slow(work: str, seconds: float = SECONDS_OF_SILENCE):
 
 def _has_bar():
     """Whether a line can be written over: in terminals and notebooks, but not in files."""
-    return sys.stderr.isatty() or "ipykernel" in sys.modules
+    if "ipykernel" in sys.modules:
+        return True
+    # A terminal without a size, as in some containers, is one for which tqdm draws nothing.
+    return sys.stderr.isatty() and 0 not in os.get_terminal_size(sys.stderr.fileno())
 
 
 class Progress:
