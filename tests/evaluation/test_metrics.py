@@ -364,6 +364,12 @@ def test_labels_of_an_uneven_curve(digits):
     assert labels == {1: 10, 2: 20, 5: 44, 10: 64, 20: 65}
 
 
+def test_one_label_a_class_is_no_warning(rng):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        linear_probe.fit(rng.normal(size=[30, 4]), np.arange(30), 1.0)
+
+
 # Clustering
 
 

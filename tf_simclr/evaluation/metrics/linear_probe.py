@@ -272,6 +272,8 @@ def _fit_without_warning(regression, scaled, labels):
     with warnings.catch_warnings():
         # Nearly collapsed features never converge; what so many iterations reach counts.
         warnings.simplefilter("ignore", ConvergenceWarning)
+        # Few labels a class are what is measured, not numbers that were taken for classes.
+        warnings.filterwarnings("ignore", "The number of unique classes")
         return regression.fit(scaled, labels)
 
 
