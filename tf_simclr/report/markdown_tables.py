@@ -106,7 +106,8 @@ def stages_table(results: dict[str, dict]) -> str:
         labels = " ".join(filter(None, (str(result["labels"]), result.get("labels_chosen"))))
         steps = f"{result['global_step']:,}"
         cells.append((stage, labels, steps, *task, *values, parameters, minutes))
-    return table(header, cells, [TEXT_RULE] * len(header))
+    num_numbers = len(header) - 2  # all but the names of stages and the labels
+    return table(header, cells, [TEXT_RULE] * 2 + [NUMBER_RULE] * num_numbers)
 
 
 def _task_cells(result, prefix):
@@ -119,20 +120,28 @@ def _task_cells(result, prefix):
 
 
 def table(header: Sequence[str], rows_of_cells: Sequence[Sequence], rules: Sequence[str]) -> str:
-    """A Markdown table.
+    """A Markdown table whose columns are aligned, as it is read in a terminal.
 
     Args:
         header: of the columns.
         rows_of_cells: what the cells say.
         rules: TEXT_RULE or NUMBER_RULE for each column.
     """
-    lines = [_line(header), "|" + "".join(rules)]
-    lines += [_line(cells) for cells in rows_of_cells]
-    return "\n".join(lines)
+    lines = [[_escaped(cell) for cell in cells] for cells in (header, *rows_of_cells)]
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    if rules[-1] == TEXT_RULE:
+        widths[-1] = 0  # the one long text, as a name of a file may be, would widen all lines
+    texts = [_line(cells, widths, rules) for cells in lines]
+    rule_cells = [rule.rjust(width + 3, "-") for rule, width in zip(rules, widths)]
+    texts.insert(1, "|" + "".join(rule_cells))
+    return "\n".join(texts)
 
 
-def _line(cells):
-    return f"| {' | '.join(map(_escaped, cells))} |"
+def _line(cells, widths, rules):
+    padded = []
+    for cell, width, rule in zip(cells, widths, rules):
+        padded.append(cell.ljust(width) if rule == TEXT_RULE else cell.rjust(width))
+    return f"| {' | '.join(padded)} |"
 
 
 def _cell(name, column):
