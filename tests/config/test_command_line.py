@@ -252,12 +252,24 @@ def test_recipes_exist():
 
 def test_help_and_the_tables_of_the_docs_name_every_flag_once():
     text, tables = command_line.help_text(), command_line.markdown()
+    unwrapped = " ".join(text.split())
     for name, field in config.fields().items():
         assert len(re.findall(rf"^  --{name}=", text, re.M)) == 1, name
         assert len(re.findall(rf"^\| `{name}` \|", tables, re.M)) == 1, name
-        assert field.help in text and field.help in tables
+        assert field.help in unwrapped and field.help in tables
         assert all(str(choice) in text for choice in field.choices or ())
     assert "  --config" in text
+
+
+@pytest.mark.parametrize("columns", [60, 100])
+def test_help_fits_into_the_terminal(monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    lines = command_line.help_text().removeprefix(command_line.USAGE).splitlines()
+    breakable = [line for line in lines if len(line.split()) > 1]
+    assert max(map(len, breakable)) <= columns
+    begin = lines.index("  --label_fraction=1.0")
+    assert lines[begin + 1].startswith("      share of the training labels")
+    assert max(map(len, command_line.USAGE.splitlines())) <= 80
 
 
 PUBLISHED = [  # the commands of the original SimCLR release for CIFAR-10 and ImageNet

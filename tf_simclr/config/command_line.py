@@ -2,6 +2,8 @@
 
 import dataclasses
 import os
+import shutil
+import textwrap
 from collections.abc import Callable
 
 from absl import flags as absl_flags
@@ -26,23 +28,24 @@ CONFIG_HELP = (
     "--dataset=folder:PATH where no length of the training is given"
 )
 USAGE = """\
-SimCLR, SimCLRv2 and seven classic pretext tasks: pretraining without labels, fine-tuning,
-evaluation, export.
+SimCLR, SimCLRv2 and seven classic pretext tasks: pretraining without labels,
+fine-tuning, evaluation, export.
 
   python run.py --mode=train_then_eval
       the quick start: scikit-learn's digits, a few minutes on a CPU
   python run.py --mode=train_then_eval --config=NAME
       a recipe of official_configs/, or the path of a YAML file
   python run.py FOLDER --budget=30m
-      images of your own: a recipe is planned for them and the time, then trained and evaluated
+      images of your own: a recipe is planned for them and the time, then
+      trained and evaluated
   python run.py --mode=eval --model_dir=RUN
       an existing run, with its own configuration
-  python run.py --mode=export --model_dir=RUN --export_formats=saved_model,tflite,onnx
+  python run.py --mode=export --model_dir=RUN --export_formats=tflite,onnx
   python run.py --mode=embed --model_dir=RUN --dataset=folder:PATH
       embeddings, predictions and nearest neighbors of images
   python run.py --mode=select --model_dir=RUN
       which images to label, and a page to label them on
-  python run.py --mode=search --query=a.jpg --model_dir=RUN --dataset=folder:PATH
+  python run.py --mode=search --query=FILE --model_dir=RUN --dataset=folder:PATH
       the images that are most like some
   python run.py --mode=predict --model_dir=RUN --dataset=folder:PATH
       a table of predictions
@@ -51,8 +54,9 @@ evaluation, export.
   python run.py --mode=report --report_runs=RUN,RUN --model_dir=NEW
       one page over several runs
   python run.py --train_mode=pretrain,finetune,distill ...
-      stages one after the other; --finetune.learning_rate=0.1 is for one of them
+      stages one after the other; --finetune.learning_rate=0.1 is for one alone
 """
+HELP_INDENT = 6  # columns, as in USAGE
 PAGE_HEAD = """\
 # Flags
 
@@ -180,13 +184,27 @@ def _slug(values):
 
 
 def help_text() -> str:
-    """What `run.py --help` prints."""
-    lines = [USAGE, f"  --config: {CONFIG_HELP}"]
+    """What `run.py --help` prints: each flag with its default, and beneath it what it means."""
+    lines = [USAGE, *_help_lines("config", "", CONFIG_HELP)]
     for section, fields in _fields_by_section().items():
         lines.append(f"\n{section}")
         for name, field in fields.items():
-            lines.append(f"  --{name}={_default_text(field)}: {_help(field)}")
+            lines += _help_lines(name, _default_text(field), _help(field))
     return "\n".join(lines)
+
+
+def _help_lines(name, default, meaning):
+    indent = " " * HELP_INDENT
+    width = shutil.get_terminal_size().columns
+    wrapped = textwrap.wrap(
+        meaning,
+        width,
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return [f"  --{name}={default}", *wrapped]
 
 
 def markdown() -> str:
