@@ -76,6 +76,16 @@ def test_a_line_of_the_log_stands_above_the_bar(monkeypatch, capsys):
     assert line.endswith("about an hour") and "training" not in line
 
 
+def test_a_text_is_wrapped_in_a_terminal(monkeypatch):
+    text = "Use finetune-selected/saved_model: right.\nOther draws of 20 labels: about ± 1.9"
+    assert console.wrapped(text) == text
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "40")
+    first, second, *others = console.wrapped(text).splitlines()
+    assert (first, second) == ("Use finetune-selected/saved_model:", "right.")
+    assert others == ["Other draws of 20 labels: about ± 1.9"]
+
+
 def test_messages_of_an_installed_package_are_shown(monkeypatch):
     """It lies among the libraries, of which only warnings are."""
     folder = f"{os.sep}venv{os.sep}site-packages{os.sep}"

@@ -4,7 +4,9 @@ import contextlib
 import logging as std_logging
 import os
 import platform
+import shutil
 import sys
+import textwrap
 import threading
 import time
 from importlib import metadata
@@ -72,6 +74,17 @@ def print_text(text: str):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())  # what is flushed at the end must not fail again
         os.close(nowhere)
+
+
+def wrapped(text: str) -> str:
+    """A text for the log, in a terminal with its lines broken between words."""
+    if not sys.stderr.isatty():
+        return text
+    columns = shutil.get_terminal_size().columns
+    lines = []
+    for line in text.splitlines():
+        lines += textwrap.wrap(line, columns, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(lines)
 
 
 def version_text() -> str:

@@ -20,7 +20,7 @@ def text_of(runs):
 
 def test_pretraining_that_helps():
     found = verdict.of_runs(chain())
-    first, gain, use = found.sentences
+    use, first, gain = found.sentences
     assert first.startswith(
         "On 400 test images, with 20 labels: distill is right about 82.0% (95% interval 77.9 to "
         "85.5), the best of 2 on these images; supervised 60.0%, linear probes on raw pixels 50.0% "

@@ -239,7 +239,7 @@ def test_a_report_that_is_newer_than_the_results_stays(copy, monkeypatch, logged
     logged()
     stages.write_results()
     assert not written
-    assert any(message.startswith("verdict: On 16 test images") for message in logged())
+    assert any(message.startswith("verdict:\nOn 16 test images") for message in logged())
     os.utime(copy / "distill" / run_files.RESULTS, (3, 3))
     stages.write_results()
     assert len(written) == 1

@@ -6,7 +6,7 @@ No TensorFlow here.
 from absl import logging
 from etils import epath
 
-from tf_simclr import config, report
+from tf_simclr import config, console, report
 from tf_simclr.commands import finished_stages, start_weights
 from tf_simclr.config import Config, original_release
 from tf_simclr.config.backbones import is_published
@@ -226,8 +226,8 @@ class Stages:
     def _log_verdict(self):
         path = self.root.path / run_files.VERDICT
         if path.exists():
-            for line in path.read_text(encoding="utf-8").splitlines():
-                logging.info("verdict: %s", line)
+            text = path.read_text(encoding="utf-8").rstrip("\n")
+            logging.info("verdict:\n%s", console.wrapped(text))
 
     def write_report(self):
         """Writes the page of `report_runs`, or else of the evaluated stages, or of the run.

@@ -1,4 +1,4 @@
-"""What comes out of some runs, in a few sentences: how good, against what, and which to use."""
+"""What comes out of some runs, in a few sentences: which to use, how good, against what."""
 
 import dataclasses
 
@@ -70,7 +70,7 @@ def of_runs(runs: list[Run]) -> Verdict | None:
         return Verdict((f"No verdict: the runs are of different data ({names}).",))
     contenders, num_copies = contenders_lib.without_copies(contenders)
     group = _main_group(contenders)
-    chosen, choice = verdict_choice.choose(contenders, group.subject)
+    chosen, advice, more = verdict_choice.choose(contenders, group.subject)
     classifiers = [contender for contender in contenders if contender.kind == CLASSIFIER]
     disagreement = verdict_balance.disagreement([*group.candidates, *group.rivals])
     disagreement = disagreement or verdict_balance.disagreement(classifiers)
@@ -81,8 +81,8 @@ def of_runs(runs: list[Run]) -> Verdict | None:
         sentences = [_result(group), disagreement]
         chosen = max(classifiers or [chosen], key=verdict_balance.balanced_accuracy)
     else:
-        sentences = [_result(group), *_gain(group), *choice]
-        used = chosen if verdict_choice.is_advised(chosen, classifiers) else None
+        sentences = [*advice, _result(group), *_gain(group), *more]
+        used = chosen if advice else None
     notes = verdict_notes.notes(runs, contenders, group.subject, chosen, num_copies)
     charted = [
         contender

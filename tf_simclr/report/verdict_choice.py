@@ -14,7 +14,7 @@ MAX_BEHIND = 0.05
 
 def choose(
     contenders: Sequence[Contender], subject: Contender
-) -> tuple[Contender, tuple[str, ...]]:
+) -> tuple[Contender, tuple[str, ...], tuple[str, ...]]:
     """Chooses the classifier to use.
 
     Of those that can't be told from the best, and are at most `MAX_BEHIND` behind it, it is the
@@ -25,11 +25,11 @@ def choose(
         subject: the one whose accuracy is stated, which is chosen where there is no classifier.
 
     Returns:
-        (the contender to use, sentences that say so).
+        (the contender to use, the sentence that says so if there is a choice, further sentences).
     """
     classifiers = [contender for contender in contenders if contender.kind == CLASSIFIER]
     if not classifiers:
-        return subject, ()
+        return subject, (), ()
     candidates = chance.better_than_guessing(classifiers) or classifiers
     best = max(candidates, key=lambda contender: contender.accuracy)
     alike = [each for each in candidates if each is best or best.minus(each).low <= 0]
@@ -37,23 +37,12 @@ def choose(
     chosen = min(near, key=_size)
     not_beaten = [each for each in alike if each not in near]
     if not chance.is_better_than_guessing(chosen):
-        return chosen, (chance.of_classifiers(classifiers),)
+        return chosen, (), (chance.of_classifiers(classifiers),)
     sentences = []
     if best.labels != subject.labels and best.minus(subject).low > 0:
         sentences.append(_of_other_labels(best, subject, classifiers))
-    if is_advised(chosen, classifiers):
-        sentences.append(_use(chosen, best, not_beaten))
-    return chosen, tuple(sentences)
-
-
-def is_advised(chosen: Contender, classifiers: Sequence[Contender]) -> bool:
-    """Whether there is a reason to use what was chosen: others that it was chosen from.
-
-    Args:
-        chosen: the contender.
-        classifiers: among which it is.
-    """
-    return len(classifiers) > 1 and chance.is_better_than_guessing(chosen)
+    advice = (_use(chosen, best, not_beaten),) if len(classifiers) > 1 else ()
+    return chosen, advice, tuple(sentences)
 
 
 def _is_near(contender, best):
