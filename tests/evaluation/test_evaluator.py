@@ -226,8 +226,8 @@ def test_without_labels(make_experiment, monkeypatch):
     }
     assert left_out == need_labels
     line = (
-        "\n\nknn is left out (trained final_avg_pool, untrained final_avg_pool, pixels pixels): no "
-        "training example has a label"
+        "\n\nprobe, few_labels, cross_validation, knn are left out (trained final_avg_pool, "
+        "untrained final_avg_pool, pixels pixels): no training example has a label"
     )
     assert line in report.results_table(document_of(experiment, measured))
 

@@ -515,6 +515,14 @@ def test_results_table():
         == "few_labels is left out (trained block_group4): only one class among the labels"
     )
     content = report_runs.document()
+    other = report_runs.document()
+    (entry,) = other["left_out"]
+    other["left_out"] = [entry, {**entry, "evaluation": "knn"}, {**entry, "reason": "other"}]
+    assert report.results_table(other).splitlines()[-3:] == [
+        "few_labels, knn are left out (trained block_group4): only one class among the labels",
+        "",
+        "few_labels is left out (trained block_group4): other",
+    ]
     content["left_out"][0]["reason"] = "a | b\nc"
     assert report.results_table(content).endswith("a \\| b c")
 

@@ -63,6 +63,21 @@ def has_learned_labels(document: dict) -> bool:
     return run.get("learned_labels", is_on_labels)
 
 
+def left_out(document: dict) -> list[tuple[list[str], list[str], str]]:
+    """[(evaluations, networks with the layer, reason)] of what was not evaluated.
+
+    Evaluations that were left out of the same layers for the same reason stand together.
+    """
+    layers_of = {}
+    for entry in document["left_out"]:
+        layers = layers_of.setdefault((entry["evaluation"], entry["reason"]), [])
+        layers.append(f"{entry['network']} {entry['place']}")
+    groups = {}
+    for (evaluation, reason), layers in layers_of.items():
+        groups.setdefault((tuple(layers), reason), []).append(evaluation)
+    return [(names, list(layers), reason) for (layers, reason), names in groups.items()]
+
+
 def evaluated_layers(document: dict) -> list[str]:
     """The layers that were evaluated, from the input to the output."""
     names = set()

@@ -4,7 +4,13 @@ from collections.abc import Sequence
 
 from tf_simclr.config.registry import ENCODER_LAYERS
 from tf_simclr.config.splits import overlap
-from tf_simclr.report.evaluated import evaluated_layers, headline_layers, metrics_of, networks_of
+from tf_simclr.report.evaluated import (
+    evaluated_layers,
+    headline_layers,
+    left_out,
+    metrics_of,
+    networks_of,
+)
 from tf_simclr.report.metric_names import (
     LAYER_METRICS,
     STAGE_METRICS,
@@ -29,7 +35,7 @@ def results_table(document: dict) -> str:
     """The metrics of a results.json: raw pixels and the untrained network beside the trained one.
 
     With more than one layer evaluated a second table has them all; what was left out stands
-    beneath, each reason once.
+    beneath.
     """
     layers = headline_layers(document)
     networks = networks_of(document)
@@ -66,16 +72,11 @@ def _layers_table(document):
 
 
 def _left_out(document):
-    """A line for each reason for which something was left out."""
-    layers_by_reason = {}
-    for entry in document["left_out"]:
-        key = entry["evaluation"], entry["reason"]
-        layers = layers_by_reason.setdefault(key, [])
-        layers.append(f"{entry['network']} {entry['place']}")
     lines = []
-    for (evaluation, reason), layers in layers_by_reason.items():
-        name, where = _escaped(evaluation), _escaped(", ".join(layers))
-        lines.append(f"{name} is left out ({where}): {_escaped(reason)}")
+    for evaluations, layers, reason in left_out(document):
+        names, where = _escaped(", ".join(evaluations)), _escaped(", ".join(layers))
+        verb = "are" if len(evaluations) > 1 else "is"
+        lines.append(f"{names} {verb} left out ({where}): {_escaped(reason)}")
     return lines
 
 

@@ -2,6 +2,7 @@
 
 from tf_simclr.report import (
     charts,
+    evaluated,
     gallery,
     headline,
     inspection,
@@ -85,6 +86,7 @@ def render(runs: list[Run]) -> str:
         verdict_chart=verdict and verdict_chart.chart(verdict),
         sheets=_sheets(runs),
         galleries=galleries,
+        left_out=evaluated.left_out,
         part=shared,
         sections=sections,
         notes=page_tables.notes([comparison, *evaluations]),
