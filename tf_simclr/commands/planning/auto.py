@@ -76,7 +76,9 @@ def make_recipe(flags: dict, stage_flags: dict, began: float) -> dict:
         eval_split=eval_split,
         given=request.given,
     )
-    recipe = recipe_text.Recipe(request.flags, flags, stage_flags, decisions, plans, facts)
+    recipe = recipe_text.Recipe(
+        request.flags, flags, stage_flags, decisions, plans, facts, request.elapsed()
+    )
     logging.info("planned for --budget=%s:\n\n%s\n", first.plan.budget, recipe.table())
     _warn_of_short_training(plans, first.plan.budget)
     _warn_of_rates(request)

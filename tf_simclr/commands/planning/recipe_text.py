@@ -51,6 +51,7 @@ class Recipe:
         decisions: what was decided, in order; flags of the command line override them.
         plans: {stage: how long it is}.
         facts: of the images.
+        elapsed: seconds that reading the images and timing the networks took.
     """
 
     flags: dict
@@ -59,6 +60,7 @@ class Recipe:
     decisions: Sequence[Decision]
     plans: dict[str, StagePlan]
     facts: Facts
+    elapsed: float = 0.0
 
     def values(self) -> dict:
         """{flag: value, or stage: {flag: value}}, what the command line says included."""
@@ -113,11 +115,12 @@ class Recipe:
             lines += _cell(decision.title, decision.reason)
             lines += _flag_lines(self._effective(decision))
         lines += ["", "stage".ljust(TITLE) + "     steps    epochs      time"]
+        lines.append(_time_line("reading, trials", self.elapsed))
         for stage, plan in self.plans.items():
             time = text_of(plan.seconds)
             lines.append(f"{stage:{TITLE}}{plan.steps:10,}{plan.epochs:10.3g}{time:>10}")
-        total = text_of(sum(plan.seconds for plan in self.plans.values()))
-        lines.append(f"{'in all':{TITLE}}{total:>30}")
+        total = self.elapsed + sum(plan.seconds for plan in self.plans.values())
+        lines.append(_time_line("in all", total))
         return "\n".join(lines)
 
     def _effective(self, decision):
@@ -152,6 +155,10 @@ def _cell(title, text):
         subsequent_indent=" " * TITLE,
         break_on_hyphens=False,
     )
+
+
+def _time_line(title, seconds):
+    return f"{title:{TITLE}}{text_of(seconds):>30}"
 
 
 def _flag_lines(flags):

@@ -62,8 +62,11 @@ class Request:
 
     def seconds_left(self) -> float:
         """Of the budget, without a margin for what can't be foretold."""
-        elapsed = time.monotonic() - self.began
-        return seconds_of(self.budget) * (1 - budget.MARGIN) - elapsed
+        return seconds_of(self.budget) * (1 - budget.MARGIN) - self.elapsed()
+
+    def elapsed(self) -> float:
+        """Seconds since the budget began to run."""
+        return time.monotonic() - self.began
 
     def configs(self, values: dict) -> list[Config]:
         """The configurations of a recipe's content under what the command line says."""
