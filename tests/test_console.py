@@ -76,6 +76,28 @@ def test_a_line_of_the_log_stands_above_the_bar(monkeypatch, capsys):
     assert line.endswith("about an hour") and "training" not in line
 
 
+def test_what_was_said_is_not_said_again(monkeypatch):
+    handler = absl_logging.get_absl_handler()
+    written = []
+
+    def emit(record):
+        written.append(record.getMessage())
+
+    monkeypatch.setattr(handler.python_handler, "emit", emit)
+
+    def say(message):
+        record = {"msg": message, "pathname": console.__file__, "levelno": std_logging.INFO}
+        handler.handle(std_logging.makeLogRecord(record))
+
+    said = set()
+    for number in range(2):
+        with console.without_repeats(said):
+            say("running on one CPU")
+            say(f"stage {number}")
+    say("running on one CPU")
+    assert written == ["running on one CPU", "stage 0", "stage 1", "running on one CPU"]
+
+
 def test_a_text_is_wrapped_in_a_terminal(monkeypatch):
     text = "Use finetune-selected/saved_model: right.\nOther draws of 20 labels: about ± 1.9"
     assert console.wrapped(text) == text

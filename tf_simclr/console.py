@@ -76,6 +76,28 @@ def print_text(text: str):
         os.close(nowhere)
 
 
+@contextlib.contextmanager
+def without_repeats(said: set[str]):
+    """In its block the log leaves out what it has said before.
+
+    Args:
+        said: messages, to which those of the block are added.
+    """
+
+    def is_new(record):
+        message = record.getMessage()
+        is_repeated = message in said
+        said.add(message)
+        return not is_repeated
+
+    handler = logging.get_absl_handler()
+    handler.addFilter(is_new)
+    try:
+        yield
+    finally:
+        handler.removeFilter(is_new)
+
+
 def wrapped(text: str) -> str:
     """A text for the log, in a terminal with its lines broken between words."""
     if not sys.stderr.isatty():

@@ -469,7 +469,7 @@ def test_an_interrupted_training_can_be_resumed_in_the_same_process(settings, mo
     monkeypatch.setattr(commands, "_train_and_evaluate", interrupted)
     options = settings()
     with pytest.raises(KeyboardInterrupt) as kept:
-        commands.run_stage(Stages([options]), 0, shows_plan=False)
+        commands.run_stage(Stages([options]), 0, shows_plan=False, said=set())
     assert kept.traceback
     assert not RunDirectory(options.train.model_dir).in_training()
 

@@ -62,11 +62,12 @@ def run_stages(configs: list[Config]):
     stages = Stages(configs)  # looks into all run directories: what is wrong should show now
     is_chief = True
     is_planned = False
+    said = set()
     for number in range(len(configs)):
         if stages.skips(number):
             continue
         console.start_tensorflow()  # which takes seconds, in vain where all stages are finished
-        is_chief = run_stage(stages, number, shows_plan=not is_planned)
+        is_chief = run_stage(stages, number, shows_plan=not is_planned, said=said)
         is_planned = True
         if configs[0].plan.plan:
             logging.info("nothing is trained: --plan")
@@ -75,13 +76,14 @@ def run_stages(configs: list[Config]):
         stages.write_results()
 
 
-def run_stage(stages: Stages, number: int, shows_plan: bool) -> bool:
+def run_stage(stages: Stages, number: int, *, shows_plan: bool, said: set[str]) -> bool:
     """Carries out one stage; what it has built in memory is gone at its end.
 
     Args:
         stages: all of them.
         number: of the stage.
         shows_plan: whether the plan of this stage and those after it is in the log.
+        said: what earlier stages have said of devices and data, which is not said again.
 
     Returns:
         Whether this process is the one that writes.
@@ -98,14 +100,15 @@ def run_stage(stages: Stages, number: int, shows_plan: bool) -> bool:
     labels = selected_labels.select(settings, related)
     if not settings.plan.plan:
         settings = held_out_choice.settle(settings, related, labels)
-    experiment = build_experiment(
-        settings,
-        related=related,
-        later=later,
-        alone=stages.root is None,
-        selected_labels=labels,
-        on_commit=stages.commit,
-    )
+    with console.without_repeats(said):
+        experiment = build_experiment(
+            settings,
+            related=related,
+            later=later,
+            alone=stages.root is None,
+            selected_labels=labels,
+            on_commit=stages.commit,
+        )
     try:
         with experiment.metrics_log:
             _train_and_evaluate(experiment, stages.describe(number), later, shows_plan)
