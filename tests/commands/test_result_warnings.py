@@ -62,7 +62,7 @@ def test_classes_never_predicted(warnings):
 def test_a_classifier_below_the_probe_on_its_own_features(warnings):
     (line,) = warnings(0.5, probe=0.7, train_mode="supervised")
     assert "has 50.0% on 400 images" in line and "regression on its own features 70.0%" in line
-    assert "(±6.6%)" in line
+    assert "(±6.6 points)" in line
     assert "try --probe_init_logits_layer, which starts with that regression" in line
     assert "--learning_rate=0.1, or fewer --train_epochs or --train_steps" in line
     (line,) = warnings(0.5, 0.7, train_mode="finetune", probe_init_logits_layer=True)

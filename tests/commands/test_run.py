@@ -292,7 +292,7 @@ def test_evaluation_of_a_checkpoint(trained, tmp_path, main):
     [
         (
             ["--mode=export", "--model_dir=NEW"],
-            "--mode=export: NEW has no flags.json; give the directory of a run as --model_dir",
+            "--mode=export: there is no directory NEW; give the directory of a run as --model_dir",
         ),
         (["--mode=embed"], "--mode=embed: no --model_dir is given"),
         (

@@ -25,7 +25,7 @@ def test_aliases_name_flags_and_are_none():
     ],
 )
 def test_alias(alias, flag):
-    with pytest.raises(UserError, match=f"unknown flag --{alias}. Did you mean '{flag}'"):
+    with pytest.raises(UserError, match=f"unknown flag --{alias}. Did you mean '--{flag}'"):
         parse_command_line(f"--{alias}=1", "--dataset=digits")
     with pytest.raises(UserError, match=f"unknown key '{alias}'. Did you mean '{flag}'"):
         config.build({alias: 1})

@@ -52,6 +52,9 @@ def test_copies_and_classes_that_are_missing(sources, directory, folder, log):
     assert message in log.text and "e.g. test/cat/same.png of train/dog/2.png" in log.text
     message = "2 of 3 classes never occur in split test, so nothing is known of them: cow, dog"
     assert message in log.text
+    make_images(folder, "test/dog/5.png")
+    sources(directory, eval_split="test")
+    assert "1 of 3 classes never occurs in split test, so nothing is known of it: cow" in log.text
 
 
 def test_copies_among_images_without_label(settings, folder, tmp_path, shallow, log):

@@ -290,4 +290,4 @@ def test_report_of_several_runs(undisturbed, main, tmp_path):
     status, stderr = main("--mode=report", f"--report_runs={tmp_path}", new)
     assert status == 2 and "it has no results.json" in the_message(stderr)
     status, stderr = main("--mode=report", f"--model_dir={tmp_path / 'nothing'}")
-    assert status == 2 and "has no flags.json" in the_message(stderr)
+    assert status == 2 and "there is no directory" in the_message(stderr)

@@ -135,6 +135,15 @@ def test_weights_that_are_not_finite_are_named():
         divergence.check_weights(objective, 7, make_checkpoints())
 
 
+def test_the_checkpoint_to_go_back_to_is_named():
+    objective, checkpoints = make_objective(1.0, float("inf")), make_checkpoints()
+    with pytest.raises(Diverged, match=r"; the last good checkpoint is runs/x/ckpt-4\. Try"):
+        divergence.check_weights(objective, 7, checkpoints)
+    checkpoints.last = None
+    with pytest.raises(Diverged, match=r"; there is no good checkpoint yet\. Try"):
+        divergence.check_weights(objective, 7, checkpoints)
+
+
 def test_steps_left_out_are_counted(log):
     checkpoints = make_checkpoints()
     for step in (3, 5):

@@ -87,7 +87,8 @@ def _below_probe(evaluated):
         return None
     return (
         f"the classifier has {accuracy:.1%} on {evaluated.num_labels} images, and logistic "
-        f"regression on {name} {probe:.1%}, which is more than chance makes (±{noise:.1%}): "
+        f"regression on {name} {probe:.1%}, which is more than chance makes (±{100 * noise:.1f} "
+        f"points): "
         f"{_way_out(settings)}"
     )
 

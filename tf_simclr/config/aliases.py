@@ -44,12 +44,14 @@ ALIASES = {
 }
 
 
-def flag_hint(name, flags) -> str:
+def flag_hint(name, flags, prefix: str = "") -> str:
     """A hint for an unknown flag or key, see `errors.did_you_mean`.
 
     Args:
         name: what was received.
         flags: the names of all flags.
+        prefix: before the name of a flag where it is typed.
     """
     alias = ALIASES.get(str(name).lower().replace("-", "_"))
-    return did_you_mean(name, [alias] if alias else flags)
+    candidates = [alias] if alias else flags
+    return did_you_mean(f"{prefix}{name}", [f"{prefix}{flag}" for flag in candidates])

@@ -136,10 +136,15 @@ def _base_of_mode(flags):
             )
         return Base()
     if not (flags.get("checkpoint") and has_directory):
-        directory = flags.get("model_dir") or "no --model_dir is given, which"
+        directory = flags.get("model_dir")
+        reason = f"{directory} has no {recipes.CONFIG_FILE}"
+        if not directory:
+            reason = "no --model_dir is given"
+        elif not epath.Path(directory).exists():
+            reason = f"there is no directory {directory}"
         raise UserError(
-            f"--mode={flags['mode']}: {directory} has no {recipes.CONFIG_FILE}; give the directory "
-            "of a run as --model_dir, or weights as --checkpoint and a new --model_dir"
+            f"--mode={flags['mode']}: {reason}; give the directory of a run as --model_dir, or "
+            "weights as --checkpoint and a new --model_dir"
         )
     return Base()
 

@@ -157,7 +157,7 @@ def _read_flags(arguments, flag_values):
         rest = flag_values(arguments)[1:]
     except absl_flags.UnrecognizedFlagError as error:
         name = error.flagname
-        hint = flag_hint(name, ["config", *config.fields()])
+        hint = flag_hint(name, ["config", *config.fields()], prefix="--")
         raise UserError(f"unknown flag --{name}.{hint}") from None
     except (absl_flags.Error, ValueError) as error:
         raise UserError(f"{error}; write flags as --name=value") from None

@@ -68,12 +68,14 @@ def _weights_not_finite(objective):
 def _diverged(metrics, weights, step, *, objective, checkpoints):
     """The error to raise, with the names of the metrics and weights that are not finite."""
     texts = [_first_and_count(names) for names in (metrics, weights) if names]
+    saved = "there is no good checkpoint yet"
+    if checkpoints.last:
+        saved = f"the last good checkpoint is {checkpoints.last}"
     rate = smaller_rate(objective.settings.optimizer.learning_rate)
     return Diverged(
-        f"step {step}: not finite: {', first of the weights '.join(texts)}; the last good "
-        f"checkpoint is {checkpoints.last or 'none yet'}. Try a third of the rate, {rate}, more "
-        "--warmup_epochs, a higher --temperature, --precision=float32, or --skip_nonfinite if it "
-        "is one bad batch"
+        f"step {step}: not finite: {', first of the weights '.join(texts)}; {saved}. "
+        f"Try a third of the rate, {rate}, more --warmup_epochs, a higher --temperature, "
+        "--precision=float32, or --skip_nonfinite if it is one bad batch"
     )
 
 

@@ -78,10 +78,13 @@ def _warn_of_missing_classes(source):
     counts = count_labels(source.labels, source.num_classes)
     missing = [source.class_names[index] for index in np.flatnonzero(counts == 0)]
     if missing:
+        verb, pronoun = ("occur", "them") if len(missing) > 1 else ("occurs", "it")
         logging.warning(
-            "%d of %d classes never occur in split %s, so nothing is known of them: %s",
+            "%d of %d classes never %s in split %s, so nothing is known of %s: %s",
             len(missing),
             source.num_classes,
+            verb,
             source.split,
+            pronoun,
             first_names(missing),
         )
