@@ -1,10 +1,15 @@
 """The stages of a chain on disk: what is refused and warned of before any training."""
 
+import json
+
 import pytest
+from etils import epath
 
 from tests.helpers.configurations import parse_command_line
+from tf_simclr.commands import stages as stages_lib
 from tf_simclr.commands.stages import Stages
 from tf_simclr.errors import UserError
+from tf_simclr.runs import files as run_files
 from tf_simclr.runs.directory import RunDirectory
 
 
@@ -48,3 +53,16 @@ def test_progress_begins_with_the_number_of_the_stage(tmp_path):
     configs, _ = parse_command_line(*arguments, f"--model_dir={tmp_path}")
     assert Stages(configs).describe(1) == "2/2 finetune"
     assert Stages(configs[:1]).describe(0) == "training"
+
+
+def test_a_report_of_a_chain_that_is_not_finished(tmp_path, log):
+    """What there is of it can be compared."""
+    run_files.write_text(
+        tmp_path / run_files.CONFIG, json.dumps({"train_mode": "pretrain,finetune"})
+    )
+    folders = [epath.Path(tmp_path) / name for name in ("pretrain", "finetune")]
+    assert stages_lib._run_directories(epath.Path(tmp_path)) == folders
+    folders[0].mkdir()
+    (folders[0] / run_files.RESULTS).write_text("{}")
+    assert stages_lib._run_directories(epath.Path(tmp_path)) == folders[:1]
+    assert "finetune: it is not in the report, since it was not evaluated yet" in log.text

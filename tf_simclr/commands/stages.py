@@ -270,8 +270,15 @@ def _is_chain(flags):
 
 
 def _run_directories(path):
-    """The run directories that a path stands for: of a chain, those of its stages."""
+    """The run directories that a path stands for: of a chain, those of its evaluated stages."""
     saved = run_files.read_json(path / run_files.CONFIG) or {}
     if not _is_chain(saved):
         return [path]
-    return [path / stage for stage in stage_names(saved["train_mode"])]
+    stages = [path / stage for stage in stage_names(saved["train_mode"])]
+    evaluated = [stage for stage in stages if (stage / run_files.RESULTS).exists()]
+    if not evaluated:
+        return stages  # reading the first one says what is missing
+    for stage in stages:
+        if stage not in evaluated:
+            logging.warning("%s: it is not in the report, since it was not evaluated yet", stage)
+    return evaluated
