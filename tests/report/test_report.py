@@ -502,6 +502,14 @@ def test_calibration_error_beside_that_of_chance(tmp_path, by_chance, expected):
     assert caption.startswith(f"calibration error (ECE) {expected}: below the dashed line")
 
 
+@pytest.mark.parametrize(("num_classes", "is_row"), [(5, False), (6, True)])
+def test_top_5_of_five_classes_is_no_row(num_classes, is_row):
+    content = report_runs.document()
+    content["run"]["class_names"] = [str(label) for label in range(num_classes)]
+    content["figures"]["trained"]["classifier"]["label_top_5_accuracy"] = 1.0
+    assert ("| classifier, top 5 " in report.results_table(content)) == is_row
+
+
 def test_results_table():
     lines = report.results_table(report_runs.document()).splitlines()
     assert lines[0] == "| figure                  | raw pixels | untrained network | this network |"

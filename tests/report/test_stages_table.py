@@ -52,6 +52,15 @@ def test_table():
     ]
 
 
+def test_top_5_of_five_classes_is_no_column():
+    name = "eval/label_top_5_accuracy"
+    for accuracy, is_column in ((1.0, False), (0.99, True)):
+        stages = {"pretrain": PRETRAIN, "distill": {**DISTILL, name: accuracy}}
+        head, _, *lines = report.stages_table(stages).splitlines()
+        assert ("top 5" in head) == is_column
+        assert len({line.count("|") for line in [head, *lines]}) == 1
+
+
 def test_table_with_layers_and_a_pretext_task():
     stages = {"pretrain": OF_A_PRETEXT_TASK, "distill": DISTILL}
     lines = report.stages_table(stages).splitlines()

@@ -25,6 +25,8 @@ LAYER_COLUMNS = {
     for layer in ENCODER_LAYERS[:-1]
 }
 TASK_COLUMNS = ("own task", "its loss (at chance)")
+TOP = 5
+TOP_5 = f"label_top_{TOP}_accuracy"  # with up to so many classes it is 100% and says nothing
 NO_LABELS = "no labels, so no accuracies"
 ON_TRAINING_IMAGES = "evaluated on the images that were trained on: better than on any others"
 TEXT_RULE = "---|"
@@ -41,8 +43,10 @@ def results_table(document: dict) -> str:
     networks = networks_of(document)
     columns = [metrics_of(document, network, *layers) for network in networks]
     names = in_table_order(name for column in columns for name in column)
-    blocks = []
     facts = document["run"]
+    if 0 < len(facts.get("class_names", ())) <= TOP:
+        names = [name for name in names if name != TOP_5]
+    blocks = []
     if overlap(facts.get("train_split", "train"), facts.get("eval_split", "")):
         blocks.append(ON_TRAINING_IMAGES)
     if not any(metric(name).needs_labels for name in names):
@@ -93,6 +97,8 @@ def stages_table(results: dict[str, dict]) -> str:
         f"eval/{name}" in result for name in LAYER_COLUMNS for result in results.values()
     )
     columns = {**(LAYER_COLUMNS if has_layers else {}), **STAGE_METRICS}
+    if {result.get(f"eval/{TOP_5}") for result in results.values()} - {None} == {1.0}:
+        del columns[TOP_5]
     task_columns = TASK_COLUMNS if has_layers else ()
     header = ("stage", "labels", "steps", *task_columns, *columns.values(), "parameters", "minutes")
     untrained = {**next(iter(results.values())), "global_step": 0, "train_minutes": 0.0}
