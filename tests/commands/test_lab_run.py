@@ -42,7 +42,7 @@ def test_what_follows_is_of_both_halves(chain, rng):
     settings = pretrained.load(chain / "finetune").settings
     card = model_card.markdown(model_card.ModelDescription(settings, (), 3, {}, {}))
     title, *_ = card.splitlines()
-    assert title == "# ResNet-18 0.07x, half of it for lightness and half for colors, SimCLR"
+    assert title == "# ResNet-18 0.07x, half of it for lightness and half for colors"
 
 
 def test_it_teaches(chain):

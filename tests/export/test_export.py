@@ -696,7 +696,8 @@ def test_files(digits):
     for part in (
         "ResNet-18 0.25x",
         "digits, split train: 9 images, 8 of them",
-        "| label_top_1_accuracy | 0.5000 |",
+        "On digits, split validation.",
+        "| classifier, top 1 |      50.0% |                 – |          – |",
         "hub.KerasLayer",
         "TFSMLayer",
         "tensorflow_model_server",

@@ -6,8 +6,10 @@ import json
 from tf_simclr import config
 from tf_simclr.config import Config, backbones
 from tf_simclr.config.automatic import FULL_RANGE, limits_of
+from tf_simclr.data.source import first_names
 from tf_simclr.errors import printable
 from tf_simclr.export import calibration_text, preprocessing_code
+from tf_simclr.report import markdown_tables, metric_names
 from tf_simclr.runs import files as run_files
 from tf_simclr.runs.calibration import Calibration
 
@@ -15,6 +17,9 @@ from tf_simclr.runs.calibration import Calibration
 HIDDEN_FLAGS = ("model_dir", "data_dir", "checkpoint", "teacher_checkpoint")
 # Flags outside the model section without which the network can't be built again.
 NETWORK_FLAGS = ("image_size", "eval_crop", "resizing", "value_range", "train_mode", "pretext")
+
+# {prefix of the metrics in `result.json`: head of their column}.
+COLUMNS = {"eval": "this model", "untrained": "untrained network", "pixels": "raw pixels"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,13 +104,13 @@ def markdown(description: ModelDescription) -> str:
     purpose = "embeds images"
     if num_classes:
         purpose = f"classifies images into {num_classes} classes and embeds them"
-    return f"""# {_title(description)}, SimCLR
+    return f"""# {_title(description)}
 
-This model {purpose}. {_origin(description)}{_backbone_license(description)}
-
+This model {purpose}. {_origin(description)}{_starts(settings)}{_backbone_license(description)}
+{_classes(description.class_names)}
 ## Metrics
 
-{_metrics_table(description.metrics)}
+{_metrics(settings, description.metrics)}
 
 ## Input and output
 
@@ -200,12 +205,48 @@ def _without_path(dataset):
     return ", ".join(path.rstrip("/").split("/")[-1] for path in paths)
 
 
-def _metrics_table(metrics):
-    lines = ["| metric | value |", "|---|---|"]
-    for tag, value in metrics.items():
-        if tag.startswith("eval/"):
-            lines.append(f"| {tag.removeprefix('eval/')} | {value:.4f} |")
-    return "\n".join(lines) if len(lines) > 2 else "Not evaluated."
+def _starts(settings):
+    """Which runs it has learned from besides, by their names alone; its data may be few labels."""
+    objective = settings.objective
+    texts = []
+    if objective.checkpoint:
+        texts.append(f" It started from the weights of `{_run_name(objective.checkpoint)}`.")
+    if objective.teacher_checkpoint:
+        texts.append(f" Its teacher was `{_run_name(objective.teacher_checkpoint)}`.")
+    return "".join(texts)
+
+
+def _run_name(path):
+    return path.rstrip("/").removesuffix(f"/{run_files.BEST}").split("/")[-1]
+
+
+def _classes(names):
+    if not names:
+        return ""
+    listed = first_names(list(names))
+    return f"\nThe classes, as in `{run_files.CLASS_NAMES}`: {listed}\n"
+
+
+def _metrics(settings, metrics):
+    """The metrics as reports have them, beside those of the baselines."""
+    columns = [_metrics_of(metrics, prefix) for prefix in COLUMNS]
+    known = [name for name in columns[0] if metric_names.metric(name).explanation]
+    if not known:
+        return "Not evaluated."
+    lines = []
+    for name in metric_names.in_table_order(known):
+        cells = [metric_names.format_value(name, column.get(name)) for column in columns]
+        lines.append((metric_names.metric(name).label, *cells))
+    rules = [markdown_tables.TEXT_RULE] + [markdown_tables.NUMBER_RULE] * len(columns)
+    table = markdown_tables.table(("metric", *COLUMNS.values()), lines, rules)
+    split = metrics.get("evaluated_with", {}).get("eval_split", settings.data.eval_split)
+    return f"On {_without_path(settings.data.dataset)}, split {split}.\n\n{table}"
+
+
+def _metrics_of(metrics, prefix):
+    """{name: value} of the metrics with a prefix; those of single layers are left out."""
+    names = [tag.removeprefix(f"{prefix}/") for tag in metrics if tag.startswith(f"{prefix}/")]
+    return {name: metrics[f"{prefix}/{name}"] for name in names if "/" not in name}
 
 
 def _outputs(num_classes):
