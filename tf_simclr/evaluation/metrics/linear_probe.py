@@ -255,14 +255,11 @@ def class_weight(balanced: bool) -> str | None:
 
 
 def _fit_regression(scaled, labels, strength, balanced):
-    regression = _regression(labels, balanced, C=1 / strength)
-    return _fit_without_warning(regression, scaled, labels)
+    return _fit_without_warning(_regression(labels, balanced, C=1 / strength), scaled, labels)
 
 
 def _regression(labels, balanced, **options):
-    """A regression to be fitted to labels [N]."""
-    num_classes = len(np.unique(labels))
-    tolerance = TOLERANCE * (MANY_CLASSES / max(num_classes, MANY_CLASSES))
+    tolerance = TOLERANCE / max(len(np.unique(labels)) / MANY_CLASSES, 1)
     return LogisticRegression(
         max_iter=MAX_ITERATIONS, tol=tolerance, class_weight=class_weight(balanced), **options
     )
