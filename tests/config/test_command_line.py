@@ -75,10 +75,10 @@ def test_value_as_an_argument_of_its_own_and_the_last_one_counts():
 @pytest.mark.parametrize(
     ("arguments", "received", "hint"),
     [
-        (["--learning_rat=1"], "--learning_rat", "'learning_rate'"),
-        (["--confg=x"], "--confg", "'config'"),
-        (["--nouse_blurr"], "--nouse_blurr", "'use_blur'"),
-        (["--nolearning_rate"], "--nolearning_rate", "'learning_rate'"),
+        (["--learning_rat=1"], "--learning_rat", "'--learning_rate'"),
+        (["--confg=x"], "--confg", "'--config'"),
+        (["--nouse_blurr"], "--nouse_blurr", "'--use_blur'"),
+        (["--nolearning_rate"], "--nolearning_rate", "'--learning_rate'"),
         (["--learning_rate"], "--learning_rate", "--name=value"),
         (["--learning_rate", "--use_blur"], "--use_blur", "0.3"),
         (["digits"], "'digits'", "--name=value"),
@@ -100,7 +100,7 @@ def test_wrong_command_line(arguments, received, hint):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("learning_rat: 1", "'learning_rate'"),
+        ("learning_rat: 1", "'--learning_rate'"),
         ("image_size: [1", "can't be read as YAML"),
         ("- a\n- b", "list"),
         ("", "NoneType"),
