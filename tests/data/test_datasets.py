@@ -8,6 +8,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from tf_simclr import config
+from tf_simclr.commands.planning.look import facts_of
 from tf_simclr.data import datasets, decoding, label_subset
 from tf_simclr.data.indexed_source import Indexed
 from tf_simclr.data.streamed_source import Streamed
@@ -246,3 +247,11 @@ def test_take_keeps_records_labels_and_names_together():
     np.testing.assert_array_equal(taken.records, source.records[index])
     np.testing.assert_array_equal(taken.labels, source.labels[index])
     assert taken.example_names == ("number 5", "number 2", "number 9")
+
+
+def test_both_kinds_can_be_planned_for(both):
+    settings = config.build({"dataset": "tiny_pictures"})
+    facts, same = (facts_of(settings, source, source) for source in both())
+    assert facts == same
+    assert facts.num_images == 30 and facts.class_counts == (10, 10, 10)
+    assert facts.short_side == 4 and facts.is_gray

@@ -42,10 +42,10 @@ def _class_counts(source):
 
 
 def _some_images(source, seed):
-    """uint8 [N, S, S, 3]: small copies of a seeded draw."""
-    index = source.draw(MAX_DECODED, seed)
+    """uint8 [N, S, S, 3]: small copies of a seeded draw, of a stream of the first ones."""
+    some = source.at_most(MAX_DECODED, seed)
     copies = []
-    for image in decoded(source, index):
+    for image in decoded(some, np.arange(some.num_examples)):
         small = tf.image.resize(image, (THUMBNAIL, THUMBNAIL), method="area")
         copies.append(tf.cast(small, tf.uint8).numpy())
     return np.stack(copies)
