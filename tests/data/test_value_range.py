@@ -12,6 +12,7 @@ from tests.helpers.configurations import parse_command_line
 from tests.helpers.processes import HERE, TINY
 from tf_simclr import config
 from tf_simclr.data import datasets, decoding, value_range
+from tf_simclr.data.indexed_source import Indexed
 from tf_simclr.errors import UserError
 from tf_simclr.export import model_card
 from tf_simclr.report.runs import Run
@@ -52,6 +53,20 @@ def test_range_of_the_training_images(photos, log):
     assert f"{LOW} (black) to {HIGH} (white), the range of 8 of them" in log.text
     assert value_range.settle("0,255", source) == "0,255"
     assert value_range.settle("top_byte", source) == "top_byte"
+
+
+def test_the_headers_of_few_files_are_read(photos, monkeypatch):
+    source = datasets.load(config.build({"dataset": f"folder:{photos}"}).data, "train")
+    opened = []
+
+    def contents(self, index, size=-1):
+        opened.append(index)
+        return b""
+
+    monkeypatch.setattr(Indexed, "contents", contents)
+    monkeypatch.setattr(value_range, "MAX_OPENED", 3)
+    assert value_range.settle("auto", source) == "0,65535"
+    assert len(set(opened)) == len(opened) == 3
 
 
 def test_images_of_8_bits_have_no_range(tmp_path, log):

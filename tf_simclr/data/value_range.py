@@ -15,7 +15,8 @@ from tf_simclr.data.decoding import PNG_16_BIT_START, PNG_BIT_DEPTH, PNG_SIGNATU
 from tf_simclr.data.indexed_source import Indexed
 from tf_simclr.data.source import Source
 
-MAX_IMAGES = 1000  # that the range is taken from; of more a seeded draw
+MAX_OPENED = 10_000  # files whose headers are read; of more a seeded draw
+MAX_IMAGES = 1000  # that the range is taken from, of those
 MAX_STREAMED = 200  # the first ones of a stream, whose files are in random order
 
 
@@ -58,7 +59,8 @@ def _contents_of_16_bit_images(source):
         return [record for _, record, _ in records if _is_16_bit(record)]
     if not source.is_encoded:
         return []
-    order = np.random.default_rng(0).permutation(source.num_examples)
+    # Where no file has 16 bits, all would be opened one by one.
+    order = np.random.default_rng(0).permutation(source.num_examples)[:MAX_OPENED]
     is_chosen = (i for i in order if _is_16_bit(source.contents(i, PNG_16_BIT_START)))
     return [source.contents(i) for i in itertools.islice(is_chosen, MAX_IMAGES)]
 
