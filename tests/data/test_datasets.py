@@ -255,3 +255,13 @@ def test_both_kinds_can_be_planned_for(both):
     assert facts == same
     assert facts.num_images == 30 and facts.class_counts == (10, 10, 10)
     assert facts.short_side == 4 and facts.is_gray
+
+
+def test_labels_of_a_stream_are_read_without_its_images():
+    def read(context):
+        numbers = tf.data.Dataset.range(3)
+        # A record like this one can't be brought from TensorFlow to Python.
+        return numbers.map(lambda i: (tf.strings.as_string(i), tf.data.Dataset.range(1), i))
+
+    ids, labels = Streamed("films", "train", tuple("abc"), str, read, 3, 3).example_ids()
+    assert ids.tolist() == ["0", "1", "2"] and labels.tolist() == [0, 1, 2]

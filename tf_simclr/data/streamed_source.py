@@ -36,7 +36,8 @@ class Streamed(Source):
     def example_ids(self):
         logging.info("%s: reading all labels of split %s to choose some", self.name, self.split)
         ids, labels = [], []
-        for key, _, label in self.read(None).as_numpy_iterator():
+        without_records = self.read(None).map(lambda key, record, label: (key, label))
+        for key, label in without_records.as_numpy_iterator():
             ids.append(key.decode())
             labels.append(label)
         return np.array(ids), np.array(labels)
