@@ -9,7 +9,7 @@ import tensorflow_datasets as tfds
 
 from tf_simclr import config
 from tf_simclr.commands.planning.look import facts_of
-from tf_simclr.data import datasets, decoding, label_subset
+from tf_simclr.data import datasets, decoding, label_subset, streamed_source
 from tf_simclr.data.indexed_source import Indexed
 from tf_simclr.data.streamed_source import Streamed
 from tf_simclr.errors import UserError
@@ -265,3 +265,20 @@ def test_labels_of_a_stream_are_read_without_its_images():
 
     ids, labels = Streamed("films", "train", tuple("abc"), str, read, 3, 3).example_ids()
     assert ids.tolist() == ["0", "1", "2"] and labels.tolist() == [0, 1, 2]
+
+
+def test_files_of_a_stream_are_in_another_order_each_epoch(both, monkeypatch):
+    monkeypatch.setattr(streamed_source, "SHUFFLE_BUFFER", 1)
+    _, streamed = both("train[:10]+train[10:20]+train[20:]")  # as if of three files
+
+    def ids(source, start, end):
+        elements = source.shuffled(0, start, 1, tf.distribute.InputContext())
+        return [int(number) for _, number, *_ in elements.take(end - start)]
+
+    whole = ids(streamed, 0, 120)
+    epochs = [whole[first : first + 30] for first in range(0, 120, 30)]
+    assert all(set(epoch) == set(epochs[0]) and len(set(epoch)) == 30 for epoch in epochs)
+    assert len({epoch[0] for epoch in epochs}) > 1
+    assert ids(streamed, 70, 120) == whole[70:]
+    first, last = (set(ids(cut, 0, 60)) for cut in (streamed.at_most(25), streamed.after(25)))
+    assert len(first) == 25 and last == set(whole) - first

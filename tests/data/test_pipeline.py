@@ -55,7 +55,7 @@ def indexed(n=N):
 def streamed(n=N):
     every = indexed(n)
 
-    def read(context):
+    def read(context, seed=None):
         data = tf.data.Dataset.range(n).map(
             lambda i: (tf.strings.as_string(i), tf.constant(every.records)[i], i)
         )

@@ -23,8 +23,9 @@ class Streamed(Source):
     workers each has files of its own), after reading past what it had seen of the epoch.
 
     Attributes:
-        read: a function of `tf.distribute.InputContext` or None -> data set of (id string, record,
-            label).
+        read: a function of `tf.distribute.InputContext` or None, and of the seed of a random order
+            of the files (an int64 scalar; without it they are in their own order) -> data set of
+            (id string, record, label).
         num_examples: how many examples.
         num_labeled: how many of them have a label.
     """
@@ -62,7 +63,7 @@ class Streamed(Source):
 
     def _mapped(self, function, num_labeled):
         return dataclasses.replace(
-            self, read=lambda context: self.read(context).map(function), num_labeled=num_labeled
+            self, read=lambda *order: self.read(*order).map(function), num_labeled=num_labeled
         )
 
     def labeled(self, has_label=True):
@@ -75,7 +76,7 @@ class Streamed(Source):
 
         return dataclasses.replace(
             self,
-            read=lambda context: self.read(context).filter(is_chosen),
+            read=lambda *order: self.read(*order).filter(is_chosen),
             num_examples=count,
             num_labeled=count if has_label else 0,
         )
@@ -100,30 +101,34 @@ class Streamed(Source):
     def at_most(self, count, seed=None):
         """The source cut to its first `count` examples.
 
-        Its files are in random order already, so `seed` is not used.
+        Its files are in random order already, so `seed` is not used. They keep this order in every
+        epoch: in another one the first examples would be others.
         """
         if self.num_examples <= count:
             return self
         return dataclasses.replace(
             self,
-            read=lambda context: self.read(context).take(count),
+            read=lambda context, seed=None: self.read(context).take(count),
             num_examples=count,
             num_labeled=min(self.num_labeled, count),
         )
 
     def shuffled(self, seed, start, batch_size, context):
-        """As `Source.shuffled`, over a buffer of SHUFFLE_BUFFER examples."""
+        """As `Source.shuffled`: files in a random order, and a buffer of SHUFFLE_BUFFER examples.
+
+        The order of the files is a new one each epoch: an image would else meet those that are near
+        it in its file, which are a large part of a large batch, again and again.
+        """
         position = start // context.num_input_pipelines
         local_examples = max(self.num_examples // context.num_input_pipelines, 1)
         first_epoch = position // local_examples
         offset = tf.constant(position % local_examples, tf.int64)
-        files = self.read(context)
 
         def one_epoch(epoch):
             # Of this function's graph: `shuffle` mixes it in, and fails where the process has 0.
             tf.random.set_seed(1)
             epoch_seed = epoch * SEED_STRIDE + seed
-            shuffled = files.shuffle(
+            shuffled = self.read(context, epoch_seed).shuffle(
                 SHUFFLE_BUFFER, seed=epoch_seed, reshuffle_each_iteration=False
             )
 
@@ -150,7 +155,7 @@ class Streamed(Source):
             return self
         return dataclasses.replace(
             self,
-            read=lambda context: self.read(context).skip(count),
+            read=lambda context, seed=None: self.read(context).skip(count),
             num_examples=max(self.num_examples - count, 0),
         )
 

@@ -120,8 +120,8 @@ def _num_labeled(builder, split, label, num_examples):
     return int(np.sum(numbers >= 0))
 
 
-def _read(builder, split, image_key, label, context):
-    """A data set of (id, encoded image, label) for one worker."""
+def _read(builder, split, image_key, label, context, seed=None):
+    """A data set of (id, encoded image, label) for one worker, see `Streamed`."""
     import tensorflow_datasets
 
     def label_of(example):
@@ -140,12 +140,14 @@ def _read(builder, split, image_key, label, context):
     num_files = builder.info.splits[split].num_shards
     by_file = is_sharded and num_files >= context.num_input_pipelines
     config = tensorflow_datasets.ReadConfig(
-        add_tfds_id=True, input_context=context if by_file else None
+        add_tfds_id=True, input_context=context if by_file else None, shuffle_seed=seed
     )
     dataset = builder.as_dataset(
         split=split,
         decoders={image_key: tensorflow_datasets.decode.SkipDecoding()},
         read_config=config,
+        # tensorflow-datasets refuses it for data sets whose order matters, as that of videos.
+        shuffle_files=seed is not None and not builder.info.disable_shuffling,
     )
     if is_sharded and not by_file:
         dataset = dataset.shard(context.num_input_pipelines, context.input_pipeline_id)
