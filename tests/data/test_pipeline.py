@@ -352,6 +352,18 @@ def test_a_source_that_is_too_large_for_a_cluster(monkeypatch):
         )
 
 
+def test_paths_are_sent_to_a_cluster_as_bytes(monkeypatch):
+    paths = np.array(["/photos/1.png", "/photos/a longer name.png"])
+    source = Indexed("photos", "train", (), str, paths, np.full(2, -1))
+    parts = [mixture.BatchPart(source, 4)]
+    monkeypatch.setattr(data_service, "GRAPH_LIMIT", sum(map(len, paths)) + source.labels.nbytes)
+    with pytest.raises(UserError, match=r"no tf.data service there"):  # their size is accepted
+        data_service.check("grpc://localhost:1", parts, 0)
+    monkeypatch.setattr(data_service, "GRAPH_LIMIT", data_service.GRAPH_LIMIT - 1)
+    with pytest.raises(UserError, match=r"MB of paths of files, .*; leave out --data_service"):
+        data_service.check("grpc://localhost:1", parts, 0)
+
+
 def test_what_was_computed_of_the_images_is_sent_to_a_cluster_too(monkeypatch):
     monkeypatch.setattr(data_service, "GRAPH_LIMIT", 10 * 2**20)
     part = mixture.BatchPart(indexed(), 4, np.zeros([N, 2**17], np.float32))

@@ -5,7 +5,8 @@ what a worker had begun is lost if it dies: a run is no longer a function of its
 resumes does not do so bit for bit. Of a `Streamed` source each worker computes epochs of its own.
 """
 
-import numpy as np
+import os
+
 import tensorflow as tf
 
 from tf_simclr.data.indexed_source import Indexed
@@ -35,13 +36,14 @@ def check(address: str, batch_parts: list[BatchPart], timeout: float):
         computed = 0 if part.constants is None else part.constants.nbytes
         size = computed
         if isinstance(source, Indexed):
-            size += _num_bytes(source.records) + _num_bytes(source.labels)
+            size += _size_of_records(source) + source.labels.nbytes
         if size > GRAPH_LIMIT:
+            kind = "of paths of files" if source.by_path else "in memory"
+            ways_out = "--data_service" if source.by_path else "--cache_dataset, or --data_service"
             raise UserError(
-                f"{flag}: {source.name}, split {source.split}, holds {size >> 20} MB in memory, "
+                f"{flag}: {source.name}, split {source.split}, holds {size >> 20} MB {kind}, "
                 f"{computed >> 20} of them computed ahead of the training, and at most "
-                f"{GRAPH_LIMIT >> 20} can be sent to the workers; leave out --cache_dataset, or "
-                "--data_service"
+                f"{GRAPH_LIMIT >> 20} can be sent to the workers; leave out {ways_out}"
             )
     try:
         strategies.wait_for_server(address, "tf.data service", timeout)
@@ -58,7 +60,10 @@ def distributed(dataset: tf.data.Dataset, address: str) -> tf.data.Dataset:
     return dataset.apply(service.distribute(service.ShardingPolicy.DYNAMIC, address))
 
 
-def _num_bytes(array: np.ndarray):
-    if array.dtype == object:
-        return sum(len(content) for content in array)
-    return array.nbytes
+def _size_of_records(source):
+    """Bytes of the records as they are sent, where a path takes one for most characters."""
+    if source.by_path:
+        return sum(len(os.fsencode(path)) for path in source.records)
+    if source.is_encoded:
+        return sum(len(content) for content in source.records)
+    return source.records.nbytes
