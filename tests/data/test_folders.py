@@ -97,6 +97,15 @@ def test_one_class_and_no_labels(tmp_path, lines):
     assert source.class_names == () and source.num_labeled == 0
 
 
+def test_classes_whose_names_hardly_differ():
+    splits = {"train": {str(i): name for i, name in enumerate(["cow", "Cow ", "ant"])}}
+    (line,) = folder_messages.odd_classes(splits)
+    assert line == "2 classes that differ in case or spaces alone: Cow , cow"
+    splits = {"train": {str(i): f"{'cC'[i % 2]}ow {i // 2:02}" for i in range(40)}}
+    (line,) = folder_messages.odd_classes(splits)
+    assert line.startswith("40 classes") and line.endswith("Cow 08, Cow 09, ...")
+
+
 def test_images_are_held_out_by_their_content(tmp_path):
     """Names, and other images that come and go, change nothing."""
     names = [f"{label}/{i}.png" for label in ("cat", "dog") for i in range(60)]

@@ -1,6 +1,8 @@
 """What is evaluated: splits that are missing, copies, missing classes, images of the training."""
 
+import dataclasses
 import json
+import re
 import shutil
 
 import pytest
@@ -66,6 +68,18 @@ def test_copies_among_images_without_label(settings, folder, tmp_path, shallow, 
     flags = {"dataset": f"folder:{folder}", "unlabeled_dataset": more, "eval_split": "test"}
     build_experiment(settings(mode="train_then_eval", **flags, train_batch_size=4))
     assert "1 of 2 images of split test are exact copies of images that are trained on" in log.text
+
+
+def test_classes_that_differ_are_named(settings, monkeypatch):
+    train = datasets.load(DataConfig(dataset="digits"), "train")
+    names = tuple(map(str, range(100)))
+    train = dataclasses.replace(train, class_names=(*names, "cow"))
+    evaluated = dataclasses.replace(train, class_names=(*names, "ant"))
+    monkeypatch.setattr(datasets, "load", lambda *arguments, **options: evaluated)
+    first = "0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ..."
+    message = f"its classes ({first}) are not those of train ({first}); in one of the splits only: "
+    with pytest.raises(UserError, match=re.escape(message + "ant, cow")):
+        load_eval_source(settings(), train)
 
 
 def test_a_table_that_says_what_is_evaluated(settings, tmp_path):

@@ -84,7 +84,7 @@ def odd_classes(splits: dict):
     if similar:
         yield (
             f"{len(similar)} classes that differ in case, spaces or the encoding of accents alone: "
-            f"{', '.join(similar)}"
+            f"{first_names(similar)}"
         )
 
 

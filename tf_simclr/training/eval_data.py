@@ -26,11 +26,13 @@ def load_eval_source(settings: Config, train_source: Source) -> Source:
     moved = train_source.facts.moved if train_source.facts else None
     source = datasets.load(data, data.eval_split, moved=moved)
     if source.class_names != train_source.class_names:
-        eval_classes = ", ".join(source.class_names) or "none"
-        train_classes = ", ".join(train_source.class_names) or "none"
+        eval_classes = first_names(source.class_names) or "none"
+        train_classes = first_names(train_source.class_names) or "none"
+        in_one_split = set(source.class_names) ^ set(train_source.class_names)
+        difference = first_names(sorted(in_one_split)) or "none, but their order differs"
         raise UserError(
             f"--eval_split={data.eval_split}: its classes ({eval_classes}) are not those of "
-            f"{data.train_split} ({train_classes})"
+            f"{data.train_split} ({train_classes}); in one of the splits only: {difference}"
         )
     if overlap(data.train_split, data.eval_split):
         logging.warning(
