@@ -9,8 +9,10 @@ let state = { classes: content.classes, events: [], saved: true };
 let current = 0; // the question, null after the last one
 let along = new Set(); // names that get the same class
 let isKept = true;
+let found = null; // what `result` has found, until the state changes
 
 const restore = () => {
+  found = null;
   try {
     const kept = JSON.parse(localStorage.getItem(content.key));
     if (Array.isArray(kept?.classes) && Array.isArray(kept.events)) state = kept;
@@ -19,6 +21,7 @@ const restore = () => {
   }
 };
 const keep = () => {
+  found = null;
   try {
     localStorage.setItem(content.key, JSON.stringify(state));
   } catch {
@@ -26,10 +29,13 @@ const keep = () => {
   }
 };
 
+// The labels that were known before, perhaps very many: [name, number of the class], as it may be renamed.
+const numbers = new Map(content.classes.map((name, number) => [name, number]));
+const known = content.known.map(([name, label]) => [name, numbers.get(label)]);
 // What the answers come to: the class of each file, and what was said of each question.
-const result = () => {
-  const known = content.known.map(([name, label]) => [name, state.classes[content.classes.indexOf(label)]]);
-  const labels = new Map(known), answers = new Map(), fresh = new Set(), latest = new Map();
+const result = () => found ??= resultOfAnswers();
+const resultOfAnswers = () => {
+  const labels = new Map(known.map(([name, number]) => [name, state.classes[number]])), answers = new Map(), fresh = new Set(), latest = new Map();
   state.events.forEach((event, index) => event.answer !== "skip" && latest.set(event.question, index));
   for (const [index, { question, answer, along: names }] of state.events.entries()) {
     answers.set(question, answer);
