@@ -47,7 +47,8 @@ class DataConfig:
     )
     cache_dataset: bool = setting(
         False,
-        "keep the encoded images in memory whatever their size (under 1 GiB they always are)",
+        "keep the encoded images in memory whatever their size, of which it takes twice as much "
+        "(under 1 GiB they always are)",
         fixed=False,
     )
     label_fraction: float = setting(
