@@ -16,8 +16,10 @@ from tf_simclr.data import (
     division,
     file_list,
     folder_messages,
+    folders,
     holdout,
     image_folder,
+    layout,
     scan_cache,
 )
 from tf_simclr.errors import UserError
@@ -266,6 +268,7 @@ def test_unchanged_files_are_not_read_again(tmp_path, monkeypatch):
         os.utime(tmp_path / name, (10**9, 10**9))
     splits, _ = sides(tmp_path)
     image_folder._readable.cache_clear()
+    folders._splits.cache_clear()
     checked, hashed = [], []
     digest = scan_cache._digest
     problems_of = image_folder.problems_of
@@ -281,6 +284,36 @@ def test_unchanged_files_are_not_read_again(tmp_path, monkeypatch):
     later, _ = sides(tmp_path)
     assert names[3] not in later["train"] | later["validation"]
     assert checked == [str(tmp_path / names[3])]
+
+
+@pytest.mark.parametrize("split", ["", "train/"])
+def test_a_folder_is_understood_again_where_it_has_changed(tmp_path, monkeypatch, split):
+    """Files, their contents, the table of labels: stages of a process ask again and again."""
+    make_images(tmp_path, *[f"{split}{i}.png" for i in range(8)])
+    table = tmp_path / "labels.csv"
+    table.write_text("file,label\n" + "".join(f"{split}{i}.png,a\n" for i in range(8)))
+    recognized = []
+    recognize = layout.recognize
+    monkeypatch.setattr(
+        layout, "recognize", lambda names: recognized.append(names) or recognize(names)
+    )
+
+    def names(moved=None):
+        splits, _ = sides(tmp_path, moved, labels="labels.csv")
+        return {name: label for labels in splits.values() for name, label in labels.items()}
+
+    first = names()
+    assert names() == first and len(recognized) == 1
+    names(moved={})  # another division
+    assert len(recognized) == 2
+    make_images(tmp_path, f"{split}new.png")
+    assert f"{split}new.png" in names()
+    (tmp_path / split / "3.png").write_bytes(b"no image any more")
+    assert f"{split}3.png" not in names()
+    os.remove(tmp_path / split / "new.png")
+    assert names().keys() == first.keys() - {f"{split}3.png"}
+    table.write_text(table.read_text() + f"{split}7.png,b\n")
+    assert names()[f"{split}7.png"] == -1  # two classes
 
 
 @pytest.mark.parametrize("folder", ["", "train/", "train/cat/"])

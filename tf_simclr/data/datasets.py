@@ -5,6 +5,7 @@ A new one is one function, which returns its splits, and one row of SOURCES.
 
 import dataclasses
 import functools
+import itertools
 import os
 from collections.abc import Callable
 
@@ -66,8 +67,9 @@ def folder(data: DataConfig, moved: dict[str, bool] | None = None) -> folders.Sp
 def _folder_source(data, split, find_images):
     images = find_images()
     paths = np.array([foreign_images.usable_path(path) for path in images.paths])
-    num_bytes = sum(map(os.path.getsize, paths))
-    if data.cache_dataset or fits_in_memory(num_bytes):
+    # The sizes are added up one by one: of a folder that is too large few files are looked at.
+    num_bytes = itertools.accumulate(map(os.path.getsize, paths))
+    if data.cache_dataset or all(map(fits_in_memory, num_bytes)):
         contents = [tf.io.read_file(os.fsencode(path)).numpy() for path in paths]
         records, open_record = np.array(contents, object), EncodedImage
     else:

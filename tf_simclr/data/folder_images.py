@@ -1,17 +1,18 @@
 """The images of a data set: those in its folders, or in lists of files."""
 
 import dataclasses
+import functools
 import os
 import pathlib
 
 from tf_simclr.config import label_tables
-from tf_simclr.data import file_list, foreign_images, image_endings, image_folder
+from tf_simclr.data import file_list, foreign_images, image_endings, image_folder, scan_cache
 from tf_simclr.errors import UserError
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Images:
-    """All images of a data set, before anything is known of them.
+    """All images of a data set, before anything is known of them; compared by identity.
 
     Attributes:
         folders: that they are in.
@@ -56,7 +57,8 @@ def collect(roots: list[str]) -> Images:
         if os.path.isdir(root):
             folder = root
             files = _image_files(root, images.notes)
-            relative = {os.path.relpath(path, root): path for path in files}
+            start = len(os.path.join(root, ""))
+            relative = {path[start:]: path for path in files}
             if not relative:
                 raise image_folder.no_images(root, root)
         else:
@@ -70,6 +72,32 @@ def collect(roots: list[str]) -> Images:
         images.groups[root] = {name: prefix + name for name in relative}
         images.paths.update({prefix + name: path for name, path in relative.items()})
     return images
+
+
+@dataclasses.dataclass(frozen=True)
+class _Described:
+    """Images by a hash of what they are and of the states of their files, which are looked up."""
+
+    hash: int
+    images: Images = dataclasses.field(compare=False)
+
+
+def as_before(images: Images) -> Images:
+    """The images that an earlier call returned, if no file was added, removed or changed since.
+
+    What follows from them can so be kept by their identity.
+    """
+    names, paths = tuple(images.paths), tuple(images.paths.values())
+    labels, notes = tuple(images.labels.items()), tuple(images.notes)
+    folders = tuple(map(os.path.realpath, images.folders))
+    # Of a million files the states themselves would take 100 MB.
+    states = tuple(hash(scan_cache.state(path)) for path in paths)
+    return _first(_Described(hash((folders, names, paths, labels, notes, states)), images))
+
+
+@functools.lru_cache(maxsize=2)  # the labeled and the unlabeled ones
+def _first(described):
+    return described.images
 
 
 def _image_files(folder, notes):

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from absl import logging
 
+from tf_simclr.config import label_tables
 from tf_simclr.config.label_tables import NO_LABELS
 from tf_simclr.config.values import FOLDER, directory_of, folders_of
 from tf_simclr.data import (
@@ -85,7 +86,18 @@ def scan(
     if is_simple:
         _log(dataset, ("each folder is a class (--folder_layout=simple)",))
         return _simple_splits(roots, labels)
-    images = folder_images.collect(roots)
+    images = folder_images.as_before(folder_images.collect(roots))
+    table_name, _ = label_tables.separate_columns(labels)
+    table = label_tables.find(table_name, images.folders)
+    table_state = (table, scan_cache.state(table)) if table else None
+    exceptions = None if moved is None else tuple(moved.items())
+    return _splits(dataset, images, labels, table_state, exceptions)
+
+
+@functools.lru_cache(maxsize=4)  # each stage of a process asks several times
+def _splits(dataset, images, labels, table_state, exceptions):
+    """As `scan`; the state of the table of labels is a part of what the splits follow from."""
+    moved = None if exceptions is None else dict(exceptions)
     splits, lines = _assign(images, labels)
     if set(splits) == {ALL}:
         return _divided(dataset, images, splits[ALL], lines, moved)
@@ -238,7 +250,9 @@ def _given_splits(dataset, images, splits, lines):
     _log(dataset, facts.lines)
     return Splits(
         {
-            split: functools.partial(_read_split, images, split, classes, class_names, facts)
+            split: functools.cache(
+                functools.partial(_read_split, images, split, classes, class_names, facts)
+            )
             for split, classes in sorted(splits.items(), key=lambda item: item[0] != "train")
         }
     )
