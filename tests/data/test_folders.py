@@ -276,7 +276,7 @@ def test_unchanged_files_are_not_read_again(tmp_path, monkeypatch):
     monkeypatch.setattr(
         image_folder,
         "problems_of",
-        lambda paths, what: checked.extend(paths) or problems_of(paths, what),
+        lambda paths, *options: checked.extend(paths) or problems_of(paths, *options),
     )
     assert sides(tmp_path)[0] == splits
     assert checked == hashed == []
@@ -284,6 +284,29 @@ def test_unchanged_files_are_not_read_again(tmp_path, monkeypatch):
     later, _ = sides(tmp_path)
     assert names[3] not in later["train"] | later["validation"]
     assert checked == [str(tmp_path / names[3])]
+
+
+def test_an_interrupted_look_is_not_lost(tmp_path, monkeypatch):
+    names = [f"{i}.png" for i in range(8)]
+    make_images(tmp_path, *names)
+    for name in names:
+        os.utime(tmp_path / name, (10**9, 10**9))
+    look = image_folder._look
+    looked_at = []
+
+    def interrupted(path):
+        if path.endswith("5.png"):
+            raise KeyboardInterrupt
+        return look(path)
+
+    monkeypatch.setattr(image_folder, "_look", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        sides(tmp_path)
+    monkeypatch.setattr(image_folder, "_look", lambda path: looked_at.append(path) or look(path))
+    monkeypatch.delattr(scan_cache, "_digest")  # no file is read twice
+    splits, _ = sides(tmp_path)
+    assert sum(map(len, splits.values())) == 8
+    assert sorted(looked_at) == [str(tmp_path / name) for name in names[5:]]
 
 
 @pytest.mark.parametrize("split", ["", "train/"])

@@ -12,7 +12,15 @@ import tensorflow as tf
 from PIL import Image, TiffImagePlugin
 
 from tf_simclr import config
-from tf_simclr.data import copies, datasets, division, foreign_images, image_folder, scan_cache
+from tf_simclr.data import (
+    copies,
+    cores,
+    datasets,
+    division,
+    foreign_images,
+    image_folder,
+    scan_cache,
+)
 from tf_simclr.errors import Failed, UserError
 
 
@@ -75,7 +83,7 @@ def test_two_names_of_one_file(tmp_path, monkeypatch):
     (tmp_path / "b.tif").symlink_to("a.tif")
     both_saved = threading.Barrier(2, timeout=60)
     replace = pathlib.Path.replace
-    monkeypatch.setattr(image_folder, "num_cores", lambda: 2)
+    monkeypatch.setattr(cores, "num_cores", lambda: 2)
 
     def replace_together(path, target):
         both_saved.wait()

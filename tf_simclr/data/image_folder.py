@@ -1,9 +1,11 @@
 """Folders of images: which files are there, and which can be read."""
 
-import concurrent.futures
 import functools
 import os
+import pathlib
 import stat
+import time
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -12,13 +14,14 @@ from absl import logging
 from tf_simclr.config.recipes import CONFIG_FILE, PLANNED_FILE
 from tf_simclr.console import Progress
 from tf_simclr.data import decoding, file_checks, foreign_images, image_endings, scan_cache
-from tf_simclr.data.cores import num_cores
+from tf_simclr.data.cores import mapped
 from tf_simclr.data.source import as_text, counted
 from tf_simclr.errors import Failed, UserError, environment_failure
 
 MAX_LOGGED = 10  # files that can't be read and are named in the log
 RUN_FILES = (CONFIG_FILE, PLANNED_FILE)  # a folder with one of them is a run directory
 MAX_FILE_BYTES = 2**30  # of an image file; it is read as a whole
+SECONDS_BETWEEN_SAVES = 300  # of what was found out about files
 CHECK_RATIO = 8  # a JPEG is checked at an eighth of its size, which takes less time
 
 
@@ -111,7 +114,8 @@ def _readable(root, files, states):
     paths = [os.path.join(root, file) for file in files]
     unchanged = scan_cache.unchanged(root, paths)
     new = [path for path in paths if path not in unchanged]
-    reasons = dict(zip(new, problems_of(new, "checking images"))) if new else {}
+    keep = functools.partial(scan_cache.keep, root, listed=paths)
+    reasons = dict(zip(new, problems_of(new, "checking images", keep))) if new else {}
     problems = [reasons.get(path) for path in paths]
     bad = [index for index, problem in enumerate(problems) if problem]
     if bad:
@@ -126,12 +130,16 @@ def _readable(root, files, states):
     return np.setdiff1d(np.arange(len(files)), bad)
 
 
-def problems_of(paths: list[str], what: str) -> list[str | None]:
+def problems_of(
+    paths: list[str], what: str, keep: Callable[[dict], None] | None = None
+) -> list[str | None]:
     """Why files can't be decoded.
 
     Args:
         paths: of the files.
         what: name of the work, for the progress.
+        keep: is given what `scan_cache.keep` takes of those that can, now and then and at the end,
+            also where this is interrupted.
 
     Returns:
         A reason for each, None for those that can be decoded.
@@ -139,22 +147,35 @@ def problems_of(paths: list[str], what: str) -> list[str | None]:
     Raises:
         Failed: the cache can't be written, or the disk does not work.
     """
-    problems = []
-    with (
-        concurrent.futures.ThreadPoolExecutor(num_cores()) as pool,
-        Progress(what, len(paths)) as progress,
-    ):
-        for problem in pool.map(_problem, paths):
-            problems.append(problem)
-            progress.update(1)
+    problems, entries = [], {}
+    last_save = time.monotonic()
+    try:
+        with Progress(what, len(paths)) as progress:
+            for path, (problem, entry) in zip(paths, mapped(_look, paths)):
+                problems.append(problem)
+                if entry is not None:
+                    entries[path] = entry
+                if keep and time.monotonic() - last_save > SECONDS_BETWEEN_SAVES:
+                    keep(entries)
+                    entries = {}
+                    last_save = time.monotonic()
+                progress.update(1)
+    finally:
+        if keep and entries:
+            keep(entries)
     return problems
 
 
-def _problem(path):
+def _look(path):
+    """(why a file can't be decoded, None); of one that can (None, what `scan_cache` keeps)."""
     try:
-        _check_file(path)
-        _decode(tf.constant(os.fsencode(foreign_images.usable_path(path))))
-        return None
+        status = _checked_status(path)  # before it is read: it may change meanwhile
+        content = pathlib.Path(path).read_bytes()
+        usable_path = foreign_images.usable_path(path)
+        is_converted = usable_path != path
+        _decode(tf.constant(pathlib.Path(usable_path).read_bytes() if is_converted else content))
+        digest = scan_cache.content_digest(content)
+        return None, (status.st_size, status.st_mtime_ns, digest)
     except Failed:
         raise
     except (UserError, OSError) as error:
@@ -165,11 +186,11 @@ def _problem(path):
     failure = environment_failure(OSError(problem.replace(path, "")))
     if failure:
         raise failure
-    return problem
+    return problem, None
 
 
-def _check_file(path):
-    """Refuses what would be read for ever, or would fill the memory."""
+def _checked_status(path):
+    """The status of a file; refuses what would be read for ever, or would fill the memory."""
     status = os.stat(path)
     if not stat.S_ISREG(status.st_mode):
         raise UserError("it is not a regular file")
@@ -178,12 +199,13 @@ def _check_file(path):
             f"it has {status.st_size} bytes, at most {MAX_FILE_BYTES} are read; cut it into "
             "several images, or save it smaller"
         )
+    return status
 
 
 @tf.function(autograph=False)
-def _decode(path):
+def _decode(contents):
     """Decodes a file, in one call: of small images each call takes longer than the pixels."""
-    contents = file_checks.checked(tf.io.read_file(path))
+    contents = file_checks.checked(contents)
     return tf.cond(
         tf.io.is_jpeg(contents),
         lambda: tf.shape(tf.io.decode_jpeg(contents, channels=3, ratio=CHECK_RATIO)),

@@ -3,7 +3,6 @@
 It is kept in the user's cache, a file for each folder, and may be deleted at any time.
 """
 
-import concurrent.futures
 import hashlib
 import json
 import os
@@ -13,7 +12,7 @@ from absl import logging
 
 from tf_simclr.config import user_cache
 from tf_simclr.console import Progress
-from tf_simclr.data.cores import num_cores
+from tf_simclr.data.cores import mapped
 
 VERSION = 1  # to be raised when files that were readable are not any more
 DIGEST_BYTES = 16
@@ -38,7 +37,7 @@ def digests(root: str, paths: list[str]) -> list[str]:
     if new:
         entries = _read(new, states)
         known.update({keys[path]: entry for path, entry in entries.items()})
-        _save(root, known)
+        _save(root, known, keys.values())
     return [known[keys[path]][-1] for path in paths]
 
 
@@ -46,6 +45,19 @@ def unchanged(root: str, paths: list[str]) -> set[str]:
     """The files that could be read before, and have not changed since."""
     known = _load(root)
     return {path for path in paths if _is_known(known, _key(root, path), state(path))}
+
+
+def keep(root: str, entries: dict[str, tuple[int, int, str]], listed: list[str]):
+    """Keeps what was found out about files.
+
+    Args:
+        root: the folder that they belong to.
+        entries: {path: (size, time of change, hash of the content)} of files that can be read.
+        listed: the paths of files that are in the folder; of others it is looked up.
+    """
+    known = _load(root)
+    known.update({_key(root, path): list(entry) for path, entry in entries.items()})
+    _save(root, known, [_key(root, path) for path in listed])
 
 
 def state(path: str) -> tuple[int, int] | None:
@@ -74,11 +86,8 @@ def _is_known(known, key, current):
 def _read(paths, states):
     """{path: [size, time, digest]}."""
     entries = {}
-    with (
-        concurrent.futures.ThreadPoolExecutor(num_cores()) as pool,
-        Progress("looking for copies", len(paths)) as progress,
-    ):
-        for path, digest in zip(paths, pool.map(_digest, paths)):
+    with Progress("looking for copies", len(paths)) as progress:
+        for path, digest in zip(paths, mapped(_digest, paths)):
             entries[path] = [*(states[path] or (0, 0)), digest]
             progress.update(1)
     return entries
@@ -108,12 +117,14 @@ def _load(root):
         return {}
 
 
-def _save(root, known):
+def _save(root, known, listed):
     newest = time.time_ns() - SETTLED_SECONDS * 10**9
+    listed = set(listed)  # which spares a look at each
     settled = {
         key: entry
         for key, entry in known.items()
-        if entry[-1] and entry[1] < newest and os.path.exists(os.path.join(root, key))
+        if entry[-1] and entry[1] < newest
+        if key in listed or os.path.exists(os.path.join(root, key))
     }
     if not settled:
         return
