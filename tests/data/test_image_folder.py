@@ -1,6 +1,7 @@
 """Folders of images: formats, splits and classes, broken files, and what is refused."""
 
 import errno
+import threading
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import tensorflow as tf
 from PIL import Image
 
 from tf_simclr import config
-from tf_simclr.data import datasets, foreign_images, image_folder
+from tf_simclr.data import cores, datasets, foreign_images, image_folder
 from tf_simclr.errors import Failed, UserError
 
 TOP, BOTTOM = (200, 40, 90), (30, 160, 220)
@@ -201,6 +202,21 @@ def test_a_disk_that_does_not_work(tmp_path, monkeypatch):
     monkeypatch.setattr(foreign_images, "usable_path", fail)
     with pytest.raises(Failed, match="the disk does not work as it should"):
         image_folder.problems_of([path], "checking")
+
+
+def test_files_are_read_by_several_threads(tmp_path, monkeypatch):
+    fill(tmp_path, *[f"train/{i}.png" for i in range(8)])
+    monkeypatch.setattr(cores, "num_cores", lambda: 2)
+    both_read = threading.Barrier(2, timeout=60)
+    read = datasets._read
+
+    def read_together(path):
+        both_read.wait()
+        return read(path)
+
+    monkeypatch.setattr(datasets, "_read", read_together)
+    source = load(tmp_path)
+    assert list(source.records) == [read(tmp_path / name) for name in source.example_names]
 
 
 def test_all_files_broken(tmp_path):

@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import itertools
 import os
+import pathlib
 from collections.abc import Callable
 
 import numpy as np
@@ -17,10 +18,12 @@ from tf_simclr.config import label_tables
 from tf_simclr.config.automatic import limits_of
 from tf_simclr.config.data_sections import DataConfig
 from tf_simclr.config.values import FOLDER, same_data_set
+from tf_simclr.console import announced_if_slow
 from tf_simclr.data import folders, foreign_images, tfds_source
+from tf_simclr.data.cores import mapped
 from tf_simclr.data.image import DecodedImage, EncodedImage
 from tf_simclr.data.indexed_source import Indexed
-from tf_simclr.data.source import Source, fits_in_memory
+from tf_simclr.data.source import Source, counted, fits_in_memory
 from tf_simclr.errors import UserError, did_you_mean
 
 EVAL_SPLITS = ("test", "validation", "val")  # splits to evaluate on, the first that there is
@@ -70,8 +73,7 @@ def _folder_source(data, split, find_images):
     # The sizes are added up one by one: of a folder that is too large few files are looked at.
     num_bytes = itertools.accumulate(map(os.path.getsize, paths))
     if data.cache_dataset or all(map(fits_in_memory, num_bytes)):
-        contents = [tf.io.read_file(os.fsencode(path)).numpy() for path in paths]
-        records, open_record = np.array(contents, object), EncodedImage
+        records, open_record = _read_all(paths), EncodedImage
     else:
         records, open_record = paths, _open_file
     return Indexed(
@@ -84,6 +86,19 @@ def _folder_source(data, split, find_images):
         images.names,
         facts=images.facts,
     )
+
+
+def _read_all(paths):
+    """The contents of files, object [N]; by threads, since files of a network are waited for."""
+    contents = np.empty(len(paths), object)
+    with announced_if_slow(f"reading {counted(len(paths), 'image')} into memory"):
+        for index, content in enumerate(mapped(_read, paths)):
+            contents[index] = content
+    return contents
+
+
+def _read(path):
+    return pathlib.Path(path).read_bytes()
 
 
 def _open_file(path, value_range=None):
