@@ -57,6 +57,7 @@ def test_no_image_is_left_out_silently(photos, log):
         np.testing.assert_array_equal(pixels[f"ant/{number}.webp"], picture(number))
         np.testing.assert_array_equal(pixels[f"bee/{number}.tif"], picture(10 + number))
     assert "3 of 7 images are converted to PNG once (TIFF 3)" in log.text
+    assert "the PNG files of 3 converted images take 0.0 MB in" in log.text
     assert "1 image of kinds that can't be read (camera raw 1)" in log.text
     assert "2 files that are no images (.txt 1, .xml 1)" in log.text
 

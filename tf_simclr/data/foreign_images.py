@@ -198,6 +198,21 @@ def converted_line(paths: list[str]) -> str:
     return f"{number} of {len(paths)} images are converted to PNG once ({_listed(counts)})"
 
 
+def log_size(paths: list[str]):
+    """Says how much room the PNGs of those files take that are converted."""
+    sizes = []
+    for path in filter(is_foreign, paths):
+        with contextlib.suppress(OSError, UserError):  # it may have gone
+            sizes.append(os.path.getsize(usable_path(path)))
+    if sizes:
+        logging.info(
+            "the PNG files of %s take %.1f MB in %s",
+            counted(len(sizes), "converted image"),
+            sum(sizes) / 2**20,
+            user_cache.folder("converted"),
+        )
+
+
 def left_out_line(names: list[str]) -> str:
     """How many files are left out since they are no images that can be read; empty if none is.
 

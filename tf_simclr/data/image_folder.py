@@ -116,6 +116,7 @@ def _readable(root, files, states):
     new = [path for path in paths if path not in unchanged]
     keep = functools.partial(scan_cache.keep, root, listed=paths)
     reasons = dict(zip(new, problems_of(new, "checking images", keep))) if new else {}
+    foreign_images.log_size([path for path, reason in reasons.items() if reason is None])
     problems = [reasons.get(path) for path in paths]
     bad = [index for index, problem in enumerate(problems) if problem]
     if bad:
