@@ -1,6 +1,7 @@
 """Folders of images: formats, splits and classes, broken files, and what is refused."""
 
 import errno
+import os
 import threading
 
 import numpy as np
@@ -286,3 +287,13 @@ def test_labels_of_another_split_do_not_matter(tmp_path):
     fill(tmp_path, "train/1.png", "train/2.png", "val/cat/1.png")
     (tmp_path / "test").mkdir()
     assert load(tmp_path, "train").labels.tolist() == [-1, -1]
+
+
+def test_a_long_path_makes_no_others_longer(tmp_path, monkeypatch):
+    monkeypatch.setattr("tf_simclr.data.source.MEMORY_LIMIT", 0)
+    fill(tmp_path, "train/1.png", f"train/{'long' * 40}/2.png")
+    source = load(tmp_path)
+    assert source.by_path and source.records.nbytes == 2 * np.intp().nbytes
+    assert [os.path.relpath(path, tmp_path) for path in source.records] == [*source.example_names]
+    assert source.names_of(np.array([1])) == [source.example_names[1]]
+    assert [source.decode(record).shape for record, _ in source.ordered()] == [(8, 9, 3)] * 2

@@ -69,7 +69,8 @@ def folder(data: DataConfig, moved: dict[str, bool] | None = None) -> folders.Sp
 
 def _folder_source(data, split, find_images):
     images = find_images()
-    paths = np.array([foreign_images.usable_path(path) for path in images.paths])
+    # As texts of a fixed width all would take as much as the longest, and four times its letters.
+    paths = np.array([foreign_images.usable_path(path) for path in images.paths], object)
     # The sizes are added up one by one: of a folder that is too large few files are looked at.
     num_bytes = itertools.accumulate(map(os.path.getsize, paths))
     if data.cache_dataset or all(map(fits_in_memory, num_bytes)):

@@ -38,7 +38,7 @@ class Indexed(Source):
     @property
     def by_path(self) -> bool:
         """Whether the records are the paths of files."""
-        return self.records.dtype.kind == "U"
+        return self.is_encoded and isinstance(next(iter(self.records), None), str)
 
     @property
     def is_encoded(self) -> bool:
@@ -110,8 +110,7 @@ class Indexed(Source):
         return digest.hexdigest()
 
     def names_of(self, index):
-        ids, _ = self.example_ids()
-        return [as_text(name) for name in ids[index]]
+        return [as_text(self.example_names[i] if self.example_names else i) for i in index]
 
     def names(self):
         for index in range(self.num_examples):
