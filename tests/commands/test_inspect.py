@@ -228,7 +228,10 @@ def test_neighbors_are_looked_for_once(settings, flawed, monkeypatch):
     monkeypatch.setattr(neighbors, "nearest_others", nearest_others)
     issues = image_issues.find(images, pictures)
     assert searches == [10]
-    assert len(expected) and len(issues["near_copy"]) + len(issues["leak"]) > 0
+    _, nearest = original(neighbors.unit_features(images.features), near_copies.NUM_CANDIDATES)
+    given = near_copies.find(images.features, pictures.thumbnails.__getitem__, nearest)
+    assert len(expected) and given.as_tuples() == expected.as_tuples()
+    assert len(issues["near_copy"]) + len(issues["leak"]) > 0
 
 
 def test_accuracy_without_the_leaks(settings, flawed):

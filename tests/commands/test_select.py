@@ -122,7 +122,7 @@ def test_a_page_of_many_images_has_the_first_ones(ask, tmp_path, log, monkeypatc
     original = select.label_page.render
     monkeypatch.setattr(select.label_page, "render", render)
     ask(select_count=4, select_eval_count=1)
-    assert "the page has the first 2 of the 4 images" in log.text
+    assert "the page has the first 2 of the 4 images chosen" in log.text
     names = [row["file"] for row in read_table(tmp_path / "run" / "to_label.csv")]
     assert len(names) == 5
     assert [question.name for question in questions] == [*names[:2], names[4]]

@@ -100,6 +100,15 @@ def test_probability_of_error_is_its_definition(seed):
     assert len(set(expected)) > 5
 
 
+def test_small_probabilities_of_half_the_bits_are_told_apart(rng):
+    """The classifier gives float32; a regression in it takes all below 1e-6 for equal."""
+    probabilities = rng.dirichlet(np.full(50, 0.05), size=500).astype(np.float32)
+    labels = rng.integers(50, size=500)
+    expected = doubtful_labels.probability_of_error(probabilities.astype(np.float64), labels)
+    actual = doubtful_labels.probability_of_error(probabilities, labels)
+    np.testing.assert_array_equal(actual, expected)
+
+
 def test_a_draw_says_how_probable_errors_are(rng, monkeypatch):
     """With more images than are counted nearly the same, also beyond the probabilities drawn."""
     probabilities = rng.dirichlet(np.full(4, 0.4), size=6000)

@@ -251,7 +251,7 @@ def test_only_features_without_labels_are_cross_validated(make_experiment, flags
 
 
 def test_of_many_images_without_label_a_draw_is_evaluated(settings, monkeypatch, log):
-    """No evaluation that needs no labels takes more; eval_steps does."""
+    """Clustering and health take no more; eval_steps does."""
     monkeypatch.setattr(evaluator, "MAX_EXAMPLES", 50)
     options = settings(eval_steps=0)
     source = datasets.load(options.data, "train")

@@ -10,7 +10,7 @@ from tf_simclr.config.splits import overlap
 from tf_simclr.data.source import UNLABELED, counted
 from tf_simclr.evaluation import calibration
 from tf_simclr.evaluation.calibration import HeldOut
-from tf_simclr.evaluation.metrics.base import draw
+from tf_simclr.evaluation.metrics.base import by_blocks, draw
 from tf_simclr.evaluation.network_features import LOGITS, EvaluationData
 from tf_simclr.report.evaluated import CLASSIFIER, ENCODER_OUTPUT
 from tf_simclr.report.metric_names import calibration_error_text
@@ -111,7 +111,7 @@ def _add_error(fitted, held_out, features, results):
         probabilities = calibration.cross_fitted_probabilities(held_out.logits, labels)
     else:
         labels = features.test["label"]
-        probabilities = fitted.probabilities(features.test[LOGITS])
+        probabilities = by_blocks(fitted.probabilities, features.test[LOGITS])
     if (labels != UNLABELED).all():  # as all or none of the test images
         error = calibration.calibration_error(probabilities, labels)
         by_chance = calibration.calibration_error_by_chance(probabilities)

@@ -92,7 +92,7 @@ def nearest_neighbors(embeddings: np.ndarray, count: int) -> dict[str, np.ndarra
     if len(unit) > neighbors.MAX_EXACT:
         logging.info(
             "nearest neighbors of %d images, more than %d: in groups of similar images, so that "
-            "some that are not that near are missed",
+            "some of the farther ones may be missed",
             len(unit),
             neighbors.MAX_EXACT,
         )

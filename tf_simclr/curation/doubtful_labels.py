@@ -95,9 +95,10 @@ def probability_of_error(probabilities: np.ndarray, labels: np.ndarray) -> np.nd
         float64 [N], from 0 to 1; it falls as the probability of the label rises.
     """
     num_classes = probabilities.shape[1]
-    confidence = probabilities[np.arange(len(labels)), labels]
+    # In float32 the regression would take probabilities below 1e-6 for equal.
+    confidence = probabilities[np.arange(len(labels)), labels].astype(np.float64)
     drawn = draw(len(labels), MAX_COUNTED)
-    counted = probabilities[drawn]
+    counted = probabilities[drawn].astype(np.float64)
     is_label = np.arange(num_classes) == labels[drawn, None]
     regression = IsotonicRegression(out_of_bounds="clip")
     regression.fit(counted.ravel(), is_label.ravel().astype(float))

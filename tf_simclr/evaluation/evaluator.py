@@ -43,8 +43,8 @@ BASELINES_VERSION = 3
 def evaluation_data(train_source: Source, test_source: Source, settings: Config) -> EvaluationData:
     """What is evaluated on: seeded draws of `knn_examples` images and of `eval_steps` batches.
 
-    Test images without label are there only where none has one, and no more of them than what needs
-    no labels takes.
+    Test images without label are there only where none has one, and no more of them than clustering
+    and health take.
     """
     options = settings.eval
     train = None

@@ -5,6 +5,7 @@ import dataclasses
 from tf_simclr import config
 from tf_simclr.commands.planning.batch_sizes import LABEL_MODES, size_of
 from tf_simclr.commands.planning.facts import Facts
+from tf_simclr.evaluation.metrics.base import MAX_EXAMPLES
 
 FORWARD_SHARE = 1 / 3  # of a training step; the gradient takes the rest
 # Views of an image that go through a training step; a teacher is a forward pass. Small batches of
@@ -92,9 +93,12 @@ def costs_of(facts: Facts, pace: Pace, is_brief: bool) -> Costs:
     view = pace.step / (VIEWS["pretrain"] * sizes["pretrain"])
     num_fitted = min(facts.num_labels, MAX_FITTED[is_brief])
     forward = view * FORWARD_SHARE
-    baseline = (num_fitted + facts.num_evaluated) * forward
+    num_evaluated = facts.num_evaluated
+    if not facts.num_labels:  # a draw is enough
+        num_evaluated = min(num_evaluated, MAX_EXAMPLES)
+    baseline = (num_fitted + num_evaluated) * forward
     features = baseline + min(facts.num_images, MAX_COMPARED) * forward
-    metrics = METRICS[is_brief] * min(facts.num_evaluated, MAX_MAPPED) / MAX_MAPPED
+    metrics = METRICS[is_brief] * min(num_evaluated, MAX_MAPPED) / MAX_MAPPED
     metrics += FITTED * num_fitted / 1000
     overhead = max((OVERHEAD + metrics) * pace.first_step, LEAST_OVERHEAD)
     return Costs(is_brief, overhead + features, baseline, view, sizes)

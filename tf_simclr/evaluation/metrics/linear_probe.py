@@ -25,7 +25,7 @@ from tf_simclr.report import image_bits
 STRENGTHS = (1e4, 1e3, 1e2, 1e1, 1.0, 0.1)
 HELD_OUT_FRACTION = 0.2  # share of the training examples that chooses the strength
 MAX_ITERATIONS = 200  # of L-BFGS
-TOLERANCE = 1e-3  # of the mean gradient, of which each class has a share as small as it is itself
+TOLERANCE = 1e-3  # of the mean gradient, which is the smaller, the more classes share it
 MANY_CLASSES = 300  # more of them take a lower tolerance, not to end after the first step
 # Fewer examples are split several times, since one split of few says little.
 FEW_EXAMPLES = 500
@@ -236,7 +236,7 @@ def fit(
     """
     if _is_for_minibatches(features, len(np.unique(labels))):
         train = Examples(features, labels)
-        # Of a single strength nothing is to be chosen, and nothing is held out for it.
+        # Of a single strength nothing is to be chosen: one example alone is held out for it.
         probe, _ = sgd_probe.fit(train, (strength,), 0, class_weight(balanced))
         return probe
     scaler = StandardScaler()
