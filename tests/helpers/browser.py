@@ -132,7 +132,7 @@ class Browser:
         raise TimeoutError(method)
 
     def open(self, path, width=1280, height=900, scheme="light", media="screen"):
-        """Loads a file in a window of this size, and waits until it is quiet."""
+        """Loads a file, or an address, in a window of this size, and waits until it is quiet."""
         self.call(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -146,7 +146,8 @@ class Browser:
             features=[{"name": "prefers-color-scheme", "value": scheme}],
         )
         self.events.clear()
-        self.call("Page.navigate", url=path.resolve().as_uri())
+        url = path if isinstance(path, str) else path.resolve().as_uri()
+        self.call("Page.navigate", url=url)
         until = time.monotonic() + SECONDS
         while time.monotonic() < until:
             message = self._receive()
