@@ -7,6 +7,7 @@ import pytest
 from etils import epath
 from PIL import Image
 
+from tests.helpers.seeds import seed_of_weights
 from tf_simclr.export import exporter, model_card
 from tf_simclr.models.network import Network
 
@@ -33,8 +34,9 @@ def model(_exports, shallow, settings, tmp_path, tmp_path_factory):
 
 
 def _export(options, num_classes, directory):
-    network = Network(options, num_classes)
-    network.build_variables()
+    with seed_of_weights(0):
+        network = Network(options, num_classes)
+        network.build_variables()
     class_names = tuple("abcdefghij"[:num_classes])
     description = model_card.ModelDescription(options, class_names, 1, {}, {})
     exporter.export(network, description, epath.Path(directory), options=options.export)

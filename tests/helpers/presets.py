@@ -5,6 +5,8 @@ import json
 import keras
 import keras_hub
 
+from tests.helpers.seeds import seed_of_weights
+
 SIZE = 16  # of their images, in pixels
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 LICENSE = "a license of its own"
@@ -75,9 +77,8 @@ def encoder_of_keras():
 
 def save(folder):
     """Writes all of them into `folder`."""
-    keras.utils.set_random_seed(1)
-    for make in (vit, dino, resnet, text):
-        make().save_to_preset(str(folder / make.__name__))
+    with seed_of_weights(1):
+        _save_networks(folder)
     converter = keras_hub.layers.DINOV2ImageConverter(
         image_size=(24, 24),
         scale=[1 / 255 / std for std in STD],
@@ -87,4 +88,9 @@ def save(folder):
     metadata = folder / "dino" / "metadata.json"
     metadata.write_text(json.dumps({**json.loads(metadata.read_text()), "license": LICENSE}))
     (folder / "resnet" / "README.md").write_text("---\nlicense: apache-2.0\n---\n# A network\n")
+
+
+def _save_networks(folder):
+    for make in (vit, dino, resnet, text):
+        make().save_to_preset(str(folder / make.__name__))
     encoder_of_keras().save(folder / "encoder.keras")
