@@ -1,17 +1,19 @@
 """Starts run.py as a process of its own, and looks at its run directories and its stderr."""
 
 import multiprocessing
+import multiprocessing.connection
 import os
 import pathlib
 import re
 import subprocess
 import sys
 import tempfile
+import threading
 
 import numpy as np
 import tensorflow as tf
 
-from tests.helpers.waiting import SECONDS, wait_until
+from tests.helpers.waiting import SECONDS
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # A block for each group: half as much to trace as ResNet-18, and all its outputs.
@@ -61,10 +63,27 @@ def start(*arguments):
 class Fork:
     """`run.py` with a small network, a copy of a process that has imported all: seconds less.
 
-    It can do what the `subprocess.Popen` can that `start` returns.
+    It can do what `finish` needs of the `subprocess.Popen` that `start` returns.
+
+    Args:
+        arguments: flags.
+        signal_after: (run directory, step, signal that the process gets after it), see
+            `small_run.main`, as the other options.
+        environment: further variables.
     """
 
-    def __init__(self, *arguments, blocks=(1,), outputs=True, optimized=False, **environment):
+    # A start looks for processes that have ended, and only one thread can be told how each did.
+    _lock = threading.Lock()
+
+    def __init__(
+        self,
+        *arguments,
+        blocks=(1,),
+        outputs=True,
+        optimized=False,
+        signal_after=None,
+        **environment,
+    ):
         # Late: what is imported there is more than most tests need.
         from tests.helpers import small_run
 
@@ -73,27 +92,23 @@ class Fork:
         handle, path = tempfile.mkstemp()
         os.close(handle)
         self._stderr = pathlib.Path(path)
-        needed = (arguments, environment, path, blocks, outputs, optimized)
+        needed = (arguments, environment, path, blocks, outputs, optimized, signal_after)
         self._process = context.Process(target=small_run.main, args=needed)
-        self._process.start()
+        with self._lock:
+            self._process.start()
         STARTED.append(self)
 
     @property
     def returncode(self):
-        return self._process.exitcode
-
-    def poll(self):
-        return self._process.exitcode
-
-    def send_signal(self, number):
-        os.kill(self._process.pid, number)
+        with self._lock:
+            return self._process.exitcode
 
     def kill(self):
         self._process.kill()
 
     def communicate(self, timeout):
-        self._process.join(timeout)
-        assert self._process.exitcode is not None, "it hangs"
+        multiprocessing.connection.wait([self._process.sentinel], timeout)
+        assert self.returncode is not None, "it hangs"
         return None, self._stderr.read_text()
 
 
@@ -104,12 +119,6 @@ def finish(process):
     finally:
         process.kill()
     return process.returncode, stderr
-
-
-def signal_after(process, directory, step, number):
-    """Sends a signal once a checkpoint of `step` or later is there."""
-    wait_until(lambda: newest(directory) >= step or process.poll() is not None)
-    process.send_signal(number)
 
 
 def end_all():

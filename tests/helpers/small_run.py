@@ -15,11 +15,12 @@ from tf_simclr import report
 from tf_simclr.commands import evaluate
 from tf_simclr.commands.planning import stage_table  # noqa: F401
 from tf_simclr.models import resnet
+from tf_simclr.training.periodic_work import PeriodicWork
 
 garbage.collect_rarely()
 
 
-def main(arguments, environment, stderr, blocks, outputs, optimized):
+def main(arguments, environment, stderr, blocks, outputs, optimized, signal_after):
     """Ends with the status of `run.py`.
 
     Args:
@@ -29,6 +30,7 @@ def main(arguments, environment, stderr, blocks, outputs, optimized):
         blocks: of each group of the network.
         outputs: whether a training ends with an export and a page.
         optimized: whether graphs are improved before they run, as for users.
+        signal_after: (run directory, step, number of a signal), or None.
     """
     os.dup2(os.open(stderr, os.O_WRONLY), 2)
     os.environ.update(environment)
@@ -37,7 +39,21 @@ def main(arguments, environment, stderr, blocks, outputs, optimized):
         leave_graphs_as_they_are()
     if not outputs:
         leave_out_outputs(pytest.MonkeyPatch())
+    if signal_after:
+        send_signal_after(*signal_after)
     run.leave(run.main(["run.py", *arguments]))
+
+
+def send_signal_after(directory, step, number):
+    """By this process to itself: another one that waits for the step may come too late."""
+    after = PeriodicWork.after
+
+    def after_and_signal(periodic_work, step_done, is_last):
+        after(periodic_work, step_done, is_last)
+        if (periodic_work._checkpoints.directory, step_done) == (str(directory), step):
+            os.kill(os.getpid(), number)
+
+    PeriodicWork.after = after_and_signal
 
 
 def leave_graphs_as_they_are():

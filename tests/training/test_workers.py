@@ -1,5 +1,6 @@
 """Two processes as the workers of a cluster: what one process does, and what if one is gone."""
 
+import functools
 import json
 import signal
 import socket
@@ -16,7 +17,6 @@ from tests.helpers.processes import (
     end_all,
     finish,
     newest,
-    signal_after,
     the_line,
     variables,
 )
@@ -41,8 +41,8 @@ def _ended():
     end_all()
 
 
-def start_workers(*arguments, directories):
-    """Two workers, each with a run directory; the first is the chief."""
+def start_workers(*arguments, directories, signal_after=(None, None)):
+    """Two workers, each with a run directory and a signal that it gets; the first is the chief."""
     sockets = [socket.create_server(("localhost", 0)) for _ in directories]
     addresses = [f"localhost:{open_socket.getsockname()[1]}" for open_socket in sockets]
     for open_socket in sockets:
@@ -52,7 +52,8 @@ def start_workers(*arguments, directories):
         task = {"type": "worker", "index": index}
         cluster = json.dumps({"cluster": {"worker": addresses}, "task": task})
         flags = ["--strategy=multi_worker", f"--model_dir={directory}"]
-        processes.append(Fork(*RUN, *arguments, *flags, TF_CONFIG=cluster))
+        options = {"signal_after": signal_after[index], "TF_CONFIG": cluster}
+        processes.append(Fork(*RUN, *arguments, *flags, **options))
     return processes
 
 
@@ -107,16 +108,15 @@ def test_workers_that_go_away(tmp_path):
     """The chief is killed: the other ends with a clear line. Started again, they resume."""
     run = tmp_path / "run"
     many_steps = ["--train_steps=60", "--checkpoint_steps=5"]
-    chief, other = start_workers(*many_steps, directories=[run, run])
-    signal_after(chief, run, 5, signal.SIGKILL)
+    workers = functools.partial(start_workers, *many_steps, directories=[run, run])
+    chief, other = workers(signal_after=[(run, 5, signal.SIGKILL), None])
     status, _ = finish(chief)
     assert status == -signal.SIGKILL
     status, stderr = finish(other)
     assert status == 1 and "Traceback" not in stderr
     assert "another worker of the cluster is gone or does not answer" in the_line(stderr)
     killed = newest(run)
-    chief, other = start_workers(*many_steps, directories=[run, run])
-    signal_after(other, run, killed + 1, signal.SIGTERM)
+    chief, other = workers(signal_after=[None, (run, killed + 3, signal.SIGTERM)])
     for process in (chief, other):
         status, stderr = finish(process)
         assert status == 143 and "run the same command again to resume" in the_line(stderr)
