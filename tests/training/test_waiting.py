@@ -1,28 +1,48 @@
 """A server that does not answer is waited for as long as was said, and with a line."""
 
 import socket
-import threading
-import time
 
 import pytest
 
+from tests.helpers.waiting import SECONDS
 from tf_simclr import distribute
 from tf_simclr.distribute import strategies
 from tf_simclr.errors import UserError
 
 
-@pytest.fixture
-def port():
-    """A port of this machine on which nothing listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+class Clock:
+    """In the place of the module `time`: a sleep alone takes time, and none of that of a test."""
+
+    def __init__(self):
+        self.seconds = 0.0
+
+    def monotonic(self):
+        return self.seconds
+
+    def sleep(self, seconds):
+        self.seconds += seconds
 
 
 @pytest.fixture(autouse=True)
-def _impatient(monkeypatch):
+def clock(monkeypatch):
     monkeypatch.setattr(strategies, "SECONDS_OF_SILENCE", 0.1)
     monkeypatch.setattr(strategies, "SECONDS_BETWEEN_ATTEMPTS", 0.05)
+    monkeypatch.setattr(strategies, "time", Clock())
+    return strategies.time
+
+
+@pytest.fixture
+def server():
+    """A socket that has a port of this machine and does not listen on it."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.settimeout(SECONDS)
+        yield server
+
+
+@pytest.fixture
+def port(server):
+    return server.getsockname()[1]
 
 
 def test_a_closed_port_is_given_up(port, logged):
@@ -33,23 +53,23 @@ def test_a_closed_port_is_given_up(port, logged):
     assert logged() == [f"waiting for the TPU at {address}, at most 0.3 s"]
 
 
-def test_a_server_that_starts_later(port):
-    def listen():
-        time.sleep(0.2)
-        with socket.create_server(("127.0.0.1", port)) as server:
-            server.accept()[0].close()
-
-    thread = threading.Thread(target=listen)
-    thread.start()
+def test_a_server_that_starts_later(server, port, clock, monkeypatch):
+    monkeypatch.setattr(clock, "sleep", lambda seconds: server.listen())
     strategies.wait_for_server(f"grpc://127.0.0.1:{port}", "TPU", 20)
-    thread.join()
+    server.accept()[0].close()
 
 
-def test_an_unknown_name_is_not_waited_for():
-    began = time.monotonic()
+def test_an_unknown_name_is_not_waited_for(clock, monkeypatch):
+    attempts = []
+
+    def create_connection(address, timeout):
+        attempts.append(address)
+        raise socket.gaierror
+
+    monkeypatch.setattr(socket, "create_connection", create_connection)
     with pytest.raises(socket.gaierror):
         strategies.wait_for_server("grpc://no.such.host.invalid:5", "TPU", 60)
-    assert time.monotonic() - began < 30
+    assert attempts == [("no.such.host.invalid", 5)] and clock.seconds == 0
 
 
 @pytest.mark.parametrize("flag", ["master", "tpu_name"])
