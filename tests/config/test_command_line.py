@@ -14,6 +14,12 @@ from tf_simclr.config.stages import CHECKPOINT_FLAGS, mode_of, separate_sections
 from tf_simclr.errors import UserError
 
 
+@pytest.fixture(autouse=True)
+def _new_folder(tmp_path, monkeypatch):
+    """Run directories of the user, such as runs/digits_finetune, are not looked at."""
+    monkeypatch.chdir(tmp_path)
+
+
 def parse(*arguments):
     """(flat configuration of the only or the last stage, notes) of a command line."""
     configs, notes = parse_stages(*arguments)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from tests.helpers.processes import HERE, TINY, the_line
 from tf_simclr import config
-from tf_simclr.data import datasets, image_folder, mixture
+from tf_simclr.data import datasets, image_folder, mixture, pipeline
 from tf_simclr.data.unreadable import replace_unreadable
 from tf_simclr.errors import Failed
 from tf_simclr.training import loop
@@ -199,7 +199,11 @@ def make_experiment(by_path, settings):
 
 
 def after_step(monkeypatch, number, act):
-    """Does something once, after a step of the training."""
+    """Does something once, after a step of the training.
+
+    The machine seems to have two cores: one with many would have read all images by then.
+    """
+    monkeypatch.setattr(pipeline, "num_cores", lambda: 2)
     after = PeriodicWork.after
 
     def after_and_act(periodic_work, step, is_last):

@@ -29,6 +29,12 @@ MEASURED = [  # flags, peak of the process in bytes: docs/performance.md
 ]
 
 
+@pytest.fixture(autouse=True)
+def _memory(monkeypatch):
+    """That of the machine, which may be of any size, or not known."""
+    monkeypatch.setattr(memory_limit, "machine_memory", lambda: 16e9)
+
+
 def step_memory(**flags):
     """(bytes of a step at least, whether it usually fits: limit -> bool)."""
     options = config.build({**TINY, **flags})
