@@ -32,6 +32,7 @@ def original(tmp_path_factory):
         objects = objects_of(folder / "saved", "r50_1x_sk0", "finetuned_1pct")
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
         with WeightsServer(objects).running() as server:
+            patch.setenv("no_proxy", "*")
             patch.setenv(published_weights.MIRROR, server.url)
             yield model
 

@@ -10,6 +10,7 @@ import threading
 
 import pytest
 
+from tests.helpers.waiting import SECONDS
 from tests.helpers.weights_server import WeightsServer, objects_of
 from tf_simclr.checkpoints import downloads, published_weights
 from tf_simclr.checkpoints.published_weights import local_path
@@ -42,6 +43,7 @@ def server(monkeypatch, tmp_path):
         path.write_bytes(content)
     objects = objects_of(tmp_path / "saved", "r50_1x_sk0", "pretrained")
     with WeightsServer(objects).running() as server:
+        monkeypatch.setenv("no_proxy", "*")
         monkeypatch.setenv(published_weights.MIRROR, server.url + "/")
         yield server
 
@@ -229,16 +231,17 @@ def test_two_threads_at_once(server):
     assert len(server.requests) == len(FILES)
 
 
-def test_another_process_at_once(server, cache):
+def test_another_process_at_once(server, cache, request):
     """It waits for this one, which holds the lock."""
     program = f"from tf_simclr.checkpoints.published_weights import local_path as p; p({NAME!r})"
     (cache / "r50_1x_sk0").mkdir(parents=True)
     with published_weights._lock(cache / "r50_1x_sk0" / "pretrained", NAME):
         other = subprocess.Popen([sys.executable, "-c", program], cwd=pathlib.Path.cwd())
+        request.addfinalizer(other.kill)
         with pytest.raises(subprocess.TimeoutExpired):
             other.wait(1)
         assert not server.requests
-    assert other.wait(60) == 0
+    assert other.wait(SECONDS) == 0
     assert len(server.requests) == len(FILES)
     assert contents(local_path(NAME, offline=True)) == FILES
 

@@ -61,7 +61,11 @@ def answers_of(exported):
     started = [start("mutated,plain,cli,keras3,hub", exported[1])]
     if OLD_PYTHON in os.environ:
         started.append(start("old", exported[1], os.environ[OLD_PYTHON]))
-    ended = [process.communicate(timeout=SECONDS) for process in started]
+    try:
+        ended = [process.communicate(timeout=SECONDS) for process in started]
+    finally:
+        for process in started:
+            process.kill()
     results = {
         name: content
         for out, _ in ended
@@ -74,9 +78,7 @@ def answers_of(exported):
         assert name in results, "\n".join(stderr[-3000:] for _, stderr in ended)
         return results[name]
 
-    yield look_up
-    for process in started:
-        process.kill()
+    return look_up
 
 
 def assert_outputs(answers, network, tolerance):

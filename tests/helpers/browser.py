@@ -9,6 +9,8 @@ import subprocess
 import tempfile
 import time
 
+from tests.helpers.waiting import SECONDS
+
 NAMES = (
     "chromium",
     "chromium-browser",
@@ -32,7 +34,6 @@ ARGUMENTS = (
 )
 CARRIED = ("file:", "data:", "blob:null/")  # addresses of the page itself and what is in it
 KEY_CODES = {"Enter": 13, "Tab": 9, "Escape": 27, "Backspace": 8, "ArrowRight": 39, " ": 32}
-SECONDS = 60  # how long an answer may take on a busy machine
 
 
 def find():
