@@ -34,9 +34,16 @@ tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 garbage.collect_rarely()
 MUCH_MEMORY = 150 * 2**20  # bytes
 
-# A busy machine takes longer for an example than Hypothesis allows by itself.
-hypothesis.settings.register_profile("without_deadline", deadline=None)
-hypothesis.settings.load_profile("without_deadline")
+# The same examples in each run, and none of a folder of the user; a busy machine takes longer for
+# one than Hypothesis allows by itself.
+hypothesis.settings.register_profile(
+    "same_everywhere",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("same_everywhere")
 
 LONGEST = (  # files, begun first
     "test_whole_run",
