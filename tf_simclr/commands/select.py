@@ -61,8 +61,8 @@ def select(settings: Config, alone: bool = True):
     on_page = chosen.first(MAX_ON_PAGE)
     if len(chosen.index) > MAX_ON_PAGE:
         logging.info(
-            "the page has the first %d of the %d images chosen; label them and select again, or label by "
-            "the table, which has all",
+            "the page has the first %d of the %d images chosen; label them and select again, or "
+            "label by the table, which has all",
             MAX_ON_PAGE,
             len(chosen.index),
         )
