@@ -142,13 +142,28 @@ def test_twenty_digits_by_keys(chromium, digits, tmp_path):
     assert (chromium.complaints(), chromium.outside()) == ([], [])
 
 
+def test_a_class_that_comes_later_changes_no_keys(chromium, digits, tmp_path):
+    """Digits stay their own keys; "A" and "a", which no key tells apart, have none."""
+    names = ("0", "7", "A", "a", "b")
+    chromium.open(write(tmp_path / "label.html", questions(digits)[:5], names))
+    keys = "usedClasses().map(([name, , key]) => key ?? '')"
+    assert chromium.evaluate(keys) == ["0", "7", "", "", "b"]
+    chromium.press("0", "+")
+    chromium.call("Input.insertText", text="cat")
+    chromium.press("Enter", "Escape")
+    assert chromium.evaluate(keys) == ["0", "7", "", "", "b", "1"]
+    chromium.press("0", "7", "b", "1")
+    labels = save(chromium, tmp_path / "saved")
+    assert list(labels.values()) == ["0", "0", "7", "b", "cat"]
+
+
 def test_what_readers_of_all_kinds_are_told(chromium, digits, tmp_path):
     """With a screen reader, without scripts, for the first time."""
     path = write(tmp_path / "label.html", questions(digits)[:2], ("0", "cat"), {"old.png": "cat"})
     assert "<noscript>" in path.read_text(encoding="utf-8")
     chromium.open(path)
     labels = "[...document.querySelectorAll('#classes button')].map(one => one.ariaLabel)"
-    assert chromium.evaluate(labels) == ["0, 0 labels, key 1", "cat, 1 label, key 2"]
+    assert chromium.evaluate(labels) == ["0, 0 labels, key 0", "cat, 1 label, key 1"]
     headings = "[...document.querySelectorAll('h1')].map(one => one.textContent)"
     assert chromium.evaluate(headings) == ["Images to label"]
     hint = "document.querySelector('#near .hint').textContent"

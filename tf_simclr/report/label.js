@@ -155,12 +155,18 @@ const save = () => {
   byId("saved").textContent = `${counted(labels.size, "label")} in it.`;
 };
 
-// [name, number, key] of the classes that have not been taken away. Names of one digit or letter
-// are keys themselves, so that 1 never means another class than "1".
+// [name, number, key] of the classes that have not been taken away. A name of one digit or letter
+// is its own key, so that 1 never means another class than "1"; "A" and "a" together have none.
 const usedClasses = () => {
   const used = state.classes.map((name, index) => [name, index]).filter(([name]) => name);
-  const areKeys = used.every(([name]) => /^[0-9a-z]$/.test(name));
-  return used.map(([name, index], position) => [name, index, areKeys ? name : KEYS[position]]);
+  const letters = used.map(([name]) => name.toLowerCase()).filter(name => /^[0-9a-z]$/.test(name));
+  const left = KEYS.filter(key => !letters.includes(key));
+  const keyOf = name => {
+    const letter = name.toLowerCase();
+    if (!letters.includes(letter)) return left.shift();
+    return letters.indexOf(letter) === letters.lastIndexOf(letter) ? letter : undefined;
+  };
+  return used.map(([name, index]) => [name, index, keyOf(name)]);
 };
 const renderClasses = ({ labels }) => {
   const counts = new Map();
