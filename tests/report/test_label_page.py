@@ -157,6 +157,18 @@ def test_a_class_that_comes_later_changes_no_keys(chromium, digits, tmp_path):
     assert list(labels.values()) == ["0", "0", "7", "b", "cat"]
 
 
+def test_signs_on_the_keys_of_digits_are_no_answers(chromium, digits, tmp_path):
+    """Of a French keyboard, where Shift makes the digit."""
+    chromium.open(write(tmp_path / "label.html", questions(digits)[:1], ("cat",)))
+    for action in (
+        "!actionOf({key: '-', code: 'Digit6', shiftKey: false})",
+        "actionOf({key: '&', code: 'Digit1', shiftKey: false})",
+        "actionOf({key: '1', code: 'Digit1', shiftKey: true})",
+        "actionOf({key: '-', code: 'NumpadSubtract', shiftKey: false})",
+    ):
+        assert chromium.evaluate(f"Boolean({action})"), action
+
+
 def test_what_readers_of_all_kinds_are_told(chromium, digits, tmp_path):
     """With a screen reader, without scripts, for the first time."""
     path = write(tmp_path / "label.html", questions(digits)[:2], ("0", "cat"), {"old.png": "cat"})

@@ -271,10 +271,11 @@ const ACTIONS = {
   "+": () => byId("new").focus(),
   "/": () => byId("filter").focus(),
 };
-// What a key does; on some keyboards digits are typed with Shift, and count without it.
+// What a key does. On some keyboards digits are typed with Shift; without it they count as digits,
+// never as the sign that is typed: "-" on the key of 6 would be "none of these".
 const actionOf = event => {
   const digit = event.shiftKey ? undefined : /^Digit([0-9])$/.exec(event.code)?.[1];
-  for (const pressed of [digit, event.key].filter(Boolean)) {
+  for (const pressed of digit ? [digit] : [event.key]) {
     const chosen = usedClasses().find(([, , key]) => key === pressed.toLowerCase());
     if (chosen) return () => answerWith(chosen[1]);
     if (ACTIONS[pressed]) return ACTIONS[pressed];
