@@ -12,14 +12,16 @@ from tf_simclr.report.training_curves import Curve
 
 @pytest.fixture
 def trained():
-    """A function: facts, curves {tag: last value} -> a run that has no best step."""
+    """A function: facts, curves {tag: last value or values} -> a run without a best step."""
 
-    def make(facts=(), curves=(), **given):
+    def make(facts=(), curves=(), best=None, **given):
         made = run(
-            "pretrain", "pretrain", **(given or {"probe": right(0.5)}), facts=facts, best=None
+            "pretrain", "pretrain", **(given or {"probe": right(0.5)}), facts=facts, best=best
         )
-        steps = np.array([1, 2])
-        of_tags = {tag: Curve(steps, np.array([9.0, last])) for tag, last in dict(curves).items()}
+        of_tags = {}
+        for tag, last in dict(curves).items():
+            values = np.append(9.0, last)
+            of_tags[tag] = Curve(np.arange(len(values)), values)
         return dataclasses.replace(made, curves=of_tags)
 
     return make
@@ -32,6 +34,9 @@ def test_a_training_that_is_not_finished(trained):
     assert note in verdict.of_runs([unfinished]).notes
     finished = trained({"step": 92, "total_steps": 92})
     assert training_notes.notes(finished) == []
+    command = "python run.py --mode=eval --model_dir=NEW --checkpoint=elsewhere"
+    imported = trained({"step": 0, "total_steps": 1563}, probe=right(0.5), command=command)
+    assert training_notes.notes(imported) == []
 
 
 @pytest.mark.parametrize("task", ["contrast", "pretext"])
@@ -41,10 +46,25 @@ def test_a_loss_above_chance(trained, task):
         return training_notes.notes(trained({"step": 880}, curves))
 
     assert notes(8.0) == []
-    assert notes(10.063) == [
-        "The loss of pretrain ended above chance (10.06, chance 8.29): it has hardly learned its "
-        "task."
-    ]
+    assert notes(10.063) == ["The loss of pretrain ended above chance (10.06, chance 8.29)."]
+    assert notes([7.9] * 39 + [8.5]) == []  # one bad batch
+
+
+def test_a_loss_above_chance_that_is_excused(trained):
+    """By right answers, which a sure network pays for; by better weights that were taken."""
+
+    def notes(accuracy, best=None):
+        curves = {
+            "train/contrast_loss": 10.0,
+            "train/contrast_chance": 8.29,
+            "train/contrast_acc": accuracy,
+        }
+        return training_notes.notes(trained({"step": 880}, curves, best))
+
+    batch_size = trained().get("flags")["train_batch_size"]
+    assert len(notes(1.9 / batch_size)) == 1
+    assert notes(2.1 / batch_size) == []
+    assert notes(0.0, best={"step": 9, "value": 0.5, "criterion": "knn_accuracy"}) == []
 
 
 def test_without_a_verdict_the_card_says_it(trained):

@@ -1,35 +1,49 @@
-"""What a training lacks: that it is not finished, or has hardly learned its task."""
+"""What a training lacks: that it is not finished, or that its loss is above chance."""
 
+import statistics
+
+from tf_simclr.report.contenders import is_imported
 from tf_simclr.report.runs import Run
+from tf_simclr.runs.watched_losses import LEARNED, WINDOW, loss_of
 
-CHANCES = {  # {tag of a loss: tag of what it is at chance}
-    "train/contrast_loss": "train/contrast_chance",
-    "train/pretext_loss": "train/pretext_chance",
-}
+TRAIN = "train/"  # prefix of the tags of a training
 
 
 def notes(run: Run) -> list[str]:
-    """The notes on the training of a run; none where nothing is wrong."""
+    """The notes on the training of a run; none where nothing is wrong.
+
+    After the best step there are some to come in any training, and the last loss is of other
+    weights. Weights from elsewhere were not trained here.
+    """
+    if run.get("best") or is_imported(run):
+        return []
     return [*_unfinished(run), *_above_chance(run)]
 
 
 def _unfinished(run):
-    """That there are steps to come; after the best step there are some in any training."""
     step, total = run.facts.get("step"), run.facts.get("total_steps")
-    if run.get("best") or step is None or total is None or step >= total:
+    if step is None or total is None or step >= total:
         return []
     return [f"{run.name} was evaluated after {step:,} of {total:,} steps of its training."]
 
 
 def _above_chance(run):
-    sentences = []
-    for tag, chance_tag in CHANCES.items():
-        if tag not in run.curves or chance_tag not in run.curves:
-            continue
-        loss, chance = run.curves[tag].values[-1], run.curves[chance_tag].values[-1]
-        if loss > chance:
-            sentences.append(
-                f"The loss of {run.name} ended above chance ({loss:.4g}, chance {chance:.4g}): it "
-                "has hardly learned its task."
-            )
-    return sentences
+    means = {
+        tag.removeprefix(TRAIN): _mean_at_the_end(curve.values)
+        for tag, curve in run.curves.items()
+        if tag.startswith(TRAIN)
+    }
+    batch_size = run.get("flags").get("train_batch_size", 1)
+    loss = loss_of(means, run.num_classes or 0, batch_size)
+    is_known = loss is not None and loss.chance > 0
+    if not is_known or loss.value <= loss.chance or loss.times_guessing >= LEARNED:
+        return []
+    return [
+        f"The loss of {run.name} ended above chance ({loss.value:.4g}, chance {loss.chance:.4g})."
+    ]
+
+
+def _mean_at_the_end(values):
+    """Over at most the second half of a curve, since a training begins at chance."""
+    count = min(WINDOW, (len(values) + 1) // 2)
+    return statistics.fmean(values[-count:])
