@@ -16,6 +16,10 @@ MONITOR = "monitor/"  # prefix of the tags of validation
 # Labeled images of a batch below which their accuracy jumps between 0 and 1.
 MIN_LABELED = 8
 FAR_APART = 20  # ratio of peaks from which a logarithmic axis is used
+# Ratio of levels at chance from which losses are divided by them. Some are measured from the data
+# and differ a little.
+OTHER_CHANCE = 1.1
+IN_NATS = "in nats; "  # begins the caption of a loss that is not divided
 
 
 def _last(tag):
@@ -110,7 +114,7 @@ TAGS = {
     ),
     "train/contrast_entropy": TagChart(
         "Entropy of the contrastive choice",
-        "in nats; high: undecided; low: sure",
+        f"{IN_NATS}high: undecided; low: sure",
         chance=_batch_entropy,
     ),
     "train/supervised_acc": TagChart(
@@ -177,10 +181,11 @@ def _chart(numbered_runs, tag, tag_chart, *, has_legend):
     lines, marks = [], []
     levels = [tag_chart.chance(run) for _, run in numbered_runs]
     if not tag_chart.is_percent and _differ(levels):
+        caption = tag_chart.caption.removeprefix(IN_NATS)
         tag_chart = dataclasses.replace(
             tag_chart,
             title=f"{tag_chart.title} / chance",
-            caption=f"{tag_chart.caption}; divided by that of chance, which runs differ in",
+            caption=f"{caption}; divided by the value at chance, which differs between the runs",
         )
         units, chances = levels, [1.0]
     else:
@@ -215,9 +220,9 @@ def _distinct(levels):
 
 
 def _differ(levels):
-    """Whether each run has a level at chance, and not all have the same."""
+    """Whether each run has a level at chance, and some are far from others."""
     are_known = all(level is not None and level > 0 for level in levels)
-    return are_known and len(_distinct(levels)) > 1
+    return are_known and max(levels) > OTHER_CHANCE * min(levels)
 
 
 def _are_far_apart(lines):
