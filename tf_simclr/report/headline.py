@@ -33,22 +33,26 @@ def heading(runs: list[Run]) -> str:
     chain = parents.pop()
     is_chain = not parents and (chain / run_files.CONFIG).exists()
     if len(runs) > 1 and is_chain:
-        return f"{chain.name}: {len(runs)} stages"
+        name = chain.absolute().name  # "." has none
+        return f"{name}: {len(runs)} stages"
     if len(runs) <= MAX_NAMED:
         return "\u00a0· ".join(names)  # no line begins with the point
     return f"{len(names)} runs, {names[0]} to {names[-1]}"
 
 
 def data(runs: list[Run]) -> str:
-    """The data set, its images and the labels that were used, where all runs have the same."""
-    texts = []
+    """The data set, the most images that any of the runs has, and their labels if as many.
+
+    "" unless there is one data set.
+    """
     datasets = {run.facts.get("dataset") for run in runs} - {None}
-    if len(datasets) == 1:
-        texts += datasets
-        # Some stages are trained on the labeled images alone.
-        num_images = max(run.facts.get("images") or 0 for run in runs)
-        if num_images:
-            texts.append(_counted(num_images, "image"))
+    if len(datasets) != 1:
+        return ""
+    texts = list(datasets)
+    # Some stages are trained on the labeled images alone.
+    num_images = max(run.facts.get("images") or 0 for run in runs)
+    if num_images:
+        texts.append(_counted(num_images, "image"))
     numbers = {run.facts.get("labels") for run in runs} - {None}
     if len(numbers) == 1:
         (number,) = numbers
