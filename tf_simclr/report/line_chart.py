@@ -6,6 +6,7 @@ import numpy as np
 
 from tf_simclr.report import svg
 from tf_simclr.report.svg import HEIGHT, LEVEL_DASHES, MUTED, NUM_COLORS, SERIES
+from tf_simclr.report.wording import shortened
 
 MARKERS = "osD^vP*X"
 LAW = "law"  # a fitted law, beside the networks
@@ -22,6 +23,7 @@ MARK_DASHES = (0, (1, 2))
 MAX_CHANCES = 2  # levels up to which each is named; of more the highest one
 NUM_MARKERS = 6  # on a line
 LONG_LABEL = 22  # characters from which a legend has one column
+MAX_LABEL = 40  # characters in a legend
 LEGEND_ROW = 0.22  # inches
 ANNOTATION = {"textcoords": "offset points", "va": "bottom", "color": MUTED, "fontsize": 10}
 
@@ -94,7 +96,8 @@ def _draw(figure, lines, axes):
     _set_ticks(plot, lines, axes)
     if len(lines) > 1 or axes.has_legend:
         # Explicitly: of itself Matplotlib leaves out what begins with _.
-        drawn, labels = plot.lines[: len(lines)], [_shortened(line.label) for line in lines]
+        drawn = plot.lines[: len(lines)]
+        labels = [shortened(line.label, MAX_LABEL) for line in lines]
         figure.legend(drawn, labels, loc="outside lower left", ncols=_legend_columns(lines))
 
 
@@ -126,7 +129,7 @@ def _draw_line(plot, line):
         marker=marker,
         markevery=(every // 2, every),
         markerfacecolor=color,
-        label=_shortened(line.label),
+        label=shortened(line.label, MAX_LABEL),
     )
     if line.band is not None:
         low, high = line.band
@@ -180,7 +183,3 @@ def _set_ticks(plot, lines, axes):
         )
     else:
         plot.xaxis.get_major_locator().set_params(nbins=5, integer=True)
-
-
-def _shortened(label):
-    return label if len(label) <= 40 else f"{label[:24]}…{label[-15:]}"

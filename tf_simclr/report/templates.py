@@ -6,6 +6,7 @@ import jinja2
 from etils import epath
 
 from tf_simclr.errors import write_error
+from tf_simclr.report import wording
 from tf_simclr.runs import files as run_files
 
 MIME_TYPES = {b"\x89P": "image/png"}  # by the first bytes of an image; others are JPEG
@@ -25,6 +26,7 @@ def render(template: str, **values) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["shortened"] = wording.shortened
     return environment.get_template(template).render(**values)
 
 

@@ -6,6 +6,7 @@ import math
 from tf_simclr.report.contenders import PROBE, Contender
 from tf_simclr.report.evaluated import CLASSIFIER
 from tf_simclr.report.verdict import Verdict
+from tf_simclr.report.wording import shortened
 
 # Units of the drawing, about a pixel each on a phone, where it is as wide as the page.
 WIDTH = 320
@@ -141,7 +142,7 @@ def _label(contender, verdict):
     """The name of a contender and its time of training, or what a probe is on."""
     name = contender.name.removeprefix("the ")
     if contender.kind != CLASSIFIER:
-        return _shortened(name, MAX_LABEL)
+        return shortened(name, MAX_LABEL)
     suffix = ""
     if contender.labels != _stated_labels(verdict):
         labels = str(contender.labels).replace("selected labels", "selected")
@@ -149,7 +150,7 @@ def _label(contender, verdict):
     minutes = contender.run.facts.get("train_minutes")
     if minutes is not None:
         suffix += f", {_duration(minutes)}"
-    return _shortened(name, max(MAX_LABEL - len(suffix), MIN_NAME)) + suffix
+    return shortened(name, max(MAX_LABEL - len(suffix), MIN_NAME)) + suffix
 
 
 def _duration(minutes):
@@ -170,7 +171,3 @@ def _color(contender: Contender, verdict: Verdict) -> str:
     if contender.labels != _stated_labels(verdict):
         return "of-other-labels"
     return "of-supervised" if contender.is_supervised else "of-network"
-
-
-def _shortened(label, length):
-    return label if len(label) <= length else f"{label[: length - 9]}…{label[-8:]}"

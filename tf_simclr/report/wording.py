@@ -2,11 +2,20 @@
 
 MISSING = "–"  # where there is no value
 SPECIAL_VALUES = {"True": "true", "False": "false", "None": MISSING, "": MISSING}
+MIN_TAIL = 8  # characters that are kept of the end of a name
 
 
 def capitalized(text: str) -> str:
     """With a capital first letter."""
     return text[:1].upper() + text[1:]
+
+
+def shortened(name: str, length: int) -> str:
+    """A name in at most `length` characters; what tells names from others is often at their end."""
+    if len(name) <= length:
+        return name
+    tail = max(MIN_TAIL, 3 * length // 8)
+    return f"{name[: length - tail - 1]}…{name[-tail:]}"
 
 
 def value_text(value) -> str:
