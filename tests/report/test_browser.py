@@ -98,7 +98,8 @@ def test_a_table_that_goes_on_has_a_shadow(chromium, two_runs, tmp_path):
     assert left < 0.9 * paper and right > paper
 
 
-def test_names_of_rows_stay_in_a_wide_table(chromium, two_runs):
+def test_names_of_rows_stay_in_a_wide_table(chromium, two_runs, tmp_path):
+    """With an edge, which cuts off what scrolls behind them."""
     chromium.open(two_runs, 360)
     table = "document.querySelector('#evaluations .scroll')"
     left = f"{table}.querySelector('tbody th').getBoundingClientRect().left"
@@ -106,6 +107,14 @@ def test_names_of_rows_stay_in_a_wide_table(chromium, two_runs):
     chromium.evaluate(f"{table}.scrollLeft = 60")
     assert chromium.evaluate(f"{table}.scrollLeft") == 60
     assert chromium.evaluate(left) == pytest.approx(before, abs=1)
+    name = f"{table}.querySelector('tbody th')"
+    chromium.evaluate(f"{name}.scrollIntoView({{block: 'center', behavior: 'instant'}})")
+    box = f"(box => [box.right, box.top, box.bottom])({name}.getBoundingClientRect())"
+    right, top, bottom = map(round, chromium.evaluate(box))
+    chromium.screenshot(tmp_path / "page.png")
+    gray = np.asarray(Image.open(tmp_path / "page.png").convert("L"))
+    edge = gray[top + 2 : bottom - 2, right - 1 : right + 2]
+    assert edge.min(1).max() < 240  # in each row of pixels
 
 
 def test_map(chromium, two_runs):
