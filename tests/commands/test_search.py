@@ -14,6 +14,7 @@ from PIL import Image
 
 import tf_simclr
 from tf_simclr.commands import embed, embedding_file, search, search_page
+from tf_simclr.config import Config
 from tf_simclr.data import datasets
 from tf_simclr.errors import UserError
 
@@ -32,7 +33,7 @@ class ByColor:
         return datasets.load(self.data, split, flag)
 
     def compute(self, source, what):
-        images = [source.decode(record).numpy() for record in source.records]
+        images = [np.asarray(source.decode(record)) for record in source.records]
         features = [color_features(image) for image in images]
         return {"label": source.labels, "final_avg_pool": np.float32(features)}
 
@@ -272,3 +273,15 @@ def test_the_table_of_the_page_keeps_all_labels(find, photos):
     folders = {name: name.rpartition("/")[0] for name in names_of(photos)}
     known = {name: label for name, label in folders.items() if label}
     assert dict(content["known"]) == known and len(known) > len(content["names"])
+
+
+def test_numbers_that_two_images_have_are_not_in_the_table(find):
+    """The images of both splits of digits are called 0, 1, 2, ..."""
+    _, content = find("1400", dataset="digits", search_count=1)
+    options = Config().replace(dataset="digits").data
+    train = datasets.load(options, "train")
+    num_test = datasets.load(options, "test").num_examples
+    numbers = [int(name) for name, _ in content["known"]]
+    assert numbers == list(range(num_test, train.num_examples))
+    labels = [train.class_names[label] for label in train.example_ids()[1][num_test:]]
+    assert [label for _, label in content["known"]] == labels

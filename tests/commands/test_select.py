@@ -210,6 +210,19 @@ def test_labels_of_numbered_images(settings, model, tmp_path):
     assert all(classes[int(name)] == label for name, label in known)
 
 
+def test_the_simple_layout_keeps_the_labels_of_both_splits(ask, photos, tmp_path):
+    (photos / "train").mkdir()
+    for name in ("cat", "dog", "other.png"):
+        (photos / name).rename(photos / "train" / name)
+    (photos / "test" / "cat").mkdir(parents=True)
+    (photos / "train" / "cat" / "0.png").rename(photos / "test" / "cat" / "0.png")
+    ask(labels="", folder_layout="simple", select_count=1, eval_split="test")
+    page = (tmp_path / "run" / "label.html").read_text(encoding="utf-8")
+    known = dict(json.loads(re.search(r'"known": ?(\[\[.*?\]\])', page).group(1)))
+    assert len(known) == 12
+    assert known["test/cat/0.png"] == "cat" and known["train/dog/1.png"] == "dog"
+
+
 def detailed_pictures(rng, count):
     """Pictures uint8 [64, 64, 3] with details, each its own."""
     noise = rng.normal(size=(count, 64, 64, 3))

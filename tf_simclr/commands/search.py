@@ -1,5 +1,6 @@
 """Finds the images of a set that are most like some: search.csv and search.html."""
 
+import collections
 import contextlib
 import dataclasses
 import os
@@ -98,15 +99,18 @@ def search(settings: Config, alone: bool = True):
 def _known_labels(data, images):
     """({name: class}, {name: split} or None) for the table of the page.
 
-    Of embeddings whose images are gone since, those that were embedded.
+    Of embeddings whose images are gone since, those that were embedded; of numbered images not
+    those whose number images of several splits have.
     """
     table = known = None
     with contextlib.suppress(UserError):
         table = folders.table_of(data.dataset, data.labels)
         known = known_labels(data, table)
     if known is None:
-        labels = zip(images.names.tolist(), images.labels.tolist())
-        known = {name: label for name, label in labels if label}
+        names = images.names.tolist()
+        times = collections.Counter(names)
+        labels = zip(names, images.labels.tolist())
+        known = {name: label for name, label in labels if label and times[name] == 1}
     return known, table and table.splits
 
 

@@ -71,7 +71,7 @@ def select(settings: Config, alone: bool = True):
     table = folders.table_of(extractor.data.dataset, extractor.data.labels)
     known = known_labels(extractor.data, table)
     if known is None:
-        known = _labels_of(source)  # other splits have images of the same names: 0, 1, 2, ...
+        known = _labels_of_splits(source, eval_source)
     class_names = source.class_names or extractor.model.class_names
     page = label_page.render(
         questions, class_names, known, note=_note(settings, alone), splits=table and table.splits
@@ -134,6 +134,14 @@ def _draw_to_evaluate(source, eval_source, is_trained_on, settings):
             settings.data.eval_split,
         )
     return draw
+
+
+def _labels_of_splits(source, eval_source):
+    """{name: class} of both splits; of the first alone if they share names, such as 0, 1, 2, ..."""
+    known = _labels_of(source)
+    if eval_source is None or not set(source.names()).isdisjoint(eval_source.names()):
+        return known
+    return known | _labels_of(eval_source)
 
 
 def _labels_of(source):
