@@ -365,6 +365,14 @@ def test_copies_are_left_out():
     assert "50.0%" in text_of([one]) and "the accuracies are a little too good" in text_of([one])
 
 
+def test_of_very_many_images_copies_are_counted_among_some(monkeypatch):
+    monkeypatch.setattr(verdict_runs.image_bits, "MAX_IMAGES", 200)
+    which = verdict_runs.image_bits.pack(np.arange(400) < 40, np.arange(400) % 10)
+    copies = {"images": 40, "evaluated": 400, "compared": 9, "which": which}
+    one = run("finetune", "finetune", classifier=right(0.5), training_copies=copies)
+    assert "On 180 test images, with" in text_of([one])
+
+
 def test_spread_over_draws():
     """That of subsets of half of the labels is that of all of them."""
     draws = [0.5, 0.6, 0.7, 0.8, 0.9]

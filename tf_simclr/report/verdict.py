@@ -3,7 +3,7 @@
 import dataclasses
 
 from tf_simclr.config.backbones import is_published
-from tf_simclr.report import chance, verdict_balance, verdict_choice, verdict_notes
+from tf_simclr.report import chance, image_bits, verdict_balance, verdict_choice, verdict_notes
 from tf_simclr.report import contenders as contenders_lib
 from tf_simclr.report import runs as runs_lib
 from tf_simclr.report.contenders import BASELINES, DISTILL, PROBE, PUBLISHED, UNTRAINED, Contender
@@ -166,7 +166,8 @@ def _result(group):
     subject = group.subject
     split = subject.run.facts.get("eval_split", "")
     count = f"{subject.num_images:,}"
-    if subject.num_images < subject.num_with_copies:
+    # Of more images copies are counted among some of them alone.
+    if subject.num_images < subject.num_with_copies <= image_bits.MAX_IMAGES:
         count = f"{count} of {subject.num_with_copies:,}"
     images = f"{count} {split} images".replace("  ", " ")
     interval = f"95% interval {subject.interval.ends}"
