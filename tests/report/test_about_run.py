@@ -34,3 +34,9 @@ def test_classes_that_are_not_evaluated_are_named():
     assert about_run.texts([evaluated])["classes not evaluated"] == ("class 1, class 3",)
     details["per_class_accuracy"] = [0.9, 0.3]
     assert "classes not evaluated" not in about_run.texts([evaluated])
+
+
+@pytest.mark.parametrize("minutes, text", [(0.03, "2 s"), (2.34, "2.3 min")])
+def test_a_short_training_took_seconds(minutes, text):
+    trained = run("a", "pretrain", probe=right(0.5), facts={"train_minutes": minutes})
+    assert about_run.texts([trained])["time of training"] == (text,)

@@ -2,14 +2,14 @@
 
 from tf_simclr.report.evaluated import CLASSIFIER
 from tf_simclr.report.runs import Run
-from tf_simclr.report.wording import value_text
+from tf_simclr.report.wording import duration, value_text
 
 MAX_NAMED = 5  # classes in a cell
 
 
-def _minutes(run):
+def _time(run):
     minutes = run.facts.get("train_minutes")
-    return None if minutes is None else f"{minutes:.1f}"
+    return None if minutes is None else duration(minutes)
 
 
 def _training(run):
@@ -71,7 +71,7 @@ ABOUT = {  # {label: run -> value}
     "classes never predicted": _never_predicted,
     "classes not evaluated": _not_evaluated,
     "parameters": lambda run: run.facts.get("parameters"),
-    "minutes of training": _minutes,
+    "time of training": _time,
     "best step": _best_step,
     "directory": lambda run: str(run.directory),
 }

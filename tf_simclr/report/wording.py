@@ -18,6 +18,11 @@ def shortened(name: str, length: int) -> str:
     return f"{name[: length - tail - 1]}…{name[-tail:]}"
 
 
+def duration(minutes: float) -> str:
+    """A time in words, below a minute in seconds."""
+    return f"{60 * minutes:.0f} s" if minutes < 1 else f"{minutes:.1f} min"
+
+
 def value_text(value) -> str:
     """A number or a flag's value in a table."""
     if value in (None, ""):
