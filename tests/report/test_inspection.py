@@ -9,9 +9,9 @@ from tf_simclr.report import inspection
     "issue, score, text",
     [
         ("near_copy", 0.8314, "correlation 0.83"),
-        ("doubtful_label", 0.9876, "improbable to 98.8%"),
+        ("doubtful_label", 0.9876, "98.8% improbable"),
         ("outlier", 13.5909, "13.6 robust deviations"),
-        ("dark", 0.25, "score 0.25, the more the worse"),
+        ("dark", 0.25, "score 0.25; higher is worse"),
         ("broken", 1, ""),
     ],
 )

@@ -27,12 +27,12 @@ SCORES = {  # what the score of an issue is, see docs/labelling.md; of all other
     "leak": "correlation {:.2f}",
     "exact_copy": "correlation {:.2f}",
     "near_copy": "correlation {:.2f}",
-    "doubtful_label": "improbable to {:.1%}",
+    "doubtful_label": "{:.1%} improbable",
     "outlier": "{:.1f} robust deviations",
     "overlapping_classes": "overlap {:.2f} of at most 1",
     "broken": "",
 }
-ANY_SCORE = "score {:.3g}, the more the worse"
+ANY_SCORE = "score {:.3g}; higher is worse"
 NOT_OF_IMAGES = ("overlapping_classes", "broken")  # no share of the images
 PICTURE = {"name": str, "split?": str, "image?": str}
 KINDS = {
