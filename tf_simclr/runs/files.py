@@ -163,9 +163,11 @@ def check_replaceable(path, columns: Sequence[str], flag: str):
         if not path.exists():
             return
         with path.open("rb") as file:
-            first_line = file.readline(READ_SIZE).decode(errors="replace").strip()
+            beginning = file.read(READ_SIZE)  # `readline` of remote files takes no size
     except OSError as error:
         raise not_written(flag, error) from None
+    # Excel writes a mark at the beginning.
+    first_line = beginning.partition(b"\n")[0].decode("utf-8-sig", errors="replace").strip()
     if first_line and not first_line.startswith(expected):
         raise UserError(
             f"{flag}: this file exists and is no earlier table of this mode, which begins with "
