@@ -31,3 +31,11 @@ def test_another_table_stays(table):
     table.write_text("file,label\n")
     with pytest.raises(UserError, match=r"^--flag: this file exists and is no earlier table"):
         files.check_replaceable(table, COLUMNS, "--flag")
+
+
+def test_what_is_not_written_whole_leaves_nothing(table):
+    table.write_text("old")
+    with pytest.raises(KeyboardInterrupt), files.written_whole(table) as partial:
+        partial.write_text("the first part")
+        raise KeyboardInterrupt
+    assert table.read_text() == "old" and list(table.parent.iterdir()) == [table]

@@ -118,12 +118,8 @@ def _table(columns):
 
 def _write(columns, output):
     """Writes the file whole or not at all: an older one stays until then."""
-    partial = run_files.partial_path(output)
-    try:
+    with run_files.written_whole(output) as partial:
         WRITERS[output.suffix](columns, partial)
-        partial.replace(output)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _write_npz(columns, path):

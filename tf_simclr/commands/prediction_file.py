@@ -261,14 +261,12 @@ def _write_parquet(source, output, names):
         parse_options=arrow_csv.ParseOptions(newlines_in_values=True),
         convert_options=arrow_csv.ConvertOptions(column_types=types, null_values=[""]),
     )
-    written = output.with_name(f"{output.name}.{os.getpid()}.partial")
-    try:
-        with parquet.ParquetWriter(written, reader.schema) as writer:
-            for batch in reader:
-                writer.write_batch(batch)
-        written.replace(output)
-    finally:
-        written.unlink(missing_ok=True)
+    with (
+        run_files.written_whole(output) as partial,
+        parquet.ParquetWriter(partial, reader.schema) as writer,
+    ):
+        for batch in reader:
+            writer.write_batch(batch)
 
 
 def check(output: pathlib.Path):

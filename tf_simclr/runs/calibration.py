@@ -5,6 +5,7 @@
 
 import dataclasses
 import hashlib
+import io
 import json
 import zipfile
 
@@ -144,11 +145,9 @@ def write(directory: epath.Path, calibration: Calibration):
     """Writes a calibration into a run directory or the assets of an export."""
     values = dataclasses.asdict(calibration)
     arrays = {name: values.pop(name) for name in ARRAYS}
-    path = directory / files.CALIBRATION_ARRAYS
-    partial = files.partial_path(path)
-    with partial.open("wb") as file:
-        np.savez(file, **{name: array for name, array in arrays.items() if array is not None})
-    partial.replace(path)
+    file = io.BytesIO()
+    np.savez(file, **{name: array for name, array in arrays.items() if array is not None})
+    files.write_bytes(directory / files.CALIBRATION_ARRAYS, file.getvalue())
     files.write_text(directory / files.CALIBRATION, json.dumps(values, indent=2) + "\n")
 
 

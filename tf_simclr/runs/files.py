@@ -122,6 +122,25 @@ def partial_path(path):
     return path.parent / f"{path.name}.{os.getpid()}.partial"
 
 
+@contextlib.contextmanager
+def written_whole(path):
+    """Gives another path to write to, which replaces a file at the end.
+
+    An older file stays until then. Where an error ends the writing, nothing is left beside it.
+
+    Args:
+        path: `epath.Path`.
+    """
+    partial = partial_path(path)
+    try:
+        yield partial
+        partial.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):  # the directory may be what is wrong
+            partial.unlink(missing_ok=True)
+        raise
+
+
 def write_text(path, text: str):
     """Writes a text file as UTF-8, see `write_bytes`."""
     write_bytes(path, text.encode("utf-8"))
@@ -137,14 +156,8 @@ def write_bytes(path, content: bytes):
     Raises:
         OSError: it can't be written; nothing is left beside it then.
     """
-    partial = partial_path(path)
-    try:
+    with written_whole(path) as partial:
         partial.write_bytes(content)
-        partial.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):  # the directory may be what is wrong
-            partial.unlink(missing_ok=True)
-        raise
 
 
 def check_replaceable(path, columns: Sequence[str], flag: str):
