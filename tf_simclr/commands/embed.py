@@ -13,6 +13,7 @@ from tf_simclr.console import announced_if_slow
 from tf_simclr.curation import neighbors
 from tf_simclr.errors import UserError, not_written
 from tf_simclr.evaluation.metrics.base import by_blocks
+from tf_simclr.report import markdown_tables
 from tf_simclr.runs import files as run_files
 
 MAX_LOGGED = 5  # images whose neighbors are in the log
@@ -104,16 +105,16 @@ def nearest_neighbors(embeddings: np.ndarray, count: int) -> dict[str, np.ndarra
 def _table(columns):
     """The neighbors of the first images as a Markdown table."""
     names = columns["name"]
-    lines = ["| image | most similar (cosine) |", "|---|---|"]
+    nearest = []
     for row in range(min(MAX_LOGGED, len(names))):
         pairs = zip(columns["neighbors"][row], columns["similarity"][row])
-        texts = [
-            f"{names[neighbor]} ({similarity:.2f})"
+        others = [
+            (names[neighbor], similarity)
             for neighbor, similarity in pairs
             if neighbor != neighbors.NOWHERE
         ]
-        lines.append(f"| {names[row]} | {', '.join(texts)} |")
-    return "\n".join(lines)
+        nearest.append((names[row], others))
+    return markdown_tables.neighbors_table("image", nearest)
 
 
 def _write(columns, output):

@@ -211,13 +211,11 @@ def _nearest(queries, files, images: SearchSet, count) -> list[Result]:
 
 def _table(results, images):
     """What is most like the first queries as a Markdown table."""
-    cells = []
+    nearest = []
     for result in results[:MAX_LOGGED]:
-        pairs = zip(result.neighbors[:MAX_LOGGED], result.cosines)
-        texts = [f"{images.names[neighbor]} ({cosine:.2f})" for neighbor, cosine in pairs]
-        cells.append((result.query.name, ", ".join(texts)))
-    header = ("query", "most similar (cosine)")
-    return markdown_tables.table(header, cells, [markdown_tables.TEXT_RULE] * len(header))
+        names = [images.names[neighbor] for neighbor in result.neighbors[:MAX_LOGGED]]
+        nearest.append((result.query.name, list(zip(names, result.cosines))))
+    return markdown_tables.neighbors_table("query", nearest)
 
 
 def _write(directory, results, images, page):

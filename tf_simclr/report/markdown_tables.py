@@ -1,6 +1,6 @@
 """Results -> Markdown tables."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from tf_simclr.config.registry import ENCODER_LAYERS
 from tf_simclr.config.splits import overlap
@@ -115,6 +115,20 @@ def stages_table(results: dict[str, dict]) -> str:
         cells.append((stage, labels, steps, *task, *values, parameters, minutes))
     num_numbers = len(header) - 2  # all but the names of stages and the labels
     return table(header, cells, [TEXT_RULE] * 2 + [NUMBER_RULE] * num_numbers)
+
+
+def neighbors_table(name: str, neighbors: Iterable[tuple[str, list[tuple[str, float]]]]) -> str:
+    """The images that are most like some.
+
+    Args:
+        name: of the column of the images.
+        neighbors: (image, [(another one, cosine)]) for each of them.
+    """
+    cells = []
+    for image, others in neighbors:
+        texts = [f"{other} ({cosine:.2f})" for other, cosine in others]
+        cells.append((image, ", ".join(texts)))
+    return table((name, "most similar (cosine)"), cells, [TEXT_RULE] * 2)
 
 
 def _task_cells(result, prefix):
