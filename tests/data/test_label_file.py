@@ -233,11 +233,17 @@ def test_commas_without_quotes(read):
     assert "e.g. b.png, cat, black; write quotes" in note
     labels = read("a.png,cat\nb.png,cat, black\nc.png\nd\n")
     assert labels.classes == {"a.png": "cat"} and "1 line with more cells" in labels.notes[0]
+    labels = read("a.png,cat,\nb.png,cat, black\nc.png,dog,\n")
+    assert labels.classes == EXPECTED and "1 line with more cells" in labels.notes[0]
     assert read('file,label\na.png,"cat, black"\n').classes == {"a.png": "cat, black"}
     with pytest.raises(UserError, match="no labels for any image; 1 line with more cells than the"):
         read("file,label\na.png,cat, black\n")
     with pytest.raises(UserError, match=r"^--labels=labels\.csv: 1 line with more cells than the"):
         read("file,label,split\na.png,cat, black,test\nb.png,dog,train\n")
+    with pytest.raises(UserError, match=r"^--labels=labels\.csv: 1 line with more cells than the"):
+        read("file,label,split\na.png,cat, black,test\nb.png,dog,\nc.png,dog,\n")
+    labels = read("file,label,split\na.png,train, old,,\nb.png,dog, brown,,x\n")
+    assert labels.classes == {"a.png": "train"} and labels.splits is None
 
 
 def test_what_is_odd_is_one_line_each(read):

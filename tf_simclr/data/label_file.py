@@ -96,20 +96,26 @@ def _parse(flag, path, resolve, named_columns):
         header = tuple(cell.strip() for cell in lines[0])
         lines = lines[1:]
     width = len(header) or _usual_width(lines)
-    fitting = [cells for cells in lines if _num_cells(cells) <= width]
-    too_wide = [cells for cells in lines if _num_cells(cells) > width]
+    fitting, too_wide = [], []
+    for cells in lines:
+        if len(cells) <= width or not any(cell.strip() for cell in cells[width:]):
+            fitting.append(cells)
+        else:
+            too_wide.append(cells)
     return Table(flag, path, header, fitting, too_wide)
 
 
 def _usual_width(lines):
     """How many cells most lines have; those of images without a label may have one alone."""
-    return max(2, min(statistics.multimode(map(len, lines))))
+    return max(2, min(statistics.multimode(map(_num_cells, lines))))
 
 
 def _num_cells(cells):
     """How many cells a line has, without the empty ones at its end."""
-    numbers = [number for number, cell in enumerate(cells, start=1) if cell.strip()]
-    return max(numbers, default=0)
+    number = len(cells)
+    while number and not cells[number - 1].strip():
+        number -= 1
+    return number
 
 
 def _read_lines(flag, path):
@@ -228,7 +234,8 @@ def _labels(table, columns, resolve, split_is_given):
         notes.append(_several_images(ambiguous))
     if table.too_wide:
         notes.append(_too_wide(table))
-        if splits:  # without its split, an image to test on would be trained on
+        # Without its split, an image to test on would be trained on.
+        if splits or _has_split(table.too_wide, columns.get("split")):
             raise UserError(f"{table.flag}: {notes[-1]}")
     notes += conflicts
     notes += like_missing_values(classes)
@@ -278,6 +285,13 @@ def _too_wide(table):
         f"{number} with more cells than {normal_lines}, which can't be trusted and give no label, "
         f"e.g. {example}; write quotes around a text that has a separator in it"
     )
+
+
+def _has_split(lines, column):
+    """Whether one of lines that are too wide names a split, at its column or moved behind it."""
+    if column is None:
+        return False
+    return any(split_name(cell) for cells in lines for cell in cells[column:])
 
 
 def _no_label(table, columns, unknown, ambiguous):
