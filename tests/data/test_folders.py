@@ -89,6 +89,9 @@ def test_classes_that_look_the_same():
     (line,) = folder_messages.odd_classes({"train": classes})
     assert line.startswith("4 classes that differ in case, spaces or the encoding of accents alone")
     assert "dog" not in line and line.count("caf") == 2
+    classes = {"0.png": "big cat", "1.png": "big  cat"}
+    (line,) = folder_messages.odd_classes({"train": classes})
+    assert line.startswith("2 classes that differ in case, spaces")
 
 
 def test_one_class_and_no_labels(tmp_path, lines):

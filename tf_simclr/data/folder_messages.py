@@ -4,7 +4,7 @@ import collections
 import os
 
 from tf_simclr.data import label_file
-from tf_simclr.data.label_names import composed
+from tf_simclr.data.label_spellings import spelling_key
 from tf_simclr.data.source import as_text, counted, first_names
 from tf_simclr.errors import UserError
 
@@ -78,7 +78,7 @@ def odd_classes(splits: dict):
             f"1 class only, {as_text(name)}: pretraining works, but no classifier can be trained "
             "and no accuracy means anything; more class folders or --labels=FILE.csv give more"
         )
-    keys = {name: composed(name.strip()).casefold() for name in counts}
+    keys = {name: spelling_key(name) for name in counts}
     spellings = collections.Counter(keys.values())
     similar = [name for name, key in keys.items() if spellings[key] > 1]
     if similar:

@@ -9,6 +9,11 @@ from tf_simclr.data.source import counted
 MISSING_VALUES = ("nan", "na", "n/a", "#n/a", "null", "none")
 
 
+def spelling_key(name: str) -> str:
+    """A text that is the same for names that differ in case, spaces or accents' encoding alone."""
+    return composed(" ".join(name.split())).casefold()
+
+
 def unite_spellings(spellings: dict[str, list[str]]) -> tuple[dict[str, set[str]], list[str]]:
     """What differs in case or spaces alone is one class.
 
@@ -21,8 +26,7 @@ def unite_spellings(spellings: dict[str, list[str]]) -> tuple[dict[str, set[str]
     counts = collections.Counter(label for labels in spellings.values() for label in labels)
     variants = {}
     for label in counts:
-        key = composed(" ".join(label.split())).casefold()
-        variants.setdefault(key, []).append(label)
+        variants.setdefault(spelling_key(label), []).append(label)
     names, notes = {}, []
     for labels in variants.values():
         most_frequent = max(labels, key=counts.__getitem__)
