@@ -264,6 +264,16 @@ def test_a_list_in_another_encoding(tmp_path):
     assert content.labels == {"wörter/0.png": "Bär", other_bytes: "Bär", "mice/1.png": "Igel"}
 
 
+def test_a_list_in_utf_16(tmp_path):
+    """As Windows calls Unicode."""
+    make_images(tmp_path, "wörter/0.png", "mice/1.png")
+    image_list = tmp_path / "list.txt"
+    image_list.write_bytes("wörter/0.png Bär\r\nmice/1.png Igel\r\n".encode("utf-16"))
+    content = file_list.read(str(image_list))
+    assert content.labels == {"wörter/0.png": "Bär", "mice/1.png": "Igel"}
+    assert content.notes == ()
+
+
 def test_unchanged_files_are_not_read_again(tmp_path, monkeypatch):
     names = [f"cat/{i}.png" for i in range(8)]
     make_images(tmp_path, *names)

@@ -267,6 +267,7 @@ def test_what_is_odd_is_one_line_each(read):
         ("file,x\na.png,cat\n", "labels.csv:label=y", "no column y for the label, only file, x"),
         ("", "labels.csv", "is empty"),
         (b"\x89PNG\0\0", "labels.csv", "is no text"),
+        ("file,label\n".encode("utf-16")[:-1], "labels.csv", "is no text"),
         (
             'file,label\na.png,cat\nb.png,"dog\nc.png,cow\n',
             "labels.csv",

@@ -1,16 +1,15 @@
 """Lists of image files: text files with a path a line, and perhaps a label behind it."""
 
-import contextlib
 import dataclasses
+import io
 import os
 import re
 
-from tf_simclr.data import image_endings
+from tf_simclr.data import image_endings, text_encodings
 from tf_simclr.data.label_spellings import without_conflicts
 from tf_simclr.errors import UserError
 
 SUFFIXES = (".txt", ".lst")  # of lists
-ENCODINGS = ("utf-8", "cp1252", "latin-1")  # the first that fits
 LABEL_BEHIND = re.compile(r"(.+?)[\s,;]+(\S+)")  # a path and a label, as in `a.jpg 3`
 
 
@@ -69,11 +68,16 @@ def read(path: str) -> FileList:
 
 def _lines(path):
     try:
-        with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
-            lines = [line.strip() for line in file]
+        with open(path, "rb") as file:
+            content = file.read()
     except OSError as error:
         reason = error.strerror
         raise UserError(f"--dataset=folder:{path}: it can't be read ({reason})") from None
+    if text_encodings.is_utf_16(content):
+        text = text_encodings.decode(content)
+    else:  # lines may be the bytes of names in several encodings, see `_decoded`
+        text = content.decode("utf-8-sig", errors="surrogateescape")
+    lines = [line.strip() for line in io.StringIO(text, newline=None)]
     return [line for line in lines if line and not line.startswith("#")]
 
 
@@ -97,7 +101,4 @@ def _image(folder, text):
 
 def _decoded(text):
     """The characters of a text, as of tables, also where its bytes are no UTF-8."""
-    content = text.encode("utf-8", "surrogateescape")
-    for encoding in ENCODINGS:
-        with contextlib.suppress(UnicodeDecodeError):
-            return content.decode(encoding)
+    return text_encodings.decode(text.encode("utf-8", "surrogateescape"))

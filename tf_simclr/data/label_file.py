@@ -7,7 +7,7 @@ import os
 import statistics
 
 from tf_simclr.config import label_tables
-from tf_simclr.data import label_columns
+from tf_simclr.data import label_columns, text_encodings
 from tf_simclr.data.label_columns import SYNTAX, Table, cell_of
 from tf_simclr.data.label_names import ImageResolver
 from tf_simclr.data.label_spellings import like_missing_values, unite_spellings, without_conflicts
@@ -16,7 +16,6 @@ from tf_simclr.data.source import as_text, counted, first_names
 from tf_simclr.errors import UserError, did_you_mean
 
 DELIMITERS = (",", ";", "\t")
-ENCODINGS = ("utf-8-sig", "utf-16", "cp1252", "latin-1")  # the first that fits
 WAYS_TO_MEND_SPLITS = (
     "write one of these three or leave the cell empty, which means train; to ignore the column, "
     "rename it"
@@ -190,17 +189,10 @@ def _decode(flag, path):
             content = file.read()
     except OSError as error:
         raise UserError(f"{flag}: {path} can't be read ({error.strerror})") from None
-    if b"\0" in content and not content.startswith((b"\xff\xfe", b"\xfe\xff")):
+    text = text_encodings.decode(content)
+    if "\0" in text:
         raise UserError(f"{flag}: {path} is no text; give a CSV file")
-    for encoding in ENCODINGS:
-        is_marked = content.startswith((b"\xff\xfe", b"\xfe\xff"))
-        if (encoding == "utf-16") != is_marked:
-            continue
-        try:
-            return content.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-    raise UserError(f"{flag}: {path} is in no known encoding; save it as UTF-8")
+    return text
 
 
 def _labels(table, columns, resolve, split_is_given):
