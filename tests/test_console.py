@@ -1,5 +1,6 @@
 """What the log says of work that takes long."""
 
+import importlib
 import logging as std_logging
 import os
 import subprocess
@@ -10,6 +11,7 @@ import pytest
 import tqdm
 from absl import logging as absl_logging
 
+import tf_simclr
 from tests.helpers.waiting import wait_until
 from tf_simclr import console
 from tf_simclr.console import Progress, announced_if_slow
@@ -127,6 +129,16 @@ def test_another_backend_of_keras(monkeypatch, backend):
     monkeypatch.setenv("KERAS_BACKEND", backend)
     with pytest.raises(UserError, match=f"^KERAS_BACKEND={backend}: .* tensorflow alone; unset"):
         console.start_tensorflow()
+    for function in (lambda: tf_simclr.load("run"), lambda: tf_simclr.resnet(18)):
+        with pytest.raises(UserError, match=f"^KERAS_BACKEND={backend}: "):
+            function()
+
+
+def test_an_empty_backend_of_keras(monkeypatch):
+    """Keras would take the one of keras.json."""
+    monkeypatch.setenv("KERAS_BACKEND", "")
+    importlib.reload(tf_simclr)
+    assert os.environ["KERAS_BACKEND"] == "tensorflow"
 
 
 def test_a_reader_that_has_had_enough():

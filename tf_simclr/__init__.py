@@ -9,7 +9,8 @@ import platform
 
 from tf_simclr.config.version import __version__ as __version__
 
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+# Set to nothing, Keras would take that of its own configuration.
+os.environ["KERAS_BACKEND"] = os.environ.get("KERAS_BACKEND") or "tensorflow"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 if platform.machine() in ("x86_64", "AMD64"):
     # TensorFlow leaves oneDNN off on CPUs without VNNI, where it still doubles the speed of
@@ -34,8 +35,12 @@ def load(path, image_size: int | None = None, *, offline: bool = False):
         `.endpoints(images)`.
 
     Raises:
-        tf_simclr.errors.UserError: there is no such model, or it is damaged.
+        tf_simclr.errors.UserError: there is no such model, it is damaged, or KERAS_BACKEND is not
+            tensorflow.
     """
+    from tf_simclr import console
+
+    console.check_backend()
     from tf_simclr import api  # late: `import tf_simclr` must not import TensorFlow
 
     return api.load(path, image_size, offline)
@@ -95,8 +100,11 @@ def resnet(
 
     Raises:
         ValueError: a depth that does not exist, or weights of another network.
-        tf_simclr.errors.UserError: there are no such weights.
+        tf_simclr.errors.UserError: there are no such weights, or KERAS_BACKEND is not tensorflow.
     """
+    from tf_simclr import console
+
+    console.check_backend()
     given = {
         "depth": depth,
         "width": width,

@@ -115,20 +115,29 @@ def version_text() -> str:
     return f"tf_simclr {__version__}, {', '.join(libraries)}, Python {platform.python_version()}"
 
 
+def check_backend():
+    """Checks the backend of Keras before Keras is imported.
+
+    Raises:
+        UserError: KERAS_BACKEND, which the package sets where it is not set, is another one.
+    """
+    backend = os.environ["KERAS_BACKEND"]
+    if backend != "tensorflow":
+        raise UserError(
+            f"KERAS_BACKEND={backend}: this program works on tensorflow alone; unset this "
+            "environment variable, or set it to tensorflow"
+        )
+
+
 def start_tensorflow():
     """Imports TensorFlow without its start-up messages, which no setting silences.
 
     TF_CPP_MIN_LOG_LEVEL=0 shows them.
 
     Raises:
-        UserError: KERAS_BACKEND, which the package sets where it is not set, is another one.
+        UserError: as `check_backend`.
     """
-    backend = os.environ["KERAS_BACKEND"]
-    if backend not in ("tensorflow", ""):
-        raise UserError(
-            f"KERAS_BACKEND={backend}: this program works on tensorflow alone; unset this "
-            "environment variable, or set it to tensorflow"
-        )
+    check_backend()
     with without_native_messages():
         import tensorflow as tf
 
