@@ -11,6 +11,7 @@ from tf_simclr.runs import files as run_files
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "tf_simclr"
 MODULES = sorted(PACKAGE.glob("**/*.py"))
+BENCHMARKS = sorted((ROOT / "benchmarks").glob("**/*.py"))
 MAX_ENTRIES = 17  # at the root of the package
 MAX_FLOORS = 10  # the longest chain of imports between libraries
 WITHOUT_TENSORFLOW = (
@@ -37,7 +38,7 @@ UNSAFE_ARGUMENTS = {"allow_pickle", "shell", "enable_unsafe_deserialization"}
 
 
 def parse(path):
-    return ast.parse(path.read_text())
+    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def libraries():
@@ -178,7 +179,7 @@ def test_nothing_runs_what_it_reads():
 def test_text_has_an_encoding():
     """Without one the machine's locale decides: the class 猫 can't be written in many."""
     num_calls = 0
-    for path in [*MODULES, ROOT / "run.py"]:
+    for path in [*MODULES, *BENCHMARKS, ROOT / "run.py"]:
         for call in text_calls(parse(path)):
             num_calls += 1
             keywords = {keyword.arg for keyword in call.keywords}

@@ -50,7 +50,7 @@ def summarize(name: str, folder: str):
     console.print_text(f"{name}: {text}")
     path = pathlib.Path(folder)
     path.mkdir(parents=True, exist_ok=True)
-    (path / TABLE).write_text(text)
+    (path / TABLE).write_text(text, encoding="utf-8")
     tables.write_plot(path / PLOT, finding, values)
 
 

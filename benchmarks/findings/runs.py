@@ -82,9 +82,9 @@ def _finish(stages, number, without_weights):
             _train_stage(stages, number)
         except Diverged as error:
             directory.mkdir(parents=True, exist_ok=True)
-            record.write_text(str(error))
+            record.write_text(str(error), encoding="utf-8")
     if record.exists():
-        logging.warning("stage %s diverged: %s", directory.name, record.read_text())
+        logging.warning("stage %s diverged: %s", directory.name, record.read_text(encoding="utf-8"))
         return False
     return True
 
