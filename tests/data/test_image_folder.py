@@ -205,6 +205,16 @@ def test_a_disk_that_does_not_work(tmp_path, monkeypatch):
         image_folder.problems_of([path], "checking")
 
 
+def test_a_file_that_is_removed_before_it_is_used(tmp_path):
+    fill(tmp_path, "cat/1.png", "dog/1.png")
+    data = config.build({"dataset": f"folder:{tmp_path}"}).data
+    load_train = datasets.splits(data)["train"]
+    for name in ("cat/1.png", "dog/1.png"):
+        (tmp_path / name).unlink()
+    with pytest.raises(Failed, match=r"^--dataset=folder:.*/1\.png is gone since its folder was"):
+        load_train()
+
+
 def test_files_are_read_by_several_threads(tmp_path, monkeypatch):
     fill(tmp_path, *[f"train/{i}.png" for i in range(8)])
     monkeypatch.setattr(cores, "num_cores", lambda: 2)

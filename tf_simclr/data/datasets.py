@@ -23,8 +23,8 @@ from tf_simclr.data import folders, foreign_images, tfds_source
 from tf_simclr.data.cores import mapped
 from tf_simclr.data.image import DecodedImage, EncodedImage
 from tf_simclr.data.indexed_source import Indexed
-from tf_simclr.data.source import Source, counted, fits_in_memory
-from tf_simclr.errors import UserError, did_you_mean
+from tf_simclr.data.source import Source, as_text, counted, fits_in_memory
+from tf_simclr.errors import Failed, UserError, did_you_mean
 
 EVAL_SPLITS = ("test", "validation", "val")  # splits to evaluate on, the first that there is
 
@@ -69,14 +69,13 @@ def folder(data: DataConfig, moved: dict[str, bool] | None = None) -> folders.Sp
 
 def _folder_source(data, split, find_images):
     images = find_images()
-    # As texts of a fixed width all would take as much as the longest, and four times its letters.
-    paths = np.array([foreign_images.usable_path(path) for path in images.paths], object)
-    # The sizes are added up one by one: of a folder that is too large few files are looked at.
-    num_bytes = itertools.accumulate(map(os.path.getsize, paths))
-    if data.cache_dataset or all(map(fits_in_memory, num_bytes)):
-        records, open_record = _read_all(paths), EncodedImage
-    else:
-        records, open_record = paths, _open_file
+    try:
+        records, open_record = _records(data, images.paths)
+    except FileNotFoundError as error:
+        raise Failed(
+            f"--dataset={as_text(data.dataset)}: {as_text(error.filename)} is gone since its "
+            "folder was looked at; leave the files there, and give the same command again"
+        ) from None
     return Indexed(
         data.dataset,
         split,
@@ -87,6 +86,17 @@ def _folder_source(data, split, find_images):
         images.names,
         facts=images.facts,
     )
+
+
+def _records(data, image_paths):
+    """(paths or contents of files, object [N]; what makes images of them)."""
+    # As texts of a fixed width all would take as much as the longest, and four times its letters.
+    paths = np.array([foreign_images.usable_path(path) for path in image_paths], object)
+    # The sizes are added up one by one: of a folder that is too large few files are looked at.
+    num_bytes = itertools.accumulate(map(os.path.getsize, paths))
+    if data.cache_dataset or all(map(fits_in_memory, num_bytes)):
+        return _read_all(paths), EncodedImage
+    return paths, _open_file
 
 
 def _read_all(paths):
