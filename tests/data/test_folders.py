@@ -1,5 +1,6 @@
 """The user's folders as sources: what is said of them, what is held out, copies, the cache."""
 
+import errno
 import os
 import shutil
 import unicodedata
@@ -22,7 +23,7 @@ from tf_simclr.data import (
     layout,
     scan_cache,
 )
-from tf_simclr.errors import UserError
+from tf_simclr.errors import Failed, UserError
 
 
 @pytest.fixture
@@ -370,7 +371,19 @@ def test_files_that_vanish_while_the_folder_is_read(tmp_path, monkeypatch, lines
     assert f"1 image skipped: gone while the folder was read, e.g. {names[3]}" in lines()
 
 
-@pytest.mark.parametrize("content", ["", "{}", "[]", '{"version": 1, "files": 3}', "{"])
+def test_too_many_open_files_are_no_files_that_are_gone(tmp_path, monkeypatch):
+    make_images(tmp_path, "cat/1.png", "dog/1.png")
+
+    def fail(path, mode):
+        raise OSError(errno.EMFILE, "Too many open files", path)
+
+    monkeypatch.setattr(scan_cache, "open", fail, raising=False)
+    paths = [str(tmp_path / name) for name in ("cat/1.png", "dog/1.png")]
+    with pytest.raises(Failed, match="the disk does not work as it should"):
+        scan_cache.digests(str(tmp_path), paths)
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"version": 2, "files": 3}', "{"])
 def test_a_damaged_cache_is_made_again(tmp_path, content):
     make_images(tmp_path, "cat/1.png", "cat/2.png")
     path = scan_cache._file_of(str(tmp_path))

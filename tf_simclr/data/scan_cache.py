@@ -13,11 +13,14 @@ from absl import logging
 from tf_simclr.config import user_cache
 from tf_simclr.console import Progress
 from tf_simclr.data.cores import mapped
+from tf_simclr.errors import environment_failure
 
-VERSION = 1  # to be raised when files that were readable are not any more
+VERSION = 2  # to be raised when files that were readable are not any more
 DIGEST_BYTES = 16
 # A file may change once more without another time of change: clocks of file systems are coarse.
 SETTLED_SECONDS = 2
+# Errors of a file that another program has removed or locked; others are not of the file.
+GONE = (FileNotFoundError, NotADirectoryError, PermissionError)
 
 
 def digests(root: str, paths: list[str]) -> list[str]:
@@ -29,6 +32,9 @@ def digests(root: str, paths: list[str]) -> list[str]:
 
     Returns:
         Hexadecimal texts; empty for a file that is gone.
+
+    Raises:
+        Failed: the disk does not work.
     """
     known = _load(root)
     keys = {path: _key(root, path) for path in paths}
@@ -97,8 +103,10 @@ def _digest(path):
     try:
         with open(path, "rb") as file:
             return content_digest(file.read())
-    except OSError:
+    except GONE:
         return ""
+    except OSError as error:  # such as too many open files, of which it knows nothing
+        raise environment_failure(error) or error from None
 
 
 def _file_of(root):
