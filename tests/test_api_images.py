@@ -1,6 +1,7 @@
 """What `tf_simclr.load(...)` takes as images: one, many, a folder, an iterator, PIL, tensors."""
 
 import io
+import os
 
 import numpy as np
 import pytest
@@ -9,8 +10,9 @@ from PIL import Image
 
 from tf_simclr.api import Model
 from tf_simclr.config.automatic import Preprocessing
-from tf_simclr.data import python_images
+from tf_simclr.data import foreign_images, python_images
 from tf_simclr.data.python_images import BATCH_SIZE
+from tf_simclr.errors import Failed
 
 SIZE = 8
 
@@ -127,6 +129,24 @@ def test_wrong_images(model, images, message):
 def test_a_folder_without_images(model, tmp_path):
     with pytest.raises(ValueError, match=r"no image in this folder; accepted are \.jpg"):
         model.embed(tmp_path)
+
+
+def test_a_pipe(model, tmp_path):
+    """It would be read for ever."""
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(ValueError, match=r"pipe\.png: .* \(it is not a regular file\)"):
+        model.embed(tmp_path / "pipe.png")
+
+
+def test_a_full_disk_is_not_of_the_image(model, tmp_path, monkeypatch):
+    """Where an image is converted it is written to."""
+
+    def fail(path):
+        raise Failed("the disk is full")
+
+    monkeypatch.setattr(foreign_images, "usable_path", fail)
+    with pytest.raises(Failed, match=r"^the disk is full"):
+        model.embed(tmp_path / "a.tif")
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "GIF"])

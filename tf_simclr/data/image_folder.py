@@ -170,7 +170,7 @@ def problems_of(
 def _look(path):
     """(why a file can't be decoded, None); of one that can (None, what `scan_cache` keeps)."""
     try:
-        status = _checked_status(path)  # before it is read: it may change meanwhile
+        status = checked_status(path)  # before it is read: it may change meanwhile
         content = pathlib.Path(path).read_bytes()
         usable_path = foreign_images.usable_path(path)
         is_converted = usable_path != path
@@ -190,8 +190,13 @@ def _look(path):
     return problem, None
 
 
-def _checked_status(path):
-    """The status of a file; refuses what would be read for ever, or would fill the memory."""
+def checked_status(path: str) -> os.stat_result:
+    """The status of a file; refuses what would be read for ever, or would fill the memory.
+
+    Raises:
+        UserError: it is no regular file, or too large; the message is the reason.
+        OSError: it is not there.
+    """
     status = os.stat(path)
     if not stat.S_ISREG(status.st_mode):
         raise UserError("it is not a regular file")

@@ -17,7 +17,7 @@ from tf_simclr.data import (
     image_endings,
     image_folder,
 )
-from tf_simclr.errors import UserError
+from tf_simclr.errors import Failed, UserError
 
 BATCH_SIZE = 32  # images that go through the network at once
 TEXT_KINDS = "OSU"  # of NumPy's dtypes: paths or contents of files, not pixels
@@ -96,8 +96,13 @@ def _decode(image, value_range):
         if is_content:
             contents = tf.constant(image)
         else:
-            contents = tf.io.read_file(foreign_images.usable_path(os.fspath(image)))
+            path = os.fspath(image)
+            if os.path.exists(path):  # here, not in a bucket
+                image_folder.checked_status(path)
+            contents = tf.io.read_file(foreign_images.usable_path(path))
         return decoding.decode(file_checks.checked(contents), value_range=value_range)
+    except Failed:  # which is not of the image
+        raise
     except (UserError, OSError, tf.errors.OpError) as error:
         name = "these bytes" if is_content else os.fspath(image)
         is_of_decoder = isinstance(error, tf.errors.OpError)
