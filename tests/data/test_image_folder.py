@@ -201,7 +201,8 @@ def test_a_disk_that_does_not_work(tmp_path, monkeypatch):
         raise OSError(errno.EIO, "Input/output error", path)
 
     monkeypatch.setattr(foreign_images, "usable_path", fail)
-    with pytest.raises(Failed, match="the disk does not work as it should"):
+    message = r"Input/output error/a\.png: the disk does not work as it should \(.*error\)"
+    with pytest.raises(Failed, match=message):
         image_folder.problems_of([path], "checking")
 
 

@@ -184,9 +184,9 @@ def _look(path):
     except (tf.errors.OpError, ValueError) as error:
         problem = file_checks.reason(error)
     # Without the path, which may hold the words that it looks for.
-    failure = environment_failure(OSError(problem.replace(path, "")))
+    failure = environment_failure(OSError(problem.replace(f": {path!r}", "").replace(path, "")))
     if failure:
-        raise failure
+        raise Failed(f"{as_text(path)}: {failure}")
     return problem, None
 
 
