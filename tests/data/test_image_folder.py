@@ -146,7 +146,7 @@ def test_runs_inside_the_folder_are_left_out(tmp_path, log, file):
         (run / file).write_text("{}")
     for layout in ("auto", "simple"):
         assert labels_of(load(tmp_path, folder_layout=layout)) == {"cat/1.png": 0, "dog/1.png": 1}
-    line = f"1 folder with flags.json or recipe.yaml, e.g. {tmp_path}/runs/a: not searched for"
+    line = f"1 folder with flags.json or recipe.yaml, e.g. {tmp_path}/runs/a: skipped: they are"
     assert line in log.text
 
 

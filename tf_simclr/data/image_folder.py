@@ -1,6 +1,7 @@
 """Folders of images: which files are there, and which can be read."""
 
 import functools
+import hashlib
 import os
 import pathlib
 import stat
@@ -65,7 +66,7 @@ def files_below(folder: str, follow_links: bool = True) -> list[str]:
 def _warn_of_runs(runs):
     """Says once what is left out, however often a folder is listed."""
     logging.warning(
-        "%s with %s, e.g. %s: not searched for images, as run directories are not",
+        "%s with %s, e.g. %s: skipped: they are run directories",
         counted(len(runs), "folder"),
         " or ".join(RUN_FILES),
         as_text(runs[0]),
@@ -105,8 +106,10 @@ def readable(root: str, files: tuple[str, ...]) -> np.ndarray:
     """
     # Stages of a process are hours apart, and files may change in between. Of a million files the
     # states themselves would take 100 MB.
-    states = hash(tuple(scan_cache.state(os.path.join(root, file)) for file in files))
-    return _readable(root, files, states)
+    states = hashlib.sha256()
+    for file in files:
+        states.update(f"{scan_cache.state(os.path.join(root, file))}\n".encode())
+    return _readable(root, files, states.digest())
 
 
 @functools.lru_cache(maxsize=8)  # splits may share their files
