@@ -229,8 +229,7 @@ def _labels(table, columns, resolve, split_is_given):
         # Without its split, an image to test on would be trained on.
         if splits or _has_split(table.too_wide, columns.get("split")):
             raise UserError(f"{table.flag}: {notes[-1]}")
-    notes += conflicts
-    notes += like_missing_values(classes)
+    notes += [*conflicts, *like_missing_values(classes)]
     if odd_splits:
         must_be_known = splits or split_is_given
         notes.append(_odd_splits(table, columns, odd_splits, must_be_known))
