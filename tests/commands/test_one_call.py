@@ -50,6 +50,12 @@ def test_what_gives_no_model_is_refused_before_it_begins(without_work, flags, me
     assert not without_work
 
 
+@pytest.mark.parametrize("images", ["photos/", "./photos", "/data/photos", "~/photos"])
+def test_a_folder_that_is_not_there_is_one(without_work, images):
+    one_call.train(images, "run", minutes=1, labels=None, flags={})
+    assert f"--dataset=folder:{images}" in without_work[0]
+
+
 def test_labels_of_a_recipe_stay_where_none_are_given(without_work):
     for labels in (None, "", "labels.csv"):
         train(labels)

@@ -73,6 +73,10 @@ def test_a_classifier_on_the_side_of_pretraining(warnings):
     (line,) = warnings(0.5, probe=0.7, train_mode="pretrain", model_dir="runs/a")
     assert "it was trained on the side" in line
     assert "--train_mode=finetune --probe_init_logits_layer --checkpoint=runs/a" in line
+    (line,) = warnings(
+        0.5, 0.7, train_mode="pretrain", mode="eval", model_dir="runs/a", checkpoint="runs/b"
+    )
+    assert "--checkpoint=runs/b" in line and "runs/a" not in line
 
 
 def test_a_difference_that_chance_makes(warnings):

@@ -106,7 +106,7 @@ def test_wrong_command_line(arguments, received, hint):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("learning_rat: 1", "'--learning_rate'"),
+        ("learning_rat: 1", "'learning_rate'"),
         ("image_size: [1", "can't be read as YAML"),
         ("- a\n- b", "list"),
         ("", "NoneType"),
@@ -162,6 +162,11 @@ def test_quick_start_is_chosen_and_said():
         section = {**recipe[mode_of(stage)], **recipe[stage]}
         assert values["learning_rate"] == section["learning_rate"]
     assert len(notes) == 1 and recipes.QUICK_START in notes[0]
+
+
+def test_a_budget_is_of_a_folder():
+    """In a run that exists it would do nothing, and the quick start's length be another one."""
+    assert "--budget=5m" in refused("--budget=5m") and "run.py PATH" in refused("--budget=5m")
 
 
 def test_a_run_directory_brings_its_own_configuration(tmp_path):

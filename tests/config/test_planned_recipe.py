@@ -4,6 +4,7 @@ import pytest
 import yaml
 
 from tf_simclr.config import planned_recipe, recipes
+from tf_simclr.config.registry import MODES
 from tf_simclr.errors import UserError
 
 RECIPE = {
@@ -86,3 +87,10 @@ def test_labels_that_came_after_the_training(content, tmp_path):
         content({"labels": "more.csv"})
     with pytest.raises(UserError, match=r"or another --model_dir$"):
         content({"labels": "none"})
+
+
+def test_a_length_is_planned_around_where_a_time_is_given():
+    flags = {"dataset": "folder:photos", "train_epochs": 3}
+    mode = MODES["train_then_eval"]
+    assert not planned_recipe.is_default(flags, mode)
+    assert planned_recipe.is_default({**flags, "budget": "5m"}, mode)

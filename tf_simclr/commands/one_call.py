@@ -72,4 +72,5 @@ def _check_ends_with_a_model(said):
 def _dataset(images):
     """A folder by its path; the name of a data set as it is."""
     path = os.fspath(images)
-    return f"{FOLDER}{path}" if os.path.isdir(path) else path
+    is_a_path = path.startswith((os.sep, ".", "~")) or path.endswith(os.sep)
+    return f"{FOLDER}{path}" if is_a_path or os.path.isdir(path) else path

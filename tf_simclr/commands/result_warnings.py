@@ -127,10 +127,13 @@ LIMITS = ("eval_steps", "eval_batch_size")  # flags that leave some images out
 
 def _way_out(settings):
     if settings.objective.train_mode == "pretrain":
-        start = f"--checkpoint={settings.train.model_dir} --model_dir=NEW"
+        weights = settings.train.model_dir
+        if not settings.mode.trains:  # those of elsewhere, of which there is no checkpoint here
+            weights = settings.objective.checkpoint or weights
         return (
             "it was trained on the side; a better one of these features is made by "
-            f"--train_mode=finetune --probe_init_logits_layer {start}"
+            "--mode=train_then_eval --train_mode=finetune --probe_init_logits_layer "
+            f"--checkpoint={weights} --model_dir=NEW, with the same flags of data and labels"
         )
     ways = [smaller_rate(settings.optimizer.learning_rate), "fewer --train_epochs or --train_steps"]
     if not settings.model.probe_init_logits_layer:

@@ -120,6 +120,11 @@ def _base_of_mode(flags):
     """The quick start, or nothing for a mode that works on a run that exists."""
     mode = MODES.get(flags.get("mode"))
     if mode is None or not mode.of_a_run:
+        if "budget" in flags:
+            raise UserError(
+                f"--budget={flags['budget']}: it is the time for a training on your images; give "
+                "their folder, as in run.py PATH --budget=30m"
+            )
         note = (
             "neither --config nor --dataset is given: this is the quick start, "
             f"--config={recipes.QUICK_START}"

@@ -19,14 +19,17 @@ from tf_simclr.errors import UserError
 
 
 def is_default(flags: dict, mode: Mode) -> bool:
-    """Whether a command line without --config is a training on a folder that gives no length.
+    """Whether a command line without --config is a training on a folder that has to be planned.
+
+    One that gives its length has not, unless it names the time, too.
 
     Args:
         flags: {flag name: value} of the command line.
         mode: what --mode does.
     """
     is_folder = data_set(str(flags.get("dataset", ""))).startswith(FOLDER)
-    return is_folder and mode.trains and not any(name in flags for name in LENGTH_FLAGS)
+    has_length = "budget" not in flags and any(name in flags for name in LENGTH_FLAGS)
+    return is_folder and mode.trains and not has_length
 
 
 def content(

@@ -1,11 +1,12 @@
 """A budget of time divided among stages, and the network that it is enough for."""
 
 import dataclasses
+import types
 
 import pytest
 
 from tests.commands.planning.test_rules import PHOTOS, THUMBNAILS
-from tf_simclr.commands.planning import budget, network_choice, networks
+from tf_simclr.commands.planning import budget, network_choice, networks, time_decisions
 from tf_simclr.commands.planning.costs import Pace
 
 CHAIN = ("supervised", "pretrain", "finetune", "distill")
@@ -152,3 +153,11 @@ def test_a_prediction_that_was_wrong_is_corrected():
         possible, work_of, paces.__getitem__, lambda candidate, pace: pace.step < 0.1
     )
     assert chosen == first and measured == paces
+
+
+def test_little_time_without_labels_evaluates_what_needs_none():
+    plans = {"pretrain": types.SimpleNamespace(is_brief=True)}
+    few = time_decisions._evaluations(plans, types.SimpleNamespace(num_labels=0))
+    assert few == {"evaluations": ["neighbors", "health"]}
+    few = time_decisions._evaluations(plans, types.SimpleNamespace(num_labels=9))
+    assert "classifier" in few["evaluations"]

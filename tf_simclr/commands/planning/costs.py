@@ -27,6 +27,7 @@ FITTED = 0.3  # ... and for the probes, of each thousand labels that they are fi
 MAX_COMPARED = 1500  # images that are embedded once more, for what is unlike them and as views
 LEAST_OVERHEAD = 8.0  # seconds
 FEW_EVALUATIONS = ("classifier", "probe", "few_labels", "knn")
+FEW_WITHOUT_LABELS = ("neighbors", "health")
 # Labels that probes and k-NN are fitted to, with all evaluations and with few.
 MAX_FITTED = {False: config.fields()["knn_examples"].default, True: 5000}
 

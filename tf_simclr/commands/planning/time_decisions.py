@@ -2,7 +2,12 @@
 
 from tf_simclr import config
 from tf_simclr.commands.planning.budget import StagePlan
-from tf_simclr.commands.planning.costs import FEW_EVALUATIONS, MAX_FITTED, Pace
+from tf_simclr.commands.planning.costs import (
+    FEW_EVALUATIONS,
+    FEW_WITHOUT_LABELS,
+    MAX_FITTED,
+    Pace,
+)
 from tf_simclr.commands.planning.facts import Facts
 from tf_simclr.commands.planning.networks import Candidate
 from tf_simclr.commands.planning.rule import Decision
@@ -76,7 +81,8 @@ def _evaluations(plans, facts):
     """{flag: value} of fewer evaluations, where all would take too much of the time."""
     if not any(plan.is_brief for plan in plans.values()):
         return {}
-    evaluations = {"evaluations": list(FEW_EVALUATIONS)}
+    few = FEW_EVALUATIONS if facts.num_labels else FEW_WITHOUT_LABELS
+    evaluations = {"evaluations": list(few)}
     if facts.num_labels > MAX_FITTED[True]:
         evaluations["knn_examples"] = MAX_FITTED[True]
     return evaluations
