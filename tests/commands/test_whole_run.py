@@ -198,7 +198,7 @@ def test_exporting_and_embedding(whole, tmp_path):
     card = (tmp_path / "run" / "saved_model" / str(STEPS) / "assets" / "model_card.md").read_text()
     assert "| classifier, top 1 " in card and "1437 images, 1437 of them with a label" in card
     status, stderr = finish(embed)
-    assert status == 0 and "| 0 | " in stderr, stderr
+    assert status == 0 and "| 0     | " in stderr, stderr
     with np.load(tmp_path / "new" / "embeddings.npz") as embeddings:
         assert {name: values.shape for name, values in embeddings.items()} == {
             "name": (360,),
