@@ -90,7 +90,7 @@ def images(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--learning_rat=1"], "'learning_rate'"),
+        (["--learning_rat=1"], "'--learning_rate'"),
         (["--optimizer=sgd"], "momentum, adam, lars"),
         (["--train_batch_size=0"], "at least 1"),
         (["--temperature=nan"], "--temperature=nan"),
@@ -176,7 +176,7 @@ def test_batch_that_the_replicas_cannot_share(tmp_path, main):
     ("arguments", "said"),
     [
         (["--dataset=folder:/none/there"], "no such folder"),
-        (["--learning_rat=1"], "'learning_rate'"),
+        (["--learning_rat=1"], "'--learning_rate'"),
     ],
 )
 def test_wrong_input_in_a_process(tmp_path, arguments, said):
