@@ -122,9 +122,9 @@ def test_an_older_file_stays_until_the_new_one_is_whole(tmp_path, monkeypatch):
 def test_the_logged_table_has_a_line_for_each_image():
     """Whatever the names of the images are."""
     columns = {"name": ["a\nb|c.png", "d\re.png"], **embed.nearest_neighbors(np.ones([2, 1]), 1)}
-    header = "| image | most similar (cosine) |\n|---|---|\n"
-    lines = "| a b\\|c.png | d e.png (1.00) |\n| d e.png | a b\\|c.png (1.00) |"
-    assert embed._table(columns) == header + lines
+    header, _, *lines = embed._table(columns).splitlines()
+    assert header == "| image      | most similar (cosine) |"
+    assert lines == ["| a b\\|c.png | d e.png (1.00) |", "| d e.png    | a b\\|c.png (1.00) |"]
 
 
 @pytest.mark.parametrize(("num_images", "shape"), [(3, (3, 2)), (1, (1, 0))])

@@ -114,7 +114,7 @@ def test_weights_exported_elsewhere_stay_calibrated(thresholded, settings, tmp_p
     calibrated = calibration.read(epath.Path(thresholded))
     assert calibration.read(epath.Path(module / "assets")).fingerprint == calibrated.fingerprint
     card = (module / "assets" / "model_card.md").read_text()
-    assert "| label_top_1_accuracy |" in card and f", {STEP} steps, on digits" in card
+    assert "| classifier, top 1 " in card and f", {STEP} steps, on digits" in card
 
 
 def test_at_another_size_nothing_is_calibrated(thresholded, settings, tmp_path, log):
@@ -125,7 +125,7 @@ def test_at_another_size_nothing_is_calibrated(thresholded, settings, tmp_path, 
     (module,) = (new / "saved_model").iterdir()
     assert calibration.read(epath.Path(module / "assets")) is None
     card = (module / "assets" / "model_card.md").read_text()
-    assert "| label_top_1_accuracy |" not in card and f", {STEP} steps, on digits" in card
+    assert "classifier, top 1" not in card and f", {STEP} steps, on digits" in card
     for path in (thresholded, thresholded / "saved_model" / str(STEP)):
         assert tf_simclr.load(path, image_size=24).calibration is None
 

@@ -112,7 +112,7 @@ def test_exports_are_of_the_backbone(folder, rng):
         model.embed(np.zeros((1, 20, 20, 3), np.float32))
     assets = saved_model / "assets"
     card = (assets / "model_card.md").read_text()
-    assert card.startswith("# preset, SimCLR\n")
+    assert card.startswith("# preset\n")
     assert "the license of that: see the preset." in card
     assert str(folder) not in card + (assets / "flags.json").read_text()
     assert (folder / "finetune" / "onnx" / str(STEPS) / "classifier.onnx").exists()

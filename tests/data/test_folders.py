@@ -106,7 +106,8 @@ def test_one_class_and_no_labels(tmp_path, lines):
 def test_classes_whose_names_hardly_differ():
     splits = {"train": {str(i): name for i, name in enumerate(["cow", "Cow ", "ant"])}}
     (line,) = folder_messages.odd_classes(splits)
-    assert line == "2 classes that differ in case or spaces alone: Cow , cow"
+    assert line.startswith("2 classes that differ in case, spaces or the encoding of accents alone")
+    assert line.endswith(": Cow , cow")
     splits = {"train": {str(i): f"{'cC'[i % 2]}ow {i // 2:02}" for i in range(40)}}
     (line,) = folder_messages.odd_classes(splits)
     assert line.startswith("40 classes") and line.endswith("Cow 08, Cow 09, ...")

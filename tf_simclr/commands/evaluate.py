@@ -1,5 +1,7 @@
 """Evaluates a run: metrics to the log, TensorBoard, JSON files and the report; then exports."""
 
+import shlex
+
 import numpy as np
 from absl import logging
 
@@ -176,7 +178,7 @@ def write_report(experiment: Experiment, measurement: Measurement, images: dict)
     logging.info(
         "report: %s; TensorBoard: tensorboard --logdir=%s",
         directory / run_files.REPORT,
-        directory,
+        shlex.quote(str(directory)),
     )
 
 
