@@ -173,7 +173,7 @@ def test_resumed_chain_ends_with_the_same_table(disturbed, undisturbed):
     results = results_of(directory)
     assert results == results_of(undisturbed)
     for stage, result in results.items():
-        assert re.search(rf"\n\| {stage} +\| +40 \| ", ends[-1].stderr)
+        assert re.search(rf"\n\| {stage} +\| 40 +\| ", ends[-1].stderr)
         assert result["labels"] == 40
         assert result["global_step"] == result["total_steps"] == STEPS
 
